@@ -1,0 +1,143 @@
+"""The few calls that training, evaluation and parity make on a backend.
+
+Batches and draws go in as numpy arrays, metrics and answers come out as numpy arrays. Carry, weights and
+optimizer state stay on the backend's device and cross only as named arrays. No backend draws random
+numbers or reads files.
+
+Shapes: B slots, S `seq_len`, P puzzle slots, T = P + S, D hidden, V vocabulary.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hrm_core.config import ModelConfig, OptimConfig
+from hrm_core.schedule import Rates
+
+AnyArray = npt.NDArray[Any]
+Arrays = Mapping[str, AnyArray]
+IntArray = npt.NDArray[np.int32]
+FloatArray = npt.NDArray[np.float32]
+
+IGNORE_LABEL = -100
+
+Carry = Any  # the backend's own: z_H, z_L, steps, halted and the batch each slot is working on
+
+
+class Batch(NamedTuple):
+    """One row for each slot."""
+
+    inputs: IntArray  # (B, S) tokens
+    labels: IntArray  # (B, S) tokens; IGNORE_LABEL where there is none
+    puzzle_identifiers: IntArray  # (B,)
+
+
+@dataclass(frozen=True)
+class BackendOptions:
+    """What a user may choose about a backend. "auto" is bf16, compiled, on a GPU; f32, eager, on a CPU."""
+
+    device: str = "auto"  # auto, gpu, cpu
+    dtype: str = "auto"  # auto, float32, bfloat16
+    compile: str = "auto"  # auto, on, off
+    micro_batch: int | None = None  # slots that go through the network at once in an update; all if not set
+
+
+class Answers(Protocol):
+    """What a model says after one ACT step. Each is fetched from the device when it is read."""
+
+    @property
+    def tokens(self) -> IntArray:
+        """(B, S) the most likely token of each cell; the lowest on a tie."""
+        ...
+
+    @property
+    def logits(self) -> FloatArray:
+        """(B, S, V)."""
+        ...
+
+    @property
+    def q_halt_logits(self) -> FloatArray:
+        """(B,)."""
+        ...
+
+    @property
+    def q_continue_logits(self) -> FloatArray:
+        """(B,)."""
+        ...
+
+
+class PendingMetrics(Protocol):
+    """Metrics of an update that may still be running."""
+
+    def read(self) -> dict[str, float]:
+        """Wait for the sums over the slots: count, accuracy, exact_accuracy, q_halt_accuracy, steps and the losses."""
+        ...
+
+
+class Backend(Protocol):
+    """One HRM on one device."""
+
+    config: ModelConfig
+
+    def describe(self) -> dict[str, str]:
+        """What results may depend on: backend, version, device, dtype, BLAS, threads."""
+        ...
+
+    def peak_memory(self) -> int:
+        """Most bytes held on the device so far."""
+        ...
+
+    def weights(self) -> Arrays:
+        """Every tensor of the weight table, float32. Views where that is possible: read them before the next update."""
+        ...
+
+    def load_weights(self, weights: Arrays) -> None:
+        """Take over weights that fit the weight table."""
+        ...
+
+    def begin_training(self, optim: OptimConfig, batch_size: int) -> None:
+        """Make fresh optimizer state and a carry in which every slot is halted."""
+        ...
+
+    def update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> PendingMetrics:
+        """One ACT step of every slot and one optimizer update. Nothing is waited for."""
+        ...
+
+    def trace_update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Arrays:
+        """The same update, with everything that went into it: see `golden/README.md` for the names.
+
+        logits, q_halt_logits, q_continue_logits, target_q_continue, steps, halted, loss, metrics/<name>, grad/<weight>,
+        puzzle_grad_local (B, puzzle_emb_ndim), current/<field of Batch>.
+        """
+        ...
+
+    def state(self) -> Arrays:
+        """Optimizer state, carry and the data it works on; with the weights all that the next update needs."""
+        ...
+
+    def load_state(self, state: Arrays) -> None:
+        """Continue from what `state` gave."""
+        ...
+
+    def begin(self, batch: Batch) -> Carry:
+        """A carry for evaluation, every slot at its first ACT step."""
+        ...
+
+    def step(self, carry: Carry) -> tuple[Carry, Answers]:
+        """One ACT step of every slot, without halting."""
+        ...
+
+    def take(self, carry: Carry, slots: IntArray) -> Carry:
+        """The carry of these slots only."""
+        ...
+
+    def perturb(self, carry: Carry, noise_H: FloatArray, noise_L: FloatArray) -> Carry:
+        """Add noise (B, T, D) to z_H and z_L."""
+        ...
+
+    def carry_arrays(self, carry: Carry) -> Arrays:
+        """z_H, z_L (B, T, D), steps, halted (B,) of a carry, for checks."""
+        ...

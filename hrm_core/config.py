@@ -1,0 +1,308 @@
+"""Settings of a model, its optimizers and a run: typed, frozen, and refused as a whole when one key is wrong.
+
+A preset or config file is YAML with the sections `model`, `optim` and `train`. The three sizes that come from the
+data (`vocab_size`, `seq_len`, `num_puzzle_identifiers`) may be left out; stated, they must match the data.
+"""
+
+import re
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from hrm_core.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Settings(BaseModel):
+    """Base of all settings: no unknown keys, no conversions, no changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class DataSizes(NamedTuple):
+    """The sizes a model takes from its data."""
+
+    vocab_size: int
+    seq_len: int
+    num_puzzle_identifiers: int
+
+
+class ArchConfig(Settings):
+    """Shape and halting of one HRM, sizes of the data not yet known. Source: arXiv 2506.21734, section 2."""
+
+    vocab_size: PositiveInt | None = None
+    seq_len: PositiveInt | None = None
+    num_puzzle_identifiers: PositiveInt | None = None
+    puzzle_emb_ndim: NonNegativeInt  # width of one puzzle vector; 0: none
+    H_cycles: PositiveInt = 2
+    L_cycles: PositiveInt = 2
+    H_layers: PositiveInt
+    L_layers: PositiveInt
+    hidden_size: PositiveInt
+    num_heads: PositiveInt
+    expansion: PositiveFloat = 4.0
+    pos_encodings: Literal["rope", "learned"] = "rope"
+    rope_theta: PositiveFloat = 10000.0
+    rms_norm_eps: PositiveFloat = 1e-5
+    halt_max_steps: PositiveInt = 16  # ACT steps, not cycles
+    halt_exploration_prob: float = Field(default=0.1, ge=0, le=1)
+    forward_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of activations; parameters are float32
+    loss_type: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = "stablemax_cross_entropy"
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"hidden_size={self.hidden_size} cannot be split over num_heads={self.num_heads}; use a multiple of {self.num_heads}"
+            )
+        if self.pos_encodings == "rope" and self.head_dim % 2:
+            raise ValueError(
+                f"hidden_size={self.hidden_size} over num_heads={self.num_heads} gives heads of odd size {self.head_dim}; "
+                "RoPE rotates pairs, so use an even size or pos_encodings=learned"
+            )
+        return self
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def intermediate_size(self) -> int:
+        """Width inside SwiGLU: two thirds of the expansion, rounded up to a multiple of 256."""
+        return -(-round(self.expansion * self.hidden_size * 2 / 3) // 256) * 256
+
+    @property
+    def puzzle_emb_len(self) -> int:
+        """Slots in front of the tokens that the puzzle vector takes."""
+        return -(-self.puzzle_emb_ndim // self.hidden_size)
+
+    def sized(self, sizes: DataSizes) -> "ModelConfig":
+        """This architecture for data of these sizes.
+
+        Raises: ConfigError where a size is stated and differs.
+        """
+        for name, found in sizes._asdict().items():
+            stated = getattr(self, name)
+            if stated is not None and stated != found:
+                raise ConfigError(f"model.{name}={stated} but the data has {name}={found}; correct the one or choose other data")
+        return ModelConfig.model_validate({**self.model_dump(), **sizes._asdict()})
+
+
+class ModelConfig(ArchConfig):
+    """Shape and halting of one HRM with every size known."""
+
+    vocab_size: PositiveInt
+    seq_len: PositiveInt
+    num_puzzle_identifiers: PositiveInt
+
+    @property
+    def total_len(self) -> int:
+        """Positions of the network: puzzle slots and tokens."""
+        return self.puzzle_emb_len + self.seq_len
+
+    @property
+    def sizes(self) -> DataSizes:
+        """The sizes that data for this model must have."""
+        return DataSizes(self.vocab_size, self.seq_len, self.num_puzzle_identifiers)
+
+
+class OptimConfig(Settings):
+    """Adam-atan2 for the network, sign-SGD for the puzzle table, one schedule for both."""
+
+    lr: PositiveFloat
+    lr_min_ratio: float = Field(default=1.0, ge=0, le=1)
+    lr_warmup_steps: NonNegativeInt = 2000  # updates
+    weight_decay: NonNegativeFloat = 1.0
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.95, ge=0, lt=1)
+    puzzle_emb_lr: NonNegativeFloat
+    puzzle_emb_weight_decay: NonNegativeFloat = 1.0
+
+
+class TrainConfig(Settings):
+    """How long, on how much at once, and how often to report, evaluate and save."""
+
+    global_batch_size: PositiveInt
+    epochs: PositiveInt
+    eval_interval: PositiveInt  # epochs between evaluations; also the published `epochs_per_iter` of the batch order
+    eval_examples: PositiveInt | None = None  # first examples of the test set; all of them if not set
+    seed: NonNegativeInt = 0
+    report_every: PositiveInt = 20  # updates
+    save_every_updates: PositiveInt = 1000
+    save_every_minutes: PositiveFloat = 10.0
+    keep_checkpoints: PositiveInt = 3  # the best one is kept besides
+
+    @model_validator(mode="after")
+    def _evaluations_fit(self) -> Self:
+        if self.epochs % self.eval_interval:
+            raise ValueError(f"epochs={self.epochs} is no multiple of eval_interval={self.eval_interval}; make it one")
+        return self
+
+
+class DataConfig(Settings):
+    """What a run was trained on."""
+
+    path: str
+    sha256: str
+    task: str
+
+
+class RunConfig(Settings):
+    """Everything that repeats a run. The last two sections are written by the run itself."""
+
+    model: ArchConfig
+    optim: OptimConfig
+    train: TrainConfig
+    data: DataConfig | None = None
+    environment: dict[str, str] | None = None
+
+    def to_yaml(self) -> str:
+        """The settings as a config file."""
+        return yaml.safe_dump(self.model_dump(exclude_none=True), sort_keys=False)
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the package."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in _presets().iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_config(preset_or_file: str, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a preset by name, or a file, and apply `section.key=value` overrides in order.
+
+    Raises: ConfigError with the full path of the key.
+    """
+    if preset_or_file in preset_names():
+        source, text = f"preset {preset_or_file}", (_presets() / f"{preset_or_file}.yaml").read_text()
+    else:
+        source, text = preset_or_file, _read_text(Path(preset_or_file))
+    settings = parse_yaml(text, source)
+    for override in overrides:
+        _override(settings, override)
+    return validated(RunConfig, settings, source)
+
+
+def parse_yaml(text: str, source: str) -> dict[str, Any]:
+    """Read a YAML mapping whose scalars are those of JSON; a key given twice is refused.
+
+    Raises: ConfigError with the line.
+    """
+    try:
+        settings = yaml.load(text, Loader=_StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{source}{line}: {error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{source} is nested too deeply for a config") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{source} holds {_kind(settings)}, expected the sections model, optim and train")
+    return settings
+
+
+def validated(model: type[Model], settings: Any, source: str) -> Model:
+    """Check settings against a model.
+
+    Raises: ConfigError naming every misfit with its path.
+    """
+    try:
+        return model.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: " + "; ".join(_misfit(item, model) for item in error.errors())) from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML 1.2's core scalars: no dates, no octal, `no` is a word and 1e-4 a number."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(problem=f"key {key!r} is not a name", problem_mark=key_node.start_mark)
+            if key in mapping:
+                raise yaml.constructor.ConstructorError(problem=f"duplicate key {key}; keep one of them", problem_mark=key_node.start_mark)
+            mapping[key] = self.construct_object(value_node, deep=True)
+        return mapping
+
+
+def _construct_float(loader: _StrictLoader, node: yaml.ScalarNode) -> float:
+    return float(loader.construct_scalar(node))
+
+
+def _construct_int(loader: _StrictLoader, node: yaml.ScalarNode) -> int:
+    return int(loader.construct_scalar(node))
+
+
+def _construct_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    return loader.construct_mapping(node)
+
+
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:null|~|)$"), ["n", "~", ""])
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), ["t", "f"])
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]{1,18}$"), list("-+0123456789"))
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.?[0-9]+)(?:[eE][-+]?[0-9]+)?$"),
+    list("-+.0123456789"),
+)
+_StrictLoader.add_constructor("tag:yaml.org,2002:float", _construct_float)
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+_StrictLoader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+
+
+def _presets() -> Any:
+    return resources.files("hrm_core") / "presets"
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} is neither a file nor a preset; presets: {', '.join(preset_names())}") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as a config: {error}") from error
+
+
+def _override(settings: dict[str, Any], override: str) -> None:
+    path, equals, value = override.partition("=")
+    *sections, key = path.strip().split(".")
+    if not equals or not sections:
+        raise ConfigError(f"--set {override}: expected section.key=value, e.g. --set optim.lr=1e-4")
+    for section in sections:
+        settings = settings.setdefault(section, {})
+        if not isinstance(settings, dict):
+            raise ConfigError(f"--set {override}: {section} is not a section")
+    settings[key] = parse_yaml(f"value: {value}", f"--set {override}")["value"]
+
+
+def _misfit(item: Any, model: type[BaseModel]) -> str:
+    path = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"unknown key {path}{_known_keys(item['loc'], model)}"
+    if item["type"] == "missing":
+        return f"{path} is missing"
+    if item["type"] == "value_error":
+        return f"{path}: {item['ctx']['error']}" if path else str(item["ctx"]["error"])
+    return f"{path}: found {str(item['input'])[:60]!r} ({_kind(item['input'])}), expected {item['msg'].removeprefix('Input should be ')}"
+
+
+def _known_keys(path: tuple[str | int, ...], model: type[BaseModel]) -> str:
+    section: Any = model
+    for part in path[:-1]:
+        field = getattr(section, "model_fields", {}).get(part)
+        section = field.annotation if field else None
+    fields = getattr(section, "model_fields", None)
+    return f" (known: {', '.join(fields)})" if fields else ""
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,1 @@
+"""Data sets on disk, the order they are trained in, and symmetries of examples."""

@@ -1,0 +1,319 @@
+"""Data sets on disk: the published layout, read through memory maps and checked before use.
+
+    <dir>/{train,test}/dataset.json            what the arrays hold: `DatasetMetadata`
+    <dir>/{split}/{set}__{inputs,labels}.npy   tokens; never loaded whole
+    <dir>/{split}/{set}__{puzzle_identifiers,puzzle_indices,group_indices}.npy
+    <dir>/{split}/{set}__ratings.npy           optional and ours, like <dir>/build.json: published readers ignore both
+    <dir>/identifiers.json                     name of each puzzle identifier
+
+Examples puzzle_indices[i]:puzzle_indices[i+1] belong to puzzle i, and group_indices does the same for the puzzles of a group:
+one original puzzle with its augmentations.
+
+Shapes: N examples, P puzzles, G groups, S `seq_len`, V `vocab_size`.
+Source: sapientinc/HRM puzzle_dataset.py and dataset/common.py; SPEC.md section 7.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+
+from hrm_core.errors import DataError
+
+IGNORE_LABEL_ID = -100  # the label of a cell that is not scored, whatever the data set calls it
+SPLITS = ("train", "test")
+WAY_OUT = "build or copy the data set again"
+BLOCK_CELLS = 1 << 22  # what a scan of the tokens holds in memory
+
+IntArray = npt.NDArray[np.integer]
+
+
+class DatasetMetadata(BaseModel, frozen=True, strict=True, allow_inf_nan=False):
+    """One split's dataset.json: the published fields; others are left alone, as published readers do."""
+
+    pad_id: NonNegativeInt
+    ignore_label_id: int | None  # this label becomes `IGNORE_LABEL_ID` when a batch is read
+    blank_identifier_id: NonNegativeInt  # identifier of padding, and of every puzzle without one of its own
+    vocab_size: PositiveInt
+    seq_len: PositiveInt
+    num_puzzle_identifiers: PositiveInt
+    total_groups: PositiveInt
+    mean_puzzle_examples: PositiveFloat
+    sets: Annotated[tuple[Annotated[str, Field(pattern=r"^[\w.-]+$")], ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, eq=False)
+class ExampleSet:
+    """The arrays of one set of a split."""
+
+    folder: Path
+    name: str
+    inputs: IntArray  # (N, S), memory-mapped
+    labels: IntArray  # (N, S), memory-mapped
+    puzzle_identifiers: IntArray  # (P,)
+    puzzle_indices: IntArray  # (P + 1,)
+    group_indices: IntArray  # (G + 1,)
+    ratings: IntArray | None  # (N,): the difficulty that tables of results are split by
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def puzzle_of(self, example_index: IntArray) -> IntArray:
+        """The puzzle each example belongs to. Shapes: (B,) -> (B,)."""
+        return np.searchsorted(self.puzzle_indices, example_index, side="right") - 1
+
+    def path(self, field: str) -> Path:
+        """Where an array of this set is stored."""
+        return array_path(self.folder, self.name, field)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One split of a data set: what is trained on, or what is tested on."""
+
+    folder: Path
+    metadata: DatasetMetadata
+    sets: dict[str, ExampleSet]
+
+    def check_inputs(self, examples: ExampleSet, rows: Sequence[int] | IntArray, tokens: IntArray) -> None:
+        """Refuse input tokens (B, S) outside the vocabulary; `rows` (B,) says which examples they are.
+
+        Raises: DataError naming the file, the row and the token.
+        """
+        check_tokens(examples.path("inputs"), rows, tokens, self.metadata.vocab_size)
+
+    def check_labels(self, examples: ExampleSet, rows: Sequence[int] | IntArray, tokens: IntArray) -> None:
+        """Refuse labels (B, S) that are neither in the vocabulary nor ignored.
+
+        Raises: DataError naming the file, the row and the label.
+        """
+        check_tokens(examples.path("labels"), rows, tokens, self.metadata.vocab_size, self.ignored_labels)
+
+    @property
+    def ignored_labels(self) -> tuple[int, ...]:
+        """The labels that stand for "not scored" in the files of this split."""
+        own = self.metadata.ignore_label_id
+        return (IGNORE_LABEL_ID,) if own is None else (IGNORE_LABEL_ID, own)
+
+
+def array_path(folder: Path, set_name: str, field: str) -> Path:
+    """File of one array of a set. Source: sapientinc/HRM puzzle_dataset.py."""
+    return folder / f"{set_name}__{field}.npy"
+
+
+def load_split(directory: Path, split: str) -> Split:
+    """Open one split of a data set. Everything but the tokens themselves is checked; `check` looks at those too.
+
+    Raises: DataError naming the file: missing, damaged, or in disagreement with another.
+    """
+    folder = directory / split
+    metadata = _load_metadata(folder / "dataset.json")
+    sets = {name: _load_set(folder, name, metadata) for name in metadata.sets}
+    _check_totals(folder / "dataset.json", metadata, sets)
+    return Split(folder, metadata, sets)
+
+
+def present_splits(directory: Path) -> list[str]:
+    """Names of the splits a directory holds.
+
+    Raises: DataError if it holds none.
+    """
+    found = [split for split in SPLITS if (directory / split / "dataset.json").is_file()]
+    if not found:
+        raise DataError(
+            f"{directory} is not a data set: neither train/dataset.json nor test/dataset.json is there; make one with `hrm data`"
+        )
+    return found
+
+
+def check(split: Split) -> None:
+    """Look at every token of a split, a block at a time.
+
+    Raises: DataError at the first token or label that is out of range.
+    """
+    for examples in split.sets.values():
+        for rows, block in token_blocks(examples.inputs):
+            split.check_inputs(examples, rows, block)
+        for rows, block in token_blocks(examples.labels):
+            split.check_labels(examples, rows, block)
+
+
+def token_blocks(tokens: IntArray) -> Iterator[tuple[range, IntArray]]:
+    """Walk over (N, S) tokens in blocks of rows that fit in memory."""
+    num_rows = max(1, BLOCK_CELLS // tokens.shape[1])
+    for start in range(0, len(tokens), num_rows):
+        block = np.asarray(tokens[start : start + num_rows])
+        yield range(start, start + len(block)), block
+
+
+def check_tokens(path: Path, rows: Sequence[int] | IntArray, tokens: IntArray, vocab_size: int, also: Sequence[int] = ()) -> None:
+    """Refuse tokens (B, S) outside 0..vocab_size-1 that are not in `also`.
+
+    Raises: DataError naming file, row and token.
+    """
+    if tokens.size == 0 or (tokens.min() >= 0 and tokens.max() < vocab_size):
+        return
+    wrong = ((tokens < 0) | (tokens >= vocab_size)) & ~np.isin(tokens, also)
+    if wrong.any():
+        row, cell = np.argwhere(wrong)[0]
+        raise DataError(
+            f"{path}: row {rows[row]} holds {tokens[row, cell]}, expected 0 to {vocab_size - 1} (vocab_size={vocab_size}); {WAY_OUT}"
+        )
+
+
+def dataset_hash(directory: Path) -> str:
+    """Fingerprint (sha256, hex) of what a data set holds: names and bytes of its published files and its ratings.
+
+    Raises: DataError if there is no data set or a file cannot be read.
+    """
+    splits = [directory / split for split in present_splits(directory)]
+    paths = [path for folder in splits for path in (folder / "dataset.json", *folder.glob("*__*.npy"))]
+    paths += [path for path in [directory / "identifiers.json"] if path.is_file()]
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        total.update(f"{digest} {path.relative_to(directory).as_posix()}\n".encode())
+    return total.hexdigest()
+
+
+def task_name(directory: Path) -> str | None:
+    """The task a data set was built for, from its build.json; None where another program built it.
+
+    Raises: DataError if build.json is there but cannot be read.
+    """
+    path = directory / "build.json"
+    if not path.is_file():
+        return None
+    try:
+        task = json.loads(path.read_text(encoding="utf-8")).get("task")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{path} is not a JSON object; {WAY_OUT}") from error
+    return task if isinstance(task, str) else None
+
+
+def _load_metadata(path: Path) -> DatasetMetadata:
+    """Read and check one dataset.json."""
+    try:
+        metadata = DatasetMetadata.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{path}: {field + ': ' if field else ''}{first['msg']}; {WAY_OUT}") from error
+    if metadata.pad_id >= metadata.vocab_size:
+        raise DataError(f"{path}: pad_id={metadata.pad_id}, expected a token below vocab_size={metadata.vocab_size}; {WAY_OUT}")
+    if metadata.blank_identifier_id >= metadata.num_puzzle_identifiers:
+        raise DataError(
+            f"{path}: blank_identifier_id={metadata.blank_identifier_id}, "
+            f"expected one below num_puzzle_identifiers={metadata.num_puzzle_identifiers}; {WAY_OUT}"
+        )
+    if len(set(metadata.sets)) < len(metadata.sets):
+        raise DataError(f"{path}: sets names one set twice: {', '.join(metadata.sets)}; {WAY_OUT}")
+    return metadata
+
+
+def _load_set(folder: Path, name: str, metadata: DatasetMetadata) -> ExampleSet:
+    """Open the arrays of one set and check them against each other."""
+    inputs = _open_array(array_path(folder, name, "inputs"), (None, metadata.seq_len))
+    labels = _open_array(array_path(folder, name, "labels"), inputs.shape)
+    identifiers = _load_array(array_path(folder, name, "puzzle_identifiers"), (None,))
+    ratings = array_path(folder, name, "ratings")
+    loaded = ExampleSet(
+        folder=folder,
+        name=name,
+        inputs=inputs,
+        labels=labels,
+        puzzle_identifiers=identifiers,
+        puzzle_indices=_load_array(array_path(folder, name, "puzzle_indices"), (len(identifiers) + 1,)),
+        group_indices=_load_array(array_path(folder, name, "group_indices"), (None,)),
+        ratings=_load_array(ratings, (len(inputs),)) if ratings.exists() else None,
+    )
+    _check_index(loaded.path("puzzle_indices"), loaded.puzzle_indices, len(inputs), "examples")
+    _check_index(loaded.path("group_indices"), loaded.group_indices, len(identifiers), "puzzles")
+    _check_range(loaded.path("puzzle_identifiers"), identifiers, metadata.num_puzzle_identifiers)
+    if loaded.ratings is not None:
+        _check_range(ratings, loaded.ratings, 1 << 31)
+    return loaded
+
+
+def _open_array(path: Path, shape: Sequence[int | None]) -> IntArray:
+    """Memory-map an .npy file of integers. None in `shape` is any length but zero.
+
+    Raises: DataError if it is missing, cut short, of another type or of another shape.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):  # numpy's remarks about strange headers
+            array = np.lib.format.open_memmap(path, mode="r")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except Exception as error:  # numpy's header parser raises whatever a damaged header leads it to
+        raise DataError(f"{path} is cut short or not an .npy file ({str(error).splitlines()[0][:80]}); {WAY_OUT}") from error
+    if array.dtype.kind not in "iu":
+        raise DataError(f"{path} holds {array.dtype}, expected integers; {WAY_OUT}")
+    if (
+        len(array.shape) != len(shape)
+        or 0 in array.shape
+        or any(want not in (None, got) for got, want in zip(array.shape, shape, strict=True))
+    ):
+        wanted = ", ".join("any" if length is None else str(length) for length in shape)
+        raise DataError(f"{path} has shape {array.shape}, expected ({wanted}); {WAY_OUT}")
+    if path.stat().st_size != array.offset + array.nbytes:
+        raise DataError(f"{path} is {path.stat().st_size} bytes long, its header says {array.offset + array.nbytes}; {WAY_OUT}")
+    return array
+
+
+def _load_array(path: Path, shape: Sequence[int | None]) -> IntArray:
+    """Load an .npy file of integers whole, as int64. Raises: DataError as `_open_array` does."""
+    return _open_array(path, shape).astype(np.int64)
+
+
+def _check_index(path: Path, index: IntArray, end: int, what: str) -> None:
+    """Refuse an index array that does not run from 0 to `end` without an empty part."""
+    if index[0] != 0:
+        raise DataError(f"{path} starts at {index[0]}, expected 0; {WAY_OUT}")
+    falls = np.flatnonzero(np.diff(index) <= 0)
+    if falls.size:
+        here = int(falls[0])
+        raise DataError(f"{path} goes from {index[here]} to {index[here + 1]} at entry {here + 1}, expected it to grow; {WAY_OUT}")
+    if index[-1] != end:
+        raise DataError(f"{path} ends at {index[-1]}, expected {end}, the number of {what}; {WAY_OUT}")
+
+
+def _check_range(path: Path, values: IntArray, end: int) -> None:
+    """Refuse values outside 0..end-1."""
+    wrong = np.flatnonzero((values < 0) | (values >= end))
+    if wrong.size:
+        raise DataError(f"{path}: entry {wrong[0]} is {values[wrong[0]]}, expected 0 to {end - 1}; {WAY_OUT}")
+
+
+def _check_totals(path: Path, metadata: DatasetMetadata, sets: dict[str, ExampleSet]) -> None:
+    """Refuse metadata that disagrees with the arrays: the number of updates is worked out from it."""
+    num_groups = sum(len(examples.group_indices) - 1 for examples in sets.values())
+    if metadata.total_groups != num_groups:
+        raise DataError(f"{path}: total_groups={metadata.total_groups}, the group_indices of its sets hold {num_groups}; {WAY_OUT}")
+    mean = sum(map(len, sets.values())) / sum(len(examples.puzzle_identifiers) for examples in sets.values())
+    if abs(metadata.mean_puzzle_examples - mean) > 0.01 * mean:  # others may have rounded theirs
+        raise DataError(
+            f"{path}: mean_puzzle_examples={metadata.mean_puzzle_examples}, the puzzle_indices of its sets give {mean:g}; {WAY_OUT}"
+        )
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    """What to say when the system would not hand over a file."""
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{path} is missing; {WAY_OUT}")
+    return DataError(f"{path} cannot be read ({error.strerror or error}); {WAY_OUT}")

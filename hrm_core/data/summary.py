@@ -1,0 +1,115 @@
+"""What a data set holds, after looking at all of it.
+
+Shapes: N examples, S `seq_len`, V `vocab_size`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hrm_core.data.store import ExampleSet, IntArray, Split, check, dataset_hash, load_split, present_splits, task_name, token_blocks
+
+FIELDS = ("inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices", "ratings")
+
+
+@dataclass(frozen=True)
+class SetSummary:
+    """One set of a split."""
+
+    examples: int
+    puzzles: int
+    groups: int
+    mean_puzzle_examples: float
+    dtype: str  # of inputs and labels
+    bytes: int  # on disk
+    input_counts: list[int]  # how often each token occurs, (V,)
+    label_counts: list[int]  # the same for labels that are scored, (V,)
+    ignored_share: float  # of the labels
+    rating_counts: dict[str, int] | None  # examples of each band, "5-19" or "100+"; None without ratings
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """One split."""
+
+    seq_len: int
+    vocab_size: int
+    num_puzzle_identifiers: int
+    sets: dict[str, SetSummary]
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """A whole data set; `dataclasses.asdict` of it is JSON."""
+
+    directory: str
+    task: str | None  # None where another program built it
+    sha256: str
+    splits: dict[str, SplitSummary]
+
+
+def summarize(directory: Path, rating_bands: Sequence[int] = (0,)) -> DatasetSummary:
+    """Check every token of a data set and count what it holds. `rating_bands` are lower bounds, ascending from 0.
+
+    Raises: DataError if anything in it is damaged or out of range.
+    """
+    return DatasetSummary(
+        directory=str(directory),
+        task=task_name(directory),
+        sha256=dataset_hash(directory),
+        splits={name: _summarize_split(load_split(directory, name), rating_bands) for name in present_splits(directory)},
+    )
+
+
+def band_names(bounds: Sequence[int]) -> list[str]:
+    """Names of bands given by their lower bounds: [0, 1, 5] are "0", "1-4" and "5+"."""
+    closed = [str(low) if low == high - 1 else f"{low}-{high - 1}" for low, high in pairwise(bounds)]
+    return [*closed, f"{bounds[-1]}+"]
+
+
+def _summarize_split(split: Split, rating_bands: Sequence[int]) -> SplitSummary:
+    check(split)
+    metadata = split.metadata
+    return SplitSummary(
+        seq_len=metadata.seq_len,
+        vocab_size=metadata.vocab_size,
+        num_puzzle_identifiers=metadata.num_puzzle_identifiers,
+        sets={name: _summarize_set(split, examples, rating_bands) for name, examples in split.sets.items()},
+    )
+
+
+def _summarize_set(split: Split, examples: ExampleSet, rating_bands: Sequence[int]) -> SetSummary:
+    vocab_size = split.metadata.vocab_size
+    label_counts = _count_tokens(examples.labels, vocab_size, split.ignored_labels)
+    num_puzzles = len(examples.puzzle_identifiers)
+    return SetSummary(
+        examples=len(examples),
+        puzzles=num_puzzles,
+        groups=len(examples.group_indices) - 1,
+        mean_puzzle_examples=len(examples) / num_puzzles,
+        dtype=str(examples.inputs.dtype),
+        bytes=sum(path.stat().st_size for path in map(examples.path, FIELDS) if path.exists()),
+        input_counts=_count_tokens(examples.inputs, vocab_size).tolist(),
+        label_counts=label_counts.tolist(),
+        ignored_share=1 - int(label_counts.sum()) / examples.labels.size,
+        rating_counts=None if examples.ratings is None else _count_ratings(examples.ratings, rating_bands),
+    )
+
+
+def _count_tokens(tokens: IntArray, vocab_size: int, ignored: Sequence[int] = ()) -> npt.NDArray[np.int64]:
+    """How often each token occurs in (N, S) checked tokens; the ignored ones count as absent. Returns: (V,)."""
+    counts = np.zeros(vocab_size, np.int64)
+    for _, block in token_blocks(tokens):
+        counts += np.bincount(block[(block >= 0) & (block < vocab_size)], minlength=vocab_size)
+    counts[[token for token in ignored if 0 <= token < vocab_size]] = 0
+    return counts
+
+
+def _count_ratings(ratings: IntArray, bounds: Sequence[int]) -> dict[str, int]:
+    """Examples of each rating band."""
+    bands = np.searchsorted(np.asarray(bounds), ratings, side="right") - 1
+    return dict(zip(band_names(bounds), np.bincount(bands, minlength=len(bounds)).tolist(), strict=True))

@@ -1,0 +1,241 @@
+"""Writes a data set as a stream of blocks, into a hidden sibling that takes its place only when all of it is there.
+
+Shapes: N examples, P puzzles, G groups, S `seq_len`.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hrm_core.data.store import DatasetMetadata, IntArray, array_path, check_tokens, load_split
+from hrm_core.errors import DataError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the splits of a data set have in common."""
+
+    vocab_size: int
+    seq_len: int
+    pad_id: int = 0
+    ignore_label_id: int | None = 0
+    blank_identifier_id: int = 0
+    identifiers: tuple[str, ...] = ("<blank>",)  # name of each puzzle identifier
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Whole groups of examples, one after the other, as a builder hands them over."""
+
+    inputs: IntArray  # (N, S)
+    labels: IntArray  # (N, S)
+    ratings: IntArray | None = None  # (N,); all blocks of a set have them, or none
+    puzzle_sizes: IntArray | None = None  # (P,) examples of each puzzle; None: one each
+    group_sizes: IntArray | None = None  # (G,) puzzles of each group; None: one each
+    puzzle_identifiers: IntArray | None = None  # (P,); None: the blank one
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How much of a set, or of all sets of a split, has been written."""
+
+    examples: int = 0
+    puzzles: int = 0
+    groups: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.examples + other.examples, self.puzzles + other.puzzles, self.groups + other.groups)
+
+
+class ArrayFile:
+    """An .npy file that grows by blocks of rows; closing it puts the true length into its header."""
+
+    def __init__(self, path: Path, dtype: npt.DTypeLike, columns: tuple[int, ...] = ()) -> None:
+        self._dtype = np.dtype(dtype)
+        self._columns = columns
+        self._rows = 0
+        self._file = path.open("wb")
+        self._write_header()
+
+    def append(self, block: npt.ArrayLike) -> None:
+        """Add rows at the end, cast to the dtype of the file."""
+        rows = np.ascontiguousarray(block, dtype=self._dtype)
+        self._file.write(rows.data)
+        self._rows += len(rows)
+
+    def _write_header(self) -> None:
+        # numpy pads a header so that the first axis can grow without moving the data
+        shape = (self._rows, *self._columns)
+        header = {"shape": shape, "fortran_order": False, "descr": np.lib.format.dtype_to_descr(self._dtype)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def __enter__(self) -> "ArrayFile":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self._file:
+            if kind is None:
+                self._file.seek(0)
+                self._write_header()
+
+
+def write_dataset(
+    directory: Path, layout: Layout, splits: Mapping[str, Mapping[str, Iterable[Examples]]], build: Mapping[str, Any]
+) -> None:
+    """Write a data set in the published layout: `splits` gives the blocks of each set of each split.
+
+    `build` goes to build.json: what was made, from what, how. It is read last, so a builder may fill in counts while its
+    blocks are drawn. Equal arguments give equal bytes.
+
+    Raises: DataError if the directory is in use or cannot be written, or a block is not what `layout` says; nothing is
+    left behind then.
+    """
+    refuse_used(directory)
+    try:
+        with _staging(directory.resolve()) as folder:
+            for split, sets in splits.items():
+                _write_split(folder / split, layout, sets)
+                load_split(folder, split)  # what was written can be read
+            _write_json(folder / "identifiers.json", list(layout.identifiers))
+            _write_json(folder / "build.json", dict(build))
+    except OSError as error:
+        raise DataError(f"{directory} was not written: {error}; nothing was left behind") from error
+
+
+def refuse_used(directory: Path) -> None:
+    """Make sure that a data set may be written here; a builder asks before its work, too.
+
+    Raises: DataError if the directory holds anything or is a file.
+    """
+    if directory.is_dir() and any(directory.iterdir()):
+        raise DataError(f"{directory} is not empty; choose another directory or remove it first")
+    if directory.exists() and not directory.is_dir():
+        raise DataError(f"{directory} is a file, expected a directory to be made; choose another name")
+
+
+@contextmanager
+def _staging(directory: Path) -> Iterator[Path]:
+    """A directory to write into, renamed to `directory` at the end or else removed."""
+    partial = directory.with_name(f".{directory.name}.hrm-partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    lock = os.open(partial, os.O_RDONLY)
+    try:
+        _claim(partial, lock)
+        try:
+            yield partial
+            partial.rename(directory)
+        except BaseException:  # Ctrl-C too
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    finally:
+        os.close(lock)
+
+
+def _claim(partial: Path, lock: int) -> None:
+    """Lock a directory for this process, as long as it lives, and empty it of what a killed process left."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise DataError(f"{partial} is being written by another process; wait for it or choose another directory") from error
+    for leftover in partial.iterdir():
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def _write_split(folder: Path, layout: Layout, sets: Mapping[str, Iterable[Examples]]) -> None:
+    """Write one split: the arrays of its sets, then dataset.json."""
+    folder.mkdir()
+    totals = sum((_write_set(folder, name, layout, iter(blocks)) for name, blocks in sets.items()), Counts())
+    metadata = DatasetMetadata(
+        pad_id=layout.pad_id,
+        ignore_label_id=layout.ignore_label_id,
+        blank_identifier_id=layout.blank_identifier_id,
+        vocab_size=layout.vocab_size,
+        seq_len=layout.seq_len,
+        num_puzzle_identifiers=len(layout.identifiers),
+        total_groups=totals.groups,
+        mean_puzzle_examples=totals.examples / totals.puzzles,
+        sets=tuple(sets),
+    )
+    _write_json(folder / "dataset.json", metadata.model_dump(mode="json"))
+
+
+def _write_set(folder: Path, name: str, layout: Layout, blocks: Iterator[Examples]) -> Counts:
+    """Write the arrays of one set. Returns how much it holds."""
+    block = next(blocks, None)
+    if block is None:
+        raise DataError(f"set {name} of {folder.name} has no examples; give it some or leave it out")
+    counts = Counts()
+    with ExitStack() as stack:
+        files = {
+            field: stack.enter_context(ArrayFile(array_path(folder, name, field), dtype, columns))
+            for field, dtype, columns in _fields(layout, rated=block.ratings is not None)
+        }
+        files["puzzle_indices"].append([0])
+        files["group_indices"].append([0])
+        while block is not None:
+            _check_block(array_path(folder, name, "inputs"), layout, counts, block, rated="ratings" in files)
+            counts = _write_block(files, layout, counts, block)
+            block = next(blocks, None)
+    return counts
+
+
+def _fields(layout: Layout, rated: bool) -> list[tuple[str, npt.DTypeLike, tuple[int, ...]]]:
+    """Name, dtype and shape of a row of each array of a set."""
+    ignored = layout.ignore_label_id or 0
+    token_dtype = np.uint8 if ignored >= 0 and max(layout.vocab_size - 1, ignored) < 256 else np.int32
+    fields: list[tuple[str, npt.DTypeLike, tuple[int, ...]]] = [
+        ("inputs", token_dtype, (layout.seq_len,)),
+        ("labels", token_dtype, (layout.seq_len,)),
+        ("puzzle_identifiers", np.int32, ()),
+        ("puzzle_indices", np.int32, ()),
+        ("group_indices", np.int32, ()),
+    ]
+    return [*fields, ("ratings", np.int32, ())] if rated else fields
+
+
+def _check_block(path: Path, layout: Layout, counts: Counts, block: Examples, rated: bool) -> None:
+    """Refuse a block that would be written as something else than it is."""
+    rows = range(counts.examples, counts.examples + len(block.inputs))
+    shape = (len(rows), layout.seq_len)
+    if block.inputs.shape != shape or block.labels.shape != shape:
+        raise DataError(f"{path}: block of inputs {block.inputs.shape} and labels {block.labels.shape}, expected {shape} for both")
+    if (block.ratings is not None) != rated or (block.ratings is not None and block.ratings.shape != shape[:1]):
+        raise DataError(f"{path}: ratings do not match the {len(rows)} examples of each block; give one an example, or none at all")
+    check_tokens(path, rows, block.inputs, layout.vocab_size)
+    ignored = () if layout.ignore_label_id is None else (layout.ignore_label_id,)
+    check_tokens(path.with_name(path.name.replace("__inputs", "__labels")), rows, block.labels, layout.vocab_size, ignored)
+
+
+def _write_block(files: Mapping[str, ArrayFile], layout: Layout, done: Counts, block: Examples) -> Counts:
+    """Append one block to the arrays of its set. Returns what the set holds now."""
+    puzzle_sizes = _sizes(block.puzzle_sizes, len(block.inputs))
+    group_sizes = _sizes(block.group_sizes, len(puzzle_sizes))
+    identifiers = np.full(len(puzzle_sizes), layout.blank_identifier_id) if block.puzzle_identifiers is None else block.puzzle_identifiers
+    files["inputs"].append(block.inputs)
+    files["labels"].append(block.labels)
+    files["puzzle_identifiers"].append(identifiers)
+    files["puzzle_indices"].append(done.examples + np.cumsum(puzzle_sizes))
+    files["group_indices"].append(done.puzzles + np.cumsum(group_sizes))
+    if block.ratings is not None:
+        files["ratings"].append(block.ratings)
+    return done + Counts(len(block.inputs), len(puzzle_sizes), len(group_sizes))
+
+
+def _sizes(given: IntArray | None, total: int) -> IntArray:
+    """Sizes of the parts of a whole: as given, or `total` parts of one."""
+    return np.ones(total, np.int64) if given is None else given
+
+
+def _write_json(path: Path, content: object) -> None:
+    """Write JSON as text that a person can read too."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,37 @@
+"""Every error a user can cause. The command line prints one line for each; see `cli/main.py`."""
+
+
+class HRMError(Exception):
+    """Something a user can put right. The message says what was found, what was expected and the way out."""
+
+    exit_status = 2
+
+
+class ConfigError(HRMError):
+    """A setting that is unknown, ill-typed, duplicate or contradicts another."""
+
+
+class DataError(HRMError):
+    """A data set or a source file that cannot be read as what it claims to be."""
+
+
+class PuzzleError(HRMError):
+    """A puzzle that is not well formed or contradicts itself."""
+
+
+class CheckpointError(HRMError):
+    """A checkpoint that is damaged, incomplete or made for another model."""
+
+
+class RunError(HRMError):
+    """A run directory that cannot be used: locked, missing, or holding something else."""
+
+
+class BackendError(HRMError):
+    """A backend, device or package that is not there."""
+
+
+class NotFiniteError(HRMError):
+    """Training diverged: a reported metric is NaN or infinite."""
+
+    exit_status = 1

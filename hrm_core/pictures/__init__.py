@@ -1,0 +1,1 @@
+"""Pictures of puzzles, of a model at work, and of training runs."""

@@ -1,0 +1,121 @@
+"""A model at work, ACT step by ACT step, and how pictures reach a disk.
+
+Shapes: S cells, A ACT steps, F frames.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from hrm_core.errors import HRMError
+from hrm_core.pictures.grids import PAPER, TEXT_SIZE, Mark, caption, legend, stack
+
+Tokens = npt.NDArray[np.integer[Any]]
+Picture = Callable[[Tokens, Tokens], Image.Image]  # draws tokens (S,) with marks (S,)
+
+PALETTE_SIZE = 256  # all a GIF can hold
+
+
+def thinking_marks(given: npt.NDArray[np.bool_], inputs: Tokens, answers: Tokens) -> npt.NDArray[np.int64]:
+    """Say of each cell at each step what the model is doing with it.
+
+    A given cell stays GIVEN as long as the answer repeats it; one that the model overwrites is marked like any other.
+    Shapes: given (S,), inputs (S,), answers (A, S) -> (A, S), values of `Mark`.
+    """
+    kept = given & (answers == inputs)
+    changed = np.zeros_like(kept)
+    changed[1:] = answers[1:] != answers[:-1]
+    agrees = answers == answers[-1]
+    return np.select([kept, changed, agrees], [Mark.GIVEN, Mark.CHANGED, Mark.AGREES], Mark.PLAIN).astype(np.int64)
+
+
+def thinking_frames(picture: Picture, given: npt.NDArray[np.bool_], inputs: Tokens, answers: Tokens) -> list[Image.Image]:
+    """Draw the question, then the answer after each ACT step, all frames with a caption and the same legend.
+
+    Shapes: given (S,), True where the question already answers; inputs (S,); answers (A, S), A >= 1.
+    Returns: A + 1 frames for `save_gif`.
+    """
+    question = np.where(given, Mark.GIVEN, Mark.PLAIN)
+    grids = [picture(inputs, question), *map(picture, answers, thinking_marks(given, inputs, answers))]
+    texts = ["question", *(f"step {step} of {len(answers)}" for step in range(1, len(answers) + 1))]
+    words = legend([Mark.GIVEN, Mark.CHANGED, Mark.AGREES], width=grids[0].width)
+    frames = (stack([caption(grid, text), words], gap=TEXT_SIZE // 2) for grid, text in zip(grids, texts, strict=True))
+    return [ImageOps.expand(frame, TEXT_SIZE, PAPER) for frame in frames]
+
+
+def save_gif(frames: Sequence[Image.Image], path: Path, seconds_a_frame: float = 0.6, hold_last: float = 2.5) -> None:
+    """Write frames as an endless GIF, the last one shown for `hold_last` seconds. Frames alike in a row become one.
+
+    Raises: HRMError when the file cannot be written.
+    """
+    milliseconds = [round(1000 * seconds) for seconds in [*[seconds_a_frame] * (len(frames) - 1), hold_last]]
+    first, *others = share_palette(frames)
+    with replaced_whole(path) as draft:
+        first.save(draft, format="GIF", save_all=True, append_images=others, duration=milliseconds, loop=0, optimize=False)
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write an image as PNG.
+
+    Raises: HRMError when the file cannot be written.
+    """
+    with replaced_whole(path) as draft:
+        image.save(draft, format="PNG", optimize=True)
+
+
+def share_palette(frames: Sequence[Image.Image]) -> list[Image.Image]:
+    """Give all frames one palette, so that a colour is the same in each; smaller frames get paper around them.
+
+    The most frequent colours are kept exactly. What is left, blends at the edges of letters, goes to one close by.
+    """
+    size = max(frame.width for frame in frames), max(frame.height for frame in frames)
+    pixels = np.stack([_packed(frame, size) for frame in frames])  # (F, height, width)
+    colours, inverse, counts = np.unique(pixels, return_inverse=True, return_counts=True)
+    kept = np.argsort(-counts, kind="stable")[:PALETTE_SIZE]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(_channels(colours[kept]).tobytes())
+    close = Image.fromarray(_channels(colours)[None]).quantize(palette=palette, dither=Image.Dither.NONE)
+    indices = np.array(close)[0]
+    indices[kept] = np.arange(len(kept))  # Pillow's search is exact to 4 levels only
+    return [_with_palette(frame, palette) for frame in indices[inverse.reshape(pixels.shape)]]
+
+
+def _packed(frame: Image.Image, size: tuple[int, int]) -> npt.NDArray[np.uint32]:
+    """A frame's pixels on paper of `size`, one number a colour. Returns: (height, width) 0xRRGGBB."""
+    page = Image.new("RGB", size, PAPER)
+    page.paste(frame, ((size[0] - frame.width) // 2, (size[1] - frame.height) // 2))
+    return np.asarray(page, dtype=np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
+
+
+def _channels(colours: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
+    """Split packed colours. Shapes: (N,) -> (N, 3)."""
+    return (colours[:, None] >> np.array([16, 8, 0], dtype=np.uint32)).astype(np.uint8)  # keeps the lowest byte
+
+
+def _with_palette(indices: npt.NDArray[np.uint8], palette: Image.Image) -> Image.Image:
+    """An image of palette indices (height, width)."""
+    image = Image.fromarray(indices)
+    image.putpalette(palette.getpalette() or [])
+    return image
+
+
+@contextmanager
+def replaced_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling to write, which takes the place of `path` only once it is complete.
+
+    Raises: HRMError when the file cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield draft
+        draft.replace(path)
+    except OSError as error:
+        raise HRMError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,162 @@
+"""Training runs as curves, several over each other."""
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hrm_core.errors import BackendError, DataError, RunError
+from hrm_core.pictures.animations import replaced_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Record = dict[str, Any]
+
+LOG_NAME = "log.jsonl"
+SIZE = (1600, 1100)  # pixels
+DPI = 125
+RUN_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#333333")  # Okabe and Ito's, fit for the colour-blind
+SPLIT_MARKERS = ("o", "s", "D", "^", "v")
+MARKER_STYLE: Mapping[str, Any] = {"linestyle": "none", "markersize": 8, "markeredgecolor": "white", "zorder": 3}
+
+
+class Panel(NamedTuple):
+    """One quantity of a log."""
+
+    key: str
+    title: str
+    is_share: bool = False  # between 0 and 1, shown in per cent
+
+
+PANELS = (
+    Panel("lm_loss", "loss per example"),
+    Panel("exact_accuracy", "exact accuracy", is_share=True),
+    Panel("accuracy", "cell accuracy", is_share=True),
+    Panel("steps", "mean ACT steps"),
+)
+
+
+def read_log(path: Path) -> list[Record]:
+    """Read a run's log.jsonl, one record a line. A last line that a kill cut short is left out.
+
+    Raises: RunError when there is nothing to read; DataError naming the line that is damaged.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}; a run writes it with its first report") from error
+    records = [_record(line) for line in lines]
+    if records and records[-1] is None:
+        records.pop()
+    if not records:
+        raise RunError(f"{path} holds no report yet; a run writes one every few updates")
+    return [_checked(record, f"{path}:{number}") for number, record in enumerate(records, start=1)]
+
+
+def _record(line: bytes) -> Record | None:
+    """One line of a log; None where it is not a JSON object."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _checked(record: Record | None, place: str) -> Record:
+    """The record.
+
+    Raises: DataError when there is none.
+    """
+    if record is None:
+        raise DataError(f"{place}: not a JSON object; take the line out or restore the file")
+    return record
+
+
+def plot_runs(runs: Sequence[Path], out: Path) -> None:
+    """Write one PNG of `SIZE` pixels: a panel a quantity, a colour a run, a line for training, markers for evaluations.
+
+    `runs` are run directories.
+    Raises: RunError or DataError for a log that cannot be read, BackendError without matplotlib, HRMError when the
+    picture cannot be written.
+    """
+    logs = dict(zip(_names(runs), (read_log(run / LOG_NAME) for run in runs), strict=True))
+    figure = _empty_figure()
+    for panel, axes in zip(PANELS, figure.subplots(2, 2).flat, strict=True):
+        _draw_panel(axes, panel, logs)
+    _draw_key(figure, logs)
+    with replaced_whole(out) as draft:
+        figure.savefig(draft, format="png", dpi=DPI)
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """What to call each run: its directory's name, or the whole path where two have the same name."""
+    names = [run.resolve().name for run in runs]
+    return [name if names.count(name) == 1 else str(run) for name, run in zip(names, runs, strict=True)]
+
+
+def _empty_figure() -> "Figure":
+    """A figure of its own, apart from pyplot: no window, no global state.
+
+    Raises: BackendError when matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        raise BackendError("matplotlib is not installed; pip install 'hrm-mlx[plot]'") from error
+    return Figure(figsize=(SIZE[0] / DPI, SIZE[1] / DPI), layout="constrained")
+
+
+def _draw_panel(axes: "Axes", panel: Panel, logs: Mapping[str, Sequence[Record]]) -> None:
+    """Draw one quantity of all runs."""
+    markers = _split_markers(logs)
+    for records, colour in zip(logs.values(), cycle(RUN_COLOURS)):
+        training = _series(records, panel.key, "train")
+        axes.plot(*training, color=colour, linewidth=1.2, marker="." if len(training[0]) == 1 else "")
+        for split, marker in markers.items():
+            axes.plot(*_series(records, panel.key, "eval", split), color=colour, marker=marker, **MARKER_STYLE)
+    _dress(axes, panel)
+
+
+def _series(records: Sequence[Record], key: str, kind: str, split: str | None = None) -> tuple[list[int], list[float]]:
+    """The updates and values of a quantity, where it was reported."""
+    chosen = [record for record in records if record.get("kind") == kind and record.get("split") == split and key in record]
+    return [record["update"] for record in chosen], [record[key] for record in chosen]
+
+
+def _split_markers(logs: Mapping[str, Sequence[Record]]) -> dict[str, str]:
+    """A marker for each data split that was evaluated."""
+    splits = {record["split"] for records in logs.values() for record in records if record.get("kind") == "eval"}
+    return dict(zip(sorted(splits), cycle(SPLIT_MARKERS)))
+
+
+def _dress(axes: "Axes", panel: Panel) -> None:
+    """Set title, scales and grid of one panel."""
+    axes.set_title(panel.title, loc="left", fontweight="bold")
+    axes.set_xlabel("updates")
+    axes.set_xlim(left=0)
+    axes.grid(color="#e4e6ea")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if panel.is_share:
+        axes.set_ylim(-0.02, 1.02)
+        axes.yaxis.set_major_formatter("{x:.0%}")
+    else:
+        axes.set_ylim(bottom=0)
+
+
+def _draw_key(figure: "Figure", logs: Mapping[str, Sequence[Record]]) -> None:
+    """Say below the panels which colour is which run and which marker which split."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=colour, linewidth=4, label=name) for name, colour in zip(logs, cycle(RUN_COLOURS))]
+    handles += [Line2D([], [], color="#666a73", linewidth=1.2, label="training")]
+    handles += [
+        Line2D([], [], color="#666a73", marker=marker, label=f"evaluation, {split}", **MARKER_STYLE)
+        for split, marker in _split_markers(logs).items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)

@@ -1,0 +1,67 @@
+"""Many examples on one page: question, answer, prediction."""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageOps
+
+from hrm_core.pictures.grids import CAPTION_SIZE, PAPER, Mark, beside, legend, stack, text_line
+
+MARGIN = 32
+COLUMN_GAP = 28
+EXAMPLE_GAP = 64  # between examples that stand side by side
+ROW_GAP = 24
+TITLE_SIZE = 28
+
+
+def sheet(
+    rows: Sequence[Sequence[Image.Image]],
+    headings: Sequence[str],
+    captions: Sequence[str] | None = None,
+    title: str = "",
+    marks: Sequence[Mark] = (),
+    across: int = 1,
+) -> Image.Image:
+    """Lay out one example a row: a picture below each heading.
+
+    `captions`, one an example, stand above it; `title` and a legend of `marks` stand above everything. With `across` > 1
+    that many examples stand side by side, read line by line.
+    """
+    widths = _column_widths(rows, headings)
+    head = _row([text_line(heading, CAPTION_SIZE) for heading in headings], widths)
+    examples = [_row(row, widths) for row in rows]
+    if captions is not None:
+        examples = [stack([text_line(text), example], gap=ROW_GAP // 4) for text, example in zip(captions, examples, strict=True)]
+    body = _side_by_side(head, examples, across)
+    page = stack([*_title_lines(title, marks, body.width), body], gap=ROW_GAP)
+    return ImageOps.expand(page, MARGIN, PAPER)
+
+
+def _column_widths(rows: Sequence[Sequence[Image.Image]], headings: Sequence[str]) -> list[int]:
+    """As wide as the widest picture or heading of each column."""
+    columns = zip(*rows, strict=True) if rows else ((),) * len(headings)
+    words = (text_line(heading, CAPTION_SIZE) for heading in headings)
+    return [max(image.width for image in (word, *column)) for word, column in zip(words, columns, strict=True)]
+
+
+def _row(images: Sequence[Image.Image], widths: Sequence[int]) -> Image.Image:
+    """Put images beside each other, each in the middle of its column."""
+    return beside((_widen(image, width, align=0.5) for image, width in zip(images, widths, strict=True)), gap=COLUMN_GAP)
+
+
+def _side_by_side(head: Image.Image, examples: Sequence[Image.Image], across: int) -> Image.Image:
+    """Break examples into lines of `across`, below as many headings."""
+    width = max(image.width for image in (head, *examples))
+    blocks = [_widen(image, width) for image in (*[head] * across, *examples)]
+    lines = (blocks[start : start + across] for start in range(0, len(blocks), across))
+    return stack((beside(line, gap=EXAMPLE_GAP) for line in lines), gap=ROW_GAP)
+
+
+def _widen(image: Image.Image, width: int, align: float = 0.0) -> Image.Image:
+    """Give an image paper at its sides until it is `width` pixels wide."""
+    return stack([image, Image.new("RGB", (width, 0))], align=align)
+
+
+def _title_lines(title: str, marks: Sequence[Mark], width: int) -> list[Image.Image]:
+    """The title and the legend, where there are any."""
+    lines = [text_line(title, TITLE_SIZE)] if title else []
+    return [*lines, legend(marks, width)] if marks else lines

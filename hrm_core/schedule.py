@@ -1,0 +1,39 @@
+"""What changes from update to update: learning rates and bias corrections, in double precision on the host."""
+
+import math
+from typing import NamedTuple
+
+from hrm_core.config import OptimConfig, TrainConfig
+
+
+class Rates(NamedTuple):
+    """The scalars of one update."""
+
+    lr: float
+    puzzle_emb_lr: float
+    bias_correction1: float  # 1 - beta1^t
+    bias_correction2: float  # 1 - beta2^t
+
+
+def total_updates(train: TrainConfig, total_groups: int, mean_puzzle_examples: float) -> int:
+    """Updates of a whole run. Source: published pretrain script."""
+    return int(train.epochs * total_groups * mean_puzzle_examples / train.global_batch_size)
+
+
+def lr_factor(update: int, total: int, warmup: int, min_ratio: float) -> float:
+    """Linear warm-up, then a half cosine from 1 to `min_ratio`, reached at update `total` exactly. Updates count from 1."""
+    if update < warmup:
+        return update / warmup
+    progress = (update - warmup) / max(1, total - warmup)
+    return min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def rates(update: int, total: int, optim: OptimConfig) -> Rates:
+    """The scalars of update `update` (from 1) of `total`."""
+    factor = lr_factor(update, total, optim.lr_warmup_steps, optim.lr_min_ratio)
+    return Rates(
+        lr=optim.lr * factor,
+        puzzle_emb_lr=optim.puzzle_emb_lr * factor,
+        bias_correction1=1 - optim.beta1**update,
+        bias_correction2=1 - optim.beta2**update,
+    )

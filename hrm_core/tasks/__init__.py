@@ -1,0 +1,1 @@
+"""The tasks: one file each, all with the interface of `task.py`."""

@@ -1,0 +1,57 @@
+"""What a task is: one file that turns what people have into tokens and answers back into what they know.
+
+Everything else (data sets, training, evaluation, pictures, the command line) works for any object with
+these members. A task object is bound to one size: `Sudoku(9)`, not "Sudoku".
+
+Shapes: N puzzles, S = `seq_len` cells, V = `vocab_size` tokens.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from hrm_core.data.augment import Symmetry
+
+TokenArray = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.integer]
+
+
+@runtime_checkable
+class Task(Protocol):
+    """One kind of puzzle at one size."""
+
+    name: str  # stands in dataset builds and model files: "sudoku"
+    vocab_size: int
+    seq_len: int
+    rating_bands: Sequence[int]  # lower bound of each band that tables are split by, ascending from 0
+
+    def parse(self, text: str) -> TokenArray:
+        """Read every puzzle in a text. Returns: (N, S) question tokens.
+
+        Raises: PuzzleError naming the puzzle and the place in it.
+        """
+        ...
+
+    def format(self, tokens: TokenArray) -> str:
+        """Draw one grid (S,) as text for a terminal."""
+        ...
+
+    def given(self, inputs: TokenArray) -> BoolArray:
+        """Which cells the question already answers. Shapes: (..., S) -> (..., S)."""
+        ...
+
+    def accepts(self, inputs: TokenArray, answer: TokenArray) -> bool | None:
+        """Whether the rules accept this answer (S,) to this question (S,); None where only the solution can tell."""
+        ...
+
+    def draw_symmetries(self, rng: np.random.Generator, count: int) -> Symmetry:
+        """Draw `count` random symmetries under which a puzzle stays a puzzle."""
+        ...
+
+    def picture(self, tokens: TokenArray, marks: IntArray, cell: int = 48) -> Image.Image:
+        """Draw one grid (S,) with a `hrm_core.pictures.grids.Mark` for each cell (S,), `cell` pixels a cell."""
+        ...

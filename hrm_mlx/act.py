@@ -1,0 +1,127 @@
+"""Adaptive computation time: the carry from ACT step to ACT step, its loss and its metrics.
+
+A slot works on one example until it halts, then takes its row of the next batch.
+Shapes: B slots, S tokens, T positions, D hidden, E puzzle_emb_ndim, V vocabulary.
+"""
+
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from hrm_core.config import ModelConfig
+from hrm_mlx.losses import TOKEN_LOSSES, binary_cross_entropy
+from hrm_mlx.model import HRM, Output
+
+
+class Data(NamedTuple):
+    """One row for each slot."""
+
+    inputs: mx.array  # (B, S) int32
+    labels: mx.array  # (B, S) int32
+    puzzle_identifiers: mx.array  # (B,) int32
+
+
+class Carry(NamedTuple):
+    """What goes from one ACT step to the next."""
+
+    z_H: mx.array  # (B, T, D)
+    z_L: mx.array  # (B, T, D)
+    steps: mx.array  # (B,) int32
+    halted: mx.array  # (B,) bool
+    data: Data
+
+
+class Start(NamedTuple):
+    """The constants a slot begins with, in the dtype of activations."""
+
+    H_init: mx.array  # (D,)
+    L_init: mx.array  # (D,)
+
+
+def empty_carry(config: ModelConfig, batch_size: int, dtype: mx.Dtype) -> Carry:
+    """A carry in which every slot is halted, so the first step fills it."""
+    z = mx.zeros((batch_size, config.total_len, config.hidden_size), dtype)
+    cells = mx.zeros((batch_size, config.seq_len), mx.int32)
+    slots = mx.zeros((batch_size,), mx.int32)
+    return Carry(z, z, slots, mx.ones((batch_size,), mx.bool_), Data(cells, cells, slots))
+
+
+def refill(carry: Carry, batch: Data, start: Start) -> Carry:
+    """Give each halted slot its row of the new batch and a fresh state; the others keep theirs."""
+    halted = carry.halted
+    state, row = halted[:, None, None], halted[:, None]
+    return Carry(
+        z_H=mx.where(state, start.H_init, carry.z_H),
+        z_L=mx.where(state, start.L_init, carry.z_L),
+        steps=mx.where(halted, 0, carry.steps),
+        halted=halted,
+        data=Data(
+            mx.where(row, batch.inputs, carry.data.inputs),
+            mx.where(row, batch.labels, carry.data.labels),
+            mx.where(halted, batch.puzzle_identifiers, carry.data.puzzle_identifiers),
+        ),
+    )
+
+
+def halting(output: Output, steps: mx.array, min_steps: mx.array, config: ModelConfig) -> tuple[mx.array, mx.array]:
+    """Which slots halt after this step in training, and for which it was the last step allowed. Shapes: (B,) bool each."""
+    last = steps >= config.halt_max_steps
+    if config.halt_max_steps == 1:
+        return last, last
+    wants = last | (output.q_halt_logits > output.q_continue_logits)
+    return wants & (steps >= min_steps), last
+
+
+class StepLoss(NamedTuple):
+    """The loss of one ACT step and what it was made of."""
+
+    total: mx.array  # () summed over the slots, divided by the global batch size: what the gradient is taken of
+    carry: Carry
+    output: Output
+    target_q_continue: mx.array  # (B,)
+    metrics: dict[str, mx.array]  # () sums over slots
+
+
+def step_loss(model: HRM, carry: Carry, puzzle_vectors: mx.array | None, min_steps: mx.array, global_batch_size: int) -> StepLoss:
+    """One ACT step in training from a refilled carry. Source: arXiv 2506.21734, section 2; SPEC sections 4 and 5."""
+    config, data = model.config, carry.data
+    x = model.embed(data.inputs, puzzle_vectors)
+    output = model(carry.z_H, carry.z_L, x)
+    steps = carry.steps + 1
+    halted, last = halting(output, steps, min_steps, config)
+
+    valid = data.labels >= 0
+    count = valid.sum(axis=-1)
+    divisor = mx.maximum(count, 1)
+    token_losses = TOKEN_LOSSES[config.loss_type](output.logits, data.labels)
+    lm_loss = (token_losses.sum(axis=-1) / divisor).sum()
+    right = (mx.argmax(output.logits, axis=-1) == data.labels) & valid
+    num_right = right.sum(axis=-1)
+    seq_correct = num_right == count
+    q_halt_loss = binary_cross_entropy(output.q_halt_logits, seq_correct.astype(mx.float32)).sum()
+
+    q_continue_loss, target = mx.array(0.0), mx.zeros_like(output.q_continue_logits)
+    if config.halt_max_steps > 1:
+        target = _target_q_continue(model, output, mx.stop_gradient(x), last)
+        q_continue_loss = binary_cross_entropy(output.q_continue_logits, target).sum()
+
+    counted = halted & (count > 0)
+    metrics = {
+        "count": counted.sum().astype(mx.float32),
+        "accuracy": mx.where(counted, num_right / divisor, 0).sum(),
+        "exact_accuracy": (counted & seq_correct).sum().astype(mx.float32),
+        "q_halt_accuracy": (counted & ((output.q_halt_logits >= 0) == seq_correct)).sum().astype(mx.float32),
+        "steps": mx.where(counted, steps, 0).sum().astype(mx.float32),
+        "lm_loss": lm_loss,
+        "q_halt_loss": q_halt_loss,
+        "q_continue_loss": q_continue_loss,
+    }
+    total = (lm_loss + 0.5 * (q_halt_loss + q_continue_loss)) / global_batch_size
+    return StepLoss(total, Carry(output.z_H, output.z_L, steps, halted, data), output, target, metrics)
+
+
+def _target_q_continue(model: HRM, output: Output, x: mx.array, last: mx.array) -> mx.array:
+    """What going on is worth: the value of the better choice one step later, from the new carry."""
+    next_step = model(output.z_H, output.z_L, x)
+    better = mx.maximum(next_step.q_halt_logits, next_step.q_continue_logits)
+    return mx.stop_gradient(mx.sigmoid(mx.where(last, next_step.q_halt_logits, better)))

@@ -1,0 +1,267 @@
+"""The MLX side of `hrm_core.backend.Backend`: where arrays live and how they cross.
+
+Shapes: B slots, S tokens, T positions, D hidden, V vocabulary.
+"""
+
+import os
+from functools import cached_property
+from typing import NamedTuple
+
+import mlx.core as mx
+
+import hrm_mlx
+from hrm_core.backend import Arrays, BackendOptions, Batch, FloatArray, IntArray
+from hrm_core.config import ModelConfig, OptimConfig
+from hrm_core.errors import BackendError
+from hrm_core.parameters import PUZZLE_TABLE, Role, parameter_table
+from hrm_core.schedule import Rates
+from hrm_mlx.act import Carry, Data, Start, empty_carry
+from hrm_mlx.arrays import from_numpy, to_numpy
+from hrm_mlx.model import DTYPES, HRM
+from hrm_mlx.optim import scalars
+from hrm_mlx.update import PieceResult, Tensors, TrainState, Updater, bind, working_weights
+
+
+class EvalCarry(NamedTuple):
+    """What evaluation takes from ACT step to ACT step."""
+
+    z_H: mx.array  # (B, T, D)
+    z_L: mx.array  # (B, T, D)
+    x: mx.array  # (B, T, D) the embedded input, which no step changes
+    steps: mx.array  # (B,) int32
+
+
+class MLXAnswers:
+    """Answers that are fetched when they are read."""
+
+    def __init__(self, logits: mx.array, q_halt_logits: mx.array, q_continue_logits: mx.array) -> None:
+        self._logits, self._q_halt, self._q_continue = logits, q_halt_logits, q_continue_logits
+
+    @cached_property
+    def tokens(self) -> IntArray:
+        """(B, S) the most likely token of each cell."""
+        return to_numpy(mx.argmax(self._logits, axis=-1).astype(mx.int32))
+
+    @cached_property
+    def logits(self) -> FloatArray:
+        """(B, S, V)."""
+        return to_numpy(self._logits.astype(mx.float32))
+
+    @cached_property
+    def q_halt_logits(self) -> FloatArray:
+        """(B,)."""
+        return to_numpy(self._q_halt)
+
+    @cached_property
+    def q_continue_logits(self) -> FloatArray:
+        """(B,)."""
+        return to_numpy(self._q_continue)
+
+
+class MLXMetrics:
+    """Metrics of an update that may still be running."""
+
+    def __init__(self, metrics: Tensors) -> None:
+        self._metrics = metrics
+
+    def read(self) -> dict[str, float]:
+        """Wait for the update and fetch its sums."""
+        return {name: value.item() for name, value in self._metrics.items()}
+
+
+class MLXBackend:
+    """One HRM on one device."""
+
+    def __init__(self, config: ModelConfig, options: BackendOptions | None = None) -> None:
+        options = options or BackendOptions()
+        self.config = config
+        self._options = options
+        self._on_gpu = _choose_device(options.device)
+        self._dtype_name = options.dtype if options.dtype != "auto" else config.forward_dtype if self._on_gpu else "float32"
+        self._compiled = options.compile == "on" or (options.compile == "auto" and self._on_gpu)
+        self._streams = _streams(self._on_gpu)
+        self._model = HRM(config, DTYPES[self._dtype_name])
+        self._roles = {name: parameter.role for name, parameter in parameter_table(config).items()}
+        self._constants: Tensors = {}
+        self._working: Tensors | None = None
+        self._state = TrainState({}, {}, {}, None, empty_carry(config, 0, self._model.dtype))
+        self._updater: Updater | None = None
+        self._think = mx.compile(self._eager_think) if self._compiled else self._eager_think
+
+    def describe(self) -> dict[str, str]:
+        """What results may depend on."""
+        return {
+            "backend": f"mlx {mx.__version__}",
+            "device": str(mx.device_info().get("device_name", mx.default_device())),
+            "dtype": self._dtype_name,
+            "compiled": str(self._compiled),
+            "blas": "none" if self._on_gpu else hrm_mlx.BLAS.name,
+            "streams": str(len(self._streams)),
+        }
+
+    def peak_memory(self) -> int:
+        """Most bytes held on the device so far."""
+        return int(mx.get_peak_memory())
+
+    def weights(self) -> Arrays:
+        """Every tensor of the weight table, float32."""
+        everything = {**self._state.weights, **self._constants, PUZZLE_TABLE: self._state.table}
+        return {name: to_numpy(everything[name]) for name in self._roles}
+
+    def load_weights(self, weights: Arrays) -> None:
+        """Take over weights that fit the weight table."""
+        tensors = {name: from_numpy(weights[name]) for name in self._roles}
+        self._constants = {name: tensors[name] for name, role in self._roles.items() if role is Role.CONSTANT}
+        trained = {name: tensors[name] for name, role in self._roles.items() if role is Role.TRAINED}
+        self._state = self._state._replace(weights=trained, table=tensors.get(PUZZLE_TABLE))
+        self._working = None
+
+    @property
+    def _start(self) -> Start:
+        return Start(*(self._constants[name].astype(self._model.dtype) for name in ("H_init", "L_init")))
+
+    def begin_training(self, optim: OptimConfig, batch_size: int) -> None:
+        """Make fresh optimizer state and a carry in which every slot is halted."""
+        zeros = {name: mx.zeros_like(weight) for name, weight in self._state.weights.items()}
+        self._optim = optim
+        self._state = self._state._replace(m=zeros, v=dict(zeros), carry=empty_carry(self.config, batch_size, self._model.dtype))
+        self._updater = Updater(
+            self._model, self._start, optim, batch_size, self._streams, self._options.micro_batch, self._compiled
+        )
+
+    def update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> MLXMetrics:
+        """One ACT step of every slot and one optimizer update. Nothing is waited for."""
+        metrics = self._advance(batch, min_steps, rates).step.metrics  # all else of the result is let go before it is computed
+        mx.async_eval(self._state, metrics)
+        return MLXMetrics(metrics)
+
+    def trace_update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Arrays:
+        """The same update, with everything that went into it."""
+        result = self._advance(batch, min_steps, rates)
+        step, data = result.step, result.step.carry.data
+        named = {
+            "logits": step.output.logits.astype(mx.float32),
+            "q_halt_logits": step.output.q_halt_logits,
+            "q_continue_logits": step.output.q_continue_logits,
+            "target_q_continue": step.target_q_continue,
+            "steps": step.carry.steps,
+            "halted": step.carry.halted,
+            "loss": step.total * len(batch.inputs),
+            **{f"current/{name}": array for name, array in data._asdict().items()},
+            **{f"metrics/{name}": array for name, array in step.metrics.items()},
+            **{f"grad/{name}": array for name, array in result.gradients.items()},
+        }
+        if result.puzzle_gradients is not None:
+            named["puzzle_grad_local"] = result.puzzle_gradients
+        mx.eval(self._state, named)
+        return {name: to_numpy(array) for name, array in named.items()}
+
+    def _advance(self, batch: Batch, min_steps: IntArray, rates: Rates) -> PieceResult:
+        if self._updater is None:
+            raise RuntimeError("begin_training comes before the first update")
+        self._working = None
+        self._state, result = self._updater.run(
+            self._state, Data(*map(mx.array, batch)), mx.array(min_steps), scalars(rates, self._optim)
+        )
+        return result
+
+    def state(self) -> Arrays:
+        """Optimizer state, carry and the data it works on."""
+        carry = self._state.carry
+        named = {
+            **{f"m.{name}": array for name, array in self._state.m.items()},
+            **{f"v.{name}": array for name, array in self._state.v.items()},
+            **{f"carry.{name}": getattr(carry, name) for name in ("z_H", "z_L", "steps", "halted")},
+            **{f"carry.{name}": array for name, array in carry.data._asdict().items()},
+        }
+        return {name: to_numpy(array) for name, array in named.items()}
+
+    def load_state(self, state: Arrays) -> None:
+        """Continue from what `state` gave."""
+        named = {name: from_numpy(array) for name, array in state.items()}
+        data = Data(*(named[f"carry.{name}"] for name in Data._fields))
+        carry = Carry(*(named[f"carry.{name}"] for name in ("z_H", "z_L", "steps", "halted")), data)
+        dtype = self._model.dtype
+        self._state = self._state._replace(
+            m={name: named[f"m.{name}"] for name in self._state.weights},
+            v={name: named[f"v.{name}"] for name in self._state.weights},
+            carry=carry._replace(z_H=carry.z_H.astype(dtype), z_L=carry.z_L.astype(dtype)),
+        )
+
+    def begin(self, batch: Batch) -> EvalCarry:
+        """A carry for evaluation, every slot at its first ACT step."""
+        self._bind_working()
+        ids = mx.array(batch.puzzle_identifiers)
+        vectors = self._state.table[ids] if self._state.table is not None else None
+        x = self._model.embed(mx.array(batch.inputs), vectors)
+        z_H, z_L = (mx.broadcast_to(z, x.shape) for z in self._start)
+        return EvalCarry(z_H, z_L, x, mx.zeros((len(ids),), mx.int32))
+
+    def step(self, carry: EvalCarry) -> tuple[EvalCarry, MLXAnswers]:
+        """One ACT step of every slot, without halting."""
+        outputs = []
+        working = self._bind_working()
+        size = len(carry.steps)
+        parts = min(len(self._streams), size)
+        for i, stream in enumerate(self._streams[:parts]):
+            slots = slice(size * i // parts, size * (i + 1) // parts)
+            with mx.stream(stream):
+                outputs.append(self._think(working, carry.z_H[slots], carry.z_L[slots], carry.x[slots]))
+        z_H, z_L, logits, q_halt, q_continue = (mx.concatenate(column) for column in zip(*outputs, strict=True))
+        carry = EvalCarry(z_H, z_L, carry.x, carry.steps + 1)
+        mx.eval(carry, logits, q_halt, q_continue)
+        return carry, MLXAnswers(logits, q_halt, q_continue)
+
+    def take(self, carry: EvalCarry, slots: IntArray) -> EvalCarry:
+        """The carry of these slots only."""
+        chosen = mx.array(slots)
+        return EvalCarry(*(array[chosen] for array in carry))
+
+    def perturb(self, carry: EvalCarry, noise_H: FloatArray, noise_L: FloatArray) -> EvalCarry:
+        """Add noise (B, T, D) to z_H and z_L."""
+        dtype = self._model.dtype
+        return carry._replace(z_H=carry.z_H + mx.array(noise_H).astype(dtype), z_L=carry.z_L + mx.array(noise_L).astype(dtype))
+
+    def carry_arrays(self, carry: EvalCarry) -> Arrays:
+        """z_H, z_L (B, T, D), steps, halted (B,) of a carry."""
+        named = {
+            "z_H": carry.z_H.astype(mx.float32),
+            "z_L": carry.z_L.astype(mx.float32),
+            "steps": carry.steps,
+            "halted": carry.steps >= self.config.halt_max_steps,
+        }
+        return {name: to_numpy(array) for name, array in named.items()}
+
+    def _bind_working(self) -> Tensors:
+        if self._working is None:
+            self._working = working_weights(self._state.weights, self._model.dtype)
+        bind(self._model, self._working)
+        return self._working
+
+    def _eager_think(self, working: Tensors, z_H: mx.array, z_L: mx.array, x: mx.array) -> tuple[mx.array, ...]:
+        bind(self._model, working)
+        return tuple(self._model(z_H, z_L, x))
+
+
+def _choose_device(device: str) -> bool:
+    """Make the device the default one. Returns: whether it is a GPU."""
+    has_gpu = mx.metal.is_available() or mx.cuda.is_available()
+    if device == "gpu" and not has_gpu:
+        raise BackendError("this MLX finds no GPU; use --device cpu, or install hrm-mlx[cuda12] or [cuda13] on Linux with an NVIDIA GPU")
+    on_gpu = has_gpu and device != "cpu"
+    mx.set_default_device(mx.gpu if on_gpu else mx.cpu)
+    if on_gpu and mx.metal.is_available():
+        mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
+    return on_gpu
+
+
+def _streams(on_gpu: bool) -> list[mx.Stream]:
+    """One stream on a GPU; on the CPU one for each core, up to eight, with the BLAS threads shared out among them."""
+    first = mx.default_stream(mx.default_device())
+    set_num_threads = hrm_mlx.BLAS.set_num_threads
+    if on_gpu or set_num_threads is None:
+        return [first]
+    cores = len(os.sched_getaffinity(0))
+    count = min(cores, 8)
+    set_num_threads(cores // count)
+    return [first, *(mx.new_stream(mx.cpu) for _ in range(count - 1))]

@@ -1,0 +1,92 @@
+"""The HRM network: a slow level H and a fast level L that refine one answer together.
+
+Shapes: B sequences, S tokens, P puzzle slots, T = P + S, D hidden, E puzzle_emb_ndim, V vocabulary.
+"""
+
+from typing import NamedTuple
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from hrm_core.config import ModelConfig
+from hrm_mlx.layers import Block, Embedding, Linear, RotaryEmbedding
+
+DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16}
+
+
+class Output(NamedTuple):
+    """What one inner forward gives."""
+
+    z_H: mx.array  # (B, T, D)
+    z_L: mx.array  # (B, T, D)
+    logits: mx.array  # (B, S, V), in the dtype of activations
+    q_halt_logits: mx.array  # (B,) float32
+    q_continue_logits: mx.array  # (B,) float32
+
+
+class ReasoningModule(nn.Module):
+    """One level: adds what the other level says to its own state, then its blocks."""
+
+    def __init__(self, config: ModelConfig, num_layers: int) -> None:
+        super().__init__()
+        self.layers = [Block(config) for _ in range(num_layers)]
+
+    def __call__(self, state: mx.array, injection: mx.array, rope: RotaryEmbedding | None) -> mx.array:
+        """Shapes: (B, T, D), (B, T, D) -> (B, T, D)."""
+        x = state + injection
+        for layer in self.layers:
+            x = layer(x, rope)
+        return x
+
+
+class HRM(nn.Module):
+    """The inner model: one ACT step without the halting."""
+
+    def __init__(self, config: ModelConfig, dtype: mx.Dtype) -> None:
+        super().__init__()
+        self.config = config
+        self.dtype = dtype
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
+        if config.pos_encodings == "learned":
+            self.embed_pos = Embedding(config.total_len, config.hidden_size)
+        self.H_level = ReasoningModule(config, config.H_layers)
+        self.L_level = ReasoningModule(config, config.L_layers)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size)
+        self.q_head = Linear(config.hidden_size, 2, bias=True)
+        # A tuple, not attributes of their own: MLX would take an array attribute for a weight
+        self._rope = (RotaryEmbedding(config.head_dim, config.total_len, config.rope_theta),) if config.pos_encodings == "rope" else (None,)
+
+    def embed(self, inputs: mx.array, puzzle_vectors: mx.array | None) -> mx.array:
+        """Token rows behind the puzzle vector. Shapes: (B, S) int, (B, E) float32 -> (B, T, D)."""
+        config = self.config
+        x = self.embed_tokens(inputs).astype(self.dtype)
+        if puzzle_vectors is not None:
+            B = len(inputs)
+            padding = config.puzzle_emb_len * config.hidden_size - config.puzzle_emb_ndim
+            slots = mx.pad(puzzle_vectors.astype(self.dtype), ((0, 0), (0, padding)))
+            x = mx.concatenate([slots.reshape(B, config.puzzle_emb_len, config.hidden_size), x], axis=1)
+        if config.pos_encodings == "learned":
+            x = scaled(x + self.embed_pos.embedding_weight.astype(self.dtype), 0.707106781)
+        return scaled(x, config.hidden_size**0.5)
+
+    def __call__(self, z_H: mx.array, z_L: mx.array, x: mx.array) -> Output:
+        """Think for all cycles; only the last call of each level has a gradient. Shapes: (B, T, D) each."""
+        config, (rope,) = self.config, self._rope
+        constant_x = mx.stop_gradient(x)
+        for i in range(config.H_cycles):
+            for j in range(config.L_cycles):
+                if (i, j) != (config.H_cycles - 1, config.L_cycles - 1):
+                    z_L = self.L_level(z_L, z_H + constant_x, rope)
+            if i != config.H_cycles - 1:
+                z_H = self.H_level(z_H, z_L, rope)
+        z_H, z_L = mx.stop_gradient(z_H), mx.stop_gradient(z_L)
+        z_L = self.L_level(z_L, z_H + x, rope)  # x is injected at every cycle, not only at the first
+        z_H = self.H_level(z_H, z_L, rope)
+        logits = self.lm_head(z_H)[:, config.puzzle_emb_len :]
+        q = self.q_head(z_H[:, 0]).astype(mx.float32)
+        return Output(mx.stop_gradient(z_H), mx.stop_gradient(z_L), logits, q[:, 0], q[:, 1])
+
+
+def scaled(x: mx.array, factor: float) -> mx.array:
+    """Multiply in float32 and round once: MLX would round the factor itself to bfloat16 first."""
+    return (x.astype(mx.float32) * factor).astype(x.dtype)

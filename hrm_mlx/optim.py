@@ -1,0 +1,56 @@
+"""The two optimizers, as functions from arrays to arrays.
+
+Shapes: B slots, R rows of the puzzle table, E puzzle_emb_ndim.
+"""
+
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from hrm_core.config import OptimConfig
+from hrm_core.schedule import Rates
+
+
+class Scalars(NamedTuple):
+    """What one update multiplies with, computed in double precision and rounded once."""
+
+    keep: mx.array  # 1 - lr * weight_decay
+    step: mx.array  # lr / (1 - beta1^t)
+    second_scale: mx.array  # 1 / sqrt(1 - beta2^t)
+    puzzle_keep: mx.array
+    puzzle_step: mx.array
+
+
+def scalars(rates: Rates, optim: OptimConfig) -> Scalars:
+    """The scalars of one update as float32 arrays, so that a compiled update takes them as arguments."""
+    return Scalars(
+        mx.array(1 - rates.lr * optim.weight_decay),
+        mx.array(rates.lr / rates.bias_correction1),
+        mx.array(rates.bias_correction2**-0.5),
+        mx.array(1 - rates.puzzle_emb_lr * optim.puzzle_emb_weight_decay),
+        mx.array(rates.puzzle_emb_lr),
+    )
+
+
+def adam_atan2(
+    weight: mx.array, m: mx.array, v: mx.array, gradient: mx.array, optim: OptimConfig, rates: Scalars
+) -> tuple[mx.array, mx.array, mx.array]:
+    """One update of a weight and its moments: decay first, then a step that no epsilon and no scale limits.
+
+    Source: Everett et al. 2024, arXiv 2407.05872; m is not divided by its bias correction inside atan2, as published.
+    """
+    m = m + (1 - optim.beta1) * (gradient - m)
+    v = optim.beta2 * v + (1 - optim.beta2) * mx.square(gradient)
+    weight = weight * rates.keep - rates.step * mx.arctan2(m, mx.sqrt(v) * rates.second_scale)
+    return weight, m, v
+
+
+def sign_sgd(table: mx.array, ids: mx.array, gradients: mx.array, rates: Scalars) -> mx.array:
+    """Move and decay the rows in use, once each, by the sign of their summed gradients. Shapes: (R, E), (B,), (B, E) -> (R, E).
+
+    The cost depends on B, not on R.
+    """
+    first = mx.argmax(ids[:, None] == ids, axis=1)  # the first slot that has the same id
+    summed = mx.zeros_like(gradients).at[first].add(gradients)[first]
+    table[ids] = table[ids] * rates.puzzle_keep - rates.puzzle_step * mx.sign(summed)  # equal ids write equal rows
+    return table

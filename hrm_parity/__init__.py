@@ -1,0 +1,1 @@
+"""Proof that a backend computes what the published code computes."""
