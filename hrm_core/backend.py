@@ -9,7 +9,7 @@ Shapes: B slots, S `seq_len`, P puzzle slots, T = P + S, D hidden, V vocabulary.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +22,17 @@ Arrays = Mapping[str, AnyArray]
 IntArray = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float32]
 
-IGNORE_LABEL = -100
+IGNORE_LABEL_ID = -100  # the label of a cell that is not scored, whatever the data set calls it
 
 Carry = Any  # the backend's own: z_H, z_L, steps, halted and the batch each slot is working on
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Batch:
     """One row for each slot."""
 
     inputs: IntArray  # (B, S) tokens
-    labels: IntArray  # (B, S) tokens; IGNORE_LABEL where there is none
+    labels: IntArray  # (B, S) tokens; IGNORE_LABEL_ID where there is none
     puzzle_identifiers: IntArray  # (B,)
 
 
@@ -39,9 +40,9 @@ class Batch(NamedTuple):
 class BackendOptions:
     """What a user may choose about a backend. "auto" is bf16, compiled, on a GPU; f32, eager, on a CPU."""
 
-    device: str = "auto"  # auto, gpu, cpu
-    dtype: str = "auto"  # auto, float32, bfloat16
-    compile: str = "auto"  # auto, on, off
+    device: Literal["auto", "gpu", "cpu"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
     micro_batch: int | None = None  # slots that go through the network at once in an update; all if not set
 
 

@@ -131,6 +131,7 @@ class TrainConfig(Settings):
     global_batch_size: PositiveInt
     epochs: PositiveInt
     eval_interval: PositiveInt  # epochs between evaluations; also the published `epochs_per_iter` of the batch order
+    max_updates: PositiveInt | None = None  # ends the run, and its schedule, before the epochs are over
     eval_examples: PositiveInt | None = None  # first examples of the test set; all of them if not set
     seed: NonNegativeInt = 0
     report_every: PositiveInt = 20  # updates

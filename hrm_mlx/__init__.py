@@ -1,9 +1,10 @@
 """HRM in MLX: the whole ACT model, its training update, and what evaluation needs of it."""
 
 from hrm_core.errors import BackendError
-from hrm_mlx import blas
+from hrm_mlx import allocator, blas
 
 BLAS = blas.load()
+allocator.keep_freed_memory()
 
 try:
     import mlx.core as _mlx  # noqa: F401 - after the BLAS, before everything else

@@ -92,6 +92,7 @@ class MLXBackend:
         """What results may depend on."""
         return {
             "backend": f"mlx {mx.__version__}",
+            "device_type": "gpu" if self._on_gpu else "cpu",
             "device": str(mx.device_info().get("device_name", mx.default_device())),
             "dtype": self._dtype_name,
             "compiled": str(self._compiled),
@@ -146,6 +147,8 @@ class MLXBackend:
             "target_q_continue": step.target_q_continue,
             "steps": step.carry.steps,
             "halted": step.carry.halted,
+            "z_H": step.carry.z_H.astype(mx.float32),
+            "z_L": step.carry.z_L.astype(mx.float32),
             "loss": step.total * len(batch.inputs),
             **{f"current/{name}": array for name, array in data._asdict().items()},
             **{f"metrics/{name}": array for name, array in step.metrics.items()},
@@ -161,7 +164,7 @@ class MLXBackend:
             raise RuntimeError("begin_training comes before the first update")
         self._working = None
         self._state, result = self._updater.run(
-            self._state, Data(*map(mx.array, batch)), mx.array(min_steps), scalars(rates, self._optim)
+            self._state, _data(batch), mx.array(min_steps), scalars(rates, self._optim)
         )
         return result
 
@@ -241,6 +244,10 @@ class MLXBackend:
     def _eager_think(self, working: Tensors, z_H: mx.array, z_L: mx.array, x: mx.array) -> tuple[mx.array, ...]:
         bind(self._model, working)
         return tuple(self._model(z_H, z_L, x))
+
+
+def _data(batch: Batch) -> Data:
+    return Data(mx.array(batch.inputs), mx.array(batch.labels), mx.array(batch.puzzle_identifiers))
 
 
 def _choose_device(device: str) -> bool:

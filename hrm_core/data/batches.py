@@ -16,17 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hrm_core.data.store import IGNORE_LABEL_ID, ExampleSet, IntArray, Split
+from hrm_core.backend import IGNORE_LABEL_ID, Batch
+from hrm_core.data.store import ExampleSet, IntArray, Split
 from hrm_core.errors import CheckpointError, ConfigError, DataError
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """What one rank works on: always full, padded at the end of a test set."""
+class DrawnBatch(Batch):
+    """What one rank works on, and where it came from: always full, padded at the end of a test set."""
 
-    inputs: npt.NDArray[np.int32]  # (B, S)
-    labels: npt.NDArray[np.int32]  # (B, S), `IGNORE_LABEL_ID` where a cell is not scored
-    puzzle_identifiers: npt.NDArray[np.int32]  # (B,)
     example_index: npt.NDArray[np.int64]  # (B,) row of its set that an example came from, -1 for padding
     set_name: str
     effective_size: int  # examples of the batch on all ranks together, padding not counted
@@ -93,10 +91,10 @@ class TrainingOrder:
         self._choices = np.random.RandomState(seed if legacy_seed is None else legacy_seed)
         self._begin_pass(1)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[DrawnBatch]:
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> DrawnBatch:
         """The next batch. Raises: DataError if not one can be filled in a whole iteration, or a token is out of range."""
         last = self._pass + len(self._split.sets)
         while (example_index := self._draw()).size < self._batch_size:  # a batch that is not full is dropped, its draws stay made
@@ -183,7 +181,7 @@ class TrainingOrder:
 
 def evaluation_batches(
     split: Split, global_batch_size: int, rank: int = 0, num_replicas: int = 1, limit: int | None = None
-) -> Iterator[Batch]:
+) -> Iterator[DrawnBatch]:
     """The batches of a split in file order, the last of each set padded; `limit` keeps only the first examples of each set.
 
     A rank whose part of the last batch is empty gets padding only, so that all ranks see as many batches.
@@ -209,14 +207,14 @@ def _rank_slice(global_batch_size: int, rank: int, num_replicas: int) -> slice:
     return slice(rank * size, (rank + 1) * size)
 
 
-def _read(split: Split, examples: ExampleSet, rows: IntArray, size: int, effective_size: int) -> Batch:
+def _read(split: Split, examples: ExampleSet, rows: IntArray, size: int, effective_size: int) -> DrawnBatch:
     """Read some examples of a set as a batch of `size`."""
     inputs, labels = examples.inputs[rows], examples.labels[rows]
     split.check_inputs(examples, rows, inputs)
     split.check_labels(examples, rows, labels)
     labels = np.where(np.isin(labels, split.ignored_labels), IGNORE_LABEL_ID, labels.astype(np.int32))
     identifiers = examples.puzzle_identifiers[examples.puzzle_of(rows)]
-    return Batch(
+    return DrawnBatch(
         inputs=_padded(inputs, size, split.metadata.pad_id, np.int32),
         labels=_padded(labels, size, IGNORE_LABEL_ID, np.int32),
         puzzle_identifiers=_padded(identifiers, size, split.metadata.blank_identifier_id, np.int32),

@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
+from hrm_core.backend import IGNORE_LABEL_ID
 from hrm_core.errors import DataError
 
-IGNORE_LABEL_ID = -100  # the label of a cell that is not scored, whatever the data set calls it
 SPLITS = ("train", "test")
 WAY_OUT = "build or copy the data set again"
 BLOCK_CELLS = 1 << 22  # what a scan of the tokens holds in memory
@@ -261,7 +261,8 @@ def _open_array(path: Path, shape: Sequence[int | None]) -> IntArray:
     except OSError as error:
         raise _unreadable(path, error) from error
     except Exception as error:  # numpy's header parser raises whatever a damaged header leads it to
-        raise DataError(f"{path} is cut short or not an .npy file ({str(error).splitlines()[0][:80]}); {WAY_OUT}") from error
+        reason = (str(error) or type(error).__name__).partition("\n")[0][:80]
+        raise DataError(f"{path} is cut short or not an .npy file ({reason}); {WAY_OUT}") from error
     if array.dtype.kind not in "iu":
         raise DataError(f"{path} holds {array.dtype}, expected integers; {WAY_OUT}")
     if (

@@ -61,6 +61,7 @@ class ArrayFile:
     """An .npy file that grows by blocks of rows; closing it puts the true length into its header."""
 
     def __init__(self, path: Path, dtype: npt.DTypeLike, columns: tuple[int, ...] = ()) -> None:
+        self.path = path
         self._dtype = np.dtype(dtype)
         self._columns = columns
         self._rows = 0
@@ -183,7 +184,7 @@ def _write_set(folder: Path, name: str, layout: Layout, blocks: Iterator[Example
         files["puzzle_indices"].append([0])
         files["group_indices"].append([0])
         while block is not None:
-            _check_block(array_path(folder, name, "inputs"), layout, counts, block, rated="ratings" in files)
+            _check_block(files, layout, counts, block)
             counts = _write_block(files, layout, counts, block)
             block = next(blocks, None)
     return counts
@@ -203,17 +204,18 @@ def _fields(layout: Layout, rated: bool) -> list[tuple[str, npt.DTypeLike, tuple
     return [*fields, ("ratings", np.int32, ())] if rated else fields
 
 
-def _check_block(path: Path, layout: Layout, counts: Counts, block: Examples, rated: bool) -> None:
+def _check_block(files: Mapping[str, ArrayFile], layout: Layout, done: Counts, block: Examples) -> None:
     """Refuse a block that would be written as something else than it is."""
-    rows = range(counts.examples, counts.examples + len(block.inputs))
+    rows = range(done.examples, done.examples + len(block.inputs))
     shape = (len(rows), layout.seq_len)
+    inputs, labels = files["inputs"].path, files["labels"].path
     if block.inputs.shape != shape or block.labels.shape != shape:
-        raise DataError(f"{path}: block of inputs {block.inputs.shape} and labels {block.labels.shape}, expected {shape} for both")
-    if (block.ratings is not None) != rated or (block.ratings is not None and block.ratings.shape != shape[:1]):
-        raise DataError(f"{path}: ratings do not match the {len(rows)} examples of each block; give one an example, or none at all")
-    check_tokens(path, rows, block.inputs, layout.vocab_size)
-    ignored = () if layout.ignore_label_id is None else (layout.ignore_label_id,)
-    check_tokens(path.with_name(path.name.replace("__inputs", "__labels")), rows, block.labels, layout.vocab_size, ignored)
+        raise DataError(f"{inputs}: block of inputs {block.inputs.shape} and labels {block.labels.shape}, expected {shape} for both")
+    num_ratings = None if block.ratings is None else len(block.ratings)
+    if num_ratings != (len(rows) if "ratings" in files else None):
+        raise DataError(f"{inputs}: a block of {len(rows)} examples has {num_ratings} ratings; give one an example, or none in any block")
+    check_tokens(inputs, rows, block.inputs, layout.vocab_size)
+    check_tokens(labels, rows, block.labels, layout.vocab_size, () if layout.ignore_label_id is None else (layout.ignore_label_id,))
 
 
 def _write_block(files: Mapping[str, ArrayFile], layout: Layout, done: Counts, block: Examples) -> Counts:

@@ -5,7 +5,7 @@ Shapes: S cells, A ACT steps, F frames.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +111,12 @@ def replaced_whole(path: Path) -> Iterator[Path]:
 
     Raises: HRMError when the file cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.parent / f".{path.name}.{os.getpid()}"
     try:
         yield draft
         draft.replace(path)
     except OSError as error:
         raise HRMError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # most often it is gone: it bears the right name now, or never was
+            draft.unlink()

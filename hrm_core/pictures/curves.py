@@ -40,20 +40,23 @@ PANELS = (
 
 
 def read_log(path: Path) -> list[Record]:
-    """Read a run's log.jsonl, one record a line. A last line that a kill cut short is left out.
+    """Read the "train" and "eval" reports of a run's log.jsonl. A last line that a kill cut short is left out.
 
     Raises: RunError when there is nothing to read; DataError naming the line that is damaged.
     """
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}; a run writes it with its first report") from error
-    records = [_record(line) for line in lines]
-    if records and records[-1] is None:
-        records.pop()
-    if not records:
-        raise RunError(f"{path} holds no report yet; a run writes one every few updates")
-    return [_checked(record, f"{path}:{number}") for number, record in enumerate(records, start=1)]
+        raise RunError(
+            f"cannot read {path}: {error.strerror or error}; give a run directory, its log comes with the first report"
+        ) from error
+    if lines and _record(lines[-1]) is None:
+        lines.pop()
+    records = [_checked(_record(line), f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+    reports = [record for record in records if record.get("kind") in ("train", "eval")]
+    if not reports:
+        raise RunError(f"{path} holds no report yet; wait for the run's first one")
+    return reports
 
 
 def _record(line: bytes) -> Record | None:
@@ -66,10 +69,7 @@ def _record(line: bytes) -> Record | None:
 
 
 def _checked(record: Record | None, place: str) -> Record:
-    """The record.
-
-    Raises: DataError when there is none.
-    """
+    """The record, which must be one. Raises: DataError."""
     if record is None:
         raise DataError(f"{place}: not a JSON object; take the line out or restore the file")
     return record
@@ -104,11 +104,12 @@ def _empty_figure() -> "Figure":
     """
     try:
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
         raise BackendError("matplotlib is not installed; pip install 'hrm-mlx[plot]'") from error
-    return Figure(figsize=(SIZE[0] / DPI, SIZE[1] / DPI), layout="constrained")
+    return Figure(figsize=(SIZE[0] / DPI, SIZE[1] / DPI), layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12))
 
 
 def _draw_panel(axes: "Axes", panel: Panel, logs: Mapping[str, Sequence[Record]]) -> None:
@@ -124,13 +125,14 @@ def _draw_panel(axes: "Axes", panel: Panel, logs: Mapping[str, Sequence[Record]]
 
 def _series(records: Sequence[Record], key: str, kind: str, split: str | None = None) -> tuple[list[int], list[float]]:
     """The updates and values of a quantity, where it was reported."""
-    chosen = [record for record in records if record.get("kind") == kind and record.get("split") == split and key in record]
+    reported = (record for record in records if record["kind"] == kind and {"update", key} <= record.keys())
+    chosen = [record for record in reported if record.get("split") == split]
     return [record["update"] for record in chosen], [record[key] for record in chosen]
 
 
 def _split_markers(logs: Mapping[str, Sequence[Record]]) -> dict[str, str]:
     """A marker for each data split that was evaluated."""
-    splits = {record["split"] for records in logs.values() for record in records if record.get("kind") == "eval"}
+    splits = {record["split"] for records in logs.values() for record in records if "split" in record}
     return dict(zip(sorted(splits), cycle(SPLIT_MARKERS)))
 
 
@@ -159,4 +161,4 @@ def _draw_key(figure: "Figure", logs: Mapping[str, Sequence[Record]]) -> None:
         Line2D([], [], color="#666a73", marker=marker, label=f"evaluation, {split}", **MARKER_STYLE)
         for split, marker in _split_markers(logs).items()
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)

@@ -19,7 +19,8 @@ INK: Colour = (28, 30, 36)
 THIN_LINE: Colour = (150, 155, 164)
 TEXT_SIZE = 16
 CAPTION_SIZE = 20
-SYMBOL_SHARE = 0.62  # of a cell's height
+SYMBOL_SHARE = 0.66  # of a cell's height
+CAPITAL_SHARE = 0.68  # of a symbol's size: how high digits and capitals are in Pillow's own font
 BOLD_SHIFT = 0.03  # of a symbol's size: Pillow's own font has one weight, so a bold symbol is set twice
 MIN_SYMBOL_SIZE = 6  # smaller ones are only dirt on the colour
 
@@ -41,7 +42,7 @@ class Paint(NamedTuple):
     ink: Colour
 
 
-# The fills differ in lightness too, so no pair rests on telling red from green or blue from yellow.
+# No two fills are told apart by red against green alone; given cells are bold besides.
 PAINTS: Mapping[Mark, Paint] = {
     Mark.PLAIN: Paint(fill=PAPER, ink=(70, 74, 84)),
     Mark.GIVEN: Paint(fill=(208, 211, 217), ink=(12, 13, 16)),
@@ -95,10 +96,10 @@ def _draw_cell(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], symbol
     draw.rectangle(box, fill=PAINTS[mark].fill)
     size = round((right - left + 1) * SYMBOL_SHARE)
     if symbol and size >= MIN_SYMBOL_SIZE:
-        across, down = (left + right + 1) / 2, (top + bottom + 1) / 2
+        across, baseline = (left + right + 1) / 2, (top + bottom + 1 + CAPITAL_SHARE * size) / 2
         shifts = (-BOLD_SHIFT * size, BOLD_SHIFT * size) if mark == Mark.GIVEN else (0.0,)
         for shift in shifts:
-            draw.text((across + shift, down), symbol, fill=PAINTS[mark].ink, font=font(size), anchor="mm")
+            draw.text((across + shift, baseline), symbol, fill=PAINTS[mark].ink, font=font(size), anchor="ms")
 
 
 def _draw_lines(draw: ImageDraw.ImageDraw, size: tuple[int, int], pitch: tuple[int, int], room: int, width: int, colour: Colour) -> None:

@@ -3,6 +3,7 @@
 Shapes: N grids, S cells in row-major order. A grid holds digits, 0 for a blank; tokens are digits + 1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations, product
@@ -23,6 +24,16 @@ class Puzzles(NamedTuple):
     labels: ByteArray  # (N, S) answer tokens
     ratings: npt.NDArray[np.int32]  # (N,)
 
+    def select(self, rows: IntArray | BoolArray) -> "Puzzles":
+        """The puzzles at these indices or where this mask holds."""
+        return Puzzles(self.inputs[rows], self.labels[rows], self.ratings[rows])
+
+    @classmethod
+    def join(cls, parts: Sequence["Puzzles"]) -> "Puzzles":
+        """All puzzles of one part or more, in order."""
+        inputs, labels, ratings = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return cls(inputs, labels, ratings)
+
 
 @dataclass(frozen=True)
 class Board:
@@ -41,6 +52,7 @@ class Board:
 
     @property
     def num_cells(self) -> int:
+        """S."""
         return self.size**2
 
     @property
@@ -61,6 +73,7 @@ class Board:
         return f"{('row', 'column', 'box')[kind]} {number + 1}"
 
     def cell_name(self, cell: int) -> str:
+        """Where a cell is, counted from 1: "row 3, column 7"."""
         row, column = divmod(cell, self.size)
         return f"row {row + 1}, column {column + 1}"
 
@@ -82,7 +95,7 @@ class Board:
         """
         rows = _draw_line_orders(rng, count, self.box_width, self.box_height)
         columns = _draw_line_orders(rng, count, self.box_height, self.box_width)
-        orders = rows[:, :, None] * np.uint8(self.size) + columns[:, None, :]
+        orders: ByteArray = rows[:, :, None] * np.uint8(self.size) + columns[:, None, :]
         if self.can_transpose:
             turned = rng.random(count) < 0.5
             orders[turned] = orders[turned].swapaxes(1, 2)
@@ -107,7 +120,8 @@ def _draw_line_orders(rng: np.random.Generator, count: int, num_groups: int, wid
     """Draw orders of `num_groups` groups of `width` lines and of the lines within. Returns: (count, num_groups · width) uint8."""
     groups = rng.permuted(np.tile(np.arange(num_groups, dtype=np.uint8), (count, 1)), axis=1)
     lines = rng.permuted(np.tile(np.arange(width, dtype=np.uint8), (count, num_groups, 1)), axis=2)
-    return (groups[:, :, None] * np.uint8(width) + lines).reshape(count, num_groups * width)
+    orders: ByteArray = groups[:, :, None] * np.uint8(width) + lines
+    return orders.reshape(count, num_groups * width)
 
 
 def _line_orders(num_groups: int, width: int) -> ByteArray:

@@ -1,10 +1,11 @@
 """One representative for all Sudoku grids that symmetries turn into each other, to keep test and training puzzles apart.
 
 The smallest grid of a class, read as a number, starts with 1, 2, 3, … once its digits are relabelled, whichever
-row comes first. Its second row then depends only on how the columns are matched: for each column, where its
-second digit stands in the first row. The few matchings up to column order are tabulated once; only the row pairs whose matching is
-the smallest of the grid, and only the column orders that bring it to its smallest form, are written out in full.
-The other rows have no choice left: bands and the rows in them ascend.
+row comes first. Its second row then depends only on the matching of the columns: for each column, where its
+second digit stands in the first row. Column orders turn the matchings of a board into each other, all but a few
+(2, 3 and 15 for the three boards); the smallest of each such class and the orders that lead to it are tabulated
+once. So only the row pairs of the smallest class, in the orders of the table, are written out in full; the other
+rows have no choice left, since bands and the rows in them ascend.
 
 Shapes: N grids, S cells, W = size; C candidates, in runs that belong to one grid.
 """
@@ -50,7 +51,8 @@ def canonical_puzzle(puzzles: IntArray) -> ByteArray:
     arranged = puzzles.astype(np.uint8)[:, _cell_orders(board)]  # (N, 128, 16)
     relabelled = _relabel_by_appearance(arranged, board.size)
     best = _as_numbers(relabelled, board.size + 1).argmin(axis=1)
-    return relabelled[np.arange(len(puzzles)), best]
+    smallest: ByteArray = relabelled[np.arange(len(puzzles)), best]
+    return smallest
 
 
 def _board_of(grids: IntArray) -> Board:
@@ -59,7 +61,8 @@ def _board_of(grids: IntArray) -> Board:
 
 def _as_numbers(digits: IntArray, base: int) -> npt.NDArray[np.int64]:
     """Read the last axis as the digits of a number that sorts as the digits do."""
-    return digits @ base ** np.arange(digits.shape[-1] - 1, -1, -1, dtype=np.int64)
+    numbers: npt.NDArray[np.int64] = digits @ base ** np.arange(digits.shape[-1] - 1, -1, -1, dtype=np.int64)
+    return numbers
 
 
 @cache
@@ -82,6 +85,7 @@ def _relabel_by_appearance(puzzles: ByteArray, size: int) -> ByteArray:
 
 @cache
 def _matchings(board: Board) -> Matchings:
+    """Tabulate the matchings by building each class from its smallest member and all column orders."""
     every = _every_matching(board)
     codes = _as_numbers(every, board.size)
     columns = board.column_orders().astype(np.intp)
@@ -89,7 +93,7 @@ def _matchings(board: Board) -> Matchings:
     members: list[IndexArray] = []
     for smallest in range(len(codes)):  # ascending, so the first of a class to come up is its smallest
         if ranks[smallest] < 0:
-            conjugates = np.empty_like(columns)
+            conjugates = np.empty_like(columns)  # of these matchings the column order makes the smallest: m[c[i]] = c[smallest[i]]
             np.put_along_axis(conjugates, columns, columns[:, every[smallest]], axis=1)
             members.append(np.searchsorted(codes, _as_numbers(conjugates, board.size)))
             ranks[members[-1]] = len(members) - 1
@@ -104,17 +108,16 @@ def _every_matching(board: Board) -> IndexArray:
     stack = np.arange(board.size) // board.box_width
     partial = np.empty((1, 0), dtype=np.intp)
     for column in range(board.size):
-        free = stack[None] != stack[column]
-        free = free & ~(partial[:, :, None] == np.arange(board.size)).any(axis=1)
-        row, target = np.nonzero(free)
+        taken = (partial[:, :, None] == np.arange(board.size)).any(axis=1)
+        row, target = np.nonzero(~taken & (stack != stack[column]))
         partial = np.column_stack([partial[row], target])
     return partial
 
 
 def _row_pairs(board: Board) -> IndexArray:
     """Ordered pairs of rows of the same band. Returns: (pairs, 2)."""
-    first, second = np.indices((board.size, board.size)).reshape(2, -1)
-    return np.column_stack([first, second])[(first // board.box_height == second // board.box_height) & (first != second)]
+    band = np.arange(board.size) // board.box_height
+    return np.argwhere((band[:, None] == band) & ~np.eye(board.size, dtype=bool))
 
 
 def _smallest(grids: ByteArray, board: Board) -> ByteArray:

@@ -21,28 +21,23 @@ BATCH = {4: 1024, 6: 64, 9: 16}  # puzzles dug at once
 PATIENCE = 25  # batches in a row that bring nothing new
 
 
-def generate(
-    size: int, count: int, rng: np.random.Generator, *, givens: tuple[int, int] | None = None, min_rating: int = 0
-) -> Puzzles:
+def generate(size: int, count: int, rng: np.random.Generator, *, givens: tuple[int, int] | None = None, min_rating: int = 0) -> Puzzles:
     """Make `count` different puzzles, the same ones for the same generator state.
 
-    Args:
-        givens: how many cells are given, at least and at most; each puzzle draws its number from this range.
-            None: as few as its order of digging allows, so that no given can be spared.
-        min_rating: leave out puzzles that the solver rates lower.
+    `givens` is how many cells are given, at least and at most; each puzzle draws its number from this range. None
+    leaves as few as the order of digging allows, so that no given can be spared. Puzzles that the solver rates lower
+    than `min_rating` are left out.
 
     Raises: PuzzleError where there are no such puzzles, or too few to be found.
     """
-    batches, found = [], 0
-    if count > 0:
-        for batch in generate_batches(size, rng, givens=givens, min_rating=min_rating):
-            batches.append(batch)
-            found += len(batch.inputs)
-            if found >= count:
-                break
-    empty = np.empty((0, size * size), dtype=np.uint8)
-    parts = zip(Puzzles(empty, empty, np.empty(0, dtype=np.int32)), *batches, strict=True)
-    return Puzzles(*(np.concatenate(part)[:count] for part in parts))
+    batches = generate_batches(size, rng, givens=givens, min_rating=min_rating)
+    puzzles = next(batches)
+    parts = [puzzles]
+    num_found = len(puzzles.ratings)
+    while num_found < count:
+        parts.append(next(batches))
+        num_found += len(parts[-1].ratings)
+    return Puzzles.join(parts).select(np.arange(count))
 
 
 def generate_batches(
@@ -56,10 +51,10 @@ def generate_batches(
         questions, answers = _draw_puzzles(BOARDS[size], BATCH[size], rng, givens)
         new = _first_sights(questions, seen)
         ratings = np.array([solve(question).rating for question in questions[new]], dtype=np.int32)
-        new, ratings = new[ratings >= min_rating], ratings[ratings >= min_rating]
-        fruitless = 0 if len(new) else fruitless + 1
-        if len(new):
-            yield Puzzles(questions[new] + np.uint8(1), answers[new] + np.uint8(1), ratings)
+        puzzles = Puzzles(questions[new] + np.uint8(1), answers[new] + np.uint8(1), ratings).select(ratings >= min_rating)
+        fruitless = 0 if len(puzzles.ratings) else fruitless + 1
+        if not fruitless:
+            yield puzzles
     raise PuzzleError(
         f"no new puzzle among the last {PATIENCE * BATCH[size]} of {size}x{size} with givens={givens}, min_rating={min_rating}; "
         "ask for fewer puzzles, more givens or a lower rating"
@@ -83,9 +78,7 @@ def _first_sights(questions: ByteArray, seen: set[bytes]) -> npt.NDArray[np.intp
     return np.array(new, dtype=np.intp)
 
 
-def _draw_puzzles(
-    board: Board, count: int, rng: np.random.Generator, givens: tuple[int, int] | None
-) -> tuple[ByteArray, ByteArray]:
+def _draw_puzzles(board: Board, count: int, rng: np.random.Generator, givens: tuple[int, int] | None) -> tuple[ByteArray, ByteArray]:
     """Draw questions and answers (N, S), at most `count`: those that keep more givens than asked for are dropped."""
     low, high = givens or (0, 0)
     targets = rng.integers(low, high + 1, size=count)
@@ -110,7 +103,8 @@ def random_solution(board: Board, rng: np.random.Generator) -> ByteArray:
     while state is None or not state.is_solved:
         state = _place_any(rules, state or State(rules.everything, 0), rng)
     cells, digits = board.draw_cell_orders(rng, 1)[0], board.draw_digit_orders(rng, 1)[0]
-    return digits[rules.grid(state)[cells]]
+    solution: ByteArray = digits[rules.grid(state)[cells]]
+    return solution
 
 
 def _place_any(rules: Rules, state: State, rng: np.random.Generator) -> State | None:

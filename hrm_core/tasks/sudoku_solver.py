@@ -46,6 +46,7 @@ class State(NamedTuple):
 
     @property
     def is_solved(self) -> bool:
+        """Whether every candidate left is a placed one; of a propagated state."""
         return self.candidates == self.placed
 
 
@@ -129,7 +130,8 @@ class Rules:
         """The digits (S,) of a solved state."""
         data = state.candidates.to_bytes(-(-self.size * self.num_cells // 8), "little")
         bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8), bitorder="little", count=self.size * self.num_cells)
-        return (bits.reshape(self.size, self.num_cells).argmax(axis=0) + 1).astype(np.uint8)
+        digits: ByteArray = bits.reshape(self.size, self.num_cells).argmax(axis=0) + 1
+        return digits.astype(np.uint8)
 
 
 def _unit_family(units: IntArray, num_cells: int) -> Family:

@@ -1,0 +1,128 @@
+"""Sudoku data sets: from published CSV files or from the generator.
+
+A group is one puzzle and its augmentations, each a puzzle of its own, as in the published data sets.
+Shapes: N puzzles, S cells.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
+from hrm_core.draws import Purpose, stream
+from hrm_core.errors import DataError
+from hrm_core.tasks.sudoku import BLANK, Sudoku
+from hrm_core.tasks.sudoku_board import ByteArray, Puzzles
+from hrm_core.tasks.sudoku_canonical import canonical_puzzle, canonical_solution
+from hrm_core.tasks.sudoku_csv import read_csv
+from hrm_core.tasks.sudoku_generator import generate, generate_batches
+
+BLOCK_EXAMPLES = 1 << 15  # augmented at once
+TRAIN, TEST, SUBSAMPLE = range(3)  # index of the random stream
+
+
+def build_from_csv(
+    out: Path, train_csv: Path, test_csv: Path | None, *, subsample: int | None = None, augment: int = 0, min_rating: int = 0, seed: int = 0
+) -> dict[str, Any]:
+    """Build a data set from CSV files; only the training puzzles are subsampled and augmented.
+
+    Returns: what was done, as in build.json. Raises: DataError naming file and line.
+    """
+    refuse_used(out)
+    train = read_csv(train_csv, min_rating)
+    test = read_csv(test_csv, min_rating) if test_csv else None
+    if test is not None and test.inputs.shape[1] != train.inputs.shape[1]:
+        raise DataError(f"{test_csv} has boards of {test.inputs.shape[1]} cells, {train_csv} of {train.inputs.shape[1]}; use one size")
+    num_read = len(train.ratings)
+    if subsample is not None:
+        train = _subsample(train, subsample, seed, train_csv)
+    sources = {path.name: _sha256(path) for path in (train_csv, test_csv) if path}
+    return _write(out, train, test, augment, seed, {"sources": sources, "min_rating": min_rating, "read": num_read})
+
+
+def build_generated(
+    out: Path, size: int, num_train: int, num_test: int, *, givens: tuple[int, int] | None = None, augment: int = 0, min_rating: int = 0, seed: int = 0
+) -> dict[str, Any]:
+    """Build a data set from generated puzzles; no test puzzle is equivalent to a training puzzle.
+
+    On 6x6 and 9x9 boards not even their solutions are; the 4x4 board has only two essentially different solutions.
+
+    Returns: what was done, as in build.json. Raises: PuzzleError where there are not so many puzzles.
+    """
+    refuse_used(out)
+    train = generate(size, num_train, stream(seed, Purpose.PUZZLES, TRAIN), givens=givens, min_rating=min_rating)
+    test, dropped = _generate_apart(train, size, num_test, seed, givens, min_rating) if num_test else (None, 0)
+    about = {"generated": size, "givens": list(givens) if givens else None, "min_rating": min_rating, "equivalent_to_training_dropped": dropped}
+    return _write(out, train, test, augment, seed, about)
+
+
+def symmetry_classes(puzzles: Puzzles) -> list[bytes]:
+    """What equivalent puzzles have in common: the canonical puzzle on a 4x4 board, elsewhere the canonical solution."""
+    is_small = puzzles.inputs.shape[1] == 16
+    canonical = canonical_puzzle(puzzles.inputs - np.uint8(BLANK)) if is_small else canonical_solution(puzzles.labels - np.uint8(BLANK))
+    return list(map(bytes, canonical))
+
+
+def _generate_apart(
+    train: Puzzles, size: int, count: int, seed: int, givens: tuple[int, int] | None, min_rating: int
+) -> tuple[Puzzles, int]:
+    """Draw test puzzles until `count` are in no symmetry class of the training set. Returns: they, and how many were dropped."""
+    known = set(symmetry_classes(train))
+    found: list[Puzzles] = []
+    num_found = dropped = 0
+    for batch in generate_batches(size, stream(seed, Purpose.PUZZLES, TEST), givens=givens, min_rating=min_rating):
+        new = np.array([key not in known for key in symmetry_classes(batch)])
+        found.append(batch.select(new))
+        num_found += int(new.sum())
+        dropped += int((~new).sum())
+        if num_found >= count:
+            break
+    return Puzzles.join(found).select(np.arange(count)), dropped
+
+
+def _write(out: Path, train: Puzzles, test: Puzzles | None, augment: int, seed: int, about: dict[str, Any]) -> dict[str, Any]:
+    task = Sudoku.for_shape(int(np.sqrt(train.inputs.shape[1])) + 2, train.inputs.shape[1])
+    assert task is not None, "readers and generators know only these boards"
+    counts = {"train_puzzles": len(train.ratings), "train_examples": len(train.ratings) * (1 + augment)}
+    splits = {"train": {"all": _augmented(task, train, augment, seed)}}
+    if test is not None:
+        counts |= {"test_puzzles": len(test.ratings), "test_questions_in_training": _num_shared(test.inputs, train.inputs)}
+        splits["test"] = {"all": iter([Examples(test.inputs, test.labels, test.ratings)])}
+    build = {"task": task.name, "seed": seed, "augment": augment, **about, **counts}
+    write_dataset(out, Layout(task.vocab_size, task.seq_len), splits, build)
+    return build
+
+
+def _augmented(task: Sudoku, puzzles: Puzzles, augment: int, seed: int) -> Iterator[Examples]:
+    """Each puzzle followed by `augment` random symmetries of it, in blocks of whole groups."""
+    copies = 1 + augment
+    per_block = max(1, BLOCK_EXAMPLES // copies)
+    for start in range(0, len(puzzles.ratings), per_block):
+        block = puzzles.select(np.arange(start, min(start + per_block, len(puzzles.ratings))))
+        repeated = block.select(np.repeat(np.arange(len(block.ratings)), copies))
+        inputs, labels = repeated.inputs, repeated.labels
+        if augment:
+            moved = np.arange(len(inputs)) % copies > 0  # the first of each group stays as it is
+            symmetry = task.draw_symmetries(stream(seed, Purpose.AUGMENTATION, start), int(moved.sum()))
+            inputs[moved], labels[moved] = symmetry.apply(inputs[moved]), symmetry.apply(labels[moved])
+        yield Examples(inputs, labels, repeated.ratings, group_sizes=np.full(len(block.ratings), copies))
+
+
+def _subsample(puzzles: Puzzles, count: int, seed: int, source: Path) -> Puzzles:
+    if count > len(puzzles.ratings):
+        raise DataError(f"{source} has {len(puzzles.ratings)} puzzles to choose from, fewer than --subsample {count}; lower it")
+    chosen = stream(seed, Purpose.PUZZLES, SUBSAMPLE).choice(len(puzzles.ratings), count, replace=False)
+    return puzzles.select(chosen)
+
+
+def _num_shared(questions: ByteArray, others: ByteArray) -> int:
+    known = set(map(bytes, others))
+    return sum(question in known for question in map(bytes, questions))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

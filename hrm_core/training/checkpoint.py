@@ -1,0 +1,199 @@
+"""Checkpoints: folders of safetensors and JSON that are complete or not there at all.
+
+    update_00000400/  model.safetensors        canonical names, float32; config in its metadata: usable alone
+                      train_state.safetensors  moments, carry and the data it works on
+                      state.json               update, position in the data, metrics, sha256 of the two others
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save_file
+
+from hrm_core.backend import AnyArray, Arrays
+from hrm_core.config import ModelConfig, validated
+from hrm_core.errors import CheckpointError, ConfigError, RunError
+from hrm_core.parameters import parameter_table
+
+MODEL_FILE = "model.safetensors"
+TRAIN_STATE_FILE = "train_state.safetensors"
+STATE_FILE = "state.json"
+FORMAT = "hrm-1"
+WAY_OUT = "use another checkpoint or copy it again"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Weights that are usable alone."""
+
+    config: ModelConfig
+    task: str
+    weights: Arrays
+    source: Path
+
+
+def save_model(path: Path, config: ModelConfig, task: str, weights: Arrays) -> None:
+    """Write weights with their config into one safetensors file."""
+    metadata = {"format": FORMAT, "config": config.model_dump_json(), "task": task}
+    save_file({name: np.ascontiguousarray(array) for name, array in weights.items()}, path, metadata=metadata)
+
+
+def load_model(path: Path) -> Model:
+    """Read a model file and hold it against the weight table of its config.
+
+    Raises: CheckpointError naming every tensor that does not fit.
+    """
+    config, task = _read_header(path)
+    weights = _load_tensors(path)
+    check_weights(weights, config, str(path))
+    return Model(config, task, weights, path)
+
+
+def check_weights(weights: Arrays, config: ModelConfig, source: str) -> None:
+    """Refuse weights that are not exactly those of the weight table.
+
+    Raises: CheckpointError listing all misfits.
+    """
+    table = parameter_table(config)
+    misfits = [f"{name} is missing" for name in table.keys() - weights.keys()]
+    misfits += [f"{name} is unknown" for name in weights.keys() - table.keys()]
+    for name in table.keys() & weights.keys():
+        if weights[name].shape != table[name].shape or weights[name].dtype != np.float32:
+            found = f"{weights[name].dtype}{list(weights[name].shape)}"
+            misfits.append(f"{name} is {found}, expected float32{list(table[name].shape)}")
+    if misfits:
+        raise CheckpointError(f"{source} does not fit its config: {'; '.join(sorted(misfits))}; {WAY_OUT}")
+
+
+def write_checkpoint(folder: Path, config: ModelConfig, task: str, weights: Arrays, train_state: Arrays, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint into a temporary sibling, make sure it is on disk, and rename it.
+
+    Raises: RunError if the disk is full or cannot be written; nothing is left behind then.
+    """
+    try:
+        with _staging(folder) as partial:
+            save_model(partial / MODEL_FILE, config, task, weights)
+            save_file({name: np.ascontiguousarray(array) for name, array in train_state.items()}, partial / TRAIN_STATE_FILE)
+            hashes = {name: _sha256(partial / name) for name in (MODEL_FILE, TRAIN_STATE_FILE)}
+            (partial / STATE_FILE).write_text(json.dumps({**state, "format": FORMAT, "sha256": hashes}))
+            for path in partial.iterdir():
+                _sync(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{folder} was not written: {error}; nothing was left behind") from error
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Read state.json and hold the hashes in it against the files.
+
+    Raises: CheckpointError saying what is damaged.
+    """
+    path = folder / STATE_FILE
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        hashes = state["sha256"]
+        damaged = [name for name in (MODEL_FILE, TRAIN_STATE_FILE) if _sha256(folder / name) != hashes[name]]
+    except OSError as error:
+        raise CheckpointError(f"{error.filename} cannot be read ({error.strerror}); {WAY_OUT}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged; {WAY_OUT}") from error
+    if damaged:
+        raise CheckpointError(f"{folder / damaged[0]} is damaged: its sha256 is not the one in {STATE_FILE}; {WAY_OUT}")
+    return dict(state)
+
+
+def read_train_state(folder: Path) -> dict[str, AnyArray]:
+    """Optimizer state, carry and its data. Raises: CheckpointError."""
+    return _load_tensors(folder / TRAIN_STATE_FILE)
+
+
+def checkpoint_name(update: int) -> str:
+    """The folder of the checkpoint after an update."""
+    return f"update_{update:08d}"
+
+
+def newest_first(checkpoints: Path) -> list[Path]:
+    """The checkpoints in a folder, the one after the most updates first."""
+    return sorted(checkpoints.glob("update_*[0-9]"), reverse=True)
+
+
+def find_model(path: Path) -> Path:
+    """The model file that a user means by a run, a checkpoint folder or a file: of a run, the newest that is whole.
+
+    Raises: CheckpointError if there is none.
+    """
+    if path.is_file():
+        return path
+    if (path / MODEL_FILE).is_file():
+        read_state(path)
+        return path / MODEL_FILE
+    for folder in newest_first(path / "checkpoints"):
+        with contextlib.suppress(CheckpointError):
+            read_state(folder)
+            return folder / MODEL_FILE
+    raise CheckpointError(f"{path} is no model: expected a run with checkpoints, a checkpoint folder or a .safetensors file")
+
+
+def _read_header(path: Path) -> tuple[ModelConfig, str]:
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors ({_reason(error)}); {WAY_OUT}") from error
+    if metadata.get("format") != FORMAT or "config" not in metadata:
+        raise CheckpointError(f"{path} holds no HRM config in its metadata; expected a model written by hrm")
+    try:
+        config = validated(ModelConfig, json.loads(metadata["config"]), str(path))
+    except (ConfigError, ValueError) as error:
+        raise CheckpointError(f"{path} holds a config that is damaged: {error}") from error
+    return config, metadata.get("task", "")
+
+
+def _load_tensors(path: Path) -> dict[str, AnyArray]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors ({_reason(error)}); {WAY_OUT}") from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A directory to write into, synced and renamed to `folder` at the end or else removed."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        _sync(partial)
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one of the same update
+        partial.rename(folder)
+        _sync(folder.parent)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _sync(path: Path) -> None:
+    """Make sure that a file or directory is on disk, not only in memory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,100 @@
+"""Evaluation: every example for a fixed number of ACT steps, as published.
+
+Shapes: A ACT steps, B slots, N examples, S cells.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hrm_core.backend import IGNORE_LABEL_ID, Answers, Backend, Batch
+from hrm_core.data.batches import DrawnBatch, evaluation_batches
+from hrm_core.data.store import Split
+from hrm_core.training.scoring import Scores, joined, score
+
+IntArray = npt.NDArray[np.integer]
+Given = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.bool_]]
+
+
+class Thoughts(NamedTuple):
+    """What a model thought of some puzzles, step by step."""
+
+    answers: IntArray  # (A, N, S) tokens after each ACT step
+    q_halt_logits: npt.NDArray[np.float32]  # (A, N)
+
+    @property
+    def final(self) -> IntArray:
+        """(N, S) the answers after the last step."""
+        final: IntArray = self.answers[-1]
+        return final
+
+    @property
+    def settled_step(self) -> IntArray:
+        """(N,) the ACT step, counted from 1, after which the answer no longer changed."""
+        changed = (self.answers[1:] != self.answers[:-1]).any(axis=2)  # (A - 1, N)
+        last_change = len(changed) - np.argmax(changed[::-1], axis=0)
+        settled: IntArray = np.where(changed.any(axis=0), last_change + 1, 1)
+        return settled
+
+
+def think(backend: Backend, batch: Batch) -> Iterator[Answers]:
+    """The answers to a batch after each of `halt_max_steps` ACT steps."""
+    carry = backend.begin(batch)
+    for _ in range(backend.config.halt_max_steps):
+        carry, answers = backend.step(carry)
+        yield answers
+
+
+def thoughts(backend: Backend, inputs: IntArray, puzzle_identifiers: IntArray, batch_size: int = 256) -> Thoughts:
+    """Let a model think about puzzles. Shapes: (N, S) tokens, (N,)."""
+    parts = []
+    for start in range(0, len(inputs), batch_size):
+        rows = inputs[start : start + batch_size].astype(np.int32)
+        ids = puzzle_identifiers[start : start + batch_size].astype(np.int32)
+        steps = [(a.tokens, a.q_halt_logits) for a in think(backend, Batch(rows, np.full_like(rows, IGNORE_LABEL_ID), ids))]
+        parts.append(tuple(np.stack(column) for column in zip(*steps, strict=True)))
+    return Thoughts(*(np.concatenate(column, axis=1) for column in zip(*parts, strict=True)))
+
+
+def evaluate(
+    backend: Backend,
+    split: Split,
+    given: Given,
+    batch_size: int,
+    limit: int | None = None,
+    on_batch: Callable[[int], None] = lambda num_examples: None,
+) -> tuple[Scores, IntArray]:
+    """Answer the examples of a split in file order, the first `limit` of each set.
+
+    Returns: their scores and the answers (N, S). `on_batch` is told how many examples each batch added.
+    """
+    scores, tokens = [], []
+    for batch in evaluation_batches(split, batch_size, limit=limit):
+        batch_scores, batch_tokens = _evaluate_batch(backend, split, given, batch)
+        scores.append(batch_scores)
+        tokens.append(batch_tokens)
+        on_batch(len(batch_tokens))
+    return joined(scores), np.concatenate(tokens)
+
+
+def num_examples(split: Split, limit: int | None = None) -> int:
+    """How many examples `evaluate` answers."""
+    return sum(min(len(examples), limit or len(examples)) for examples in split.sets.values())
+
+
+def _evaluate_batch(backend: Backend, split: Split, given: Given, batch: DrawnBatch) -> tuple[Scores, IntArray]:
+    n = batch.effective_size  # the rows behind are padding
+    tokens = []
+    for answers in think(backend, batch):
+        tokens.append(answers.tokens[:n])
+    last, path = answers, Thoughts(np.stack(tokens), answers.q_halt_logits[None, :n])
+    ratings = split.sets[batch.set_name].ratings
+    scores = Scores(
+        **score(path.final, batch.labels[:n], given(batch.inputs[:n]), last.logits[:n], backend.config.loss_type),  # type: ignore[arg-type]
+        q_halt_logits=last.q_halt_logits[:n],
+        settled_step=path.settled_step,
+        ratings=ratings[batch.example_index[:n]] if ratings is not None else np.full(n, -1),
+    )
+    return scores, path.final

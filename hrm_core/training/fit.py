@@ -1,0 +1,259 @@
+"""The training loop: updates, reports, evaluations and checkpoints, for any backend.
+
+A run that is killed and resumed makes the same updates on the same batches with the same draws as one that is not:
+what a checkpoint does not hold is drawn again from the seed and the number of the update.
+"""
+
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hrm_core.backend import Backend, PendingMetrics
+from hrm_core.config import ModelConfig, RunConfig
+from hrm_core.data.batches import TrainingOrder
+from hrm_core.data.store import Split
+from hrm_core.draws import Purpose, draw_min_steps, stream
+from hrm_core.errors import NotFiniteError
+from hrm_core.schedule import rates
+from hrm_core.tasks.task import Task
+from hrm_core.training.evaluation import evaluate
+from hrm_core.training.checkpoint import checkpoint_name, newest_first
+from hrm_core.training.run import Restored, Run
+from hrm_core.training.scoring import all_finite, reduced, summary
+
+Record = Mapping[str, Any]
+IntArray = npt.NDArray[np.integer]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Reporter(Protocol):
+    """Who watches a run."""
+
+    def trained(self, record: Record, total: int) -> None:
+        """A report of training metrics."""
+        ...
+
+    def evaluated(self, record: Record) -> None:
+        """A report of an evaluation."""
+        ...
+
+    def saved(self, checkpoint: Path) -> None:
+        """A checkpoint is complete."""
+        ...
+
+    def warn(self, message: str) -> None:
+        """Something the user should know."""
+        ...
+
+
+class Interrupted(Exception):
+    """The user asked to stop; what was done is saved."""
+
+
+@dataclass
+class Position:
+    """Where a run stands. Everything but the weights, the optimizers, the carry and the place in the data."""
+
+    update: int = 0
+    seconds: float = 0.0  # of training, evaluation and saving
+    window: dict[str, float] = field(default_factory=dict)  # sums of metrics since the last report
+    evaluated: int = 0  # the last update that was evaluated
+    best: dict[str, Any] = field(default_factory=dict)  # checkpoint, exact_accuracy, accuracy
+    last_metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Assignment(NamedTuple):
+    """What is to be trained on what."""
+
+    config: RunConfig
+    model: ModelConfig
+    task: Task | None  # None: a data set of a kind that is not known here
+    train: Split
+    test: Split | None
+    total_updates: int
+
+
+class Trainer:
+    """One run in progress."""
+
+    def __init__(self, assignment: Assignment, backend: Backend, run: Run, reporter: Reporter) -> None:
+        """Make ready for the first update; the backend has its initial weights already."""
+        self._job, self._backend, self._run, self._reporter = assignment, backend, run, reporter
+        self._settings = assignment.config.train
+        self._order = TrainingOrder(
+            assignment.train, self._settings.global_batch_size, seed=self._settings.seed, epochs_per_iter=self._settings.eval_interval
+        )
+        self._pending: list[PendingMetrics] = []
+        self._position = Position()
+        self._eval_every = max(1, assignment.total_updates * self._settings.eval_interval // self._settings.epochs)
+        self._saved_update = 0
+        self._interrupt = False
+        backend.begin_training(assignment.config.optim, self._settings.global_batch_size)
+
+    def restore(self, restored: Restored) -> None:
+        """Continue after a checkpoint; what was logged after it is dropped."""
+        self._backend.load_weights(restored.model.weights)
+        self._backend.load_state(restored.train_state)
+        self._order.restore(restored.state["order"])
+        self._position = Position(**restored.state["position"])
+        self._run.cut_log(self._position.update)
+
+    def train(self) -> Position:
+        """Make all updates that are left.
+
+        Raises: NotFiniteError if a metric is NaN or infinite; Interrupted after Ctrl-C, saved.
+        """
+        self._started = time.monotonic() - self._position.seconds
+        self._saved = time.monotonic()
+        with self._catching_interrupts():
+            try:
+                if self._evaluate_if_due():  # the checkpoint was written while its evaluation was not done
+                    self._save()
+                while self._position.update < self._job.total_updates:
+                    self._update()
+                    self._report_if_due()
+                    is_best = self._evaluate_if_due()
+                    self._save_if_due(is_best)
+                    self._stop_if_asked()
+            except Interrupted:
+                self._save()
+                raise
+        return self._position
+
+    def _update(self) -> None:
+        update = self._position.update + 1
+        settings, config = self._settings, self._job.config
+        rng = stream(settings.seed, Purpose.EXPLORATION, update)
+        min_steps = draw_min_steps(rng, settings.global_batch_size, self._job.model)
+        batch = next(self._order)
+        self._pending.append(self._backend.update(batch, min_steps, rates(update, self._job.total_updates, config.optim)))
+        self._position.update = update
+
+    def _read_metrics(self) -> None:
+        """Wait for the updates since the last report and add up their metrics."""
+        window = self._position.window
+        for pending in self._pending:
+            for name, value in pending.read().items():
+                window[name] = window.get(name, 0.0) + value
+        self._pending.clear()
+        if not all_finite(window):
+            raise NotFiniteError(self._divergence(window))
+
+    def _divergence(self, window: Mapping[str, float]) -> str:
+        good = next(iter(newest_first(self._run.checkpoints)), None)
+        broken = ", ".join(f"{name}={value}" for name, value in window.items() if not all_finite({name: value}))
+        return (
+            f"training diverged before update {self._position.update}: {broken}; last good checkpoint: {good or 'none yet'}; "
+            "try a lower optim.lr, a longer optim.lr_warmup_steps or --dtype float32"
+        )
+
+    def _report_if_due(self) -> None:
+        update = self._position.update
+        if update % self._settings.report_every and update != self._job.total_updates:
+            return
+        self._read_metrics()
+        window_updates = (update - 1) % self._settings.report_every + 1
+        slots = self._settings.global_batch_size
+        metrics = reduced(self._position.window, window_updates * slots)
+        seconds = time.monotonic() - self._started
+        record = {
+            "kind": "train",
+            "update": update,
+            "examples": update * slots,
+            "seconds": round(seconds, 3),
+            **metrics,
+            "lr": rates(update, self._job.total_updates, self._job.config.optim).lr,
+            "examples_per_second": round(window_updates * slots / max(seconds - self._position.seconds, 1e-9), 1),
+            "memory_gib": round(self._backend.peak_memory() / 2**30, 3),
+        }
+        self._position.seconds = seconds
+        self._position.window = {}
+        self._position.last_metrics = metrics
+        self._run.log(record)
+        self._reporter.trained(record, self._job.total_updates)
+
+    def _evaluate_if_due(self) -> bool:
+        """Evaluate at the end of each interval. Returns: whether this is the best model so far."""
+        position, test = self._position, self._job.test
+        due = position.update % self._eval_every == 0 or position.update == self._job.total_updates
+        if test is None or not due or position.update == position.evaluated:
+            return False
+        self._read_metrics()  # of a model that has diverged nothing need be known
+        given = self._job.task.given if self._job.task else _nothing_given
+        limit = self._settings.eval_examples
+        scores, _ = evaluate(self._backend, test, given, self._settings.global_batch_size, limit, lambda _: self._stop_if_asked())
+        metrics = summary(scores)
+        position.evaluated = position.update
+        position.seconds = time.monotonic() - self._started
+        record = {"kind": "eval", "update": position.update, "seconds": round(position.seconds, 3), "split": "test", **metrics}
+        self._run.log(record)
+        self._reporter.evaluated(record)
+        return self._is_best(metrics)
+
+    def _is_best(self, metrics: Mapping[str, float]) -> bool:
+        rank, best = (metrics["exact_accuracy"], metrics["accuracy"]), self._position.best
+        if best and rank <= (best["exact_accuracy"], best["accuracy"]):
+            return False
+        self._position.best = {"checkpoint": checkpoint_name(self._position.update), "exact_accuracy": rank[0], "accuracy": rank[1]}
+        return True
+
+    def _save_if_due(self, is_best: bool) -> None:
+        update = self._position.update
+        minutes = (time.monotonic() - self._saved) / 60
+        at_interval = update % self._settings.save_every_updates == 0 or update == self._job.total_updates
+        if is_best or at_interval or minutes > self._settings.save_every_minutes:
+            self._save()
+
+    def _save(self) -> None:
+        """Write a checkpoint of where the run stands, unless there is one. Nothing is written of a run that has diverged."""
+        if self._saved_update == self._position.update:
+            return
+        self._read_metrics()
+        state = {
+            "update": self._position.update,
+            "position": vars(self._position),
+            "best": self._position.best,
+            "order": self._order.state(),
+            "environment": self._backend.describe(),
+        }
+        folder = self._run.save(
+            self._job.model,
+            self._job.task.name if self._job.task else "",
+            self._backend.weights(),
+            self._backend.state(),
+            state,
+            self._settings.keep_checkpoints,
+        )
+        self._saved, self._saved_update = time.monotonic(), self._position.update
+        self._reporter.saved(folder)
+
+    def _stop_if_asked(self) -> None:
+        if self._interrupt:
+            raise Interrupted
+
+    @contextmanager
+    def _catching_interrupts(self) -> Iterator[None]:
+        """Let the first Ctrl-C finish the update; a second one stops at once."""
+
+        def remember(number: int, frame: FrameType | None) -> None:
+            if self._interrupt:
+                raise KeyboardInterrupt
+            self._interrupt = True
+
+        before = signal.signal(signal.SIGINT, remember)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def _nothing_given(inputs: IntArray) -> BoolArray:
+    return np.zeros(inputs.shape, bool)

@@ -1,0 +1,134 @@
+"""A run directory: its config, its log, its checkpoints and the lock that keeps two processes apart.
+
+    runs/<name>/  config.yaml   enough to repeat the run
+                  log.jsonl     one line a report
+                  checkpoints/  see checkpoint.py
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from hrm_core.backend import AnyArray, Arrays
+from hrm_core.config import ModelConfig, RunConfig, load_config
+from hrm_core.errors import CheckpointError, RunError
+from hrm_core.training.checkpoint import MODEL_FILE, Model, checkpoint_name, load_model, newest_first, read_state, read_train_state, write_checkpoint
+
+CONFIG_FILE = "config.yaml"
+LOG_FILE = "log.jsonl"
+
+
+class Restored(NamedTuple):
+    """A checkpoint that was found whole."""
+
+    folder: Path
+    model: Model
+    train_state: Mapping[str, AnyArray]
+    state: dict[str, Any]
+
+
+class Run:
+    """An open run directory, locked for this process."""
+
+    def __init__(self, directory: Path) -> None:
+        """Lock a run directory, making it if needed. Raises: RunError if another process has it."""
+        self.directory = directory
+        self.checkpoints = directory / "checkpoints"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise RunError(f"{directory} cannot be used as a run directory ({error.strerror}); choose another --run") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise RunError(f"{directory} is in use by another process; wait for it or choose another --run") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._lock)
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.directory / CONFIG_FILE).exists()
+
+    def begin(self, config: RunConfig) -> None:
+        """Start a run in an empty directory. Raises: RunError if one is there already or the disk is full."""
+        if self.exists:
+            raise RunError(f"{self.directory} holds a run already; continue it with --resume or choose another --run")
+        try:
+            _write_whole(self.directory / CONFIG_FILE, config.to_yaml())
+        except OSError as error:
+            raise RunError(f"{self.directory / CONFIG_FILE} was not written: {error}") from error
+
+    def config(self) -> RunConfig:
+        """The settings the run was begun with."""
+        if not self.exists:
+            raise RunError(f"{self.directory} holds no run to resume; start it without --resume")
+        return load_config(str(self.directory / CONFIG_FILE))
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append one line to the log. Raises: RunError if the disk is full."""
+        try:
+            with (self.directory / LOG_FILE).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise RunError(f"{self.directory / LOG_FILE} was not written: {error}") from error
+
+    def cut_log(self, update: int) -> None:
+        """Drop what was logged after an update, a half-written line included."""
+        path = self.directory / LOG_FILE
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+            try:
+                if line.endswith("\n") and json.loads(line)["update"] <= update:
+                    kept.append(line)
+            except (ValueError, KeyError, TypeError):
+                continue
+        _write_whole(path, "".join(kept))
+
+    def newest(self, warn: Any) -> Restored | None:
+        """The newest checkpoint that is whole; `warn` is told of each damaged one. None if there is no checkpoint.
+
+        Raises: CheckpointError if there are checkpoints and none is whole.
+        """
+        folders = newest_first(self.checkpoints)
+        for folder in folders:
+            try:
+                state = read_state(folder)
+                return Restored(folder, load_model(folder / MODEL_FILE), read_train_state(folder), state)
+            except CheckpointError as error:
+                warn(f"skipped a damaged checkpoint: {error}")
+        if folders:
+            raise CheckpointError(f"none of the {len(folders)} checkpoints in {self.checkpoints} is whole; start again in another --run")
+        return None
+
+    def save(self, config: ModelConfig, task: str, weights: Arrays, train_state: Arrays, state: Mapping[str, Any], keep: int) -> Path:
+        """Write the checkpoint of `state["update"]`, then remove all but the last `keep` and the best one."""
+        folder = self.checkpoints / checkpoint_name(state["update"])
+        write_checkpoint(folder, config, task, weights, train_state, state)
+        for old in newest_first(self.checkpoints)[keep:]:
+            if old.name != state["best"].get("checkpoint"):
+                shutil.rmtree(old)
+        return folder
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Replace a file at once, so that it is never half-written."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

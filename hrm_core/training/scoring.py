@@ -1,0 +1,114 @@
+"""What answers are worth: exact and cell accuracy per example, and tables of them.
+
+Shapes: N examples, S cells, V vocabulary.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from hrm_core.data.summary import band_names
+
+IntArray = npt.NDArray[np.integer]
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """How each of N examples was answered. Every array is (N,)."""
+
+    num_right: IntArray  # labelled cells answered rightly
+    num_labelled: IntArray
+    num_right_blank: IntArray  # the same for cells that the question leaves open
+    num_blank: IntArray
+    lm_loss: FloatArray  # per example: mean over its labelled cells
+    q_halt_logits: FloatArray
+    settled_step: IntArray  # ACT step after which the answer no longer changed
+    ratings: IntArray  # difficulty; -1 where the data set has none
+
+    @property
+    def exact(self) -> BoolArray:
+        """Examples in which every labelled cell is right."""
+        return self.num_right == self.num_labelled
+
+    def __len__(self) -> int:
+        return len(self.num_right)
+
+    def select(self, chosen: BoolArray) -> "Scores":
+        """The scores of some examples."""
+        return Scores(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+
+
+def joined(parts: Sequence[Scores]) -> Scores:
+    """The scores of several batches as one."""
+    return Scores(**{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Scores)})
+
+
+def score(
+    tokens: IntArray, labels: IntArray, given: BoolArray, logits: FloatArray, loss_type: str
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Compare answers with labels; a label below zero is not scored. Shapes: (N, S), (N, S), (N, S), (N, S, V) -> (N,) each."""
+    labelled = labels >= 0
+    right = (tokens == labels) & labelled
+    blank = labelled & ~given
+    return {
+        "num_right": right.sum(axis=1),
+        "num_labelled": labelled.sum(axis=1),
+        "num_right_blank": (right & blank).sum(axis=1),
+        "num_blank": blank.sum(axis=1),
+        "lm_loss": _token_losses(logits, labels, loss_type).sum(axis=1) / np.maximum(labelled.sum(axis=1), 1),
+    }
+
+
+def summary(scores: Scores) -> dict[str, float]:
+    """The numbers of a report, the exact accuracy first. Examples without any label do not count."""
+    counted = scores.select(scores.num_labelled > 0)
+    count = len(counted)
+    return {
+        "exact_accuracy": _share(counted.exact.sum(), count),
+        "accuracy": _share(counted.num_right.sum(), counted.num_labelled.sum()),
+        "blank_accuracy": _share(counted.num_right_blank.sum(), counted.num_blank.sum()),
+        "lm_loss": _share(counted.lm_loss.sum(), count),
+        "q_halt_accuracy": _share(((counted.q_halt_logits >= 0) == counted.exact).sum(), count),
+        "settled_step": _share(counted.settled_step.sum(), count),
+        "count": count,
+    }
+
+
+def by_band(scores: Scores, bounds: Sequence[int]) -> dict[str, dict[str, float]]:
+    """A summary for each band of ratings that has examples; none without ratings."""
+    rated = scores.ratings >= 0
+    bands = np.searchsorted(np.asarray(bounds), scores.ratings, side="right") - 1
+    chosen = {name: rated & (bands == i) for i, name in enumerate(band_names(bounds))}
+    return {name: summary(scores.select(mask)) for name, mask in chosen.items() if mask.any()}
+
+
+def reduced(sums: Mapping[str, float], num_slots: int) -> dict[str, float]:
+    """Training metrics from sums over `num_slots` = slots times updates: losses per slot, all others per halted slot."""
+    count = max(sums["count"], 1.0)
+    means = {name: value / (num_slots if name.endswith("loss") else count) for name, value in sums.items()}
+    return {**means, "count": sums["count"]}
+
+
+def all_finite(metrics: Mapping[str, float]) -> bool:
+    """Whether no metric is NaN or infinite."""
+    return all(math.isfinite(value) for value in metrics.values())
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part) / max(float(whole), 1.0)
+
+
+def _token_losses(logits: FloatArray, labels: IntArray, loss_type: str) -> FloatArray:
+    """Cross entropy of each labelled cell, in float64. Shapes: (N, S, V), (N, S) -> (N, S). Source: SPEC section 5."""
+    exact = logits.astype(np.float64)
+    if loss_type == "softmax_cross_entropy":
+        exact = np.exp(exact - exact.max(axis=-1, keepdims=True))
+    else:
+        exact = np.where(exact < 0, 1 / (1 - np.minimum(exact, 0)), exact + 1)
+    chosen = np.take_along_axis(exact, np.maximum(labels, 0)[..., None], axis=-1)[..., 0]
+    return np.where(labels >= 0, np.log(exact.sum(axis=-1)) - np.log(chosen), 0.0)

@@ -1,0 +1,121 @@
+"""From a config and a data set to a run that is ready to train."""
+
+import os
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from hrm_core.backend import AnyArray, Backend
+from hrm_core.config import DataConfig, DataSizes, ModelConfig, RunConfig
+from hrm_core.data.store import Split, dataset_hash, load_split, present_splits
+from hrm_core.errors import ConfigError, DataError, RunError
+from hrm_core.parameters import initial_values
+from hrm_core.schedule import total_updates
+from hrm_core.tasks import find_task
+from hrm_core.training.checkpoint import Model, check_weights
+from hrm_core.training.fit import Assignment, Reporter, Trainer
+from hrm_core.training.run import Run
+
+MakeBackend = Callable[[ModelConfig], Backend]
+
+
+def assign(config: RunConfig, data: Path) -> Assignment:
+    """Open a data set for training and size the model for it.
+
+    Raises: DataError, or ConfigError where a stated size and the data differ.
+    """
+    train = load_split(data, "train")
+    test = load_split(data, "test") if "test" in present_splits(data) else None
+    metadata = train.metadata
+    if test is not None:
+        _check_fits(test, train)
+    model = config.model.sized(DataSizes(metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers))
+    updates = total_updates(config.train, metadata.total_groups, metadata.mean_puzzle_examples)
+    updates = min(updates, config.train.max_updates or updates)
+    if updates < 1:
+        raise ConfigError(
+            f"train.epochs={config.train.epochs} of {metadata.total_groups} puzzles do not fill one batch of "
+            f"{config.train.global_batch_size}; raise train.epochs or lower train.global_batch_size"
+        )
+    return Assignment(config, model, find_task(data, metadata.vocab_size, metadata.seq_len), train, test, updates)
+
+
+def begin(run: Run, assignment: Assignment, data: Path, make_backend: MakeBackend, reporter: Reporter, init: Model | None = None) -> Trainer:
+    """Start a run from its seed, or from the weights of another model.
+
+    Raises: RunError if the directory holds a run; ConfigError if `init` is of another shape.
+    """
+    if run.exists:
+        raise RunError(f"{run.directory} holds a run already; continue it with --resume or choose another --run")
+    backend = make_backend(assignment.model)
+    backend.load_weights(_initial_weights(assignment, init))
+    trainer = Trainer(assignment, backend, run, reporter)
+    task = assignment.task.name if assignment.task else ""
+    source = DataConfig(path=str(data.resolve()), sha256=dataset_hash(data), task=task)
+    run.begin(assignment.config.model_copy(update={"data": source, "environment": environment(backend)}))
+    return trainer
+
+
+class Resumed(NamedTuple):
+    """A run that goes on."""
+
+    trainer: Trainer
+    update: int  # made so far
+
+
+def resume(run: Run, assignment: Assignment, data: Path, make_backend: MakeBackend, reporter: Reporter) -> Resumed:
+    """Continue a run after its newest whole checkpoint, or from its seed if there is none yet.
+
+    Raises: DataError if the data set is another one; CheckpointError if no checkpoint is whole.
+    """
+    config = assignment.config
+    if config.data is not None and (found := dataset_hash(data)) != config.data.sha256:
+        raise DataError(
+            f"{data} is not the data set this run was begun with (sha256 {found[:12]}, expected {config.data.sha256[:12]}); use that one"
+        )
+    backend = make_backend(assignment.model)
+    _warn_of_changes(config.environment or {}, environment(backend), reporter)
+    restored = run.newest(reporter.warn)
+    if restored is None:
+        run.cut_log(0)
+        backend.load_weights(initial_values(assignment.model, config.train.seed))
+        return Resumed(Trainer(assignment, backend, run, reporter), 0)
+    trainer = Trainer(assignment, backend, run, reporter)
+    trainer.restore(restored)
+    return Resumed(trainer, restored.state["update"])
+
+
+def environment(backend: Backend) -> dict[str, str]:
+    """What bit-for-bit results depend on besides the config."""
+    return {
+        "hrm": version("hrm-mlx"),
+        "python": platform.python_version(),
+        "numpy": version("numpy"),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpus": str(os.cpu_count()),
+        **backend.describe(),
+    }
+
+
+def _check_fits(test: Split, train: Split) -> None:
+    for name in ("vocab_size", "seq_len", "num_puzzle_identifiers"):
+        found, expected = getattr(test.metadata, name), getattr(train.metadata, name)
+        if found != expected:
+            raise DataError(f"{test.folder} has {name}={found}, {train.folder} has {expected}; build both splits together")
+
+
+def _initial_weights(assignment: Assignment, init: Model | None) -> dict[str, AnyArray]:
+    if init is None:
+        return dict(initial_values(assignment.model, assignment.config.train.seed))
+    if init.config.sizes != assignment.model.sizes:
+        raise ConfigError(f"{init.source} was trained on {init.config.sizes}, this data has {assignment.model.sizes}; choose a model of that size")
+    check_weights(init.weights, assignment.model, str(init.source))
+    return dict(init.weights)
+
+
+def _warn_of_changes(before: dict[str, str], now: dict[str, str], reporter: Reporter) -> None:
+    changed = [f"{name} was {before[name]}, is {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
+    if changed:
+        reporter.warn(f"results may differ from those of an uninterrupted run: {'; '.join(changed)}")

@@ -1,0 +1,320 @@
+"""Breaks one thing at a time in the MLX backend, to show that the checks notice: SPEC.md section 9.
+
+Each break patches functions of `hrm_mlx` (or of `hrm_core`, for what both backends share) while a replay runs. A backend is made inside
+the break, so nothing that was compiled before hides it.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hrm_core.backend import AnyArray
+
+Replacement = Callable[[Any], Any]  # from what stands there to what stands there instead
+
+INITIAL = "published initialisation"
+ROPE, LEARNED, ORDER = "rope_stablemax_f32", "learned_softmax_f32", "data_order"
+
+
+@dataclass(frozen=True)
+class Break:
+    """One mistake."""
+
+    name: str
+    case: str  # that must notice it
+    quantity: str  # by which it must be noticed
+    apply: Callable[[], AbstractContextManager[None]]
+
+
+@contextmanager
+def patched(target: str, replace: Replacement) -> Iterator[None]:
+    """Put `replace(original)` in the place of "module:attribute" or "module:Class.attribute"."""
+    module, path = target.split(":")
+    *owners, attribute = path.split(".")
+    owner: Any = importlib.import_module(module)
+    for name in owners:
+        owner = getattr(owner, name)
+    original = getattr(owner, attribute)
+    setattr(owner, attribute, replace(original))
+    try:
+        yield
+    finally:
+        setattr(owner, attribute, original)
+
+
+def layer_norm(rms_norm: Any) -> Any:
+    """The mean is taken away first."""
+    return lambda x, eps: rms_norm(x - x.mean(axis=-1, keepdims=True), eps)
+
+
+def norm_in_bfloat16(rms_norm: Any) -> Any:
+    """The norm rounds to bfloat16."""
+    import mlx.core as mx
+
+    return lambda x, eps: rms_norm(x.astype(mx.bfloat16), eps).astype(x.dtype)
+
+
+def learned_norm(rms_norm: Any) -> Any:
+    """A norm weight that training has moved a little."""
+    return lambda x, eps: rms_norm(x, eps) * 1.001
+
+
+def pre_norm(_: Any) -> Any:
+    """The norm stands in front of attention and SwiGLU."""
+    from hrm_mlx.layers import rms_norm
+
+    def call(self: Any, x: Any, rope: Any) -> Any:
+        x = x + self.self_attn(rms_norm(x, self.eps), rope)
+        return x + self.mlp(rms_norm(x, self.eps))
+
+    return call
+
+
+def even_odd_pairs(_: Any) -> Any:
+    """RoPE rotates neighbours instead of halves."""
+    import mlx.core as mx
+
+    def call(self: Any, x: Any) -> Any:
+        even, odd = x[..., 0::2], x[..., 1::2]
+        pairs = [even * self.cos - odd * self.sin, odd * self.cos + even * self.sin]
+        return mx.stack(pairs, axis=-1).reshape(x.shape)
+
+    return call
+
+
+def positions_skip_puzzle(init: Any) -> Any:
+    """Tokens count from 0 and the puzzle slot, one in these cases, stands at 0 too."""
+    import mlx.core as mx
+
+    def call(self: Any, *sizes: Any) -> None:
+        init(self, *sizes)
+        self.cos, self.sin = (mx.concatenate([table[:1], table[:-1]]) for table in (self.cos, self.sin))
+
+    return call
+
+
+def swapped_halves(_: Any) -> Any:
+    """The second half of gate_up is the gate."""
+    import mlx.core as mx
+
+    from hrm_mlx import kernels
+
+    def call(self: Any, x: Any) -> Any:
+        up, gate = mx.split(self.gate_up_proj(x), 2, axis=-1)
+        return self.down_proj(kernels.silu(gate) * up)
+
+    return call
+
+
+def swapped_levels(call: Any) -> Any:
+    """H does the work of L and L that of H."""
+
+    def swapped(self: Any, *state: Any) -> Any:
+        self.H_level, self.L_level = self.L_level, self.H_level
+        output = call(self, *state)
+        self.H_level, self.L_level = self.L_level, self.H_level
+        return output
+
+    return swapped
+
+
+def without(name: str) -> Replacement:
+    """One weight is left out."""
+    return _loading(lambda weights: {**weights, name: np.zeros_like(weights[name])})
+
+
+def permuted_heads(weights: dict[str, AnyArray]) -> dict[str, AnyArray]:
+    """The first two heads of every query change places; keys and values stay."""
+
+    def permute(qkv: AnyArray) -> AnyArray:
+        half = qkv.shape[0] // 6  # two heads
+        return np.concatenate([qkv[half : 2 * half], qkv[:half], qkv[2 * half :]])
+
+    return {name: permute(weight) if "qkv_proj" in name else weight for name, weight in weights.items()}
+
+
+def _loading(change: Callable[[dict[str, AnyArray]], dict[str, AnyArray]]) -> Replacement:
+    return lambda load_weights: lambda self, weights: load_weights(self, change(dict(weights)))
+
+
+def halt_on_tie(_: Any) -> Any:
+    """q_halt >= q_continue halts."""
+
+    def call(output: Any, steps: Any, min_steps: Any, config: Any) -> Any:
+        last = steps >= config.halt_max_steps
+        return (last | (output.q_halt_logits >= output.q_continue_logits)) & (steps >= min_steps), last
+
+    return call
+
+
+def target_from_old_carry(_: Any) -> Any:
+    """The target is read off the step itself, before the carry moved on."""
+    import mlx.core as mx
+
+    def call(model: Any, output: Any, x: Any, last: Any) -> Any:
+        better = mx.maximum(output.q_halt_logits, output.q_continue_logits)
+        return mx.stop_gradient(mx.sigmoid(mx.where(last, output.q_halt_logits, better)))
+
+    return call
+
+
+def target_without_last_step(target: Any) -> Any:
+    """The last step may hope for a further one."""
+    return lambda model, output, x, last: target(model, output, x, last & False)
+
+
+def target_of_halting_only(target: Any) -> Any:
+    """Going on is worth what halting is worth, never more."""
+    return lambda model, output, x, last: target(model, output, x, last | True)
+
+
+def mean_over_batch_tokens(loss: Any) -> Any:
+    """Every token of the batch weighs the same, whichever example it is in."""
+    import mlx.core as mx
+
+    def call(logits: Any, labels: Any) -> Any:
+        count = (labels >= 0).sum(axis=-1, keepdims=True)
+        return loss(logits, labels) * mx.maximum(count, 1) * len(labels) / mx.maximum(count.sum(), 1)
+
+    return call
+
+
+def inexact_cross_entropy(loss: Any) -> Any:
+    """A gradient that is off by 1e-8."""
+    return lambda logits, targets: loss(logits, targets) + 1e-8 * logits
+
+
+def divided_inside(scalars: Any) -> Any:
+    """atan2(m / c1, …): as atan2 sees only the ratio, c1 may as well multiply the other side."""
+
+    def call(rates: Any, optim: Any) -> Any:
+        import mlx.core as mx
+
+        second = rates.bias_correction1 * rates.bias_correction2**-0.5
+        return scalars(rates, optim)._replace(step=mx.array(rates.lr), second_scale=mx.array(second))
+
+    return call
+
+
+def scale_of_127(scalars: Any) -> Any:
+    """Steps of other implementations of Adam-atan2."""
+
+    def call(rates: Any, optim: Any) -> Any:
+        right = scalars(rates, optim)
+        return right._replace(step=right.step * 1.27)
+
+    return call
+
+
+def decay_after_update(_: Any) -> Any:
+    """The step decays too."""
+    import mlx.core as mx
+
+    def call(weight: Any, m: Any, v: Any, gradient: Any, optim: Any, rates: Any) -> Any:
+        m = m + (1 - optim.beta1) * (gradient - m)
+        v = optim.beta2 * v + (1 - optim.beta2) * mx.square(gradient)
+        return (weight - rates.step * mx.arctan2(m, mx.sqrt(v) * rates.second_scale)) * rates.keep, m, v
+
+    return call
+
+
+def dense_decay(sign_sgd: Any) -> Any:
+    """Rows that are not in use decay as well."""
+
+    def call(table: Any, ids: Any, gradients: Any, rates: Any) -> Any:
+        decayed = table * rates.puzzle_keep
+        decayed[ids] = sign_sgd(table, ids, gradients, rates)[ids]
+        return decayed
+
+    return call
+
+
+def trained_constants(advance: Any) -> Any:
+    """H_init and L_init are weights: without a gradient, they decay."""
+
+    def call(self: Any, batch: Any, min_steps: Any, rates: Any) -> Any:
+        result = advance(self, batch, min_steps, rates)
+        self._constants = {name: constant * (1 - 1e-4) for name, constant in self._constants.items()}
+        return result
+
+    return call
+
+
+@contextmanager
+def batch_ids() -> Iterator[None]:
+    """The puzzle optimizer moves the rows of the new batch, whatever the slots work on."""
+    offered: list[Any] = []
+
+    def remember(run: Any) -> Any:
+        def call(self: Any, state: Any, batch: Any, min_steps: Any, rates: Any) -> Any:
+            offered[:] = [batch.puzzle_identifiers]
+            return run(self, state, batch, min_steps, rates)
+
+        return call
+
+    def mistake(sign_sgd: Any) -> Any:
+        return lambda table, ids, gradients, rates: sign_sgd(table, offered[0], gradients, rates)
+
+    with patched("hrm_mlx.update:Updater._run", remember), patched("hrm_mlx.update:sign_sgd", mistake):
+        yield
+
+
+@contextmanager
+def token_mean() -> Iterator[None]:
+    """The loss is a mean over the tokens of the batch."""
+    name = "stablemax_cross_entropy"
+    with patched("hrm_mlx.act:TOKEN_LOSSES", lambda losses: {**losses, name: mean_over_batch_tokens(losses[name])}):
+        yield
+
+
+def count_from_zero(factor: Any) -> Any:
+    """The first update asks the schedule for update 0."""
+    return lambda update, *schedule: factor(update - 1, *schedule)
+
+
+def passes_from_zero(philox: Any) -> Any:
+    """The first pass over the data draws from seed + 0."""
+    return lambda seed: philox(seed - 1)
+
+
+def _break(name: str, case: str, quantity: str, target: str, replace: Replacement) -> Break:
+    return Break(name, case, quantity, lambda: patched(target, replace))
+
+
+LOAD = "hrm_mlx.backend:MLXBackend.load_weights"
+TARGET = "hrm_mlx.act:_target_q_continue"
+NORM = "hrm_mlx.layers:rms_norm"
+
+BREAKS = (
+    _break("layer norm", ROPE, "forward logits", NORM, layer_norm),
+    _break("norm in bfloat16", ROPE, "forward logits", NORM, norm_in_bfloat16),
+    _break("norm with a weight", ROPE, "forward z", NORM, learned_norm),
+    _break("pre-norm", ROPE, "forward logits", "hrm_mlx.layers:Block.__call__", pre_norm),
+    _break("even/odd RoPE", ROPE, "forward logits", "hrm_mlx.layers:RotaryEmbedding.__call__", even_odd_pairs),
+    _break("positions skip the puzzle slots", ROPE, "forward logits", "hrm_mlx.layers:RotaryEmbedding.__init__", positions_skip_puzzle),
+    _break("halves of gate_up swapped", ROPE, "forward logits", "hrm_mlx.layers:SwiGLU.__call__", swapped_halves),
+    _break("levels swapped", ROPE, "forward logits", "hrm_mlx.model:HRM.__call__", swapped_levels),
+    _break("heads permuted", ROPE, "forward logits", LOAD, _loading(permuted_heads)),
+    _break("q_head.bias left out", ROPE, "forward q", LOAD, without("q_head.bias")),
+    _break("a puzzle vector left out", LEARNED, "forward logits", LOAD, without("puzzle_emb.weights")),
+    _break("a tie halts", INITIAL, "halted on a tie", "hrm_mlx.act:halting", halt_on_tie),
+    _break("target Q from the old carry", ROPE, "training target_q_continue", TARGET, target_from_old_carry),
+    _break("target Q without the last-step rule", LEARNED, "training target_q_continue", TARGET, target_without_last_step),
+    _break("target Q without max", ROPE, "training target_q_continue", TARGET, target_of_halting_only),
+    Break("loss averaged over tokens", ROPE, "training loss, relative", token_mean),
+    _break(
+        "gradient of q_continue off by 1e-8", INITIAL, "continue row of the Q head", "hrm_mlx.act:binary_cross_entropy", inexact_cross_entropy
+    ),
+    _break("m / c1 inside atan2", ROPE, "weights after update 1", "hrm_mlx.backend:scalars", divided_inside),
+    _break("scale 1.27", ROPE, "weights after update 1", "hrm_mlx.backend:scalars", scale_of_127),
+    _break("decay after the update", ROPE, "weights after update 12", "hrm_mlx.update:adam_atan2", decay_after_update),
+    _break("dense decay of the puzzle table", ROPE, "puzzle table after update 12", "hrm_mlx.update:sign_sgd", dense_decay),
+    Break("ids of the batch in the puzzle optimizer", ROPE, "puzzle table after update 12", batch_ids),
+    _break("H_init and L_init trained", ROPE, "H_init, L_init", "hrm_mlx.backend:MLXBackend._advance", trained_constants),
+    _break("schedule counts from 0", ROPE, "training learning rates", "hrm_core.schedule:lr_factor", count_from_zero),
+    _break("passes over the data count from 0", ORDER, "batches", "hrm_core.data.batches:_philox", passes_from_zero),
+)

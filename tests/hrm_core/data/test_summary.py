@@ -1,0 +1,60 @@
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hrm_core.data.store import dataset_hash
+from hrm_core.data.summary import band_names, summarize
+from hrm_core.errors import DataError
+
+
+def test_counts_are_those_of_the_arrays(dataset: Path) -> None:
+    summary = summarize(dataset, [0, 1, 50, 100])
+    assert (summary.task, summary.sha256) == ("toy", dataset_hash(dataset))
+    assert list(summary.splits) == ["train", "test"]
+    first = summary.splits["train"].sets["first"]
+    labels = np.load(dataset / "train" / "first__labels.npy")
+    inputs = np.load(dataset / "train" / "first__inputs.npy")
+    ratings = np.load(dataset / "train" / "first__ratings.npy")
+    assert (first.examples, first.puzzles, first.groups, first.mean_puzzle_examples) == (15, 7, 4, 15 / 7)
+    assert first.input_counts == np.bincount(inputs.ravel(), minlength=7).tolist()
+    assert first.label_counts == [0, *np.bincount(labels.ravel(), minlength=7)[1:].tolist()]
+    assert first.ignored_share == pytest.approx((labels == 0).mean())
+    assert first.rating_counts == {
+        "0": (ratings == 0).sum(),
+        "1-49": ((ratings > 0) & (ratings < 50)).sum(),
+        "50-99": ((ratings >= 50) & (ratings < 100)).sum(),
+        "100+": (ratings >= 100).sum(),
+    }
+    assert first.dtype == "uint8"
+    assert first.bytes == sum(path.stat().st_size for path in (dataset / "train").glob("first__*.npy"))
+
+
+def test_summary_is_json(dataset: Path) -> None:
+    summary = asdict(summarize(dataset))
+    assert json.loads(json.dumps(summary)) == summary
+
+
+def test_published_data_set_is_summarized(golden_dir: Path) -> None:
+    summary = summarize(golden_dir / "data_order" / "dataset")
+    train = summary.splits["train"].sets["all"]
+    assert summary.task is None
+    assert (train.examples, train.puzzles, train.groups, train.rating_counts) == (77, 23, 7, None)
+
+
+@pytest.mark.parametrize("field", ["inputs", "labels"])
+def test_every_token_is_looked_at(dataset: Path, field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hrm_core.data.store.BLOCK_CELLS", 8)
+    path = dataset / "train" / f"second__{field}.npy"
+    tokens = np.load(path)
+    tokens[-1, -1] = 200
+    np.save(path, tokens)
+    with pytest.raises(DataError, match=rf"second__{field}\.npy: row 14 holds 200, expected 0 to 6"):
+        summarize(dataset)
+
+
+def test_bands_are_named_by_their_bounds() -> None:
+    assert band_names([0, 1, 5, 20]) == ["0", "1-4", "5-19", "20+"]
+    assert band_names([0]) == ["0+"]

@@ -1,0 +1,153 @@
+"""A model at work: marks, frames and files."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hrm_core.errors import HRMError
+from hrm_core.pictures.animations import save_gif, save_png, share_palette, thinking_frames, thinking_marks
+from hrm_core.pictures.grids import PAINTS, TEXT_SIZE, Mark, cell_box, draw_board
+
+SOLUTION = np.array([1, 2, 3, 4, 3, 4, 1, 2, 2, 1, 4, 3, 4, 3, 2, 1])
+GIVEN = np.arange(16) % 3 == 0
+CELL = 48
+
+
+def picture(tokens, marks):
+    """A 4x4 board as a task would draw it."""
+    symbols = [["" if token == 0 else str(token) for token in row] for row in tokens.reshape(4, 4)]
+    return draw_board(symbols, marks.reshape(4, 4), box_height=2, box_width=2, cell=CELL)
+
+
+@pytest.fixture
+def answers():
+    """Three steps: two cells wrong at first, both changed in step 2, one of them back and forth."""
+    steps = np.tile(SOLUTION, (3, 1))
+    steps[0, 1] = 4
+    steps[0, 2], steps[1, 2] = 1, 2
+    return steps
+
+
+@pytest.fixture
+def frames(answers):
+    return thinking_frames(picture, GIVEN, np.where(GIVEN, SOLUTION, 0), answers)
+
+
+def colours_of_cells(frame):
+    """The fill of each of the 16 cells. The board stands below a caption; its border is found in the leftmost column."""
+    frame = frame.convert("RGB")
+    dark = (np.array(frame)[:, TEXT_SIZE] < 60).all(axis=-1)
+    top = int(np.flatnonzero(dark)[0])
+    boxes = [cell_box(row, column, CELL) for row in range(4) for column in range(4)]
+    return [frame.getpixel((TEXT_SIZE + box[0] + 6, top + box[1] + 6)) for box in boxes]
+
+
+def test_marks_say_given_changed_agrees_or_plain(answers):
+    marks = thinking_marks(GIVEN, np.where(GIVEN, SOLUTION, 0), answers)
+    assert marks.shape == (3, 16)
+    assert (marks[:, GIVEN] == Mark.GIVEN).all()
+    assert marks[:, 1].tolist() == [Mark.PLAIN, Mark.CHANGED, Mark.AGREES]
+    assert marks[:, 2].tolist() == [Mark.PLAIN, Mark.CHANGED, Mark.CHANGED]
+    others = ~GIVEN & ~np.isin(np.arange(16), [1, 2])
+    assert (marks[:, others] == Mark.AGREES).all()
+
+
+def test_given_cell_that_the_model_overwrites_is_not_shown_as_given(answers):
+    answers[0, 0] = 4
+    marks = thinking_marks(GIVEN, np.where(GIVEN, SOLUTION, 0), answers)
+    assert marks[:, 0].tolist() == [Mark.PLAIN, Mark.GIVEN, Mark.GIVEN]
+
+
+def test_frames_are_the_question_and_one_a_step_in_their_colours(frames, answers):
+    assert len(frames) == 1 + len(answers)
+    assert len({frame.size for frame in frames}) == 1
+    question = np.where(GIVEN, Mark.GIVEN, Mark.PLAIN)
+    marks = [question, *thinking_marks(GIVEN, np.where(GIVEN, SOLUTION, 0), answers)]
+    for frame, expected in zip(frames, marks, strict=True):
+        assert colours_of_cells(frame) == [PAINTS[Mark(mark)].fill for mark in expected]
+
+
+def test_one_step_is_enough():
+    assert len(thinking_frames(picture, GIVEN, SOLUTION, SOLUTION[None])) == 2
+
+
+def test_gif_holds_every_frame_for_its_time(frames, tmp_path):
+    save_gif(frames, tmp_path / "thinking.gif", seconds_a_frame=0.5, hold_last=2)
+    with Image.open(tmp_path / "thinking.gif") as gif:
+        assert gif.n_frames == len(frames)
+        assert gif.size == frames[0].size
+        assert gif.info["loop"] == 0
+        assert [duration(gif, index) for index in range(len(frames))] == [500, 500, 500, 2000]
+
+
+def duration(gif, index):
+    gif.seek(index)
+    return gif.info["duration"]
+
+
+def test_gif_of_one_frame_is_written(frames, tmp_path):
+    save_gif(frames[:1], tmp_path / "still.gif")
+    with Image.open(tmp_path / "still.gif") as gif:
+        assert gif.n_frames == 1
+
+
+def test_gif_keeps_the_colours_of_the_cells_in_every_frame(frames, tmp_path):
+    save_gif(frames, tmp_path / "thinking.gif")
+    with Image.open(tmp_path / "thinking.gif") as gif:
+        for index, frame in enumerate(frames):
+            gif.seek(index)
+            assert colours_of_cells(gif) == colours_of_cells(frame)
+
+
+def test_all_frames_share_one_palette(frames):
+    palettes = [frame.getpalette() for frame in share_palette(frames)]
+    assert all(palette == palettes[0] for palette in palettes)
+
+
+def test_colours_beyond_the_palette_move_only_a_little():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(96, 128, (40, 40, 3), dtype=np.uint8)  # many more colours than 256
+    pixels[:20] = PAINTS[Mark.CHANGED].fill
+    mapped = np.array(share_palette([Image.fromarray(pixels)])[0].convert("RGB"))
+    assert (mapped[:20] == PAINTS[Mark.CHANGED].fill).all()
+    assert np.abs(mapped.astype(int) - pixels).max() < 24
+
+
+def test_smaller_frames_get_paper_around_them(tmp_path):
+    small, large = Image.new("RGB", (10, 10), (200, 0, 0)), Image.new("RGB", (30, 20), (0, 0, 200))
+    padded = share_palette([small, large])[0].convert("RGB")
+    assert padded.size == (30, 20)
+    assert padded.getpixel((0, 0)) == (255, 255, 255)
+    assert padded.getpixel((15, 10)) == (200, 0, 0)
+
+
+def test_png_is_read_back_as_it_was(frames, tmp_path):
+    save_png(frames[1], tmp_path / "board.png")
+    with Image.open(tmp_path / "board.png") as image:
+        assert image.convert("RGB") == frames[1]
+
+
+@pytest.mark.parametrize("place", ["missing/board.png", "file/board.png", "folder"])
+def test_place_that_cannot_be_written_is_one_clear_line(frames, tmp_path, place):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for save in (lambda path: save_png(frames[0], path), lambda path: save_gif(frames, path)):
+        with pytest.raises(HRMError, match=f"cannot write .*{place}: [A-Z][a-z ]+$"):
+            save(tmp_path / place)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+
+
+def test_failed_write_leaves_the_old_picture(frames, tmp_path, monkeypatch):
+    path = tmp_path / "board.png"
+    save_png(frames[0], path)
+    before = path.read_bytes()
+
+    def cut_short(image, draft, **options):
+        draft.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", cut_short)
+    with pytest.raises(HRMError, match="No space left on device"):
+        save_png(frames[1], path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
