@@ -2,24 +2,28 @@
 
 import dataclasses
 import json
+import math
+import sys
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from cli.options import json_option
 from hrm_parity.checks import Dtype, Report, backend_named, check_case, check_initial
 from hrm_parity.golden import carried_cases, find_cases, load_case
 from hrm_parity.limits import Verdict
 
+FILE_WIDTH = 160  # columns of a table that goes into a file or a pipe
 STYLES = {Verdict.OK: "green", Verdict.BROKEN: "bold red", Verdict.UNCERTIFIED: "yellow", Verdict.UNKNOWN: "yellow"}
 
 
 @click.command()
 @click.option("--golden", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A recorded case, or a folder of them.")
-@click.option("--backend", type=click.Choice(["mlx"]), default="mlx", show_default=True)
+@click.option("--backend", type=click.Choice(["mlx"]), default="mlx", show_default=True, help="Framework that computes.")
 @click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True, help="auto: as recorded.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@json_option
 def parity(golden: Path | None, backend: str, dtype: Dtype, as_json: bool) -> int:
     r"""Replay recorded runs of the published code and compare every number; without --golden the one that comes with hrm.
 
@@ -51,7 +55,7 @@ def _print_table(report: Report) -> None:
     table.add_column("verdict")
     for row in report.rows:
         table.add_row(row.quantity, _number(row.gap), row.where, _number(row.limit), row.verdict.value, style=STYLES[row.verdict])
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
 
 
 def _number(gap: float) -> str:
@@ -71,8 +75,13 @@ def _plain(reports: list[Report]) -> dict[str, object]:
             "case": report.case,
             "backend": report.backend,
             "broken": report.broken,
-            "rows": [{**dataclasses.asdict(row), "verdict": row.verdict.value} for row in report.rows],
+            "rows": [{**dataclasses.asdict(row), "gap": _finite(row.gap), "verdict": row.verdict.value} for row in report.rows],
         }
         for report in reports
     ]
     return {"cases": cases, "conclusion": _conclusion(reports)}
+
+
+def _finite(gap: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return gap if math.isfinite(gap) else None

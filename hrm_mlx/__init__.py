@@ -1,4 +1,12 @@
-"""HRM in MLX: the whole ACT model, its training update, and what evaluation needs of it."""
+"""HRM in MLX: the whole ACT model, its training update, and what evaluation needs of it.
+
+    import hrm_mlx
+    model = hrm_mlx.load("runs/demo")
+    print(model.solve("1... ..2. .3.. ...4")[0])
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hrm_core.errors import BackendError
 from hrm_mlx import allocator, blas
@@ -12,3 +20,23 @@ except ModuleNotFoundError as error:
     if error.name is None or not error.name.startswith("mlx"):
         raise
     raise BackendError("MLX is not installed; pip install 'hrm-mlx[cpu]' on Linux ([cuda12], [cuda13] for a GPU), 'hrm-mlx' on a Mac") from error
+
+if TYPE_CHECKING:
+    from hrm_core.backend import BackendOptions
+    from hrm_core.training.solving import Solver
+
+
+def load(path: str | Path, options: "BackendOptions | None" = None) -> "Solver":
+    """Load a trained model: a run, a checkpoint folder or a .safetensors file. Its `solve(text)` gives solutions.
+
+    Raises: CheckpointError if there is no whole model; PuzzleError if its task is not known.
+    """
+    from hrm_core.tasks import require_task
+    from hrm_core.training.checkpoint import find_model, load_model
+    from hrm_core.training.solving import Solver
+    from hrm_mlx.backend import MLXBackend
+
+    model = load_model(find_model(Path(path)))
+    backend = MLXBackend(model.config, options)
+    backend.load_weights(model.weights)
+    return Solver(backend, require_task(model.config.vocab_size, model.config.seq_len, model.task, str(model.source)))

@@ -3,7 +3,6 @@
 Shapes: B slots, S tokens, T positions, D hidden, V vocabulary.
 """
 
-import os
 from functools import cached_property
 from typing import NamedTuple
 
@@ -12,11 +11,11 @@ import mlx.core as mx
 import hrm_mlx
 from hrm_core.backend import Arrays, BackendOptions, Batch, FloatArray, IntArray
 from hrm_core.config import ModelConfig, OptimConfig
-from hrm_core.errors import BackendError
 from hrm_core.parameters import PUZZLE_TABLE, Role, parameter_table
 from hrm_core.schedule import Rates
 from hrm_mlx.act import Carry, Data, Start, empty_carry
 from hrm_mlx.arrays import from_numpy, to_numpy
+from hrm_mlx.devices import choose_device, make_streams
 from hrm_mlx.model import DTYPES, HRM
 from hrm_mlx.optim import scalars
 from hrm_mlx.update import PieceResult, Tensors, TrainState, Updater, bind, working_weights
@@ -76,10 +75,10 @@ class MLXBackend:
         options = options or BackendOptions()
         self.config = config
         self._options = options
-        self._on_gpu = _choose_device(options.device)
+        self._on_gpu = choose_device(options.device)
         self._dtype_name = options.dtype if options.dtype != "auto" else config.forward_dtype if self._on_gpu else "float32"
         self._compiled = options.compile == "on" or (options.compile == "auto" and self._on_gpu)
-        self._streams = _streams(self._on_gpu)
+        self._streams = make_streams(self._on_gpu)
         self._model = HRM(config, DTYPES[self._dtype_name])
         self._roles = {name: parameter.role for name, parameter in parameter_table(config).items()}
         self._constants: Tensors = {}
@@ -248,27 +247,3 @@ class MLXBackend:
 
 def _data(batch: Batch) -> Data:
     return Data(mx.array(batch.inputs), mx.array(batch.labels), mx.array(batch.puzzle_identifiers))
-
-
-def _choose_device(device: str) -> bool:
-    """Make the device the default one. Returns: whether it is a GPU."""
-    has_gpu = mx.metal.is_available() or mx.cuda.is_available()
-    if device == "gpu" and not has_gpu:
-        raise BackendError("this MLX finds no GPU; use --device cpu, or install hrm-mlx[cuda12] or [cuda13] on Linux with an NVIDIA GPU")
-    on_gpu = has_gpu and device != "cpu"
-    mx.set_default_device(mx.gpu if on_gpu else mx.cpu)
-    if on_gpu and mx.metal.is_available():
-        mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
-    return on_gpu
-
-
-def _streams(on_gpu: bool) -> list[mx.Stream]:
-    """One stream on a GPU; on the CPU one for each core, up to eight, with the BLAS threads shared out among them."""
-    first = mx.default_stream(mx.default_device())
-    set_num_threads = hrm_mlx.BLAS.set_num_threads
-    if on_gpu or set_num_threads is None:
-        return [first]
-    cores = len(os.sched_getaffinity(0))
-    count = min(cores, 8)
-    set_num_threads(cores // count)
-    return [first, *(mx.new_stream(mx.cpu) for _ in range(count - 1))]

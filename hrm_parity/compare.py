@@ -74,7 +74,8 @@ def of_step_largest(pair: Pair) -> Gaps:
 def step_rms(pair: Pair) -> Gaps:
     """Root of the mean squared difference of each step."""
     squares = np.square(difference(pair))
-    return np.sqrt(squares.mean(axis=tuple(range(1, squares.ndim))))
+    means: Gaps = squares.mean(axis=tuple(range(1, squares.ndim)))
+    return np.sqrt(means)
 
 
 def per_summand(pair: Pair) -> Gaps:
@@ -235,11 +236,11 @@ def _stored_form(name: str, replayed: Arrays, ndim: int) -> tuple[AnyArray, AnyA
 
 
 def _sum(z: AnyArray, ndim: int) -> AnyArray:
-    return np.sum(z, axis=tuple(range(ndim, z.ndim)))
+    return np.asarray(z.sum(axis=tuple(range(ndim, z.ndim))))
 
 
 def _mean(z: AnyArray, ndim: int) -> AnyArray:
-    return np.mean(z, axis=tuple(range(ndim, z.ndim)))
+    return np.asarray(z.mean(axis=tuple(range(ndim, z.ndim))))
 
 
 def _first100(z: AnyArray, ndim: int) -> AnyArray:
@@ -249,7 +250,7 @@ def _first100(z: AnyArray, ndim: int) -> AnyArray:
 
 def _absmean_per_position(z: AnyArray, ndim: int) -> AnyArray:
     kept = (*range(ndim - 1), 2)  # positions are axis 2 of (A, B, T, D)
-    return np.mean(np.abs(z), axis=tuple(axis for axis in range(z.ndim) if axis not in kept))
+    return np.asarray(np.abs(z).mean(axis=tuple(axis for axis in range(z.ndim) if axis not in kept)))
 
 
 _STATE_FORMS = {  # and the number of axes that `state_forms` gives each

@@ -17,7 +17,7 @@ from hrm_core.backend import AnyArray
 Replacement = Callable[[Any], Any]  # from what stands there to what stands there instead
 
 INITIAL = "published initialisation"
-ROPE, LEARNED, ORDER = "rope_stablemax_f32", "learned_softmax_f32", "data_order"
+ROPE, LEARNED, BFLOAT16, ORDER = "rope_stablemax_f32", "learned_softmax_f32", "rope_stablemax_bf16", "data_order"
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,10 @@ def without(name: str) -> Replacement:
 
 
 def permuted_heads(weights: dict[str, AnyArray]) -> dict[str, AnyArray]:
-    """The first two heads of every query change places; keys and values stay."""
+    """The two halves of the heads of every query change places; keys and values stay."""
 
     def permute(qkv: AnyArray) -> AnyArray:
-        half = qkv.shape[0] // 6  # two heads
+        half = qkv.shape[0] // 6
         return np.concatenate([qkv[half : 2 * half], qkv[:half], qkv[2 * half :]])
 
     return {name: permute(weight) if "qkv_proj" in name else weight for name, weight in weights.items()}
@@ -271,9 +271,14 @@ def token_mean() -> Iterator[None]:
         yield
 
 
-def count_from_zero(factor: Any) -> Any:
+def count_from_zero(rates: Any) -> Any:
     """The first update asks the schedule for update 0."""
-    return lambda update, *schedule: factor(update - 1, *schedule)
+
+    def call(update: int, *schedule: Any) -> Any:
+        before = rates(update - 1, *schedule)
+        return rates(update, *schedule)._replace(lr=before.lr, puzzle_emb_lr=before.puzzle_emb_lr)
+
+    return call
 
 
 def passes_from_zero(philox: Any) -> Any:
@@ -287,6 +292,7 @@ def _break(name: str, case: str, quantity: str, target: str, replace: Replacemen
 
 LOAD = "hrm_mlx.backend:MLXBackend.load_weights"
 TARGET = "hrm_mlx.act:_target_q_continue"
+BCE = "hrm_mlx.act:binary_cross_entropy"
 NORM = "hrm_mlx.layers:rms_norm"
 
 BREAKS = (
@@ -298,6 +304,7 @@ BREAKS = (
     _break("positions skip the puzzle slots", ROPE, "forward logits", "hrm_mlx.layers:RotaryEmbedding.__init__", positions_skip_puzzle),
     _break("halves of gate_up swapped", ROPE, "forward logits", "hrm_mlx.layers:SwiGLU.__call__", swapped_halves),
     _break("levels swapped", ROPE, "forward logits", "hrm_mlx.model:HRM.__call__", swapped_levels),
+    _break("levels swapped, in bfloat16", BFLOAT16, "forward logits, rms", "hrm_mlx.model:HRM.__call__", swapped_levels),
     _break("heads permuted", ROPE, "forward logits", LOAD, _loading(permuted_heads)),
     _break("q_head.bias left out", ROPE, "forward q", LOAD, without("q_head.bias")),
     _break("a puzzle vector left out", LEARNED, "forward logits", LOAD, without("puzzle_emb.weights")),
@@ -306,15 +313,13 @@ BREAKS = (
     _break("target Q without the last-step rule", LEARNED, "training target_q_continue", TARGET, target_without_last_step),
     _break("target Q without max", ROPE, "training target_q_continue", TARGET, target_of_halting_only),
     Break("loss averaged over tokens", ROPE, "training loss, relative", token_mean),
-    _break(
-        "gradient of q_continue off by 1e-8", INITIAL, "continue row of the Q head", "hrm_mlx.act:binary_cross_entropy", inexact_cross_entropy
-    ),
+    _break("gradient of q_continue off by 1e-8", INITIAL, "continue row of the Q head", BCE, inexact_cross_entropy),
     _break("m / c1 inside atan2", ROPE, "weights after update 1", "hrm_mlx.backend:scalars", divided_inside),
     _break("scale 1.27", ROPE, "weights after update 1", "hrm_mlx.backend:scalars", scale_of_127),
     _break("decay after the update", ROPE, "weights after update 12", "hrm_mlx.update:adam_atan2", decay_after_update),
     _break("dense decay of the puzzle table", ROPE, "puzzle table after update 12", "hrm_mlx.update:sign_sgd", dense_decay),
     Break("ids of the batch in the puzzle optimizer", ROPE, "puzzle table after update 12", batch_ids),
     _break("H_init and L_init trained", ROPE, "H_init, L_init", "hrm_mlx.backend:MLXBackend._advance", trained_constants),
-    _break("schedule counts from 0", ROPE, "training learning rates", "hrm_core.schedule:lr_factor", count_from_zero),
+    _break("schedule counts from 0", ROPE, "training learning rates", "hrm_parity.replays:rates", count_from_zero),
     _break("passes over the data count from 0", ORDER, "batches", "hrm_core.data.batches:_philox", passes_from_zero),
 )

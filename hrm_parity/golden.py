@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
@@ -39,6 +39,12 @@ class Recorded(dict[str, AnyArray]):
 
     def __missing__(self, key: str) -> AnyArray:
         raise CaseError(f"{self.path} holds no {key}; {WAY_OUT}")
+
+
+class CaseConfig(BaseModel, strict=True, extra="allow"):
+    """The published settings: those of a model, and the number of slots."""
+
+    batch_size: PositiveInt
 
 
 class Loss(BaseModel, strict=True):
@@ -82,7 +88,7 @@ class ModelSettings(BaseModel, strict=True):
     """case.json of a model."""
 
     name: str
-    config: dict[str, Any]
+    config: CaseConfig
     loss: Loss
     hyperparameters: Hyperparameters | None = None
     forward_steps: PositiveInt | None = None
@@ -186,20 +192,18 @@ def load_case(folder: Path) -> Case:
 
     Raises: CaseError or ConfigError: missing, damaged, or at odds with itself.
     """
-    return _load_order(folder) if (folder / "dataset").is_dir() else _load_model(folder)
+    is_order = any((folder / name).exists() for name in ("dataset", "batches.safetensors"))
+    return _load_order(folder) if is_order else _load_model(folder)
 
 
 def _load_model(folder: Path) -> ModelCase:
     settings = _read_settings(folder / "case.json", ModelSettings)
-    values = {**settings.config, "loss_type": settings.loss.loss_type}
-    batch_size = values.pop("batch_size", None)
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise CaseError(f"{folder / 'case.json'}: config.batch_size={batch_size}, expected a number of slots; {WAY_OUT}")
+    values = {**(settings.config.model_extra or {}), "loss_type": settings.loss.loss_type}
     config = validated(ModelConfig, values, str(folder / "case.json"))
     case = ModelCase(
         name=settings.name,
         config=config,
-        batch_size=batch_size,
+        batch_size=settings.config.batch_size,
         forward_steps=settings.forward_steps or config.halt_max_steps,
         weights=_weights(folder, settings),
         forward=_read_tensors(folder / "forward.safetensors", settings.sha256),

@@ -6,7 +6,6 @@ Shapes: A ACT steps, U updates, B slots, S tokens, T positions, D hidden, V voca
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -86,8 +85,11 @@ def exploration(recorded: Recorded, probability: float) -> IntArray:
 def replay_order(case: OrderCase) -> Arrays:
     """Read the recorded data set in our order. Names: golden/README.md, "data_order"."""
     replayed: Named = {}
-    for folder, prefixes in groupby((batch.prefix for batch in case.settings.batches), key=_reader):
-        order, split = _order(case, folder)
+    readers: dict[str, list[str]] = {}
+    for recorded in case.settings.batches:
+        readers.setdefault(_reader(recorded.prefix), []).append(recorded.prefix)
+    for reader, prefixes in readers.items():
+        order, split = _order(case, reader)
         for prefix, batch in zip(prefixes, order, strict=False):
             named = {
                 **{field: getattr(batch, field) for field in (*FIELDS, "example_index")},

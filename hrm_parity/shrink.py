@@ -1,6 +1,6 @@
 """Cut a recorded case down to what a package can carry: the state z by its means, large tensors by every 16th row.
 
-    python -m hrm_parity.shrink GOLDEN_CASE OUT
+Usage: python -m hrm_parity.shrink GOLDEN_CASE OUT
 """
 
 import hashlib

@@ -59,6 +59,10 @@ class Sudoku:
         """Draw one grid (S,) as text with box lines, blanks and pads as dots; `parse` reads it back."""
         return draw_grid(_digits(tokens), self.board)
 
+    def line(self, tokens: ByteArray) -> str:
+        """One grid (S,) as one word of digits and dots, which `parse` reads back."""
+        return "".join(str(digit) if digit else "." for digit in _digits(tokens).tolist())
+
     def given(self, inputs: ByteArray) -> BoolArray:
         """Which cells the question already answers. Shapes: (..., S) -> (..., S)."""
         return inputs > BLANK

@@ -40,6 +40,10 @@ class Task(Protocol):
         """Draw one grid (S,) as text for a terminal."""
         ...
 
+    def line(self, tokens: TokenArray) -> str:
+        """One grid (S,) as one word, which `parse` reads back."""
+        ...
+
     def given(self, inputs: TokenArray) -> BoolArray:
         """Which cells the question already answers. Shapes: (..., S) -> (..., S)."""
         ...

@@ -3,15 +3,19 @@
 Shapes: A ACT steps, B slots, N examples, S cells.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from hrm_core.backend import IGNORE_LABEL_ID, Answers, Backend, Batch
+from hrm_core.config import DataSizes, ModelConfig
 from hrm_core.data.batches import DrawnBatch, evaluation_batches
 from hrm_core.data.store import Split
+from hrm_core.errors import DataError
+from hrm_core.pictures.animations import replaced_whole
 from hrm_core.training.scoring import Scores, joined, score
 
 IntArray = npt.NDArray[np.integer]
@@ -58,16 +62,30 @@ def thoughts(backend: Backend, inputs: IntArray, puzzle_identifiers: IntArray, b
     return Thoughts(*(np.concatenate(column, axis=1) for column in zip(*parts, strict=True)))
 
 
+def check_fits(split: Split, config: ModelConfig, source: Path) -> None:
+    """Refuse to measure a model on data of another shape.
+
+    Raises: DataError naming the sizes that differ.
+    """
+    metadata = split.metadata
+    found = DataSizes(metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers)._asdict()
+    expected = config.sizes._asdict()
+    misfits = [f"{name}={found[name]}, expected {expected[name]}" for name in found if found[name] != expected[name]]
+    if misfits:
+        raise DataError(f"{split.folder} does not fit {source}: {'; '.join(misfits)}; use the data the model was trained for")
+
+
 def evaluate(
     backend: Backend,
     split: Split,
-    given: Given,
+    given: Given | None,
     batch_size: int,
     limit: int | None = None,
     on_batch: Callable[[int], None] = lambda num_examples: None,
 ) -> tuple[Scores, IntArray]:
     """Answer the examples of a split in file order, the first `limit` of each set.
 
+    `given` tells which cells a question answers itself; None: it is not known, and every cell counts as blank.
     Returns: their scores and the answers (N, S). `on_batch` is told how many examples each batch added.
     """
     scores, tokens = [], []
@@ -84,15 +102,33 @@ def num_examples(split: Split, limit: int | None = None) -> int:
     return sum(min(len(examples), limit or len(examples)) for examples in split.sets.values())
 
 
-def _evaluate_batch(backend: Backend, split: Split, given: Given, batch: DrawnBatch) -> tuple[Scores, IntArray]:
+def save_predictions(path: Path, split: Split, scores: Scores, answers: IntArray, limit: int | None = None) -> None:
+    """Write inputs, labels, answers (N, S) and q_halt_logits (N,) as .npz, at once or not at all.
+
+    Raises: HRMError if the file cannot be written.
+    """
+    sets = split.sets.values()
+    arrays = {
+        "inputs": np.concatenate([examples.inputs[: limit or len(examples)] for examples in sets]),
+        "labels": np.concatenate([examples.labels[: limit or len(examples)] for examples in sets]),
+        "answers": answers.astype(np.int32),
+        "q_halt_logits": scores.q_halt_logits,
+        "settled_step": scores.settled_step,
+    }
+    with replaced_whole(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _evaluate_batch(backend: Backend, split: Split, given: Given | None, batch: DrawnBatch) -> tuple[Scores, IntArray]:
     n = batch.effective_size  # the rows behind are padding
     tokens = []
     for answers in think(backend, batch):
         tokens.append(answers.tokens[:n])
     last, path = answers, Thoughts(np.stack(tokens), answers.q_halt_logits[None, :n])
     ratings = split.sets[batch.set_name].ratings
+    is_given = given(batch.inputs[:n].astype(np.uint8)) if given else np.zeros(batch.inputs[:n].shape, bool)
     scores = Scores(
-        **score(path.final, batch.labels[:n], given(batch.inputs[:n]), last.logits[:n], backend.config.loss_type),  # type: ignore[arg-type]
+        **score(path.final, batch.labels[:n], is_given, last.logits[:n], backend.config.loss_type),  # type: ignore[arg-type]
         q_halt_logits=last.q_halt_logits[:n],
         settled_step=path.settled_step,
         ratings=ratings[batch.example_index[:n]] if ratings is not None else np.full(n, -1),

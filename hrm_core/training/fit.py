@@ -13,9 +13,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from hrm_core.backend import Backend, PendingMetrics
 from hrm_core.config import ModelConfig, RunConfig
 from hrm_core.data.batches import TrainingOrder
@@ -30,8 +27,6 @@ from hrm_core.training.run import Restored, Run
 from hrm_core.training.scoring import all_finite, reduced, summary
 
 Record = Mapping[str, Any]
-IntArray = npt.NDArray[np.integer]
-BoolArray = npt.NDArray[np.bool_]
 
 
 class Reporter(Protocol):
@@ -187,7 +182,7 @@ class Trainer:
         if test is None or not due or position.update == position.evaluated:
             return False
         self._read_metrics()  # of a model that has diverged nothing need be known
-        given = self._job.task.given if self._job.task else _nothing_given
+        given = self._job.task.given if self._job.task else None
         limit = self._settings.eval_examples
         scores, _ = evaluate(self._backend, test, given, self._settings.global_batch_size, limit, lambda _: self._stop_if_asked())
         metrics = summary(scores)
@@ -253,7 +248,3 @@ class Trainer:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
-
-
-def _nothing_given(inputs: IntArray) -> BoolArray:
-    return np.zeros(inputs.shape, bool)

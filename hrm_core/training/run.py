@@ -5,6 +5,7 @@
                   checkpoints/  see checkpoint.py
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -21,6 +22,7 @@ from hrm_core.training.checkpoint import MODEL_FILE, Model, checkpoint_name, loa
 
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "log.jsonl"
+LOCK_FILE = ".lock"
 
 
 class Restored(NamedTuple):
@@ -41,7 +43,7 @@ class Run:
         self.checkpoints = directory / "checkpoints"
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT)
+            self._lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise RunError(f"{directory} cannot be used as a run directory ({error.strerror}); choose another --run") from error
         try:
@@ -54,6 +56,10 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if not self.exists:  # nothing was begun: leave no trace
+            (self.directory / LOCK_FILE).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.directory.rmdir()
         os.close(self._lock)
 
     @property
@@ -69,12 +75,6 @@ class Run:
             _write_whole(self.directory / CONFIG_FILE, config.to_yaml())
         except OSError as error:
             raise RunError(f"{self.directory / CONFIG_FILE} was not written: {error}") from error
-
-    def config(self) -> RunConfig:
-        """The settings the run was begun with."""
-        if not self.exists:
-            raise RunError(f"{self.directory} holds no run to resume; start it without --resume")
-        return load_config(str(self.directory / CONFIG_FILE))
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one line to the log. Raises: RunError if the disk is full."""
@@ -122,6 +122,19 @@ class Run:
             if old.name != state["best"].get("checkpoint"):
                 shutil.rmtree(old)
         return folder
+
+
+def run_of(model: Path) -> Path:
+    """The run that a run, a checkpoint folder or a file in it belongs to; the argument itself if there is none."""
+    return next((path for path in (model, *model.resolve().parents) if (path / CONFIG_FILE).is_file()), model)
+
+
+def run_config(directory: Path) -> RunConfig:
+    """The settings a run was begun with. Raises: RunError if there is no run."""
+    path = directory / CONFIG_FILE
+    if not path.is_file():
+        raise RunError(f"{directory} is not part of a run: no {CONFIG_FILE} is there")
+    return load_config(str(path))
 
 
 def _write_whole(path: Path, text: str) -> None:

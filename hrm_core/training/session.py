@@ -5,7 +5,6 @@ import platform
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 from hrm_core.backend import AnyArray, Backend
 from hrm_core.config import DataConfig, DataSizes, ModelConfig, RunConfig
@@ -58,14 +57,7 @@ def begin(run: Run, assignment: Assignment, data: Path, make_backend: MakeBacken
     return trainer
 
 
-class Resumed(NamedTuple):
-    """A run that goes on."""
-
-    trainer: Trainer
-    update: int  # made so far
-
-
-def resume(run: Run, assignment: Assignment, data: Path, make_backend: MakeBackend, reporter: Reporter) -> Resumed:
+def resume(run: Run, assignment: Assignment, data: Path, make_backend: MakeBackend, reporter: Reporter) -> Trainer:
     """Continue a run after its newest whole checkpoint, or from its seed if there is none yet.
 
     Raises: DataError if the data set is another one; CheckpointError if no checkpoint is whole.
@@ -81,10 +73,10 @@ def resume(run: Run, assignment: Assignment, data: Path, make_backend: MakeBacke
     if restored is None:
         run.cut_log(0)
         backend.load_weights(initial_values(assignment.model, config.train.seed))
-        return Resumed(Trainer(assignment, backend, run, reporter), 0)
+        return Trainer(assignment, backend, run, reporter)
     trainer = Trainer(assignment, backend, run, reporter)
     trainer.restore(restored)
-    return Resumed(trainer, restored.state["update"])
+    return trainer
 
 
 def environment(backend: Backend) -> dict[str, str]:

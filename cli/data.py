@@ -1,0 +1,121 @@
+"""`hrm data`: build data sets and look into them."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.options import DIRECTORY, FILE, json_option, seed_option
+
+if TYPE_CHECKING:
+    from hrm_core.data.summary import DatasetSummary
+
+
+@click.group()
+def data() -> None:
+    """Build data sets and look into them."""
+
+
+@data.command()
+@click.argument("out", type=DIRECTORY)
+@click.option("--train-csv", type=FILE, help="Training puzzles in the published format: source,question,answer,rating.")
+@click.option("--test-csv", type=FILE, help="Test puzzles in the same format.")
+@click.option("--generate", type=click.IntRange(1), metavar="N", help="Generate N training puzzles instead.")
+@click.option("--size", type=click.Choice(["4", "6", "9"]), default="9", show_default=True, help="Board of the generated puzzles.")
+@click.option("--test", "num_test", type=click.IntRange(0), default=1000, show_default=True, metavar="N", help="Generate N test puzzles.")
+@click.option("--givens", type=click.IntRange(0), nargs=2, metavar="LEAST MOST", help="Givens of the generated puzzles; as few as can be if not set.")
+@click.option("--subsample", type=click.IntRange(1), metavar="N", help="Choose N training puzzles at random.")
+@click.option("--augment", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Extra copies of each training puzzle.")
+@click.option("--min-rating", type=click.IntRange(0), default=0, show_default=True, help="Leave out easier puzzles.")
+@seed_option
+@json_option
+def sudoku(
+    out: Path,
+    train_csv: Path | None,
+    test_csv: Path | None,
+    generate: int | None,
+    size: str,
+    num_test: int,
+    givens: tuple[int, int] | None,
+    subsample: int | None,
+    augment: int,
+    min_rating: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Build a Sudoku data set from CSV files, or generate one.
+
+    \b
+    Examples:
+        hrm data sudoku data/9x9 --train-csv train.csv --test-csv test.csv --subsample 1000 --augment 1000
+        hrm data sudoku data/6x6 --generate 2000 --size 6 --augment 100
+    """
+    from hrm_core.tasks import sudoku_build
+
+    if (train_csv is None) == (generate is None):
+        raise click.UsageError("give either --train-csv FILE or --generate N")
+    if generate is not None:
+        if test_csv or subsample:
+            raise click.UsageError("--test-csv and --subsample go with --train-csv; generated puzzles take --test N")
+        build = sudoku_build.build_generated(
+            out, int(size), generate, num_test, givens=givens, augment=augment, min_rating=min_rating, seed=seed
+        )
+    else:
+        assert train_csv is not None
+        if givens:
+            raise click.UsageError("--givens goes with --generate")
+        build = sudoku_build.build_from_csv(out, train_csv, test_csv, subsample=subsample, augment=augment, min_rating=min_rating, seed=seed)
+    if as_json:
+        click.echo(json.dumps(build))
+    else:
+        click.echo(f"{out}: {build['train_examples']:,} training examples of {build['train_puzzles']:,} puzzles, {build.get('test_puzzles', 0):,} test puzzles")
+
+
+@data.command()
+@click.argument("directory", type=DIRECTORY)
+@click.option("--sheet", type=FILE, help="Draw the first examples of each split into this PNG.")
+@click.option("--rows", type=click.IntRange(1), default=8, show_default=True, help="Examples of each split on the sheet.")
+@json_option
+def inspect(directory: Path, sheet: Path | None, rows: int, as_json: bool) -> None:
+    """Check every token of a data set and count what it holds.
+
+    \b
+    Example:
+        hrm data inspect data/9x9 --sheet sheet.png
+    """
+    from hrm_core.data.store import load_split, present_splits
+    from hrm_core.data.summary import summarize
+    from hrm_core.tasks import find_task
+
+    metadata = load_split(directory, present_splits(directory)[0]).metadata
+    task = find_task(directory, metadata.vocab_size, metadata.seq_len)
+    summary = summarize(directory, task.rating_bands if task else (0,))
+    if sheet is not None:
+        from hrm_core.training.sheets import dataset_sheet
+
+        dataset_sheet(directory, sheet, rows)
+    click.echo(json.dumps(asdict(summary)) if as_json else _described(summary))
+    if sheet is not None:
+        click.echo(f"drawn: {sheet}", err=True)
+
+
+def _described(summary: "DatasetSummary") -> str:
+    lines = [f"{summary.directory}: {summary.task or 'task not recorded'}, sha256 {summary.sha256[:16]}…"]
+    for split_name, split in summary.splits.items():
+        shape = f"seq_len {split.seq_len}, vocab_size {split.vocab_size}, {split.num_puzzle_identifiers:,} puzzle identifiers"
+        lines.append(f"\n{split_name}: {shape}")
+        for name, part in split.sets.items():
+            lines += [
+                f"  set {name}: {part.examples:,} examples of {part.puzzles:,} puzzles in {part.groups:,} groups, {part.dtype}, {part.bytes:,} bytes",
+                f"    input tokens  {_counts(part.input_counts)}",
+                f"    label tokens  {_counts(part.label_counts)}; ignored {part.ignored_share:.1%}",
+            ]
+            if part.rating_counts is not None:
+                lines.append("    ratings       " + "  ".join(f"{band}: {count:,}" for band, count in part.rating_counts.items()))
+    return "\n".join(lines)
+
+
+def _counts(counts: list[int]) -> str:
+    return "  ".join(f"{token}: {count:,}" for token, count in enumerate(counts) if count)

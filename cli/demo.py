@@ -1,0 +1,117 @@
+"""`hrm demo`: the whole way from generated puzzles to a model that solves unseen ones."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.options import DIRECTORY, backend_options, seed_option
+
+if TYPE_CHECKING:
+    from hrm_core.data.store import Split
+    from hrm_core.training.fit import Assignment
+    from hrm_core.training.scoring import Scores
+
+PRESET = "sudoku-4x4"
+NUM_TRAIN, NUM_TEST, GIVENS, AUGMENT = 2000, 1000, (4, 8), 31
+NUM_SHOWN = 3
+
+
+@click.command()
+@click.option("--run", "run_directory", type=DIRECTORY, default=Path("runs/demo"), show_default=True)
+@click.option("--max-updates", type=click.IntRange(1), help="Train for fewer updates.")
+@seed_option
+@backend_options
+def demo(run_directory: Path, max_updates: int | None, seed: int, make_backend: Callable[..., Any]) -> int:
+    """Train on 4x4 Sudoku, measure on puzzles equivalent to no training puzzle, and solve three of them.
+
+    A run that was interrupted goes on; one that is finished is only shown.
+
+    \b
+    Example:
+        hrm demo
+    """
+    from hrm_core.training.fit import Interrupted
+
+    data = run_directory / "data"
+    try:
+        assignment = _train(run_directory, data, seed, max_updates, make_backend)
+    except Interrupted:
+        click.echo(f"interrupted; everything is saved. Continue with: hrm demo --run {run_directory}", err=True)
+        return 130
+    _show(run_directory, assignment, make_backend)
+    return 0
+
+
+def _train(run_directory: Path, data: Path, seed: int, max_updates: int | None, make_backend: Callable[..., Any]) -> "Assignment":
+    """Build the data and train, as far as that is not done yet."""
+    from hrm_core.config import load_config
+    from hrm_core.tasks.sudoku_build import build_generated
+    from hrm_core.training import session
+    from hrm_core.training.report import ConsoleReporter
+    from hrm_core.training.run import Run, run_config
+
+    if not data.exists():
+        click.echo(f"generating {NUM_TRAIN:,} puzzles to train on and {NUM_TEST:,} to test with", err=True)
+        build_generated(data, 4, NUM_TRAIN, NUM_TEST, givens=GIVENS, augment=AUGMENT, seed=seed)
+    with Run(run_directory) as run, ConsoleReporter() as reporter:
+        overrides = [f"train.seed={seed}", *([f"train.max_updates={max_updates}"] if max_updates else [])]
+        config = run_config(run_directory) if run.exists else load_config(PRESET, overrides)
+        assignment = session.assign(config, data)
+        start = session.resume if run.exists else session.begin
+        start(run, assignment, data, make_backend, reporter).train()
+    return assignment
+
+
+def _show(run_directory: Path, assignment: "Assignment", make_backend: Callable[..., Any]) -> None:
+    """Measure the model and solve the first puzzles it was never shown."""
+    from hrm_core.pictures.animations import save_gif
+    from hrm_core.training.checkpoint import find_model, load_model
+    from hrm_core.training.evaluation import evaluate
+    from hrm_core.training.solving import Solver
+
+    model, task, test = load_model(find_model(run_directory)), assignment.task, assignment.test
+    assert task is not None, "the demo builds its own data"
+    assert test is not None, "the demo builds its own data"
+    backend = make_backend(model.config)
+    backend.load_weights(model.weights)
+    scores, _ = evaluate(backend, test, task.given, batch_size=250)
+    solutions = Solver(backend, task).solve_tokens(test.sets["all"].inputs[:NUM_SHOWN])
+    for solution in solutions:
+        verdict = "accepted by the rules" if solution.accepted else "NOT a solution"
+        click.echo(f"{task.format(solution.question)}\n\nanswer after {solution.settled_step} ACT steps, {verdict}:\n{solution}\n")
+    _print_scores(test, scores)
+    gif = run_directory / "thinking.gif"
+    save_gif(max(solutions, key=lambda solution: solution.settled_step).frames(), gif)
+    click.echo(f"run    {run_directory}\nGIF    {gif}\ncurve  {_draw_curve(run_directory)}")
+
+
+def _print_scores(test: "Split", scores: "Scores") -> None:
+    from cli.tables import print_table
+    from hrm_core.training.scoring import summary
+
+    values = summary(scores)
+    rows = [
+        ["puzzles", f"{values['count']:,}"],
+        ["solved exactly", f"{values['exact_accuracy']:.1%}"],
+        ["blank cells right", f"{values['blank_accuracy']:.2%}"],
+        ["settled after ACT step", f"{values['settled_step']:.2f} on average"],
+    ]
+    print_table("Unseen puzzles", ["", ""], rows)
+    click.echo(
+        "No test puzzle is equivalent to a training puzzle under any symmetry of the board. A 4x4 board has only 288 solutions,\n"
+        "all of which occur in training: what is new here is the givens.\n"
+    )
+
+
+def _draw_curve(run_directory: Path) -> str:
+    from hrm_core.errors import BackendError
+    from hrm_core.pictures.curves import plot_runs
+
+    curve = run_directory / "curve.png"
+    try:
+        plot_runs([run_directory], curve)
+    except BackendError as error:
+        return f"not drawn: {error}"
+    return str(curve)

@@ -1,0 +1,81 @@
+"""`hrm doctor`: what this machine has, and what a preset asks of one."""
+
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from cli.options import json_option
+
+PACKAGES = {
+    "numpy": "",
+    "safetensors": "",
+    "mlx": "pip install 'hrm-mlx[cpu]' on Linux ([cuda12], [cuda13] for a GPU)",
+    "matplotlib": "pip install 'hrm-mlx[plot]', for hrm plot",
+    "tensorboardX": "pip install 'hrm-mlx[tensorboard]', for hrm train --tensorboard",
+}
+
+
+@click.command()
+@click.option("--preset", metavar="PRESET|CONFIG", help="Count its parameters, operations and memory instead.")
+@json_option
+def doctor(preset: str | None, as_json: bool) -> None:
+    """Show device, memory, BLAS and versions, and how to get what is missing; or size up a preset.
+
+    \b
+    Examples:
+        hrm doctor
+        hrm doctor --preset sudoku-extreme-1k
+    """
+    if preset is not None:
+        _size_up(preset, as_json)
+        return
+    facts = _facts()
+    click.echo(json.dumps(facts) if as_json else "\n".join(f"{name:14} {value}" for name, value in facts.items()))
+
+
+def _size_up(preset: str, as_json: bool) -> None:
+    from hrm_core import sizing
+    from hrm_core.config import ModelConfig, load_config, validated
+    from hrm_core.parameters import num_trainable
+
+    config = load_config(preset)
+    model = validated(ModelConfig, config.model.model_dump(exclude_none=True), f"{preset}: sizes come from the data, state them to count")
+    if as_json:
+        batch_size = config.train.global_batch_size
+        numbers = {
+            "trainable_parameters": num_trainable(model),
+            "flops_per_example": sizing.flops_per_example(model),
+            "state_bytes": sizing.state_bytes(model),
+            "carry_bytes": sizing.carry_bytes(model, batch_size),
+        }
+        click.echo(json.dumps(numbers))
+    else:
+        click.echo(sizing.sizes_text(model, config.train.global_batch_size))
+
+
+def _facts() -> dict[str, str]:
+    facts = {
+        "hrm": version("hrm-mlx"),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} CPUs",
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
+    }
+    for package, way_out in PACKAGES.items():
+        try:
+            facts[package] = version(package)
+        except PackageNotFoundError:
+            facts[package] = f"not installed: {way_out}"
+    return facts | _mlx_facts()
+
+
+def _mlx_facts() -> dict[str, str]:
+    from hrm_core.errors import BackendError
+
+    try:
+        from hrm_mlx.devices import facts
+    except BackendError as error:
+        return {"device": f"none: {error}"}
+    return facts()

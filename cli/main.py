@@ -1,0 +1,73 @@
+"""The `hrm` command: its group, and the one place where an error becomes a line.
+
+Commands are loaded when they are called, so `hrm --help` loads neither numpy nor a framework.
+"""
+
+import sys
+from importlib import import_module
+
+import click
+
+COMMANDS = {
+    "demo": "Train on 4x4 Sudoku and solve puzzles the model has never seen, in three minutes.",
+    "data": "Build data sets and look into them.",
+    "train": "Train a model on a data set, or continue a run.",
+    "eval": "Measure a model on a data set.",
+    "solve": "Solve puzzles with a trained model.",
+    "parity": "Check a backend against recorded numbers of the published code.",
+    "doctor": "Show device, BLAS and versions, and what is missing; size up a preset.",
+    "plot": "Draw the curves of one or several runs.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports each when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of a first visit."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import one command."""
+        if name not in COMMANDS:
+            return None
+        module = import_module("cli.evaluate" if name == "eval" else f"cli.{name}")
+        command: click.Command = getattr(module, "evaluate" if name == "eval" else name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="hrm-mlx")
+def hrm() -> None:
+    """Hierarchical Reasoning Model in MLX: build puzzles, train, solve, and check the numbers."""
+
+
+def main() -> int:
+    """Run the command line. Returns the exit status: 0 done, 1 the answer is no, 2 the user's mistake, 130 interrupted."""
+    from hrm_core.errors import HRMError
+
+    try:
+        return hrm.main(standalone_mode=False) or 0
+    except HRMError as error:
+        click.echo(f"hrm: {' '.join(str(error).split())}", err=True)
+        return error.exit_status
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.ClickException as error:
+        click.echo(f"hrm: {' '.join(error.format_message().split())}", err=True)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:  # `hrm … | head`
+        sys.stderr.close()
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""Options that several commands share."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from hrm_core.backend import Backend, BackendOptions
+    from hrm_core.config import ModelConfig
+
+Command = Callable[..., Any]
+
+DIRECTORY = click.Path(path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+seed_option = click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of all random draws.")
+
+
+def backend_options(command: Command) -> Command:
+    """Add --backend, --device, --dtype and --compile; the command gets `make_backend`."""
+
+    @click.option("--backend", type=click.Choice(["mlx"]), default="mlx", show_default=True, help="Framework that computes.")
+    @click.option("--device", type=click.Choice(["auto", "gpu", "cpu"]), default="auto", show_default=True)
+    @click.option(
+        "--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True, help="auto: bfloat16 on a GPU, float32 on a CPU."
+    )
+    @click.option("--compile", "compiled", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True, help="auto: on a GPU.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, backend: str, device: Any, dtype: Any, compiled: Any, micro_batch: int | None = None, **kwargs: Any) -> Any:
+        def make_backend(config: "ModelConfig") -> "Backend":
+            from hrm_core.backend import BackendOptions
+
+            return make(config, BackendOptions(device=device, dtype=dtype, compile=compiled, micro_batch=micro_batch))
+
+        return command(*args, make_backend=make_backend, **kwargs)
+
+    return wrapped
+
+
+def make(config: "ModelConfig", options: "BackendOptions") -> "Backend":
+    """Make a backend; only here is its framework loaded."""
+    from hrm_mlx.backend import MLXBackend
+
+    return MLXBackend(config, options)

@@ -1,0 +1,23 @@
+"""`hrm plot`: draw the curves of one or several runs."""
+
+from pathlib import Path
+
+import click
+
+from cli.options import DIRECTORY, FILE
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=DIRECTORY)
+@click.option("--out", type=FILE, default=Path("curves.png"), show_default=True)
+def plot(runs: tuple[Path, ...], out: Path) -> None:
+    """Draw loss, accuracies and ACT steps of one or several runs over each other.
+
+    \b
+    Example:
+        hrm plot runs/demo runs/small --out curves.png
+    """
+    from hrm_core.pictures.curves import plot_runs
+
+    plot_runs(runs, out)
+    click.echo(str(out))

@@ -1,0 +1,109 @@
+"""`hrm train`: train a model on a data set, or continue a run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.options import DIRECTORY, backend_options
+
+if TYPE_CHECKING:
+    from hrm_core.config import RunConfig
+    from hrm_core.training.fit import Assignment
+
+
+@click.command()
+@click.argument("config", metavar="PRESET|CONFIG", required=False)
+@click.option("--data", type=DIRECTORY, help="Data set made by `hrm data`, or by the published scripts.")
+@click.option("--run", "run_directory", type=DIRECTORY, required=True, help="Directory of the run.")
+@click.option("--resume", is_flag=True, help="Continue the run after its newest checkpoint.")
+@click.option("--init", type=DIRECTORY, metavar="MODEL", help="Start from the weights of a run, a checkpoint or a .safetensors file.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, e.g. --set optim.lr=1e-4.")
+@click.option("--max-updates", type=click.IntRange(1), help="End the run, and its schedule, after so many updates.")
+@click.option("--micro-batch", type=click.IntRange(1), help="Slots that go through the network at once, to save memory.")
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard events into the run, too.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done and write nothing.")
+@backend_options
+def train(
+    config: str | None,
+    data: Path | None,
+    run_directory: Path,
+    resume: bool,
+    init: Path | None,
+    overrides: tuple[str, ...],
+    max_updates: int | None,
+    tensorboard: bool,
+    dry_run: bool,
+    make_backend: Callable[..., Any],
+) -> int:
+    """Train a model on a data set, or continue a run.
+
+    \b
+    Examples:
+        hrm train sudoku-4x4 --data data/sudoku-4x4 --run runs/small
+        hrm train --run runs/small --resume
+    """
+    from hrm_core.training import session
+    from hrm_core.training.checkpoint import find_model, load_model
+    from hrm_core.training.fit import Interrupted
+    from hrm_core.training.report import ConsoleReporter, Reporters, TensorBoardReporter
+    from hrm_core.training.run import Run
+
+    if max_updates is not None:
+        overrides = (*overrides, f"train.max_updates={max_updates}")
+    settings = _resumed_config(config, run_directory, overrides, init) if resume else _new_config(config, overrides)
+    data = _data_path(data, settings)
+    assignment = session.assign(settings, data)
+    if dry_run:
+        click.echo(_plan(assignment))
+        return 0
+    with Run(run_directory) as run, ConsoleReporter() as console:
+        reporter = Reporters([console, *([TensorBoardReporter(run_directory / "tensorboard")] if tensorboard else [])])
+        if resume:
+            trainer = session.resume(run, assignment, data, make_backend, reporter)
+        else:
+            trainer = session.begin(run, assignment, data, make_backend, reporter, load_model(find_model(init)) if init else None)
+        try:
+            trainer.train()
+        except Interrupted:
+            click.echo(f"interrupted; everything is saved. Continue with: hrm train --run {run_directory} --resume", err=True)
+            return 130
+    click.echo(f"{run_directory}")
+    return 0
+
+
+def _new_config(config: str | None, overrides: tuple[str, ...]) -> "RunConfig":
+    from hrm_core.config import load_config, preset_names
+
+    if config is None:
+        raise click.UsageError(f"name a preset or a config file; presets: {', '.join(preset_names())}")
+    return load_config(config, overrides)
+
+
+def _resumed_config(config: str | None, run_directory: Path, overrides: tuple[str, ...], init: Path | None) -> "RunConfig":
+    from hrm_core.training.run import run_config
+
+    if config or overrides or init:
+        raise click.UsageError("--resume continues a run with its own settings; leave out the preset, --set, --max-updates and --init")
+    return run_config(run_directory)
+
+
+def _data_path(data: Path | None, settings: "RunConfig") -> Path:
+    if data is not None:
+        return data
+    if settings.data is None:
+        raise click.UsageError("name a data set with --data; `hrm data` makes one")
+    return Path(settings.data.path)
+
+
+def _plan(assignment: "Assignment") -> str:
+    from hrm_core.sizing import sizes_text
+
+    settings = assignment.config.train
+    return "\n".join(
+        [
+            sizes_text(assignment.model, settings.global_batch_size),
+            f"{assignment.total_updates:,} updates of {settings.global_batch_size} slots, {assignment.total_updates * settings.global_batch_size:,} examples",
+        ]
+    )

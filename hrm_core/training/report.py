@@ -1,0 +1,145 @@
+"""What a person sees of a run: one live line on a terminal, one line a report elsewhere, and TensorBoard on request."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from hrm_core.errors import BackendError
+from hrm_core.training.fit import Record, Reporter
+
+
+class ConsoleReporter:
+    """Reports on stderr, so that stdout is free for results."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True) if sys.stderr.isatty() else None
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def trained(self, record: Record, total: int) -> None:
+        """Show the metrics of the last updates."""
+        line = training_line(record, total)
+        if self._live:
+            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+        else:
+            self._console.print(line, markup=False)
+
+    def evaluated(self, record: Record) -> None:
+        """Show the result of an evaluation; it stays on the screen."""
+        self._console.print(evaluation_line(record), markup=False)
+
+    def saved(self, checkpoint: Path) -> None:
+        """Checkpoints are not worth a line."""
+
+    def warn(self, message: str) -> None:
+        """Show a warning; it stays on the screen."""
+        self._console.print(f"warning: {message}", markup=False)
+
+
+class TensorBoardReporter:
+    """Writes every number of a report as a scalar."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open an event file. Raises: BackendError if tensorboardX is not installed."""
+        try:
+            from tensorboardX import SummaryWriter
+        except ModuleNotFoundError as error:
+            if error.name != "tensorboardX":
+                raise
+            raise BackendError("--tensorboard needs tensorboardX; pip install 'hrm-mlx[tensorboard]'") from error
+        self._writer = SummaryWriter(str(directory))
+
+    def trained(self, record: Record, total: int) -> None:
+        """Add the metrics of the last updates."""
+        self._add("train", record)
+
+    def evaluated(self, record: Record) -> None:
+        """Add the result of an evaluation."""
+        self._add("eval", record)
+
+    def saved(self, checkpoint: Path) -> None:
+        """Make sure that what was added is on disk."""
+        self._writer.flush()
+
+    def warn(self, message: str) -> None:
+        """Warnings are for the console."""
+
+    def _add(self, kind: str, record: Record) -> None:
+        for name, value in record.items():
+            if isinstance(value, float | int) and name != "update":
+                self._writer.add_scalar(f"{kind}/{name}", value, record["update"])
+
+
+class Reporters:
+    """Several reporters as one."""
+
+    def __init__(self, reporters: Sequence[Reporter]) -> None:
+        self._reporters = reporters
+
+    def trained(self, record: Record, total: int) -> None:
+        """Tell all."""
+        for reporter in self._reporters:
+            reporter.trained(record, total)
+
+    def evaluated(self, record: Record) -> None:
+        """Tell all."""
+        for reporter in self._reporters:
+            reporter.evaluated(record)
+
+    def saved(self, checkpoint: Path) -> None:
+        """Tell all."""
+        for reporter in self._reporters:
+            reporter.saved(checkpoint)
+
+    def warn(self, message: str) -> None:
+        """Tell all."""
+        for reporter in self._reporters:
+            reporter.warn(message)
+
+
+def training_line(record: Mapping[str, Any], total: int) -> str:
+    """One report as one line; accuracies are those of the slots that halted."""
+    left = (total - record["update"]) * record["examples"] / record["update"] / max(record["examples_per_second"], 1e-9)
+    halted = record["count"] > 0
+    return "  ".join(
+        [
+            f"update {record['update']}/{total}",
+            f"loss {record['lm_loss']:.3f}",
+            f"exact {record['exact_accuracy']:.1%}" if halted else "exact –",
+            f"cells {record['accuracy']:.1%}" if halted else "cells –",
+            f"steps {record['steps']:.1f}" if halted else "steps –",
+            f"{record['examples_per_second']:.0f} examples/s",
+            f"lr {record['lr']:.1e}",
+            f"{record['memory_gib']:.2f} GiB",
+            f"{duration(left)} left",
+        ]
+    )
+
+
+def evaluation_line(record: Mapping[str, Any]) -> str:
+    """One evaluation as one line, the number that counts first."""
+    return (
+        f"evaluation after update {record['update']}: exact {record['exact_accuracy']:.2%}  cells {record['accuracy']:.2%}  "
+        f"blank cells {record['blank_accuracy']:.2%}  of {record['count']} puzzles"
+    )
+
+
+def duration(seconds: float) -> str:
+    """A span of time a person can read at a glance."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"

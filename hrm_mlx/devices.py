@@ -1,0 +1,62 @@
+"""Which device computes, with how many streams, and what is known about it."""
+
+import os
+
+import mlx.core as mx
+
+import hrm_mlx
+from hrm_core.errors import BackendError
+
+MAX_STREAMS = 8
+
+
+def has_gpu() -> bool:
+    """Whether this MLX can compute on a GPU here."""
+    return bool(mx.metal.is_available() or mx.cuda.is_available())
+
+
+def choose_device(device: str) -> bool:
+    """Make "gpu", "cpu" or, with "auto", the better of the two the default device. Returns: whether it is a GPU.
+
+    Raises: BackendError if a GPU is asked for and there is none.
+    """
+    if device == "gpu" and not has_gpu():
+        raise BackendError("this MLX finds no GPU; use --device cpu, or on Linux with an NVIDIA GPU install hrm-mlx[cuda12] or [cuda13]")
+    on_gpu = has_gpu() and device != "cpu"
+    mx.set_default_device(mx.gpu if on_gpu else mx.cpu)
+    if on_gpu and mx.metal.is_available():
+        mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
+    return on_gpu
+
+
+def make_streams(on_gpu: bool) -> list[mx.Stream]:
+    """One stream on a GPU; on the CPU one for each core, with the threads of the BLAS shared out among them."""
+    first = mx.default_stream(mx.default_device())
+    set_num_threads = hrm_mlx.BLAS.set_num_threads
+    if on_gpu or set_num_threads is None:
+        return [first]
+    cores = num_cores()
+    count = min(cores, MAX_STREAMS)
+    set_num_threads(cores // count)
+    return [first, *(mx.new_stream(mx.cpu) for _ in range(count - 1))]
+
+
+def num_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def facts() -> dict[str, str]:
+    """What `hrm doctor` shows about MLX."""
+    device = mx.gpu if has_gpu() else mx.cpu
+    info = mx.device_info(device)
+    found = {
+        "device": f"{'gpu' if has_gpu() else 'cpu'} {info.get('device_name', '')}".strip(),
+        "metal": "available" if mx.metal.is_available() else "not available",
+        "cuda": "available" if mx.cuda.is_available() else "not available",
+        "blas": f"{hrm_mlx.BLAS.name} ({hrm_mlx.BLAS.path})",
+        "attention": "mx.fast.scaled_dot_product_attention" if has_gpu() else "written out: softmax(q k) v",
+    }
+    if "max_recommended_working_set_size" in info:
+        found["device memory"] = f"{info['max_recommended_working_set_size'] / 2**30:.1f} GiB recommended"
+    return found
