@@ -25,7 +25,9 @@ def data() -> None:
 @click.option("--generate", type=click.IntRange(1), metavar="N", help="Generate N training puzzles instead.")
 @click.option("--size", type=click.Choice(["4", "6", "9"]), default="9", show_default=True, help="Board of the generated puzzles.")
 @click.option("--test", "num_test", type=click.IntRange(0), default=1000, show_default=True, metavar="N", help="Generate N test puzzles.")
-@click.option("--givens", type=click.IntRange(0), nargs=2, metavar="LEAST MOST", help="Givens of the generated puzzles; as few as can be if not set.")
+@click.option(
+    "--givens", type=click.IntRange(0), nargs=2, metavar="LEAST MOST", help="Givens of the generated puzzles; as few as can be if not set."
+)
 @click.option("--subsample", type=click.IntRange(1), metavar="N", help="Choose N training puzzles at random.")
 @click.option("--augment", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Extra copies of each training puzzle.")
 @click.option("--min-rating", type=click.IntRange(0), default=0, show_default=True, help="Leave out easier puzzles.")
@@ -66,11 +68,15 @@ def sudoku(
         assert train_csv is not None
         if givens:
             raise click.UsageError("--givens goes with --generate")
-        build = sudoku_build.build_from_csv(out, train_csv, test_csv, subsample=subsample, augment=augment, min_rating=min_rating, seed=seed)
+        build = sudoku_build.build_from_csv(
+            out, train_csv, test_csv, subsample=subsample, augment=augment, min_rating=min_rating, seed=seed
+        )
     if as_json:
         click.echo(json.dumps(build))
     else:
-        click.echo(f"{out}: {build['train_examples']:,} training examples of {build['train_puzzles']:,} puzzles, {build.get('test_puzzles', 0):,} test puzzles")
+        click.echo(
+            f"{out}: {build['train_examples']:,} training examples of {build['train_puzzles']:,} puzzles, {build.get('test_puzzles', 0):,} test puzzles"
+        )
 
 
 @data.command()

@@ -26,9 +26,15 @@ def backend_options(command: Command) -> Command:
     @click.option("--backend", type=click.Choice(["mlx"]), default="mlx", show_default=True, help="Framework that computes.")
     @click.option("--device", type=click.Choice(["auto", "gpu", "cpu"]), default="auto", show_default=True)
     @click.option(
-        "--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True, help="auto: bfloat16 on a GPU, float32 on a CPU."
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        default="auto",
+        show_default=True,
+        help="auto: bfloat16 on a GPU, float32 on a CPU.",
     )
-    @click.option("--compile", "compiled", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True, help="auto: on a GPU.")
+    @click.option(
+        "--compile", "compiled", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True, help="auto: on a GPU."
+    )
     @functools.wraps(command)
     def wrapped(*args: Any, backend: str, device: Any, dtype: Any, compiled: Any, micro_batch: int | None = None, **kwargs: Any) -> Any:
         def make_backend(config: "ModelConfig") -> "Backend":

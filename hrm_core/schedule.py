@@ -20,20 +20,20 @@ def total_updates(train: TrainConfig, total_groups: int, mean_puzzle_examples: f
     return int(train.epochs * total_groups * mean_puzzle_examples / train.global_batch_size)
 
 
-def lr_factor(update: int, total: int, warmup: int, min_ratio: float) -> float:
-    """Linear warm-up, then a half cosine from 1 to `min_ratio`, reached at update `total` exactly. Updates count from 1."""
+def learning_rate(base: float, update: int, total: int, warmup: int, min_ratio: float) -> float:
+    """Linear warm-up, then a half cosine from `base` to `min_ratio * base`, reached at update `total` exactly. Updates count from 1."""
     if update < warmup:
-        return update / warmup
+        return base * update / warmup  # in this order: the published rates to the last bit
     progress = (update - warmup) / max(1, total - warmup)
-    return min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * progress))
+    return base * (min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def rates(update: int, total: int, optim: OptimConfig) -> Rates:
     """The scalars of update `update` (from 1) of `total`."""
-    factor = lr_factor(update, total, optim.lr_warmup_steps, optim.lr_min_ratio)
+    schedule = update, total, optim.lr_warmup_steps, optim.lr_min_ratio
     return Rates(
-        lr=optim.lr * factor,
-        puzzle_emb_lr=optim.puzzle_emb_lr * factor,
+        lr=learning_rate(optim.lr, *schedule),
+        puzzle_emb_lr=learning_rate(optim.puzzle_emb_lr, *schedule),
         bias_correction1=1 - optim.beta1**update,
         bias_correction2=1 - optim.beta2**update,
     )

@@ -1,8 +1,8 @@
 """HRM in MLX: the whole ACT model, its training update, and what evaluation needs of it.
 
-    import hrm_mlx
-    model = hrm_mlx.load("runs/demo")
-    print(model.solve("1... ..2. .3.. ...4")[0])
+import hrm_mlx
+model = hrm_mlx.load("runs/demo")
+print(model.solve("1... ..2. .3.. ...4")[0])
 """
 
 from pathlib import Path
@@ -19,7 +19,9 @@ try:
 except ModuleNotFoundError as error:
     if error.name is None or not error.name.startswith("mlx"):
         raise
-    raise BackendError("MLX is not installed; pip install 'hrm-mlx[cpu]' on Linux ([cuda12], [cuda13] for a GPU), 'hrm-mlx' on a Mac") from error
+    raise BackendError(
+        "MLX is not installed; pip install 'hrm-mlx[cpu]' on Linux ([cuda12], [cuda13] for a GPU), 'hrm-mlx' on a Mac"
+    ) from error
 
 if TYPE_CHECKING:
     from hrm_core.backend import BackendOptions

@@ -15,10 +15,11 @@ from hrm_core.parameters import PUZZLE_TABLE, Role, parameter_table
 from hrm_core.schedule import Rates
 from hrm_mlx.act import Carry, Data, Start, empty_carry
 from hrm_mlx.arrays import from_numpy, to_numpy
-from hrm_mlx.devices import choose_device, make_streams
+from hrm_mlx.devices import choose_device, num_workers
 from hrm_mlx.model import DTYPES, HRM
 from hrm_mlx.optim import scalars
-from hrm_mlx.update import PieceResult, Tensors, TrainState, Updater, bind, working_weights
+from hrm_mlx.update import Piece, Tensors, TrainState, Updater, bind, working_weights
+from hrm_mlx.workers import Workers, split
 
 
 class EvalCarry(NamedTuple):
@@ -78,14 +79,14 @@ class MLXBackend:
         self._on_gpu = choose_device(options.device)
         self._dtype_name = options.dtype if options.dtype != "auto" else config.forward_dtype if self._on_gpu else "float32"
         self._compiled = options.compile == "on" or (options.compile == "auto" and self._on_gpu)
-        self._streams = make_streams(self._on_gpu)
+        self._workers = Workers(num_workers(self._on_gpu or self._compiled))
         self._model = HRM(config, DTYPES[self._dtype_name])
         self._roles = {name: parameter.role for name, parameter in parameter_table(config).items()}
         self._constants: Tensors = {}
         self._working: Tensors | None = None
         self._state = TrainState({}, {}, {}, None, empty_carry(config, 0, self._model.dtype))
         self._updater: Updater | None = None
-        self._think = mx.compile(self._eager_think) if self._compiled else self._eager_think
+        self._think = mx.compile(self._think_once) if self._compiled else self._think_once
 
     def describe(self) -> dict[str, str]:
         """What results may depend on."""
@@ -96,7 +97,7 @@ class MLXBackend:
             "dtype": self._dtype_name,
             "compiled": str(self._compiled),
             "blas": "none" if self._on_gpu else hrm_mlx.BLAS.name,
-            "streams": str(len(self._streams)),
+            "threads": str(len(self._workers)),
         }
 
     def peak_memory(self) -> int:
@@ -118,21 +119,21 @@ class MLXBackend:
 
     @property
     def _start(self) -> Start:
-        return Start(*(self._constants[name].astype(self._model.dtype) for name in ("H_init", "L_init")))
+        start = Start(*(self._constants[name].astype(self._model.dtype) for name in ("H_init", "L_init")))
+        mx.eval(start)
+        return start
 
     def begin_training(self, optim: OptimConfig, batch_size: int) -> None:
         """Make fresh optimizer state and a carry in which every slot is halted."""
         zeros = {name: mx.zeros_like(weight) for name, weight in self._state.weights.items()}
         self._optim = optim
         self._state = self._state._replace(m=zeros, v=dict(zeros), carry=empty_carry(self.config, batch_size, self._model.dtype))
-        self._updater = Updater(
-            self._model, self._start, optim, batch_size, self._streams, self._options.micro_batch, self._compiled
-        )
+        self._updater = Updater(self._model, self._workers, self._start, optim, batch_size, self._options.micro_batch, self._compiled)
 
     def update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> MLXMetrics:
         """One ACT step of every slot and one optimizer update. Nothing is waited for."""
         metrics = self._advance(batch, min_steps, rates).step.metrics  # all else of the result is let go before it is computed
-        mx.async_eval(self._state, metrics)
+        (mx.eval if self._workers.are_threads else mx.async_eval)(self._state, metrics)
         return MLXMetrics(metrics)
 
     def trace_update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Arrays:
@@ -158,13 +159,11 @@ class MLXBackend:
         mx.eval(self._state, named)
         return {name: to_numpy(array) for name, array in named.items()}
 
-    def _advance(self, batch: Batch, min_steps: IntArray, rates: Rates) -> PieceResult:
+    def _advance(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Piece:
         if self._updater is None:
             raise RuntimeError("begin_training comes before the first update")
         self._working = None
-        self._state, result = self._updater.run(
-            self._state, _data(batch), mx.array(min_steps), scalars(rates, self._optim)
-        )
+        self._state, result = self._updater.run(self._state, _data(batch), mx.array(min_steps), scalars(rates, self._optim))
         return result
 
     def state(self) -> Arrays:
@@ -192,7 +191,7 @@ class MLXBackend:
 
     def begin(self, batch: Batch) -> EvalCarry:
         """A carry for evaluation, every slot at its first ACT step."""
-        self._bind_working()
+        bind(self._model, self._working_weights())
         ids = mx.array(batch.puzzle_identifiers)
         vectors = self._state.table[ids] if self._state.table is not None else None
         x = self._model.embed(mx.array(batch.inputs), vectors)
@@ -201,15 +200,16 @@ class MLXBackend:
 
     def step(self, carry: EvalCarry) -> tuple[EvalCarry, MLXAnswers]:
         """One ACT step of every slot, without halting."""
-        outputs = []
-        working = self._bind_working()
+        working = self._working_weights()
+        mx.eval(working, carry)
+
+        def think(slots: range) -> tuple[mx.array, ...]:
+            rows = slice(slots.start, slots.stop)
+            return self._think(working, carry.z_H[rows], carry.z_L[rows], carry.x[rows])
+
         size = len(carry.steps)
-        parts = min(len(self._streams), size)
-        for i, stream in enumerate(self._streams[:parts]):
-            slots = slice(size * i // parts, size * (i + 1) // parts)
-            with mx.stream(stream):
-                outputs.append(self._think(working, carry.z_H[slots], carry.z_L[slots], carry.x[slots]))
-        z_H, z_L, logits, q_halt, q_continue = (mx.concatenate(column) for column in zip(*outputs, strict=True))
+        parts = self._workers.map(think, split(range(size), min(len(self._workers), size)))
+        z_H, z_L, logits, q_halt, q_continue = (mx.concatenate(column) for column in zip(*parts, strict=True))
         carry = EvalCarry(z_H, z_L, carry.x, carry.steps + 1)
         mx.eval(carry, logits, q_halt, q_continue)
         return carry, MLXAnswers(logits, q_halt, q_continue)
@@ -234,13 +234,12 @@ class MLXBackend:
         }
         return {name: to_numpy(array) for name, array in named.items()}
 
-    def _bind_working(self) -> Tensors:
+    def _working_weights(self) -> Tensors:
         if self._working is None:
             self._working = working_weights(self._state.weights, self._model.dtype)
-        bind(self._model, self._working)
         return self._working
 
-    def _eager_think(self, working: Tensors, z_H: mx.array, z_L: mx.array, x: mx.array) -> tuple[mx.array, ...]:
+    def _think_once(self, working: Tensors, z_H: mx.array, z_L: mx.array, x: mx.array) -> tuple[mx.array, ...]:
         bind(self._model, working)
         return tuple(self._model(z_H, z_L, x))
 

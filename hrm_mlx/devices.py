@@ -7,7 +7,7 @@ import mlx.core as mx
 import hrm_mlx
 from hrm_core.errors import BackendError
 
-MAX_STREAMS = 8
+MAX_WORKERS = 8
 
 
 def has_gpu() -> bool:
@@ -29,16 +29,18 @@ def choose_device(device: str) -> bool:
     return on_gpu
 
 
-def make_streams(on_gpu: bool) -> list[mx.Stream]:
-    """One stream on a GPU; on the CPU one for each core, with the threads of the BLAS shared out among them."""
-    first = mx.default_stream(mx.default_device())
+def num_workers(one_graph: bool) -> int:
+    """How many threads share the work: one for a GPU or a compiled graph, else one for each core, up to eight.
+
+    The threads of the BLAS are shared out among them; where the BLAS cannot be told, it keeps the work to itself.
+    """
     set_num_threads = hrm_mlx.BLAS.set_num_threads
-    if on_gpu or set_num_threads is None:
-        return [first]
+    if one_graph or set_num_threads is None:
+        return 1
     cores = num_cores()
-    count = min(cores, MAX_STREAMS)
+    count = min(cores, MAX_WORKERS)
     set_num_threads(cores // count)
-    return [first, *(mx.new_stream(mx.cpu) for _ in range(count - 1))]
+    return count
 
 
 def num_cores() -> int:

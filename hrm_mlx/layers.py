@@ -25,6 +25,7 @@ class RotaryEmbedding:
         frequencies = 1.0 / theta ** (mx.arange(0, head_dim, 2, dtype=mx.float32) / head_dim)
         angles = mx.arange(total_len, dtype=mx.float32)[:, None] * frequencies  # (T, h/2)
         self.cos, self.sin = mx.cos(angles), mx.sin(angles)
+        mx.eval(self.cos, self.sin)  # so that every stream may use them
 
     def __call__(self, x: mx.array) -> mx.array:
         """Rotate queries or keys, in float32. Shapes: (B, N, T, h) -> (B, N, T, h)."""

@@ -1,12 +1,11 @@
 """One update as a pure function from state to state, cut into pieces of slots.
 
-Micro-batches run one after the other; on the CPU, whose elementwise work uses one core a stream, the pieces
-of a micro-batch run side by side on one stream a core. Each slot is computed on its own; only gradients and
-metrics are summed over pieces.
+Micro-batches run one after the other; the workers share each of them. Each slot is computed on its own: only
+gradients and metrics are summed over pieces.
 Shapes: B slots, E puzzle_emb_ndim.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -17,9 +16,11 @@ from hrm_core.config import OptimConfig
 from hrm_mlx.act import Carry, Data, Start, StepLoss, refill, step_loss
 from hrm_mlx.model import HRM
 from hrm_mlx.optim import Scalars, adam_atan2, sign_sgd
+from hrm_mlx.workers import Workers, split
 
 Tensors = dict[str, mx.array]
 PUZZLE_VECTORS = "puzzle_vectors"  # stands among the weights while gradients are taken
+NOTHING = mx.array(0.0)
 
 
 class TrainState(NamedTuple):
@@ -32,51 +33,73 @@ class TrainState(NamedTuple):
     carry: Carry
 
 
-class PieceResult(NamedTuple):
-    """What a piece of the slots contributes."""
+class Piece(NamedTuple):
+    """What some of the slots contribute to an update."""
 
     gradients: Tensors  # float32; of the weights
     puzzle_gradients: mx.array | None  # (B, E)
     step: StepLoss
 
 
+class Updated(NamedTuple):
+    """One tensor after Adam-atan2, and the gradient that moved it."""
+
+    weight: mx.array
+    m: mx.array
+    v: mx.array
+    gradient: mx.array
+
+
 class Updater:
     """Computes updates of one model with one choice of pieces."""
 
     def __init__(
-        self,
-        model: HRM,
-        start: Start,
-        optim: OptimConfig,
-        batch_size: int,
-        streams: Sequence[mx.Stream],
-        micro_batch: int | None,
-        compiled: bool,
+        self, model: HRM, workers: Workers, start: Start, optim: OptimConfig, batch_size: int, micro_batch: int | None, compiled: bool
     ) -> None:
-        self._model, self._start, self._optim = model, start, optim
-        self._batch_size, self._streams = batch_size, streams
-        self._groups = list(_split(range(batch_size), -(-batch_size // (micro_batch or batch_size))))
-        whole = len(self._groups) == 1
-        self._piece = mx.compile(self._piece) if compiled and not whole else self._piece  # type: ignore[method-assign]
-        self._apply = mx.compile(self._apply) if compiled and not whole else self._apply  # type: ignore[method-assign]
-        self.run = mx.compile(self._run) if compiled and whole else self._run
+        self._model, self._workers, self._start, self._optim, self._batch_size = model, workers, start, optim, batch_size
+        self._groups = split(range(batch_size), -(-batch_size // (micro_batch or batch_size)))
+        self._in_steps = workers.are_threads or len(self._groups) > 1  # not one graph: evaluated on the way
+        self.run, self._piece, self._optimize = self._run, self._compute_piece, self._compute_weights
+        if compiled and self._in_steps:
+            self._piece, self._optimize = mx.compile(self._compute_piece), mx.compile(self._compute_weights)
+        elif compiled:
+            self.run = mx.compile(self._run)
 
-    def _run(self, state: TrainState, batch: Data, min_steps: mx.array, rates: Scalars) -> tuple[TrainState, PieceResult]:
+    def _run(self, state: TrainState, batch: Data, min_steps: mx.array, rates: Scalars) -> tuple[TrainState, Piece]:
         working = working_weights(state.weights, self._model.dtype)
-        results = []
-        gradients: Tensors = {}
-        for group in self._groups:
-            for stream, slots in zip(self._streams, _split(group, min(len(self._streams), len(group))), strict=False):
-                with mx.stream(stream):
-                    carry, rows, floor = (_rows(tree, slots, self._batch_size) for tree in (state.carry, batch, min_steps))
-                    result = self._piece(working, state.table, carry, rows, floor)
-                gradients = _sum(gradients, result.gradients)
-                results.append(result._replace(gradients={}))
-            if len(self._groups) > 1:
-                mx.eval(gradients, results)  # or the graphs of all micro-batches would be held at once
-        return self._apply(state, _joined(results)._replace(gradients=gradients), rates)
+        if self._in_steps:
+            mx.eval(working, state)
+        pieces, gradients = self._compute_pieces(working, state, batch, min_steps)
+        del working
+        result = _join(pieces)
+        table = state.table
+        if table is not None:
+            table = sign_sgd(table, result.step.carry.data.puzzle_identifiers, result.puzzle_gradients, rates)
+        updated = self._optimize(state, gradients, rates)
+        weights, m, v, total = ({name: arrays[i] for name, arrays in updated.items()} for i in range(4))
+        return TrainState(weights, m, v, table, result.step.carry), result._replace(gradients=total)
 
-    def _piece(self, working: Tensors, table: mx.array | None, carry: Carry, batch: Data, min_steps: mx.array) -> PieceResult:
+    def _compute_pieces(self, working: Tensors, state: TrainState, batch: Data, min_steps: mx.array) -> tuple[list[Piece], list[Tensors]]:
+        """All slots, piece by piece. Returns: the pieces without gradients, and the sums of gradients, one a worker."""
+        pieces: list[Piece] = []
+        gradients: list[Tensors] = [{} for _ in range(len(self._workers))]
+
+        def compute(part: tuple[Tensors, range]) -> Piece:
+            so_far, slots = part
+            carry, rows, floor = (_rows(tree, slots, self._batch_size) for tree in (state.carry, batch, min_steps))
+            piece = self._piece(working, state.table, carry, rows, floor)
+            return piece._replace(gradients=_sum(so_far, piece.gradients))
+
+        for group in self._groups:
+            parts = split(group, min(len(self._workers), len(group)))
+            new = self._workers.map(compute, list(zip(gradients, parts, strict=False)))
+            if self._in_steps:
+                mx.eval(new)  # or the graphs of all micro-batches would be held at once
+            gradients[: len(new)] = [piece.gradients for piece in new]
+            pieces += [piece._replace(gradients={}) for piece in new]
+        return pieces, list(filter(None, gradients))
+
+    def _compute_piece(self, working: Tensors, table: mx.array | None, carry: Carry, batch: Data, min_steps: mx.array) -> Piece:
         carry = refill(carry, batch, self._start)
 
         def loss(leaves: Tensors) -> tuple[mx.array, StepLoss]:
@@ -89,21 +112,22 @@ class Updater:
         leaves = working if table is None else {**working, PUZZLE_VECTORS: table[carry.data.puzzle_identifiers]}
         (_, step), gradients = mx.value_and_grad(loss)(leaves)
         puzzle_gradients = gradients.pop(PUZZLE_VECTORS, None)
-        return PieceResult({name: g.astype(mx.float32) for name, g in gradients.items()}, puzzle_gradients, step)
+        bind(self._model, dict.fromkeys(working, NOTHING))  # or the model would keep the weights before the update alive
+        return Piece({name: g.astype(mx.float32) for name, g in gradients.items()}, puzzle_gradients, step)
 
-    def _apply(self, state: TrainState, result: PieceResult, rates: Scalars) -> tuple[TrainState, PieceResult]:
-        weights, m, v = {}, {}, {}
-        for stream, names in zip(self._streams, _balanced(state.weights, len(self._streams)), strict=True):
-            with mx.stream(stream):
-                for name in names:
-                    weights[name], m[name], v[name] = adam_atan2(
-                        state.weights[name], state.m[name], state.v[name], result.gradients[name], self._optim, rates
-                    )
-        table = state.table
-        if table is not None:
-            table = sign_sgd(table, result.step.carry.data.puzzle_identifiers, result.puzzle_gradients, rates)
-        bind(self._model, weights)  # lets go of the weights before, so that their memory is used again
-        return TrainState(weights, m, v, table, result.step.carry), result
+    def _compute_weights(self, state: TrainState, gradients: list[Tensors], rates: Scalars) -> dict[str, Updated]:
+        """Adam-atan2 on every tensor, each worker taking about as many elements."""
+
+        def optimize(names: list[str]) -> dict[str, Updated]:
+            updated = {}
+            for name in names:
+                gradient = reduce(mx.add, [part.pop(name) for part in gradients])
+                moved = adam_atan2(state.weights[name], state.m[name], state.v[name], gradient, self._optim, rates)
+                updated[name] = Updated(*moved, gradient)
+            return updated
+
+        parts = self._workers.map(optimize, _balanced(state.weights, len(self._workers)))
+        return {name: updated for part in parts for name, updated in part.items()}
 
 
 def working_weights(weights: Tensors, dtype: mx.Dtype) -> Tensors:
@@ -114,12 +138,6 @@ def working_weights(weights: Tensors, dtype: mx.Dtype) -> Tensors:
 def bind(model: HRM, weights: Tensors) -> None:
     """Let a model compute with these weights."""
     model.update(tree_unflatten(list(weights.items())))
-
-
-def _split(slots: range, parts: int) -> Iterator[range]:
-    """Consecutive parts whose sizes differ by one at most."""
-    for i in range(parts):
-        yield slots[len(slots) * i // parts : len(slots) * (i + 1) // parts]
 
 
 def _rows(tree: Any, slots: range, batch_size: int) -> Any:
@@ -143,17 +161,13 @@ def _sum(total: Tensors, more: Tensors) -> Tensors:
     return {name: total[name] + array for name, array in more.items()} if total else more
 
 
-def _joined(results: list[PieceResult]) -> PieceResult:
-    """One result for all slots: arrays of slots side by side, scalars summed."""
-    return results[0] if len(results) == 1 else _join(results)
-
-
-def _join(trees: list[Any]) -> Any:
+def _join(trees: Sequence[Any]) -> Any:
+    """One tree for all slots: arrays of slots side by side, scalars summed."""
     first = trees[0]
+    if len(trees) == 1 or first is None:
+        return first
     if isinstance(first, dict):
         return {key: _join([tree[key] for tree in trees]) for key in first}
     if isinstance(first, tuple):
-        return type(first)(*(_join(list(column)) for column in zip(*trees, strict=True)))
-    if first is None:
-        return None
+        return type(first)(*(_join(column) for column in zip(*trees, strict=True)))
     return mx.concatenate(trees) if first.ndim else reduce(mx.add, trees)

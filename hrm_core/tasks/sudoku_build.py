@@ -44,7 +44,15 @@ def build_from_csv(
 
 
 def build_generated(
-    out: Path, size: int, num_train: int, num_test: int, *, givens: tuple[int, int] | None = None, augment: int = 0, min_rating: int = 0, seed: int = 0
+    out: Path,
+    size: int,
+    num_train: int,
+    num_test: int,
+    *,
+    givens: tuple[int, int] | None = None,
+    augment: int = 0,
+    min_rating: int = 0,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Build a data set from generated puzzles; no test puzzle is equivalent to a training puzzle.
 
@@ -55,7 +63,12 @@ def build_generated(
     refuse_used(out)
     train = generate(size, num_train, stream(seed, Purpose.PUZZLES, TRAIN), givens=givens, min_rating=min_rating)
     test, dropped = _generate_apart(train, size, num_test, seed, givens, min_rating) if num_test else (None, 0)
-    about = {"generated": size, "givens": list(givens) if givens else None, "min_rating": min_rating, "equivalent_to_training_dropped": dropped}
+    about = {
+        "generated": size,
+        "givens": list(givens) if givens else None,
+        "min_rating": min_rating,
+        "equivalent_to_training_dropped": dropped,
+    }
     return _write(out, train, test, augment, seed, about)
 
 

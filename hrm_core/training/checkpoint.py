@@ -1,8 +1,8 @@
 """Checkpoints: folders of safetensors and JSON that are complete or not there at all.
 
-    update_00000400/  model.safetensors        canonical names, float32; config in its metadata: usable alone
-                      train_state.safetensors  moments, carry and the data it works on
-                      state.json               update, position in the data, metrics, sha256 of the two others
+update_00000400/  model.safetensors        canonical names, float32; config in its metadata: usable alone
+                  train_state.safetensors  moments, carry and the data it works on
+                  state.json               update, position in the data, metrics, sha256 of the two others
 """
 
 import contextlib

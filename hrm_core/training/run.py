@@ -1,8 +1,8 @@
 """A run directory: its config, its log, its checkpoints and the lock that keeps two processes apart.
 
-    runs/<name>/  config.yaml   enough to repeat the run
-                  log.jsonl     one line a report
-                  checkpoints/  see checkpoint.py
+runs/<name>/  config.yaml   enough to repeat the run
+              log.jsonl     one line a report
+              checkpoints/  see checkpoint.py
 """
 
 import contextlib
@@ -18,7 +18,16 @@ from typing import Any, NamedTuple, Self
 from hrm_core.backend import AnyArray, Arrays
 from hrm_core.config import ModelConfig, RunConfig, load_config
 from hrm_core.errors import CheckpointError, RunError
-from hrm_core.training.checkpoint import MODEL_FILE, Model, checkpoint_name, load_model, newest_first, read_state, read_train_state, write_checkpoint
+from hrm_core.training.checkpoint import (
+    MODEL_FILE,
+    Model,
+    checkpoint_name,
+    load_model,
+    newest_first,
+    read_state,
+    read_train_state,
+    write_checkpoint,
+)
 
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "log.jsonl"

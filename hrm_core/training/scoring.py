@@ -48,9 +48,7 @@ def joined(parts: Sequence[Scores]) -> Scores:
     return Scores(**{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Scores)})
 
 
-def score(
-    tokens: IntArray, labels: IntArray, given: BoolArray, logits: FloatArray, loss_type: str
-) -> dict[str, npt.NDArray[np.generic]]:
+def score(tokens: IntArray, labels: IntArray, given: BoolArray, logits: FloatArray, loss_type: str) -> dict[str, npt.NDArray[np.generic]]:
     """Compare answers with labels; a label below zero is not scored. Shapes: (N, S), (N, S), (N, S), (N, S, V) -> (N,) each."""
     labelled = labels >= 0
     right = (tokens == labels) & labelled

@@ -41,7 +41,9 @@ def assign(config: RunConfig, data: Path) -> Assignment:
     return Assignment(config, model, find_task(data, metadata.vocab_size, metadata.seq_len), train, test, updates)
 
 
-def begin(run: Run, assignment: Assignment, data: Path, make_backend: MakeBackend, reporter: Reporter, init: Model | None = None) -> Trainer:
+def begin(
+    run: Run, assignment: Assignment, data: Path, make_backend: MakeBackend, reporter: Reporter, init: Model | None = None
+) -> Trainer:
     """Start a run from its seed, or from the weights of another model.
 
     Raises: RunError if the directory holds a run; ConfigError if `init` is of another shape.
@@ -102,7 +104,9 @@ def _initial_weights(assignment: Assignment, init: Model | None) -> dict[str, An
     if init is None:
         return dict(initial_values(assignment.model, assignment.config.train.seed))
     if init.config.sizes != assignment.model.sizes:
-        raise ConfigError(f"{init.source} was trained on {init.config.sizes}, this data has {assignment.model.sizes}; choose a model of that size")
+        raise ConfigError(
+            f"{init.source} was trained on {init.config.sizes}, this data has {assignment.model.sizes}; choose a model of that size"
+        )
     check_weights(init.weights, assignment.model, str(init.source))
     return dict(init.weights)
 

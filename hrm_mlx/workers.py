@@ -1,0 +1,51 @@
+"""Who computes: one stream on a GPU, one stream and thread for each core on the CPU.
+
+MLX's CPU backend runs the elementwise work of a stream on one core and evaluates one graph after the other. Cores work
+side by side only if each is given a graph of its own, on a stream of its own, evaluated by a thread of its own.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import mlx.core as mx
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+
+class Workers:
+    """One or several workers."""
+
+    def __init__(self, count: int) -> None:
+        self._streams = [mx.new_thread_unsafe_stream(mx.cpu) for _ in range(count)] if count > 1 else []
+        self._pool = ThreadPoolExecutor(count, "hrm-mlx") if count > 1 else None
+
+    def __len__(self) -> int:
+        return max(1, len(self._streams))
+
+    @property
+    def are_threads(self) -> bool:
+        """Whether results come evaluated, and what they are computed from must be evaluated."""
+        return self._pool is not None
+
+    def map(self, function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+        """Compute `function(part)` for each part, at most one a worker. Graphs are built one by one, evaluated side by side."""
+        if self._pool is None:
+            return [function(part) for part in parts]
+        results = []
+        for stream, part in zip(self._streams, parts, strict=False):
+            with mx.stream(stream):
+                results.append(function(part))
+        list(self._pool.map(_evaluate, self._streams, results))
+        return results
+
+
+def _evaluate(stream: mx.Stream, result: object) -> None:
+    with mx.stream(stream):
+        mx.eval(result)
+
+
+def split(slots: range, parts: int) -> list[range]:
+    """Cut slots into consecutive parts whose sizes differ by one at most."""
+    return [slots[len(slots) * i // parts : len(slots) * (i + 1) // parts] for i in range(parts)]
