@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -93,7 +93,7 @@ class ArchConfig(Settings):
         return -(-self.puzzle_emb_ndim // self.hidden_size)
 
     def sized(self, sizes: DataSizes) -> "ModelConfig":
-        """This architecture for data of these sizes.
+        """The same architecture for data of these sizes.
 
         Raises: ConfigError where a size is stated and differs.
         """
@@ -231,7 +231,7 @@ def validated(model: type[Model], settings: Any, source: str) -> Model:
 class _StrictLoader(yaml.SafeLoader):
     """YAML 1.2's core scalars: no dates, no octal, `no` is a word and 1e-4 a number."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping: dict[Any, Any] = {}

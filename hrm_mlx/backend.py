@@ -4,6 +4,7 @@ Shapes: B slots, S tokens, T positions, D hidden, V vocabulary.
 """
 
 from functools import cached_property
+from importlib.metadata import version
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -66,7 +67,7 @@ class MLXMetrics:
 
     def read(self) -> dict[str, float]:
         """Wait for the update and fetch its sums."""
-        return {name: value.item() for name, value in self._metrics.items()}
+        return {name: float(to_numpy(value)) for name, value in self._metrics.items()}
 
 
 class MLXBackend:
@@ -91,7 +92,7 @@ class MLXBackend:
     def describe(self) -> dict[str, str]:
         """What results may depend on."""
         return {
-            "backend": f"mlx {mx.__version__}",
+            "backend": f"mlx {version('mlx')}",
             "device_type": "gpu" if self._on_gpu else "cpu",
             "device": str(mx.device_info().get("device_name", mx.default_device())),
             "dtype": self._dtype_name,
@@ -106,7 +107,9 @@ class MLXBackend:
 
     def weights(self) -> Arrays:
         """Every tensor of the weight table, float32."""
-        everything = {**self._state.weights, **self._constants, PUZZLE_TABLE: self._state.table}
+        everything = {**self._state.weights, **self._constants}
+        if self._state.table is not None:
+            everything[PUZZLE_TABLE] = self._state.table
         return {name: to_numpy(everything[name]) for name in self._roles}
 
     def load_weights(self, weights: Arrays) -> None:
@@ -181,12 +184,11 @@ class MLXBackend:
         """Continue from what `state` gave."""
         named = {name: from_numpy(array) for name, array in state.items()}
         data = Data(*(named[f"carry.{name}"] for name in Data._fields))
-        carry = Carry(*(named[f"carry.{name}"] for name in ("z_H", "z_L", "steps", "halted")), data)
-        dtype = self._model.dtype
+        z_H, z_L = (named[f"carry.{name}"].astype(self._model.dtype) for name in ("z_H", "z_L"))
         self._state = self._state._replace(
             m={name: named[f"m.{name}"] for name in self._state.weights},
             v={name: named[f"v.{name}"] for name in self._state.weights},
-            carry=carry._replace(z_H=carry.z_H.astype(dtype), z_L=carry.z_L.astype(dtype)),
+            carry=Carry(z_H, z_L, named["carry.steps"], named["carry.halted"], data),
         )
 
     def begin(self, batch: Batch) -> EvalCarry:
@@ -209,7 +211,7 @@ class MLXBackend:
 
         size = len(carry.steps)
         parts = self._workers.map(think, split(range(size), min(len(self._workers), size)))
-        z_H, z_L, logits, q_halt, q_continue = (mx.concatenate(column) for column in zip(*parts, strict=True))
+        z_H, z_L, logits, q_halt, q_continue = (mx.concatenate(list(column)) for column in zip(*parts, strict=True))
         carry = EvalCarry(z_H, z_L, carry.x, carry.steps + 1)
         mx.eval(carry, logits, q_halt, q_continue)
         return carry, MLXAnswers(logits, q_halt, q_continue)

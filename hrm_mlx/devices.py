@@ -60,5 +60,5 @@ def facts() -> dict[str, str]:
         "attention": "mx.fast.scaled_dot_product_attention" if has_gpu() else "written out: softmax(q k) v",
     }
     if "max_recommended_working_set_size" in info:
-        found["device memory"] = f"{info['max_recommended_working_set_size'] / 2**30:.1f} GiB recommended"
+        found["device memory"] = f"{int(info['max_recommended_working_set_size']) / 2**30:.1f} GiB recommended"
     return found

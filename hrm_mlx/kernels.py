@@ -23,7 +23,7 @@ def attention(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
 
 
 def silu(x: mx.array) -> mx.array:
-    """x * sigmoid(x), any shape."""
+    """X * sigmoid(x), any shape."""
     if mx.default_device() == mx.cpu and x.dtype == mx.float32:
         return _silu_of_fractions(x)
     return x * mx.sigmoid(x)

@@ -63,7 +63,7 @@ class HRM(nn.Module):
         if puzzle_vectors is not None:
             B = len(inputs)
             padding = config.puzzle_emb_len * config.hidden_size - config.puzzle_emb_ndim
-            slots = mx.pad(puzzle_vectors.astype(self.dtype), ((0, 0), (0, padding)))
+            slots = mx.pad(puzzle_vectors.astype(self.dtype), [(0, 0), (0, padding)])
             x = mx.concatenate([slots.reshape(B, config.puzzle_emb_len, config.hidden_size), x], axis=1)
         if config.pos_encodings == "learned":
             x = scaled(x + self.embed_pos.embedding_weight.astype(self.dtype), 0.707106781)

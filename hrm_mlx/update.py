@@ -170,4 +170,4 @@ def _join(trees: Sequence[Any]) -> Any:
         return {key: _join([tree[key] for tree in trees]) for key in first}
     if isinstance(first, tuple):
         return type(first)(*(_join(column) for column in zip(*trees, strict=True)))
-    return mx.concatenate(trees) if first.ndim else reduce(mx.add, trees)
+    return mx.concatenate(list(trees)) if first.ndim else reduce(mx.add, trees)

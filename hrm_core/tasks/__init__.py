@@ -31,6 +31,7 @@ def require_task(vocab_size: int, seq_len: int, name: str, source: str) -> Task:
     task = task_of_shape(vocab_size, seq_len, name)
     if task is None:
         raise PuzzleError(
-            f"{source} was trained on {name or 'an unnamed task'} with vocab_size={vocab_size}, seq_len={seq_len}; known tasks: {', '.join(TASKS)}"
+            f"{source} was trained on {name or 'an unnamed task'} with vocab_size={vocab_size}, seq_len={seq_len}; "
+            f"known tasks: {', '.join(TASKS)}"
         )
     return task

@@ -21,8 +21,8 @@ from hrm_core.draws import Purpose, draw_min_steps, stream
 from hrm_core.errors import NotFiniteError
 from hrm_core.schedule import rates
 from hrm_core.tasks.task import Task
-from hrm_core.training.evaluation import evaluate
 from hrm_core.training.checkpoint import checkpoint_name, newest_first
+from hrm_core.training.evaluation import evaluate
 from hrm_core.training.run import Restored, Run
 from hrm_core.training.scoring import all_finite, reduced, summary
 
@@ -49,7 +49,7 @@ class Reporter(Protocol):
         ...
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - no error
     """The user asked to stop; what was done is saved."""
 
 

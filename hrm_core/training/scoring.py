@@ -33,7 +33,8 @@ class Scores:
     @property
     def exact(self) -> BoolArray:
         """Examples in which every labelled cell is right."""
-        return self.num_right == self.num_labelled
+        exact: BoolArray = self.num_right == self.num_labelled
+        return exact
 
     def __len__(self) -> int:
         return len(self.num_right)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from hrm_core.data import batches
 from hrm_core.backend import Batch
+from hrm_core.data import batches
 from hrm_core.data.batches import TrainingOrder, evaluation_batches
 from hrm_core.data.store import ExampleSet, Split, load_split
 from hrm_core.data.writer import Examples, Layout, write_dataset
