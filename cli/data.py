@@ -74,9 +74,8 @@ def sudoku(
     if as_json:
         click.echo(json.dumps(build))
     else:
-        click.echo(
-            f"{out}: {build['train_examples']:,} training examples of {build['train_puzzles']:,} puzzles, {build.get('test_puzzles', 0):,} test puzzles"
-        )
+        training = f"{build['train_examples']:,} training examples of {build['train_puzzles']:,} puzzles"
+        click.echo(f"{out}: {training}, {build.get('test_puzzles', 0):,} test puzzles")
 
 
 @data.command()
@@ -113,8 +112,9 @@ def _described(summary: "DatasetSummary") -> str:
         shape = f"seq_len {split.seq_len}, vocab_size {split.vocab_size}, {split.num_puzzle_identifiers:,} puzzle identifiers"
         lines.append(f"\n{split_name}: {shape}")
         for name, part in split.sets.items():
+            counts = f"{part.examples:,} examples of {part.puzzles:,} puzzles in {part.groups:,} groups"
             lines += [
-                f"  set {name}: {part.examples:,} examples of {part.puzzles:,} puzzles in {part.groups:,} groups, {part.dtype}, {part.bytes:,} bytes",
+                f"  set {name}: {counts}, {part.dtype}, {part.bytes:,} bytes",
                 f"    input tokens  {_counts(part.input_counts)}",
                 f"    label tokens  {_counts(part.label_counts)}; ignored {part.ignored_share:.1%}",
             ]

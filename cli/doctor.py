@@ -42,7 +42,9 @@ def _size_up(preset: str, as_json: bool) -> None:
     from hrm_core.parameters import num_trainable
 
     config = load_config(preset)
-    model = validated(ModelConfig, config.model.model_dump(exclude_none=True), f"{preset}: sizes come from the data, state them to count")
+    stated = config.model.model_dump(exclude_none=True)
+    assumed = {} if config.model.puzzle_emb_ndim else {"num_puzzle_identifiers": 1}  # without a table their number costs nothing
+    model = validated(ModelConfig, {**assumed, **stated}, f"{preset} leaves sizes to the data, state them in it to count: model")
     if as_json:
         batch_size = config.train.global_batch_size
         numbers = {

@@ -1,19 +1,21 @@
 """`hrm eval`: measure a model on a data set."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cli.models import open_model
 from cli.options import DIRECTORY, FILE, backend_options, json_option
 
 
 @click.command("eval")
 @click.argument("model", type=DIRECTORY)
 @click.option("--data", type=DIRECTORY, help="Data set; the one the run was trained on if not set.")
-@click.option("--split", default="test", show_default=True)
+@click.option("--split", type=click.Choice(["train", "test"]), default="test", show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="Only the first examples of each set.")
 @click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True)
 @click.option("--save-predictions", type=FILE, help="Write inputs, labels, answers and halting values as .npz.")
@@ -40,19 +42,18 @@ def evaluate(
 
     from hrm_core.data.store import load_split
     from hrm_core.tasks import task_of_shape
-    from hrm_core.training.checkpoint import find_model, load_model
     from hrm_core.training.evaluation import check_fits, num_examples
     from hrm_core.training.evaluation import evaluate as evaluate_split
     from hrm_core.training.evaluation import save_predictions as save
     from hrm_core.training.scoring import by_band, summary
 
-    loaded = load_model(find_model(model))
+    loaded = open_model(model)
     opened = load_split(_data_of(model, data), split)
     check_fits(opened, loaded.config, loaded.source)
     task = task_of_shape(loaded.config.vocab_size, loaded.config.seq_len, loaded.task)
     backend = make_backend(loaded.config)
     backend.load_weights(loaded.weights)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("evaluating", total=num_examples(opened, limit))
         scores, answers = evaluate_split(
             backend, opened, task.given if task else None, batch_size, limit, lambda count: progress.advance(bar, count)
@@ -67,13 +68,15 @@ def evaluate(
 
 
 def _data_of(model: Path, data: Path | None) -> Path:
-    from hrm_core.training.run import run_config, run_of
+    from hrm_core.training.run import CONFIG_FILE, run_config, run_of
 
     if data is not None:
         return data
-    config = run_config(run_of(model))
-    assert config.data is not None, "a run records its data"
-    return Path(config.data.path)
+    run = run_of(model)
+    recorded = run_config(run).data if (run / CONFIG_FILE).is_file() else None
+    if recorded is None:
+        raise click.UsageError(f"{model} does not say what it was trained on; name a data set with --data")
+    return Path(recorded.path)
 
 
 def _print_table(source: str, total: dict[str, float], bands: dict[str, dict[str, float]]) -> None:

@@ -3,6 +3,7 @@
 Commands are loaded when they are called, so `hrm --help` loads neither numpy nor a framework.
 """
 
+import os
 import sys
 from importlib import import_module
 
@@ -52,20 +53,26 @@ def main() -> int:
     from hrm_core.errors import HRMError
 
     try:
-        return hrm.main(standalone_mode=False) or 0
+        status = hrm.main(standalone_mode=False) or 0
+        sys.stdout.flush()
+        return status
     except HRMError as error:
         click.echo(f"hrm: {' '.join(str(error).split())}", err=True)
         return error.exit_status
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
-        return 2
+        return 0
     except click.ClickException as error:
         click.echo(f"hrm: {' '.join(error.format_message().split())}", err=True)
         return 2
+    except MemoryError as error:
+        click.echo(f"hrm: not enough memory ({error}); choose a smaller model or --micro-batch", err=True)
+        return 2
     except (click.Abort, KeyboardInterrupt):
+        click.echo("hrm: interrupted", err=True)
         return 130
-    except BrokenPipeError:  # `hrm … | head`
-        sys.stderr.close()
+    except (BrokenPipeError, SystemExit):  # `hrm … | head`: nobody reads any more; click and rich leave by SystemExit then
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its last flush
         return 0
 
 

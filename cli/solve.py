@@ -1,12 +1,14 @@
 """`hrm solve`: solve puzzles with a trained model."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.models import open_model
 from cli.options import DIRECTORY, FILE, backend_options, json_option
 
 if TYPE_CHECKING:
@@ -31,12 +33,11 @@ def solve(
         hrm solve runs/demo puzzles.txt --gif thinking.gif
     """
     from hrm_core.tasks import require_task
-    from hrm_core.training.checkpoint import find_model, load_model
     from hrm_core.training.solving import Solver, read_puzzles
 
-    loaded = load_model(find_model(model))
+    loaded = open_model(model)
     task = require_task(loaded.config.vocab_size, loaded.config.seq_len, loaded.task, str(loaded.source))
-    questions = read_puzzles(task, puzzles, lambda: click.get_text_stream("stdin").read())
+    questions = read_puzzles(task, puzzles, sys.stdin.read)
     backend = make_backend(loaded.config)
     backend.load_weights(loaded.weights)
     solutions = Solver(backend, task).solve_tokens(questions)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.models import open_model
 from cli.options import DIRECTORY, backend_options
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ def train(
         hrm train --run runs/small --resume
     """
     from hrm_core.training import session
-    from hrm_core.training.checkpoint import find_model, load_model
     from hrm_core.training.fit import Interrupted
     from hrm_core.training.report import ConsoleReporter, Reporters, TensorBoardReporter
     from hrm_core.training.run import Run
@@ -63,13 +63,13 @@ def train(
         if resume:
             trainer = session.resume(run, assignment, data, make_backend, reporter)
         else:
-            trainer = session.begin(run, assignment, data, make_backend, reporter, load_model(find_model(init)) if init else None)
+            trainer = session.begin(run, assignment, data, make_backend, reporter, open_model(init) if init else None)
         try:
             trainer.train()
         except Interrupted:
             click.echo(f"interrupted; everything is saved. Continue with: hrm train --run {run_directory} --resume", err=True)
             return 130
-    click.echo(f"{run_directory}")
+    click.echo(run_directory)
     return 0
 
 
@@ -100,10 +100,5 @@ def _data_path(data: Path | None, settings: "RunConfig") -> Path:
 def _plan(assignment: "Assignment") -> str:
     from hrm_core.sizing import sizes_text
 
-    settings = assignment.config.train
-    return "\n".join(
-        [
-            sizes_text(assignment.model, settings.global_batch_size),
-            f"{assignment.total_updates:,} updates of {settings.global_batch_size} slots, {assignment.total_updates * settings.global_batch_size:,} examples",
-        ]
-    )
+    slots, updates = assignment.config.train.global_batch_size, assignment.total_updates
+    return f"{sizes_text(assignment.model, slots)}\n{updates:,} updates of {slots} slots, {updates * slots:,} examples"

@@ -5,10 +5,11 @@ data (`vocab_size`, `seq_len`, `num_puzzle_identifiers`) may be left out; stated
 """
 
 import re
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -26,6 +27,11 @@ from pydantic import (
 from hrm_core.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
+
+MAX_SEED = 2**32 - 1  # numpy's legacy stream, part of the published batch order, takes no more
+MAX_MISFITS = 5  # shown at once
+Size = Annotated[int, Field(gt=0, le=2**20)]  # of what a tensor or a loop is made of
+KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "a truth value", list: "a list", dict: "a section"}
 
 
 class Settings(BaseModel):
@@ -48,18 +54,18 @@ class ArchConfig(Settings):
     vocab_size: PositiveInt | None = None
     seq_len: PositiveInt | None = None
     num_puzzle_identifiers: PositiveInt | None = None
-    puzzle_emb_ndim: NonNegativeInt  # width of one puzzle vector; 0: none
-    H_cycles: PositiveInt = 2
-    L_cycles: PositiveInt = 2
-    H_layers: PositiveInt
-    L_layers: PositiveInt
-    hidden_size: PositiveInt
-    num_heads: PositiveInt
-    expansion: PositiveFloat = 4.0
+    puzzle_emb_ndim: int = Field(ge=0, le=2**20)  # width of one puzzle vector; 0: none
+    H_cycles: Size = 2
+    L_cycles: Size = 2
+    H_layers: Size
+    L_layers: Size
+    hidden_size: Size
+    num_heads: Size
+    expansion: float = Field(default=4.0, gt=0, le=1024)
     pos_encodings: Literal["rope", "learned"] = "rope"
     rope_theta: PositiveFloat = 10000.0
     rms_norm_eps: PositiveFloat = 1e-5
-    halt_max_steps: PositiveInt = 16  # ACT steps, not cycles
+    halt_max_steps: Size = 16  # ACT steps, not cycles
     halt_exploration_prob: float = Field(default=0.1, ge=0, le=1)
     forward_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of activations; parameters are float32
     loss_type: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = "stablemax_cross_entropy"
@@ -138,12 +144,12 @@ class OptimConfig(Settings):
 class TrainConfig(Settings):
     """How long, on how much at once, and how often to report, evaluate and save."""
 
-    global_batch_size: PositiveInt
+    global_batch_size: Size
     epochs: PositiveInt
     eval_interval: PositiveInt  # epochs between evaluations; also the published `epochs_per_iter` of the batch order
     max_updates: PositiveInt | None = None  # ends the run, and its schedule, before the epochs are over
     eval_examples: PositiveInt | None = None  # first examples of the test set; all of them if not set
-    seed: NonNegativeInt = 0
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
     report_every: PositiveInt = 20  # updates
     save_every_updates: PositiveInt = 1000
     save_every_minutes: PositiveFloat = 10.0
@@ -164,13 +170,21 @@ class DataConfig(Settings):
     task: str
 
 
+class InitConfig(Settings):
+    """The model whose weights a run started from."""
+
+    path: str
+    crc32: str
+
+
 class RunConfig(Settings):
-    """Everything that repeats a run. The last two sections are written by the run itself."""
+    """Everything that repeats a run. The last three sections are written by the run itself."""
 
     model: ArchConfig
     optim: OptimConfig
     train: TrainConfig
     data: DataConfig | None = None
+    init: InitConfig | None = None  # none: initial values from the seed
     environment: dict[str, str] | None = None
 
     def to_yaml(self) -> str:
@@ -207,9 +221,9 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
         settings = yaml.load(text, Loader=_StrictLoader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{source}{line}: {error.problem or error.context}") from error
+        raise ConfigError(f"{source}{line}: {_shortened(str(error.problem or error.context), 200)}") from error
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{source} is not YAML: {_shortened(str(error), 200)}") from error
     except RecursionError as error:
         raise ConfigError(f"{source} is nested too deeply for a config") from error
     if not isinstance(settings, dict):
@@ -220,43 +234,61 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
 def validated(model: type[Model], settings: Any, source: str) -> Model:
     """Check settings against a model.
 
-    Raises: ConfigError naming every misfit with its path.
+    Raises: ConfigError naming the misfits with their paths.
     """
     try:
         return model.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError(f"{source}: " + "; ".join(_misfit(item, model) for item in error.errors())) from error
+        misfits = [_misfit(item, model) for item in sorted(error.errors(include_url=False), key=_is_known)]
+        more = [f"and {len(misfits) - MAX_MISFITS} more"] if len(misfits) > MAX_MISFITS else []
+        raise ConfigError(f"{source}: {'; '.join(misfits[:MAX_MISFITS] + more)}") from error
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML 1.2's core scalars: no dates, no octal, `no` is a word and 1e-4 a number."""
+    """YAML 1.2's core scalars: no dates, no octal, no tags of one's own, `no` is a word and 1e-4 a number."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._path: list[str] = []  # of the mapping that is being read
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(problem=f"key {key!r} is not a name", problem_mark=key_node.start_mark)
+                raise self._refusal(key_node, f"found {_found(key)} as a key, expected a name")
+            self._path.append(_shortened(key))
             if key in mapping:
-                raise yaml.constructor.ConstructorError(problem=f"duplicate key {key}; keep one of them", problem_mark=key_node.start_mark)
+                raise self._refusal(key_node, f"duplicate key {'.'.join(self._path)}; keep one of them")
             mapping[key] = self.construct_object(value_node, deep=True)
+            self._path.pop()
         return mapping
 
+    def construct_untagged(self, node: yaml.Node) -> Any:
+        """Make what the tag of a node says, if it is one that YAML would have found by itself."""
+        kind = node.tag.rpartition(":")[2]
+        if isinstance(node, yaml.MappingNode) and kind == "map":
+            return self.construct_mapping(node)
+        if isinstance(node, yaml.SequenceNode) and kind == "seq":
+            return [self.construct_object(child, deep=True) for child in node.value]
+        if isinstance(node, yaml.ScalarNode) and kind in SCALARS:
+            return SCALARS[kind](node.value)
+        raise self._refusal(node, f"tag {_shortened(node.tag)} is not for configs; leave it out")
 
-def _construct_float(loader: _StrictLoader, node: yaml.ScalarNode) -> float:
-    return float(loader.construct_scalar(node))
+    def _refusal(self, node: yaml.Node, problem: str) -> yaml.constructor.ConstructorError:
+        return yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
 
 
-def _construct_int(loader: _StrictLoader, node: yaml.ScalarNode) -> int:
-    return int(loader.construct_scalar(node))
+SCALARS: dict[str, Callable[[str], Any]] = {
+    "null": lambda text: None,
+    "bool": lambda text: text == "true",
+    "int": int,
+    "float": float,
+    "str": str,
+}
 
-
-def _construct_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    return loader.construct_mapping(node)
-
-
+_StrictLoader.yaml_constructors = {None: _StrictLoader.construct_untagged}  # one for all tags
+_StrictLoader.yaml_implicit_resolvers = {}
 _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:null|~|)$"), ["n", "~", ""])
 _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), ["t", "f"])
 _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]{1,18}$"), list("-+0123456789"))
@@ -265,9 +297,6 @@ _StrictLoader.add_implicit_resolver(
     re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.?[0-9]+)(?:[eE][-+]?[0-9]+)?$"),
     list("-+.0123456789"),
 )
-_StrictLoader.add_constructor("tag:yaml.org,2002:float", _construct_float)
-_StrictLoader.add_constructor("tag:yaml.org,2002:int", _construct_int)
-_StrictLoader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
 def _presets() -> Any:
@@ -286,34 +315,56 @@ def _read_text(path: Path) -> str:
 def _override(settings: dict[str, Any], override: str) -> None:
     path, equals, value = override.partition("=")
     *sections, key = path.strip().split(".")
-    if not equals or not sections:
-        raise ConfigError(f"--set {override}: expected section.key=value, e.g. --set optim.lr=1e-4")
+    source = f"--set {_shortened(override)}"
+    if not equals or not sections or not all([*sections, key]):
+        raise ConfigError(f"{source}: expected section.key=value, e.g. --set optim.lr=1e-4")
     for section in sections:
         settings = settings.setdefault(section, {})
         if not isinstance(settings, dict):
-            raise ConfigError(f"--set {override}: {section} is not a section")
-    settings[key] = parse_yaml(f"value: {value}", f"--set {override}")["value"]
+            raise ConfigError(f"{source}: {section} is not a section")
+    settings[key] = parse_yaml(f"value: {value}", source)["value"]
 
 
 def _misfit(item: Any, model: type[BaseModel]) -> str:
-    path = ".".join(str(part) for part in item["loc"])
+    path = ".".join(_shortened(str(part)) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         return f"unknown key {path}{_known_keys(item['loc'], model)}"
     if item["type"] == "missing":
         return f"{path} is missing"
     if item["type"] == "value_error":
         return f"{path}: {item['ctx']['error']}" if path else str(item["ctx"]["error"])
-    return f"{path}: found {str(item['input'])[:60]!r} ({_kind(item['input'])}), expected {item['msg'].removeprefix('Input should be ')}"
+    expected = "a section" if item["type"] == "model_type" else item["msg"].removeprefix("Input should be ")
+    return f"{path}: found {_found(item['input'])}, expected {expected}"
+
+
+def _is_known(item: Any) -> bool:
+    """Unknown keys come first: what is missing is often there, but misspelt or in another section."""
+    return bool(item["type"] != "extra_forbidden")
 
 
 def _known_keys(path: tuple[str | int, ...], model: type[BaseModel]) -> str:
     section: Any = model
     for part in path[:-1]:
-        field = getattr(section, "model_fields", {}).get(part)
-        section = field.annotation if field else None
+        section = _section(getattr(section, "model_fields", {}).get(part))
     fields = getattr(section, "model_fields", None)
     return f" (known: {', '.join(fields)})" if fields else ""
 
 
+def _section(field: Any) -> Any:
+    """The settings inside a field; None if it holds a value."""
+    kinds = [field.annotation, *get_args(field.annotation)] if field else []
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def _found(value: Any) -> str:
+    return "nothing" if value is None else f"{_shortened(reprlib.repr(value))} ({_kind(value)})"
+
+
 def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
+    return "nothing" if value is None else KINDS.get(type(value), f"a {type(value).__name__}")
+
+
+def _shortened(text: str, length: int = 60) -> str:
+    """A text as one line that is not too long for a message."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"

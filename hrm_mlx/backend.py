@@ -20,7 +20,7 @@ from hrm_mlx.devices import choose_device, num_workers
 from hrm_mlx.model import DTYPES, HRM
 from hrm_mlx.optim import scalars
 from hrm_mlx.update import Piece, Tensors, TrainState, Updater, bind, working_weights
-from hrm_mlx.workers import Workers, split
+from hrm_mlx.workers import shared_workers, split
 
 
 class EvalCarry(NamedTuple):
@@ -80,7 +80,7 @@ class MLXBackend:
         self._on_gpu = choose_device(options.device)
         self._dtype_name = options.dtype if options.dtype != "auto" else config.forward_dtype if self._on_gpu else "float32"
         self._compiled = options.compile == "on" or (options.compile == "auto" and self._on_gpu)
-        self._workers = Workers(num_workers(self._on_gpu or self._compiled))
+        self._workers = shared_workers(num_workers(self._on_gpu or self._compiled))
         self._model = HRM(config, DTYPES[self._dtype_name])
         self._roles = {name: parameter.role for name, parameter in parameter_table(config).items()}
         self._constants: Tensors = {}

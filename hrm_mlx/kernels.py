@@ -23,7 +23,7 @@ def attention(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
 
 
 def silu(x: mx.array) -> mx.array:
-    """X * sigmoid(x), any shape."""
+    """The gate x * sigmoid(x), any shape."""
     if mx.default_device() == mx.cpu and x.dtype == mx.float32:
         return _silu_of_fractions(x)
     return x * mx.sigmoid(x)
@@ -33,7 +33,9 @@ def sigmoid_of_fractions(x: mx.array) -> mx.array:
     """Sigmoid from additions, products and quotients only, float32."""
     y = mx.clip(x, -_LIMIT, _LIMIT)
     square = y * y
-    total = _CONSTANT + sum(residue / (square + pole) for pole, residue in _POLES)
+    total: mx.array | float = _CONSTANT
+    for pole, residue in _POLES:
+        total = residue / (square + pole) + total
     return y * total + 0.5
 
 

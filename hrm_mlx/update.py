@@ -68,7 +68,7 @@ class Updater:
     def _run(self, state: TrainState, batch: Data, min_steps: mx.array, rates: Scalars) -> tuple[TrainState, Piece]:
         working = working_weights(state.weights, self._model.dtype)
         if self._in_steps:
-            mx.eval(working, state)
+            mx.eval(working, state, batch, min_steps, rates)
         pieces, gradients = self._compute_pieces(working, state, batch, min_steps)
         del working
         result = _join(pieces)

@@ -6,6 +6,7 @@ side by side only if each is given a graph of its own, on a stream of its own, e
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 import mlx.core as mx
@@ -39,6 +40,12 @@ class Workers:
                 results.append(function(part))
         list(self._pool.map(_evaluate, self._streams, results))
         return results
+
+
+@cache
+def shared_workers(count: int) -> Workers:
+    """The workers of this process: its backends take turns with them, as streams and threads are never given back."""
+    return Workers(count)
 
 
 def _evaluate(stream: mx.Stream, result: object) -> None:

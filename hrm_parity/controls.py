@@ -93,6 +93,7 @@ def positions_skip_puzzle(init: Any) -> Any:
     def call(self: Any, *sizes: Any) -> None:
         init(self, *sizes)
         self.cos, self.sin = (mx.concatenate([table[:1], table[:-1]]) for table in (self.cos, self.sin))
+        mx.eval(self.cos, self.sin)
 
     return call
 

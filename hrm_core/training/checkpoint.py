@@ -2,7 +2,7 @@
 
 update_00000400/  model.safetensors        canonical names, float32; config in its metadata: usable alone
                   train_state.safetensors  moments, carry and the data it works on
-                  state.json               update, position in the data, metrics, sha256 of the two others
+                  state.json               update, position in the data, metrics, sha256 of the two others and of itself
 """
 
 import contextlib
@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from hrm_core.backend import AnyArray, Arrays
-from hrm_core.config import ModelConfig, validated
+from hrm_core.config import MAX_MISFITS, ModelConfig, validated
 from hrm_core.errors import CheckpointError, ConfigError, RunError
 from hrm_core.parameters import parameter_table
 
@@ -39,29 +40,37 @@ class Model:
     task: str
     weights: Arrays
     source: Path
+    crc32: str
 
 
 def save_model(path: Path, config: ModelConfig, task: str, weights: Arrays) -> None:
-    """Write weights with their config into one safetensors file."""
-    metadata = {"format": FORMAT, "config": config.model_dump_json(), "task": task}
-    save_file({name: np.ascontiguousarray(array) for name, array in weights.items()}, path, metadata=metadata)
+    """Write weights with their config and a checksum into one safetensors file."""
+    tensors = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+    about = {"config": config.model_dump_json(), "task": task}
+    save_file(tensors, path, metadata={"format": FORMAT, **about, "crc32": _checksum(about, tensors)})
 
 
 def load_model(path: Path) -> Model:
-    """Read a model file and hold it against the weight table of its config.
+    """Read a model file and hold it against its checksum and the weight table of its config.
 
-    Raises: CheckpointError naming every tensor that does not fit.
+    Raises: CheckpointError if it is damaged, or naming the tensors that do not fit.
     """
-    config, task = _read_header(path)
+    about = _read_metadata(path)
+    try:
+        config = validated(ModelConfig, json.loads(about["config"]), str(path))
+    except (ConfigError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} holds a config that is damaged ({_reason(error)}); {WAY_OUT}") from error
     weights = _load_tensors(path)
     check_weights(weights, config, str(path))
-    return Model(config, task, weights, path)
+    if _checksum(about, weights) != about["crc32"]:
+        raise CheckpointError(f"{path} is damaged: its checksum is not the one in its metadata; {WAY_OUT}")
+    return Model(config, about["task"], weights, path, about["crc32"])
 
 
 def check_weights(weights: Arrays, config: ModelConfig, source: str) -> None:
     """Refuse weights that are not exactly those of the weight table.
 
-    Raises: CheckpointError listing all misfits.
+    Raises: CheckpointError naming the first misfits.
     """
     table = parameter_table(config)
     misfits = [f"{name} is missing" for name in table.keys() - weights.keys()]
@@ -71,7 +80,8 @@ def check_weights(weights: Arrays, config: ModelConfig, source: str) -> None:
             found = f"{weights[name].dtype}{list(weights[name].shape)}"
             misfits.append(f"{name} is {found}, expected float32{list(table[name].shape)}")
     if misfits:
-        raise CheckpointError(f"{source} does not fit its config: {'; '.join(sorted(misfits))}; {WAY_OUT}")
+        shown = [*sorted(misfits)[:MAX_MISFITS], *([f"and {len(misfits) - MAX_MISFITS} more"] if len(misfits) > MAX_MISFITS else [])]
+        raise CheckpointError(f"{source} holds weights of another model: {'; '.join(shown)}; {WAY_OUT}")
 
 
 def write_checkpoint(folder: Path, config: ModelConfig, task: str, weights: Arrays, train_state: Arrays, state: Mapping[str, Any]) -> None:
@@ -83,12 +93,12 @@ def write_checkpoint(folder: Path, config: ModelConfig, task: str, weights: Arra
         with _staging(folder) as partial:
             save_model(partial / MODEL_FILE, config, task, weights)
             save_file({name: np.ascontiguousarray(array) for name, array in train_state.items()}, partial / TRAIN_STATE_FILE)
-            hashes = {name: _sha256(partial / name) for name in (MODEL_FILE, TRAIN_STATE_FILE)}
-            (partial / STATE_FILE).write_text(json.dumps({**state, "format": FORMAT, "sha256": hashes}))
+            content = {**state, "format": FORMAT}
+            (partial / STATE_FILE).write_text(json.dumps({**content, "sha256": _hashes(partial, content)}))
             for path in partial.iterdir():
                 _sync(path)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{folder} was not written: {error}; nothing was left behind") from error
+        raise RunError(f"{folder} was not written ({_reason(error)}); make room, then --resume") from error
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -99,11 +109,11 @@ def read_state(folder: Path) -> dict[str, Any]:
     path = folder / STATE_FILE
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-        hashes = state["sha256"]
-        damaged = [name for name in (MODEL_FILE, TRAIN_STATE_FILE) if _sha256(folder / name) != hashes[name]]
+        expected = state.pop("sha256")
+        damaged = [name for name, found in _hashes(folder, state).items() if found != expected[name]]
     except OSError as error:
         raise CheckpointError(f"{error.filename} cannot be read ({error.strerror}); {WAY_OUT}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged; {WAY_OUT}") from error
     if damaged:
         raise CheckpointError(f"{folder / damaged[0]} is damaged: its sha256 is not the one in {STATE_FILE}; {WAY_OUT}")
@@ -125,36 +135,37 @@ def newest_first(checkpoints: Path) -> list[Path]:
     return sorted(checkpoints.glob("update_*[0-9]"), reverse=True)
 
 
-def find_model(path: Path) -> Path:
+def find_model(path: Path, warn: Callable[[str], None] = lambda message: None) -> Path:
     """The model file that a user means by a run, a checkpoint folder or a file: of a run, the newest that is whole.
 
-    Raises: CheckpointError if there is none.
+    `warn` is told of each damaged checkpoint. Raises: CheckpointError if there is none.
     """
     if path.is_file():
         return path
     if (path / MODEL_FILE).is_file():
         read_state(path)
         return path / MODEL_FILE
-    for folder in newest_first(path / "checkpoints"):
-        with contextlib.suppress(CheckpointError):
+    folders = newest_first(path / "checkpoints")
+    for folder in folders:
+        try:
             read_state(folder)
             return folder / MODEL_FILE
+        except CheckpointError as error:
+            warn(f"skipped a damaged checkpoint: {error}")
+    if folders:
+        raise CheckpointError(f"none of the {len(folders)} checkpoints in {path / 'checkpoints'} is whole; {WAY_OUT}")
     raise CheckpointError(f"{path} is no model: expected a run with checkpoints, a checkpoint folder or a .safetensors file")
 
 
-def _read_header(path: Path) -> tuple[ModelConfig, str]:
+def _read_metadata(path: Path) -> dict[str, str]:
     try:
         with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
+            metadata: dict[str, str] = file.metadata() or {}
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors ({_reason(error)}); {WAY_OUT}") from error
-    if metadata.get("format") != FORMAT or "config" not in metadata:
+    if metadata.get("format") != FORMAT or not {"config", "task", "crc32"} <= metadata.keys():
         raise CheckpointError(f"{path} holds no HRM config in its metadata; expected a model written by hrm")
-    try:
-        config = validated(ModelConfig, json.loads(metadata["config"]), str(path))
-    except (ConfigError, ValueError) as error:
-        raise CheckpointError(f"{path} holds a config that is damaged: {error}") from error
-    return config, metadata.get("task", "")
+    return metadata
 
 
 def _load_tensors(path: Path) -> dict[str, AnyArray]:
@@ -168,23 +179,38 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:120]
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _checksum(about: Mapping[str, str], tensors: Arrays) -> str:
+    """A number that no flipped byte of a model leaves as it is."""
+    total = zlib.crc32(f"{about['config']} {about['task']}".encode())
+    for name in sorted(tensors):
+        total = zlib.crc32(tensors[name].data, zlib.crc32(name.encode(), total))
+    return f"{total:08x}"
+
+
+def _hashes(folder: Path, state: Mapping[str, Any]) -> dict[str, str]:
+    """The sha256 of each file of a checkpoint, hex; that of state.json covers what it holds besides."""
+    hashes = {STATE_FILE: hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()}
+    for name in (MODEL_FILE, TRAIN_STATE_FILE):
+        with (folder / name).open("rb") as file:
+            hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
 
 
 @contextlib.contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
     """A directory to write into, synced and renamed to `folder` at the end or else removed."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    for leftover in folder.parent.glob(".update_*.*"):  # of a process that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial, replaced = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "replaced"))
     partial.mkdir(parents=True)
     try:
         yield partial
         _sync(partial)
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one of the same update
+        if folder.exists():  # damaged, or written before the evaluation after the same update
+            folder.rename(replaced)
         partial.rename(folder)
         _sync(folder.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

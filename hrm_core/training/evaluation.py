@@ -103,20 +103,20 @@ def num_examples(split: Split, limit: int | None = None) -> int:
 
 
 def save_predictions(path: Path, split: Split, scores: Scores, answers: IntArray, limit: int | None = None) -> None:
-    """Write inputs, labels, answers (N, S) and q_halt_logits (N,) as .npz, at once or not at all.
+    """Write inputs, labels, answers (N, S), q_halt_logits and settled_step (N,) as .npz, at once or not at all.
 
     Raises: HRMError if the file cannot be written.
     """
     sets = split.sets.values()
-    arrays = {
-        "inputs": np.concatenate([examples.inputs[: limit or len(examples)] for examples in sets]),
-        "labels": np.concatenate([examples.labels[: limit or len(examples)] for examples in sets]),
-        "answers": answers.astype(np.int32),
-        "q_halt_logits": scores.q_halt_logits,
-        "settled_step": scores.settled_step,
-    }
     with replaced_whole(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(
+            file,
+            inputs=np.concatenate([examples.inputs[: limit or len(examples)] for examples in sets]),
+            labels=np.concatenate([examples.labels[: limit or len(examples)] for examples in sets]),
+            answers=answers.astype(np.int32),
+            q_halt_logits=scores.q_halt_logits,
+            settled_step=scores.settled_step,
+        )
 
 
 def _evaluate_batch(backend: Backend, split: Split, given: Given | None, batch: DrawnBatch) -> tuple[Scores, IntArray]:

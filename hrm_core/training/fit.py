@@ -4,6 +4,7 @@ A run that is killed and resumed makes the same updates on the same batches with
 what a checkpoint does not hold is drawn again from the seed and the number of the update.
 """
 
+import math
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ from hrm_core.tasks.task import Task
 from hrm_core.training.checkpoint import checkpoint_name, newest_first
 from hrm_core.training.evaluation import evaluate
 from hrm_core.training.run import Restored, Run
-from hrm_core.training.scoring import all_finite, reduced, summary
+from hrm_core.training.scoring import all_finite, is_finite, reduced, summary
 
 Record = Mapping[str, Any]
 
@@ -89,17 +90,17 @@ class Trainer:
         self._pending: list[PendingMetrics] = []
         self._position = Position()
         self._eval_every = max(1, assignment.total_updates * self._settings.eval_interval // self._settings.epochs)
-        self._saved_update = 0
+        self._saved_at = 0, 0  # update, last update that was evaluated
         self._interrupt = False
         backend.begin_training(assignment.config.optim, self._settings.global_batch_size)
 
     def restore(self, restored: Restored) -> None:
-        """Continue after a checkpoint; what was logged after it is dropped."""
-        self._backend.load_weights(restored.model.weights)
+        """Continue after a checkpoint whose weights the backend has; what was logged after it is dropped."""
         self._backend.load_state(restored.train_state)
         self._order.restore(restored.state["order"])
         self._position = Position(**restored.state["position"])
-        self._run.cut_log(self._position.update)
+        self._saved_at = self._position.update, self._position.evaluated
+        self._run.cut_log(*self._saved_at)
 
     def train(self) -> Position:
         """Make all updates that are left.
@@ -110,8 +111,8 @@ class Trainer:
         self._saved = time.monotonic()
         with self._catching_interrupts():
             try:
-                if self._evaluate_if_due():  # the checkpoint was written while its evaluation was not done
-                    self._save()
+                self._evaluate_if_due()  # the checkpoint was written while its evaluation was not done
+                self._save()
                 while self._position.update < self._job.total_updates:
                     self._update()
                     self._report_if_due()
@@ -139,14 +140,16 @@ class Trainer:
             for name, value in pending.read().items():
                 window[name] = window.get(name, 0.0) + value
         self._pending.clear()
-        if not all_finite(window):
-            raise NotFiniteError(self._divergence(window))
+        self._check_finite(window)
 
-    def _divergence(self, window: Mapping[str, float]) -> str:
+    def _check_finite(self, metrics: Mapping[str, float]) -> None:
+        """Stop a run that has diverged. Raises: NotFiniteError."""
+        if all_finite(metrics):
+            return
         good = next(iter(newest_first(self._run.checkpoints)), None)
-        broken = ", ".join(f"{name}={value}" for name, value in window.items() if not all_finite({name: value}))
-        return (
-            f"training diverged before update {self._position.update}: {broken}; last good checkpoint: {good or 'none yet'}; "
+        broken = ", ".join(f"{name}={value}" for name, value in metrics.items() if not all_finite({name: value}))
+        raise NotFiniteError(
+            f"training diverged, noticed after update {self._position.update}: {broken}; last good checkpoint: {good or 'none yet'}; "
             "try a lower optim.lr, a longer optim.lr_warmup_steps or --dtype float32"
         )
 
@@ -186,6 +189,7 @@ class Trainer:
         limit = self._settings.eval_examples
         scores, _ = evaluate(self._backend, test, given, self._settings.global_batch_size, limit, lambda _: self._stop_if_asked())
         metrics = summary(scores)
+        self._check_finite(metrics)
         position.evaluated = position.update
         position.seconds = time.monotonic() - self._started
         record = {"kind": "eval", "update": position.update, "seconds": round(position.seconds, 3), "split": "test", **metrics}
@@ -209,9 +213,13 @@ class Trainer:
 
     def _save(self) -> None:
         """Write a checkpoint of where the run stands, unless there is one. Nothing is written of a run that has diverged."""
-        if self._saved_update == self._position.update:
+        saved_at = self._position.update, self._position.evaluated
+        if self._saved_at == saved_at:
             return
         self._read_metrics()
+        weights = self._backend.weights()
+        if not all(map(is_finite, weights.values())):  # the metrics tell only of the weights before the last update
+            self._check_finite({"weights": math.nan})
         state = {
             "update": self._position.update,
             "position": vars(self._position),
@@ -222,12 +230,12 @@ class Trainer:
         folder = self._run.save(
             self._job.model,
             self._job.task.name if self._job.task else "",
-            self._backend.weights(),
+            weights,
             self._backend.state(),
             state,
             self._settings.keep_checkpoints,
         )
-        self._saved, self._saved_update = time.monotonic(), self._position.update
+        self._saved, self._saved_at = time.monotonic(), saved_at
         self._reporter.saved(folder)
 
     def _stop_if_asked(self) -> None:

@@ -52,7 +52,7 @@ class Run:
         self.checkpoints = directory / "checkpoints"
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT)
+            self._lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise RunError(f"{directory} cannot be used as a run directory ({error.strerror}); choose another --run") from error
         try:
@@ -80,10 +80,7 @@ class Run:
         """Start a run in an empty directory. Raises: RunError if one is there already or the disk is full."""
         if self.exists:
             raise RunError(f"{self.directory} holds a run already; continue it with --resume or choose another --run")
-        try:
-            _write_whole(self.directory / CONFIG_FILE, config.to_yaml())
-        except OSError as error:
-            raise RunError(f"{self.directory / CONFIG_FILE} was not written: {error}") from error
+        _write_whole(self.directory / CONFIG_FILE, config.to_yaml())
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one line to the log. Raises: RunError if the disk is full."""
@@ -91,17 +88,24 @@ class Run:
             with (self.directory / LOG_FILE).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
-            raise RunError(f"{self.directory / LOG_FILE} was not written: {error}") from error
+            raise RunError(
+                f"{self.directory / LOG_FILE} was not written: {error.strerror}; make room and continue with --resume"
+            ) from error
 
-    def cut_log(self, update: int) -> None:
-        """Drop what was logged after an update, a half-written line included."""
+    def cut_log(self, update: int, evaluated: int = 0) -> None:
+        """Drop what was logged after an update, evaluations after the update `evaluated`, and a half-written line.
+
+        Raises: RunError if the disk is full; the log stays as it is then.
+        """
+        last = {"train": update, "eval": evaluated}
         path = self.directory / LOG_FILE
         if not path.exists():
             return
         kept = []
         for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
             try:
-                if line.endswith("\n") and json.loads(line)["update"] <= update:
+                record = json.loads(line)
+                if line.endswith("\n") and record["update"] <= last[record["kind"]]:
                     kept.append(line)
             except (ValueError, KeyError, TypeError):
                 continue
@@ -147,10 +151,14 @@ def run_config(directory: Path) -> RunConfig:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Replace a file at once, so that it is never half-written."""
+    """Replace a file at once, so that it is never half-written. Raises: RunError if the disk is full."""
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"{path} was not written: {error.strerror}; make room or choose another --run") from error

@@ -98,6 +98,11 @@ def all_finite(metrics: Mapping[str, float]) -> bool:
     return all(math.isfinite(value) for value in metrics.values())
 
 
+def is_finite(array: FloatArray) -> bool:
+    """Whether no value of an array of any size is NaN or infinite, without a copy of it."""
+    return math.isfinite(array.sum(dtype=np.float64))
+
+
 def _share(part: float, whole: float) -> float:
     return float(part) / max(float(whole), 1.0)
 
@@ -105,9 +110,8 @@ def _share(part: float, whole: float) -> float:
 def _token_losses(logits: FloatArray, labels: IntArray, loss_type: str) -> FloatArray:
     """Cross entropy of each labelled cell, in float64. Shapes: (N, S, V), (N, S) -> (N, S). Source: SPEC section 5."""
     exact = logits.astype(np.float64)
-    if loss_type == "softmax_cross_entropy":
-        exact = np.exp(exact - exact.max(axis=-1, keepdims=True))
-    else:
-        exact = np.where(exact < 0, 1 / (1 - np.minimum(exact, 0)), exact + 1)
-    chosen = np.take_along_axis(exact, np.maximum(labels, 0)[..., None], axis=-1)[..., 0]
-    return np.where(labels >= 0, np.log(exact.sum(axis=-1)) - np.log(chosen), 0.0)
+    is_softmax = loss_type == "softmax_cross_entropy"
+    # the log of exp(a), or of stablemax's a + 1, which is 1 / (1 - a) below zero
+    logs = exact - exact.max(axis=-1, keepdims=True) if is_softmax else np.sign(exact) * np.log1p(np.abs(exact))
+    chosen = np.take_along_axis(logs, np.maximum(labels, 0)[..., None], axis=-1)[..., 0]
+    return np.where(labels >= 0, np.log(np.exp(logs).sum(axis=-1)) - chosen, 0.0)

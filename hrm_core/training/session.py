@@ -7,13 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hrm_core.backend import AnyArray, Backend
-from hrm_core.config import DataConfig, DataSizes, ModelConfig, RunConfig
+from hrm_core.config import DataConfig, DataSizes, InitConfig, ModelConfig, RunConfig
 from hrm_core.data.store import Split, dataset_hash, load_split, present_splits
-from hrm_core.errors import ConfigError, DataError, RunError
+from hrm_core.errors import CheckpointError, ConfigError, DataError, RunError
 from hrm_core.parameters import initial_values
 from hrm_core.schedule import total_updates
 from hrm_core.tasks import find_task
-from hrm_core.training.checkpoint import Model, check_weights
+from hrm_core.training.checkpoint import Model, check_weights, load_model
 from hrm_core.training.fit import Assignment, Reporter, Trainer
 from hrm_core.training.run import Run
 
@@ -50,19 +50,24 @@ def begin(
     """
     if run.exists:
         raise RunError(f"{run.directory} holds a run already; continue it with --resume or choose another --run")
+    init = init or _recorded_init(assignment.config)
     backend = make_backend(assignment.model)
     backend.load_weights(_initial_weights(assignment, init))
     trainer = Trainer(assignment, backend, run, reporter)
     task = assignment.task.name if assignment.task else ""
-    source = DataConfig(path=str(data.resolve()), sha256=dataset_hash(data), task=task)
-    run.begin(assignment.config.model_copy(update={"data": source, "environment": environment(backend)}))
+    written = {
+        "data": DataConfig(path=str(data.resolve()), sha256=dataset_hash(data), task=task),
+        "init": InitConfig(path=str(init.source.resolve()), crc32=init.crc32) if init else None,
+        "environment": environment(backend),
+    }
+    run.begin(assignment.config.model_copy(update=written))
     return trainer
 
 
 def resume(run: Run, assignment: Assignment, data: Path, make_backend: MakeBackend, reporter: Reporter) -> Trainer:
-    """Continue a run after its newest whole checkpoint, or from its seed if there is none yet.
+    """Continue a run after its newest whole checkpoint, or from its start if there is none yet.
 
-    Raises: DataError if the data set is another one; CheckpointError if no checkpoint is whole.
+    Raises: DataError if the data set is another one; CheckpointError if no checkpoint is whole, or of another model.
     """
     config = assignment.config
     if config.data is not None and (found := dataset_hash(data)) != config.data.sha256:
@@ -74,8 +79,10 @@ def resume(run: Run, assignment: Assignment, data: Path, make_backend: MakeBacke
     restored = run.newest(reporter.warn)
     if restored is None:
         run.cut_log(0)
-        backend.load_weights(initial_values(assignment.model, config.train.seed))
+        backend.load_weights(_initial_weights(assignment, _recorded_init(config)))
         return Trainer(assignment, backend, run, reporter)
+    check_weights(restored.model.weights, assignment.model, str(restored.folder))
+    backend.load_weights(restored.model.weights)
     trainer = Trainer(assignment, backend, run, reporter)
     trainer.restore(restored)
     return trainer
@@ -100,13 +107,22 @@ def _check_fits(test: Split, train: Split) -> None:
             raise DataError(f"{test.folder} has {name}={found}, {train.folder} has {expected}; build both splits together")
 
 
+def _recorded_init(config: RunConfig) -> Model | None:
+    """The model a run started from, if it did not start from its seed."""
+    if config.init is None:
+        return None
+    model = load_model(Path(config.init.path))
+    if model.crc32 != config.init.crc32:
+        raise CheckpointError(f"{model.source} is not the model this run was begun with; start again in another --run")
+    return model
+
+
 def _initial_weights(assignment: Assignment, init: Model | None) -> dict[str, AnyArray]:
     if init is None:
         return dict(initial_values(assignment.model, assignment.config.train.seed))
     if init.config.sizes != assignment.model.sizes:
-        raise ConfigError(
-            f"{init.source} was trained on {init.config.sizes}, this data has {assignment.model.sizes}; choose a model of that size"
-        )
+        found, expected = (", ".join(f"{k}={v}" for k, v in c.sizes._asdict().items()) for c in (init.config, assignment.model))
+        raise ConfigError(f"{init.source} is a model of {found}, this data has {expected}; choose a model for this data")
     check_weights(init.weights, assignment.model, str(init.source))
     return dict(init.weights)
 

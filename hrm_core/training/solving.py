@@ -14,7 +14,7 @@ from PIL import Image
 from hrm_core.backend import Backend
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.animations import thinking_frames
-from hrm_core.tasks.task import Task, TokenArray
+from hrm_core.tasks.task import IntArray, Task, TokenArray
 from hrm_core.training.evaluation import thoughts
 
 BLANK_IDENTIFIER = 0  # of a puzzle that no training example shares an identifier with
@@ -43,7 +43,10 @@ class Solution:
 
     def frames(self) -> list[Image.Image]:
         """Pictures of the board from ACT step to ACT step."""
-        return thinking_frames(self.task.picture, self.task.given(self.question), self.question, self.answers)
+        return thinking_frames(self._picture, self.task.given(self.question), self.question, self.answers)
+
+    def _picture(self, tokens: IntArray, marks: IntArray) -> Image.Image:
+        return self.task.picture(tokens.astype(np.uint8), marks)
 
     def __str__(self) -> str:
         return self.task.format(self.answer)
@@ -63,10 +66,10 @@ class Solver:
         """
         return self.solve_tokens(self.task.parse(text))
 
-    def solve_tokens(self, questions: TokenArray) -> list[Solution]:
+    def solve_tokens(self, questions: IntArray) -> list[Solution]:
         """Solve puzzles (N, S) given as tokens."""
         paths = thoughts(self.backend, questions, np.full(len(questions), BLANK_IDENTIFIER))
-        answers = paths.answers.astype(np.uint8)
+        questions, answers = questions.astype(np.uint8), paths.answers.astype(np.uint8)
         return [
             Solution(self.task, question, answers[:, i], paths.q_halt_logits[:, i], int(paths.settled_step[i]))
             for i, question in enumerate(questions)

@@ -1,0 +1,53 @@
+# make demo: train on 4x4 Sudoku and solve unseen puzzles.   make test: every check that CI makes.
+# Needs Python 3.11 or newer and git; all else goes into .venv. Another Python: make demo PYTHON=/path/to/python3
+# On Linux with an NVIDIA GPU: make demo EXTRAS=cuda13,plot (or cuda12)
+
+WAY_OUT = hrm-mlx needs Python 3.11 or newer with venv: brew install python@3.13 on a Mac, apt install python3 python3-venv on \
+	Debian or Ubuntu; one that is elsewhere is named with PYTHON=/path/to/python3
+IS_USABLE = import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+USABLE = $(shell for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+	$$python -c '$(IS_USABLE)' 2>/dev/null && echo $$python && break; done)
+
+ifeq ($(shell uname -s),Linux)
+EXTRAS = cpu,plot
+endif
+EXTRAS ?= plot
+ifeq ($(shell uname -sm),Linux x86_64)
+# MLX's own BLAS for Linux is slow; a system OpenBLAS is used where there is one
+BLAS = $(shell .venv/bin/python -c 'import ctypes; ctypes.CDLL("libopenblas.so.0")' 2>/dev/null || echo ,blas)
+endif
+
+PIP_INSTALL = .venv/bin/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable
+
+.PHONY: demo test check lint clean
+
+demo: .venv/demo.stamp
+	.venv/bin/hrm demo
+
+test: lint
+	.venv/bin/python -m pytest
+
+check: test
+
+lint: .venv/test.stamp
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+clean:
+	rm -rf .venv
+
+.venv/demo.stamp: pyproject.toml constraints.txt | .venv/bin/pip
+	@echo 'installing into .venv, a minute or two the first time'
+	@$(PIP_INSTALL) '.[$(EXTRAS)$(BLAS)]'
+	@touch $@
+
+.venv/test.stamp: pyproject.toml constraints.txt | .venv/bin/pip
+	@echo 'installing into .venv, a minute or two the first time'
+	@$(PIP_INSTALL) '.[$(EXTRAS)$(BLAS),test]'
+	@touch .venv/demo.stamp $@
+
+.venv/bin/pip:
+	$(if $(USABLE),,$(error $(WAY_OUT)))
+	@$(USABLE) -m venv --clear .venv

@@ -1,0 +1,32 @@
+import pytest
+
+from hrm_core.config import DataSizes, ModelConfig, load_config
+from hrm_core.sizing import carry_bytes, flops_per_example, sizes_text, state_bytes
+
+PAPER = load_config("sudoku-extreme-1k").model.sized(DataSizes(11, 81, 1))
+
+
+def changed(**changes: object) -> ModelConfig:
+    return ModelConfig.model_validate({**PAPER.model_dump(), **changes})
+
+
+def test_flops_of_a_step_are_those_of_its_matrices() -> None:
+    T, D, intermediate = 82, 512, 1536
+    one_layer = 2 * T * D * 3 * D + 2 * T * D * D + 2 * T * T * D * 2 + 2 * T * D * 2 * intermediate + 2 * T * intermediate * D
+    layer_passes = 2 * (2 * 4 + 4)  # H cycles of L cycles of L layers, and H layers
+    assert flops_per_example(PAPER) == one_layer * (2 * layer_passes + 2 * 8)  # two forwards; a gradient of 8 layers at twice their cost
+    assert flops_per_example(changed(halt_max_steps=1)) == one_layer * (layer_passes + 2 * 8)
+
+
+def test_memory_of_state_and_carry() -> None:
+    assert state_bytes(PAPER) == 4 * (4 * 27_275_266 + 512)
+    assert state_bytes(changed(puzzle_emb_ndim=0)) == 4 * 4 * 27_275_266
+    assert carry_bytes(PAPER, 768) == 2 * 768 * 82 * 512 * 2
+    assert carry_bytes(changed(forward_dtype="float32"), 768) == 2 * carry_bytes(PAPER, 768)
+
+
+@pytest.mark.parametrize(
+    "words", ["27,275,266 trainable parameters", "512 values in the puzzle table of 1 x 512", "36.65 GFLOP an example"]
+)
+def test_text_tells_the_numbers(words: str) -> None:
+    assert words in sizes_text(PAPER, 768)

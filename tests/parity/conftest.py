@@ -1,1 +1,0 @@
-import hrm_mlx  # noqa: F401 - before any test imports mlx: it brings the fast BLAS
