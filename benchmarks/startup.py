@@ -1,6 +1,6 @@
 """How long `hrm --help` takes, next to a Python that does nothing.
 
-    python -m benchmarks.startup
+python -m benchmarks.startup
 """
 
 import json

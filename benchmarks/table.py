@@ -1,6 +1,6 @@
 """The cost of an update with many puzzle identifiers against one with few, updates taken in turn.
 
-    python -m benchmarks.table --few 1000 --many 1000000
+python -m benchmarks.table --few 1000 --many 1000000
 """
 
 import argparse
@@ -8,9 +8,10 @@ import json
 import statistics
 import time
 
-import hrm_mlx  # noqa: F401 - before mlx: it brings the BLAS
+import hrm_mlx  # noqa: F401 # isort: skip - before mlx: it brings the BLAS
 import mlx.core as mx
 import numpy as np
+
 from hrm_core.backend import Batch
 from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.parameters import initial_values

@@ -1,6 +1,6 @@
 """Training updates of the paper's Sudoku configuration next to the rate of a plain matrix product, in one run.
 
-    python -m benchmarks.update --batch 16 --updates 5
+python -m benchmarks.update --batch 16 --updates 5
 """
 
 import argparse
@@ -8,9 +8,10 @@ import json
 import statistics
 import time
 
-import hrm_mlx  # before mlx: it brings the BLAS
+import hrm_mlx  # isort: skip - before mlx: it brings the BLAS
 import mlx.core as mx
 import numpy as np
+
 from hrm_core.backend import BackendOptions, Batch
 from hrm_core.config import ModelConfig, load_config, validated
 from hrm_core.parameters import initial_values
@@ -66,7 +67,8 @@ def main() -> None:
     arguments = parser.parse_args()
     config = validated(ModelConfig, load_config(arguments.preset).model.model_dump(), arguments.preset)
     before = gemm_rate()
-    seconds = update_seconds(config, arguments.batch, arguments.updates, BackendOptions(dtype=arguments.dtype, micro_batch=arguments.micro_batch))
+    options = BackendOptions(dtype=arguments.dtype, micro_batch=arguments.micro_batch)
+    seconds = update_seconds(config, arguments.batch, arguments.updates, options)
     rate = arguments.batch / statistics.median(seconds)
     peak = mx.get_peak_memory()
     gemm = statistics.mean([before, gemm_rate()])

@@ -25,7 +25,7 @@ STYLES = {Verdict.OK: "green", Verdict.BROKEN: "bold red", Verdict.UNCERTIFIED: 
 @click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True, help="auto: as recorded.")
 @json_option
 def parity(golden: Path | None, backend: str, dtype: Dtype, as_json: bool) -> int:
-    r"""Replay recorded runs of the published code and compare every number; without --golden the one that comes with hrm.
+    """Replay recorded runs of the published code and compare every number; without --golden the one that comes with hrm.
 
     Exit status 1 says that a limit is broken.
 

@@ -133,7 +133,7 @@ def default_of(section: str, name: str) -> str:
 
 
 def test_no_section_of_the_settings_is_left_out() -> None:
-    written_by_the_run = {"data", "environment"}
+    written_by_the_run = {"data", "init", "environment"}
     assert set(RunConfig.model_fields) - written_by_the_run == set(SECTIONS)
 
 

@@ -29,6 +29,7 @@ MODEL_FILE = "model.safetensors"
 TRAIN_STATE_FILE = "train_state.safetensors"
 STATE_FILE = "state.json"
 FORMAT = "hrm-1"
+METADATA = "hrm"  # the entry of a model file's metadata: format, task, config and checksum as JSON
 WAY_OUT = "use another checkpoint or copy it again"
 
 
@@ -46,8 +47,9 @@ class Model:
 def save_model(path: Path, config: ModelConfig, task: str, weights: Arrays) -> None:
     """Write weights with their config and a checksum into one safetensors file."""
     tensors = {name: np.ascontiguousarray(array) for name, array in weights.items()}
-    about = {"config": config.model_dump_json(), "task": task}
-    save_file(tensors, path, metadata={"format": FORMAT, **about, "crc32": _checksum(about, tensors)})
+    about = {"format": FORMAT, "task": task, "config": config.model_dump()}
+    # One entry: the order of several would differ from process to process, and with it the file
+    save_file(tensors, path, metadata={METADATA: json.dumps({**about, "crc32": _checksum(about, tensors)})})
 
 
 def load_model(path: Path) -> Model:
@@ -57,14 +59,14 @@ def load_model(path: Path) -> Model:
     """
     about = _read_metadata(path)
     try:
-        config = validated(ModelConfig, json.loads(about["config"]), str(path))
-    except (ConfigError, ValueError, RecursionError) as error:
+        config, crc32 = validated(ModelConfig, about["config"], str(path)), about.pop("crc32")
+    except (ConfigError, KeyError) as error:
         raise CheckpointError(f"{path} holds a config that is damaged ({_reason(error)}); {WAY_OUT}") from error
     weights = _load_tensors(path)
     check_weights(weights, config, str(path))
-    if _checksum(about, weights) != about["crc32"]:
+    if _checksum(about, weights) != crc32:
         raise CheckpointError(f"{path} is damaged: its checksum is not the one in its metadata; {WAY_OUT}")
-    return Model(config, about["task"], weights, path, about["crc32"])
+    return Model(config, about["task"], weights, path, crc32)
 
 
 def check_weights(weights: Arrays, config: ModelConfig, source: str) -> None:
@@ -157,15 +159,15 @@ def find_model(path: Path, warn: Callable[[str], None] = lambda message: None) -
     raise CheckpointError(f"{path} is no model: expected a run with checkpoints, a checkpoint folder or a .safetensors file")
 
 
-def _read_metadata(path: Path) -> dict[str, str]:
+def _read_metadata(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, "numpy") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-    except (OSError, SafetensorError, ValueError) as error:
+            about = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors ({_reason(error)}); {WAY_OUT}") from error
-    if metadata.get("format") != FORMAT or not {"config", "task", "crc32"} <= metadata.keys():
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise CheckpointError(f"{path} holds no HRM config in its metadata; expected a model written by hrm")
-    return metadata
+    return about
 
 
 def _load_tensors(path: Path) -> dict[str, AnyArray]:
@@ -179,9 +181,9 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:120]
 
 
-def _checksum(about: Mapping[str, str], tensors: Arrays) -> str:
+def _checksum(about: Mapping[str, Any], tensors: Arrays) -> str:
     """A number that no flipped byte of a model leaves as it is."""
-    total = zlib.crc32(f"{about['config']} {about['task']}".encode())
+    total = zlib.crc32(json.dumps(about, sort_keys=True).encode())
     for name in sorted(tensors):
         total = zlib.crc32(tensors[name].data, zlib.crc32(name.encode(), total))
     return f"{total:08x}"

@@ -100,7 +100,8 @@ def all_finite(metrics: Mapping[str, float]) -> bool:
 
 def is_finite(array: FloatArray) -> bool:
     """Whether no value of an array of any size is NaN or infinite, without a copy of it."""
-    return math.isfinite(array.sum(dtype=np.float64))
+    with np.errstate(invalid="ignore"):
+        return math.isfinite(array.sum(dtype=np.float64))
 
 
 def _share(part: float, whole: float) -> float:
@@ -112,6 +113,7 @@ def _token_losses(logits: FloatArray, labels: IntArray, loss_type: str) -> Float
     exact = logits.astype(np.float64)
     is_softmax = loss_type == "softmax_cross_entropy"
     # the log of exp(a), or of stablemax's a + 1, which is 1 / (1 - a) below zero
-    logs = exact - exact.max(axis=-1, keepdims=True) if is_softmax else np.sign(exact) * np.log1p(np.abs(exact))
+    with np.errstate(invalid="ignore"):  # the caller looks whether the loss is finite
+        logs = exact - exact.max(axis=-1, keepdims=True) if is_softmax else np.sign(exact) * np.log1p(np.abs(exact))
     chosen = np.take_along_axis(logs, np.maximum(labels, 0)[..., None], axis=-1)[..., 0]
     return np.where(labels >= 0, np.log(np.exp(logs).sum(axis=-1)) - chosen, 0.0)

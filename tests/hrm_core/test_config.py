@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def test_bad_override_is_refused_with_its_path(tmp_path: Path, override: str, me
         ("a: &a [*a]", "line 1: found unconstructable recursive node"),
         ("[" * 5000, "mine.yaml is nested too deeply for a config"),
         ("a: 1\n---\nb: 2", "line 2: but found another document"),
-        ("'" + "k" * 5000 + "': 1", "unknown key kkk"),
+        ("'" + "k" * 900 + "': 1", "unknown key kkk"),
         ("{" + ", ".join(f"k{i}: 1" for i in range(1000)) + "}", "and 998 more"),
     ],
 )
@@ -128,8 +129,8 @@ def test_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, message: str
 
 
 def test_aliases_that_explode_cost_nothing(tmp_path: Path) -> None:
-    lines = ["a: &a0 [x, x, x, x, x, x, x, x]"] + [f"b{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 30)]
-    assert "model: found [[" in refusal(tmp_path, "\n".join([*lines, "model: *a29"]).replace("b", "optim.b") + "\n" + "optim: 1")
+    lists = ["&a0 [x, x, x, x, x, x, x, x]"] + [f"&a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 30)]
+    assert "model: found [[" in refusal(tmp_path, f"optim: [{', '.join(lists)}]\nmodel: *a29\ntrain: *a29")
 
 
 def test_file_that_is_not_there_is_told_from_a_preset(tmp_path: Path) -> None:
@@ -162,22 +163,25 @@ def test_derived_sizes(changes: dict[str, Any], intermediate: int, slots: int) -
 yaml_text = st.text(alphabet="ab:{}[],&*!<|>-'\"# \n\t\r\x00%@`1.e~?\\ü\ud800\u2028", max_size=60) | st.text(max_size=60)
 
 
+def assert_accepted_or_refused(read: Callable[[], RunConfig]) -> None:
+    message = "accepted"
+    try:
+        read()
+    except ConfigError as error:
+        message = str(error)
+    assert len(message.splitlines()) == 1, repr(message)
+
+
 @settings(deadline=None, derandomize=True, max_examples=300)
 @given(text=yaml_text, at=st.integers(0, len(GOOD)))
 @example(text="!!set {a}", at=0)
 @example(text="<<: *x", at=0)
 def test_any_text_is_a_config_or_refused_in_one_line(text: str, at: int) -> None:
     for candidate in (text, GOOD[:at] + text + GOOD[at:]):
-        try:
-            validated(RunConfig, parse_yaml(candidate, "fuzz"), "fuzz")
-        except ConfigError as error:
-            assert len(str(error).splitlines()) == 1, repr(str(error))
+        assert_accepted_or_refused(lambda: validated(RunConfig, parse_yaml(candidate, "fuzz"), "fuzz"))  # noqa: B023 - called at once
 
 
 @settings(deadline=None, derandomize=True, max_examples=200)
 @given(override=st.text(max_size=40) | st.builds("optim.lr={}".format, yaml_text))
 def test_any_override_is_applied_or_refused(override: str) -> None:
-    try:
-        load_config("sudoku-4x4", [override])
-    except ConfigError as error:
-        assert len(str(error).splitlines()) == 1, repr(str(error))
+    assert_accepted_or_refused(lambda: load_config("sudoku-4x4", [override]))

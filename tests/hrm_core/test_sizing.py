@@ -1,5 +1,3 @@
-import pytest
-
 from hrm_core.config import DataSizes, ModelConfig, load_config
 from hrm_core.sizing import carry_bytes, flops_per_example, sizes_text, state_bytes
 
@@ -25,8 +23,7 @@ def test_memory_of_state_and_carry() -> None:
     assert carry_bytes(changed(forward_dtype="float32"), 768) == 2 * carry_bytes(PAPER, 768)
 
 
-@pytest.mark.parametrize(
-    "words", ["27,275,266 trainable parameters", "512 values in the puzzle table of 1 x 512", "36.65 GFLOP an example"]
-)
-def test_text_tells_the_numbers(words: str) -> None:
-    assert words in sizes_text(PAPER, 768)
+def test_text_tells_the_numbers() -> None:
+    text = sizes_text(PAPER, 768)
+    for words in ("27,275,266 trainable parameters", "512 values in the puzzle table of 1 x 512", "36.65 GFLOP an example"):
+        assert words in text

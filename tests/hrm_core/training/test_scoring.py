@@ -1,0 +1,96 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from hrm_core.training.scoring import Scores, all_finite, by_band, is_finite, joined, reduced, score, summary
+
+LABELS = np.array([[2, 3, 4, 5], [2, 3, -100, -100], [-100] * 4])
+TOKENS = np.array([[2, 3, 4, 4], [2, 3, 9, 9], [1, 1, 1, 1]])
+GIVEN = np.array([[True, False, False, False], [True, True, False, False], [False] * 4])
+
+
+def scores(**changes: object) -> Scores:
+    fields = score(TOKENS, LABELS, GIVEN, np.zeros((3, 4, 6), np.float32), "softmax_cross_entropy")
+    others = {"q_halt_logits": np.array([1.0, 0.0, 9.0]), "settled_step": np.array([2, 4, 1]), "ratings": np.array([0, 7, 99])}
+    return Scores(**{**fields, **others, **changes})
+
+
+def test_cells_are_counted_as_by_hand() -> None:
+    found = scores()
+    assert found.num_right.tolist() == [3, 2, 0]
+    assert found.num_labelled.tolist() == [4, 2, 0]
+    assert found.num_right_blank.tolist() == [2, 0, 0]
+    assert found.num_blank.tolist() == [3, 0, 0]
+    np.testing.assert_allclose(found.lm_loss, [np.log(6), np.log(6), 0])
+
+
+def test_summary_leaves_out_examples_without_labels() -> None:
+    assert summary(scores()) == pytest.approx(
+        {
+            "exact_accuracy": 1 / 2,
+            "accuracy": 5 / 6,
+            "blank_accuracy": 2 / 3,
+            "lm_loss": np.log(6),
+            "q_halt_accuracy": 1 / 2,  # a logit of zero says halt
+            "settled_step": 3.0,
+            "count": 2,
+        }
+    )
+
+
+def test_summary_of_nothing_is_zero() -> None:
+    assert set(summary(scores().select(np.zeros(3, bool))).values()) == {0}
+
+
+def test_bands_part_the_examples_by_rating() -> None:
+    bands = by_band(scores(), (0, 1, 5, 20, 50, 100))
+    assert {name: values["count"] for name, values in bands.items()} == {"0": 1, "5-19": 1, "50-99": 0}
+    assert bands["5-19"]["exact_accuracy"] == 1
+    assert by_band(scores(ratings=np.full(3, -1)), (0, 1)) == {}
+
+
+def test_joined_scores_are_those_of_one_batch() -> None:
+    parts = [scores().select(np.arange(3) == i) for i in range(3)]
+    assert summary(joined(parts)) == summary(scores())
+
+
+def test_training_metrics_are_means_over_what_they_are_sums_of() -> None:
+    sums = {"count": 4.0, "accuracy": 3.0, "steps": 12.0, "lm_loss": 32.0}
+    assert reduced(sums, num_slots=16) == {"count": 4.0, "accuracy": 0.75, "steps": 3.0, "lm_loss": 2.0}
+    assert reduced({"count": 0.0, "accuracy": 0.0}, 16)["accuracy"] == 0
+
+
+@pytest.mark.parametrize("case", ["rope_stablemax_f32", "learned_softmax_f32"])
+def test_loss_of_recorded_logits_is_the_recorded_loss(golden_dir: Path, case: str) -> None:
+    recorded = load_file(golden_dir / case / "forward.safetensors")
+    loss = json.loads((golden_dir / case / "case.json").read_text())["loss"]
+    name = next(part for part in ("stablemax", "softmax") if part in json.dumps(loss)) + "_cross_entropy"
+    for step, logits in enumerate(recorded["logits"]):
+        fields = score(logits.argmax(axis=-1), recorded["labels"], np.zeros(recorded["labels"].shape, bool), logits, name)
+        assert fields["lm_loss"].sum() == pytest.approx(recorded["metrics/lm_loss"][step], rel=1e-7)
+
+
+@pytest.mark.parametrize("loss_type", ["stablemax_cross_entropy", "softmax_cross_entropy"])
+def test_extreme_logits_give_finite_losses_without_a_warning(loss_type: str) -> None:
+    logits = np.array([[[3e38, -3e38, 0, 1, -1, 2]] * 4] * 3, np.float32)
+    loss = score(TOKENS, LABELS, GIVEN, logits, loss_type)["lm_loss"]
+    assert np.isfinite(loss).all()
+    assert (loss[:2] > 0).all()
+
+
+def test_stablemax_is_the_formula() -> None:
+    logits = np.array([[[-3.0, -0.5, 0.0, 0.5, 2.0, 7.0]] * 4] * 3, np.float32)
+    s = np.array([1 / 4, 1 / 1.5, 1, 1.5, 3, 8])
+    loss = score(TOKENS, LABELS, GIVEN, logits, "stablemax_cross_entropy")["lm_loss"]
+    assert loss[0] == pytest.approx(-np.log(s[2:] / s.sum()).mean(), rel=1e-14)
+
+
+def test_finite_is_told_from_the_rest() -> None:
+    assert all_finite({"a": 1.0})
+    assert not all_finite({"a": 1.0, "b": float("nan")})
+    assert is_finite(np.full(5, 3e38, np.float32))
+    for value in (np.nan, np.inf, -np.inf):
+        assert not is_finite(np.array([1, value, -value], np.float32))

@@ -1,0 +1,319 @@
+"""Runs that are killed, interrupted, damaged or full end as the run that was not, or say why in one line."""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from hrm_core.training.checkpoint import MODEL_FILE, STATE_FILE, TRAIN_STATE_FILE, load_model, save_model
+
+LAST = "update_00000024"
+TIMES = {"seconds", "examples_per_second", "memory_gib"}
+
+# Kills itself at one moment: argv is the moment, how often it passes before, then the command line.
+KILLED_AT = """
+import os, signal, sys
+import hrm_mlx
+from hrm_core.training import checkpoint, evaluation, fit, run
+moment, count, *sys.argv = sys.argv[1], int(sys.argv[2]), "hrm", *sys.argv[3:]
+owner, name = {
+    "model file": (checkpoint, "save_model"), "state file": (checkpoint, "save_file"), "sync": (checkpoint, "_sync"),
+    "log": (run.Run, "log"), "evaluation": (evaluation, "_evaluate_batch"), "report": (fit, "reduced"), "pruning": (run.shutil, "rmtree"),
+}[moment]
+passed, original = [0], getattr(owner, name)
+def killing(*args, **kwargs):
+    result = original(*args, **kwargs)
+    passed[0] += 1
+    if passed[0] > count:
+        os.kill(os.getpid(), getattr(signal, os.environ.get("SIGNAL", "SIGKILL")))
+    return result
+setattr(owner, name, killing)
+from cli.main import main
+sys.exit(main())
+"""
+
+
+def start(*arguments: str | Path, code: str | None = None, **options: Any) -> subprocess.Popen[str]:
+    program = ["-c", code] if code else ["-m", "cli.main"]
+    command = [sys.executable, *program, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Wait. Returns: exit status and stderr."""
+    _, err = process.communicate(timeout=120)
+    return process.returncode, err
+
+
+def log(run: Path) -> list[dict[str, Any]]:
+    records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in record.items() if name not in TIMES} for record in records]
+
+
+def assert_same_end(found: Path, expected: Path) -> None:
+    """Hold one finished run against another: weights, training state, position and log, bit for bit."""
+    ours, theirs = found / "checkpoints" / LAST, expected / "checkpoints" / LAST
+    for name in (MODEL_FILE, TRAIN_STATE_FILE):
+        tensors, others = load_file(ours / name), load_file(theirs / name)
+        assert tensors.keys() == others.keys()
+        for key in tensors:
+            assert tensors[key].tobytes() == others[key].tobytes(), key
+    states = [json.loads((folder / STATE_FILE).read_text()) for folder in (ours, theirs)]
+    for state in states:
+        del state["sha256"][STATE_FILE], state["position"]["seconds"]
+    assert states[0] == states[1]
+    assert log(found) == log(expected)
+    assert not list((found / "checkpoints").glob(".*"))
+
+
+@pytest.fixture
+def train(tiny_config: Path, tiny_data: Path, tmp_path: Path) -> list[str | Path]:
+    return ["train", tiny_config, "--data", tiny_data, "--run", tmp_path / "run"]
+
+
+@pytest.fixture
+def run(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+
+
+@pytest.fixture
+def last_update_gone(run: Path) -> Path:
+    """The same without its newest checkpoint: four updates are left to do."""
+    shutil.rmtree(run / "checkpoints" / LAST)
+    return run
+
+
+def test_run_killed_at_random_moments_ends_the_same(train: list[str | Path], tmp_path: Path, tiny_run: Path) -> None:
+    rng = random.Random(0)
+    run, kills = tmp_path / "run", 0
+    arguments: list[str | Path] = train
+    for lines in (1, 4, 7):
+        process = start(*arguments)
+        while (process.poll() is None and not (run / "log.jsonl").exists()) or len((run / "log.jsonl").read_text().splitlines()) < lines:
+            time.sleep(0.005)
+            if process.poll() is not None:
+                break
+        time.sleep(rng.random() * 0.2)
+        process.kill()
+        kills += finish(process)[0] == -signal.SIGKILL
+        arguments = ["train", "--run", run, "--resume"]
+    assert kills >= 2
+    status, err = finish(start(*arguments))
+    assert status == 0, err
+    assert_same_end(run, tiny_run)
+
+
+@pytest.mark.parametrize(
+    ("moment", "count"), [("model file", 1), ("state file", 4), ("sync", 13), ("log", 4), ("evaluation", 2), ("report", 0), ("pruning", 0)]
+)
+def test_run_killed_at_a_bad_moment_ends_the_same(
+    hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path, tiny_run: Path, moment: str, count: int
+) -> None:
+    status, err = finish(start(moment, str(count), *train, code=KILLED_AT))
+    assert status == -signal.SIGKILL, err
+    outcome = hrm("train", "--run", tmp_path / "run", "--resume")
+    assert outcome.status == 0, outcome.err
+    assert_same_end(tmp_path / "run", tiny_run)
+
+
+@pytest.mark.parametrize(("moment", "count"), [("log", 5), ("evaluation", 2)])
+def test_ctrl_c_saves_and_says_how_to_go_on(
+    hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path, tiny_run: Path, moment: str, count: int
+) -> None:
+    run = tmp_path / "run"
+    status, err = finish(start(moment, str(count), *train, code=KILLED_AT, env={**os.environ, "SIGNAL": "SIGINT"}))
+    assert (status, err.splitlines()[-1]) == (130, f"interrupted; everything is saved. Continue with: hrm train --run {run} --resume")
+    assert hrm("train", "--run", run, "--resume").status == 0
+    assert_same_end(run, tiny_run)
+
+
+def test_other_seed_ends_differently(hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path, tiny_run: Path) -> None:
+    assert hrm(*train, "--set", "train.seed=1").status == 0
+    with pytest.raises(AssertionError):
+        assert_same_end(tmp_path / "run", tiny_run)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, TRAIN_STATE_FILE, STATE_FILE])
+@pytest.mark.parametrize("damage", [flip, lambda path: path.write_bytes(path.read_bytes()[:-1]), Path.unlink], ids=["flip", "cut", "gone"])
+def test_damaged_newest_checkpoint_is_named_and_the_one_before_used(
+    hrm: Callable[..., Any], run: Path, tiny_run: Path, name: str, damage: Callable[[Path], Any]
+) -> None:
+    damage(run / "checkpoints" / LAST / name)
+    outcome = hrm("train", "--run", run, "--resume")
+    assert outcome.status == 0, outcome.err
+    (warning,) = [line for line in outcome.err.splitlines() if line.startswith("warning: ")]
+    assert warning.startswith("warning: skipped a damaged checkpoint: ")
+    assert f"{LAST}/{name}" in warning
+    assert_same_end(run, tiny_run)
+
+
+def test_run_without_a_whole_checkpoint_is_refused(hrm: Callable[..., Any], run: Path) -> None:
+    for folder in (run / "checkpoints").iterdir():
+        flip(folder / MODEL_FILE)
+    outcome = hrm("train", "--run", run, "--resume")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err.splitlines()[-1].startswith("hrm: none of the 2 checkpoints in ")
+
+
+def test_run_killed_before_its_first_checkpoint_starts_again(hrm: Callable[..., Any], run: Path, tiny_run: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+    assert hrm("train", "--run", run, "--resume").status == 0
+    assert_same_end(run, tiny_run)
+
+
+def test_run_begun_with_other_weights_starts_again_with_them(
+    hrm: Callable[..., Any], refusal: Callable[..., str], train: list[str | Path], tmp_path: Path, tiny_run: Path
+) -> None:
+    init = Path(shutil.copy(tiny_run / "checkpoints" / LAST / MODEL_FILE, tmp_path / "init.safetensors"))
+    assert hrm(*train, "--init", init, "--max-updates", 4).status == 0
+    again = Path(shutil.copytree(tmp_path / "run", tmp_path / "again"))
+    shutil.rmtree(again / "checkpoints")
+    assert hrm("train", "--run", again, "--resume").status == 0
+    assert log(again) == log(tmp_path / "run")
+    shutil.rmtree(again / "checkpoints")
+    model = load_model(init)
+    save_model(init, model.config, model.task, {**model.weights, "H_init": model.weights["L_init"]})
+    assert "is not the model this run was begun with" in refusal("train", "--run", again, "--resume")
+
+
+def test_finished_run_stays_as_it_is(hrm: Callable[..., Any], run: Path, tiny_run: Path) -> None:
+    outcome = hrm("train", "--run", run, "--resume")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert (run / "log.jsonl").read_text() == (tiny_run / "log.jsonl").read_text()
+
+
+def test_run_in_use_is_refused(refusal: Callable[..., str], last_update_gone: Path) -> None:
+    import fcntl
+
+    with (last_update_gone / ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert refusal("train", "--run", last_update_gone, "--resume").endswith(
+            "is in use by another process; wait for it or choose another --run"
+        )
+
+
+@pytest.mark.parametrize(
+    "overrides", [["--init"], ["--set", "optim.lr=1e38", "--set", "optim.lr_warmup_steps=0"]], ids=["NaN weights", "rate"]
+)
+def test_loss_that_is_not_finite_stops_the_run_and_is_not_saved(
+    hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path, tiny_run: Path, overrides: list[str | Path]
+) -> None:
+    if overrides == ["--init"]:
+        model = load_model(tiny_run / "checkpoints" / LAST / MODEL_FILE)
+        bad = {**model.weights, "lm_head.weight": np.full_like(model.weights["lm_head.weight"], np.nan)}
+        save_model(tmp_path / "nan.safetensors", model.config, model.task, bad)
+        overrides = ["--init", tmp_path / "nan.safetensors"]
+    outcome = hrm(*train, *overrides)
+    assert (outcome.status, outcome.out) == (1, "")
+    message = outcome.err.splitlines()[-1]
+    assert message.startswith("hrm: training diverged, noticed after update ")
+    for words in ("=nan", "last good checkpoint: none yet", "try a lower optim.lr"):
+        assert words in message
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
+
+
+def test_divergence_names_the_last_good_checkpoint(hrm: Callable[..., Any], last_update_gone: Path) -> None:
+    config = last_update_gone / "config.yaml"
+    config.write_text(config.read_text().replace("lr: 0.003", "lr: 1.0e+38"))
+    outcome = hrm("train", "--run", last_update_gone, "--resume")
+    assert outcome.status == 1
+    assert f"last good checkpoint: {last_update_gone / 'checkpoints' / 'update_00000020'}" in outcome.err
+    assert not (last_update_gone / "checkpoints" / LAST).exists()
+
+
+def limit_files(size: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+@pytest.mark.parametrize(("size", "left"), [(100_000, {".lock", "config.yaml", "log.jsonl", "checkpoints"}), (100, set())])
+def test_full_disk_is_one_line_and_nothing_half_written(train: list[str | Path], tmp_path: Path, size: int, left: set[str]) -> None:
+    status, err = finish(start(*train, preexec_fn=limit_files(size)))
+    assert status == 2
+    assert err.splitlines()[-1].startswith("hrm: ")
+    assert "File too large" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    run = tmp_path / "run"
+    assert {path.name for path in run.iterdir()} == left if left else not run.exists()
+    assert not list(run.rglob("*.safetensors"))
+    assert not list(run.rglob("*partial*"))
+
+
+def test_run_goes_on_after_the_disk_has_room_again(
+    hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path, tiny_run: Path
+) -> None:
+    assert finish(start(*train, preexec_fn=limit_files(100_000)))[0] == 2
+    assert hrm("train", "--run", tmp_path / "run", "--resume").status == 0
+    assert_same_end(tmp_path / "run", tiny_run)
+
+
+@pytest.fixture
+def changed_data(tiny_data: Path, tmp_path: Path) -> Iterator[Path]:
+    copy = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    labels = np.load(copy / "train" / "all__labels.npy")
+    labels[[0, 1]] = labels[[1, 0]]
+    np.save(copy / "train" / "all__labels.npy", labels)
+    yield copy
+
+
+def test_resume_with_other_data_is_refused(refusal: Callable[..., str], last_update_gone: Path, changed_data: Path) -> None:
+    message = refusal("train", "--run", last_update_gone, "--resume", "--data", changed_data)
+    assert "is not the data set this run was begun with (sha256 " in message
+
+
+def test_resume_with_another_model_is_refused(refusal: Callable[..., str], last_update_gone: Path) -> None:
+    config = last_update_gone / "config.yaml"
+    config.write_text(config.read_text().replace("hidden_size: 32", "hidden_size: 64"))
+    assert "holds weights of another model: H_init is float32[32], expected float32[64]" in refusal(
+        "train", "--run", last_update_gone, "--resume"
+    )
+
+
+def test_changed_environment_is_warned_about(hrm: Callable[..., Any], last_update_gone: Path) -> None:
+    config = last_update_gone / "config.yaml"
+    config.write_text(config.read_text().replace("  blas: ", "  blas: Other"))
+    outcome = hrm("train", "--run", last_update_gone, "--resume")
+    assert outcome.status == 0
+    assert outcome.err.startswith("warning: results may differ from those of an uninterrupted run: blas was Other")
+
+
+def test_last_checkpoints_and_the_best_are_kept(tiny_run: Path) -> None:
+    evaluations = [record for record in log(tiny_run) if record["kind"] == "eval"]
+    assert [record["update"] for record in evaluations] == [6, 12, 18, 24]
+    assert {record["count"] for record in evaluations} == {10}
+    best = max(evaluations, key=lambda record: (record["exact_accuracy"], record["accuracy"], -record["update"]))
+    kept = {path.name for path in (tiny_run / "checkpoints").iterdir()}
+    assert kept == {"update_00000020", LAST, f"update_{best['update']:08d}"}
+
+
+def test_run_is_saved_by_minutes_too(hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path) -> None:
+    settings = ["--set", "train.save_every_minutes=1e-9", "--set", "train.keep_checkpoints=100", "--max-updates", 4]
+    assert hrm(*train, *settings).status == 0
+    assert [path.name[-1] for path in sorted((tmp_path / "run" / "checkpoints").iterdir())] == ["1", "2", "3", "4"]
+
+
+def test_bfloat16_run_is_resumed_as_it_was(hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert hrm(*train, "--dtype", "bfloat16").status == 0
+    again = Path(shutil.copytree(run, tmp_path / "again"))
+    shutil.rmtree(again / "checkpoints" / LAST)
+    assert hrm("train", "--run", again, "--resume", "--dtype", "bfloat16").err.startswith("update 21/24")
+    assert_same_end(again, run)
