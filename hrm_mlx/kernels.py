@@ -33,7 +33,7 @@ def sigmoid_of_fractions(x: mx.array) -> mx.array:
     """Sigmoid from additions, products and quotients only, float32."""
     y = mx.clip(x, -_LIMIT, _LIMIT)
     square = y * y
-    total: mx.array | float = _CONSTANT
+    total = mx.array(_CONSTANT)
     for pole, residue in _POLES:
         total = residue / (square + pole) + total
     return y * total + 0.5

@@ -271,7 +271,7 @@ def changed_data(tiny_data: Path, tmp_path: Path) -> Iterator[Path]:
     labels = np.load(copy / "train" / "all__labels.npy")
     labels[[0, 1]] = labels[[1, 0]]
     np.save(copy / "train" / "all__labels.npy", labels)
-    yield copy
+    return copy
 
 
 def test_resume_with_other_data_is_refused(refusal: Callable[..., str], last_update_gone: Path, changed_data: Path) -> None:

@@ -1,0 +1,108 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hrm_core.backend import BackendOptions, Batch
+from hrm_core.config import DataSizes, ModelConfig
+from hrm_core.data.store import load_split
+from hrm_core.errors import DataError
+from hrm_core.tasks.sudoku import Sudoku
+from hrm_core.training.checkpoint import find_model, load_model
+from hrm_core.training.evaluation import Thoughts, check_fits, evaluate, num_examples, save_predictions, thoughts
+from hrm_core.training.scoring import summary
+from hrm_mlx.backend import MLXBackend
+
+
+@pytest.fixture(scope="module")
+def backend(tiny_run: Path) -> MLXBackend:
+    model = load_model(find_model(tiny_run))
+    backend = MLXBackend(model.config, BackendOptions(device="cpu"))
+    backend.load_weights(model.weights)
+    return backend
+
+
+def test_settled_step_is_the_one_after_which_nothing_changes() -> None:
+    answers = np.array([[[1], [1], [1], [2], [1]], [[1], [2], [1], [1], [2]], [[1], [2], [2], [1], [1]]])
+    assert Thoughts(answers, np.zeros((3, 5), np.float32)).settled_step.tolist() == [1, 2, 3, 2, 3]
+    assert Thoughts(answers[:1], np.zeros((1, 5), np.float32)).settled_step.tolist() == [1] * 5
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 20, 64])
+def test_padding_of_the_last_batch_counts_for_nothing(backend: MLXBackend, tiny_data: Path, batch_size: int) -> None:
+    test = load_split(tiny_data, "test")
+    expected, tokens = evaluate(backend, test, Sudoku(4).given, batch_size=20)
+    told: list[int] = []
+    found, answers = evaluate(backend, test, Sudoku(4).given, batch_size, on_batch=told.append)
+    np.testing.assert_array_equal(answers, tokens)
+    assert summary(found) == pytest.approx(summary(expected), rel=1e-6)
+    assert summary(found)["count"] == sum(told) == num_examples(test) == 20
+
+
+def test_scores_are_those_of_the_answers_counted_by_hand(backend: MLXBackend, tiny_data: Path) -> None:
+    test = load_split(tiny_data, "test")
+    scores, answers = evaluate(backend, test, Sudoku(4).given, batch_size=8, limit=13)
+    inputs, labels = test.sets["all"].inputs[:13], test.sets["all"].labels[:13]
+    found = summary(scores)
+    assert (found["count"], num_examples(test, 13)) == (13, 13)
+    assert found["exact_accuracy"] == pytest.approx((answers == labels).all(axis=1).mean())
+    assert found["accuracy"] == pytest.approx((answers == labels).mean())
+    assert found["blank_accuracy"] == pytest.approx((answers == labels)[inputs == 1].mean())
+    assert scores.ratings.tolist() == test.sets["all"].ratings[:13].tolist()
+
+
+def test_thoughts_end_where_evaluation_ends(backend: MLXBackend, tiny_data: Path) -> None:
+    test = load_split(tiny_data, "test")
+    scores, answers = evaluate(backend, test, None, batch_size=20)
+    path = thoughts(backend, test.sets["all"].inputs, np.zeros(20, np.int32), batch_size=6)
+    assert path.answers.shape == (2, 20, 16)
+    np.testing.assert_array_equal(path.final, answers)
+    np.testing.assert_array_equal(path.settled_step, scores.settled_step)
+    np.testing.assert_allclose(path.q_halt_logits[-1], scores.q_halt_logits, rtol=1e-5)
+
+
+def test_predictions_are_read_back_as_they_were(backend: MLXBackend, tiny_data: Path, tmp_path: Path) -> None:
+    test = load_split(tiny_data, "test")
+    scores, answers = evaluate(backend, test, None, batch_size=8, limit=13)
+    save_predictions(tmp_path / "p.npz", test, scores, answers, limit=13)
+    with np.load(tmp_path / "p.npz") as saved:
+        assert set(saved) == {"inputs", "labels", "answers", "q_halt_logits", "settled_step"}
+        np.testing.assert_array_equal(saved["inputs"], test.sets["all"].inputs[:13])
+        np.testing.assert_array_equal(saved["labels"], test.sets["all"].labels[:13])
+        np.testing.assert_array_equal(saved["answers"], answers)
+        np.testing.assert_array_equal(saved["q_halt_logits"], scores.q_halt_logits)
+    assert [path.name for path in tmp_path.iterdir()] == ["p.npz"]
+
+
+def test_model_of_another_size_is_refused(tiny_data: Path, backend: MLXBackend) -> None:
+    test = load_split(tiny_data, "test")
+    config = backend.config.sized(backend.config.sizes)
+    check_fits(test, config, Path("model"))
+    other = ModelConfig.model_validate({**config.model_dump(), **DataSizes(11, 81, 1)._asdict()})
+    with pytest.raises(DataError, match=r"does not fit model: vocab_size=6, expected 11; seq_len=16, expected 81; use the data"):
+        check_fits(test, other, Path("model"))
+
+
+def test_every_slot_is_thought_about_on_its_own(backend: MLXBackend, tiny_data: Path) -> None:
+    inputs = load_split(tiny_data, "test").sets["all"].inputs[:6].astype(np.int32)
+
+    def last_logits(rows: np.ndarray) -> np.ndarray:
+        carry = backend.begin(Batch(rows, np.full_like(rows, -100), np.zeros(len(rows), np.int32)))
+        for _ in range(2):
+            carry, answers = backend.step(carry)
+        return answers.logits
+
+    np.testing.assert_allclose(last_logits(inputs)[2:4], last_logits(inputs[2:4]), rtol=1e-4, atol=1e-5)
+
+
+def test_python_api_solves_in_three_lines(tiny_run: Path, hrm: Callable[..., Any]) -> None:
+    import hrm_mlx
+
+    model = hrm_mlx.load(tiny_run)
+    (first, second) = model.solve("1... ..2. .3.. ...4\n" * 2)
+    assert (str(first), first.accepted) == (str(second), first.task.accepts(first.question, first.answer))
+    assert len(first.frames()) == 3
+    outcome = hrm("solve", tiny_run, "1... ..2. .3.. ...4")
+    assert outcome.out.startswith(str(first))
