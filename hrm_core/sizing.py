@@ -3,6 +3,8 @@
 Symbols: T positions, D hidden, I inside SwiGLU.
 """
 
+import math
+
 from hrm_core.config import ModelConfig
 from hrm_core.parameters import PUZZLE_TABLE, num_trainable, parameter_table
 
@@ -36,14 +38,20 @@ def carry_bytes(config: ModelConfig, batch_size: int) -> int:
 
 def sizes_text(config: ModelConfig, batch_size: int) -> str:
     """What a person wants to know before training."""
-    gflop = flops_per_example(config) / 1e9
+    flops = flops_per_example(config)
     table = parameter_table(config).get(PUZZLE_TABLE)
     lines = [f"{num_trainable(config):,} trainable parameters"]
     if table is not None:
         lines.append(f"{table.size:,} values in the puzzle table of {table.shape[0]:,} x {table.shape[1]}")
     lines += [
-        f"{gflop:,.2f} GFLOP an example, {gflop * batch_size / 1e3:,.2f} TFLOP an update of {batch_size} slots",
-        f"{state_bytes(config) / 2**30:.2f} GiB of weights, gradients and moments, "
-        f"{carry_bytes(config, batch_size) / 2**20:.0f} MiB of carry; activations come on top",
+        f"{_scaled(flops, 1000, 'kMGTP')}FLOP an example, {_scaled(flops * batch_size, 1000, 'kMGTP')}FLOP an update of {batch_size} slots",
+        f"{_scaled(state_bytes(config), 1024, 'KMGT')}iB of weights, gradients and moments, "
+        f"{_scaled(carry_bytes(config, batch_size), 1024, 'KMGT')}iB of carry; activations come on top",
     ]
     return "\n".join(lines)
+
+
+def _scaled(value: float, base: int, prefixes: str) -> str:
+    """A large number with the prefix that leaves it readable: 36.65 G."""
+    exponent = min(max(int(math.log(value, base)), 1), len(prefixes))
+    return f"{value / base**exponent:,.2f} {prefixes[exponent - 1]}"

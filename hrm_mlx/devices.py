@@ -25,7 +25,9 @@ def choose_device(device: str) -> bool:
     on_gpu = has_gpu() and device != "cpu"
     mx.set_default_device(mx.gpu if on_gpu else mx.cpu)
     if on_gpu and mx.metal.is_available():
-        mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
+        working_set = int(mx.device_info()["max_recommended_working_set_size"])
+        mx.set_wired_limit(working_set)
+        mx.set_cache_limit(working_set // 8)  # freed buffers beyond it go back to the system
     return on_gpu
 
 

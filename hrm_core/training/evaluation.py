@@ -38,8 +38,8 @@ class Thoughts(NamedTuple):
     def settled_step(self) -> IntArray:
         """(N,) the ACT step, counted from 1, after which the answer no longer changed."""
         changed = (self.answers[1:] != self.answers[:-1]).any(axis=2)  # (A - 1, N)
-        last_change = len(changed) - np.argmax(changed[::-1], axis=0)
-        settled: IntArray = np.where(changed.any(axis=0), last_change + 1, 1)
+        steps = np.arange(2, len(self.answers) + 1)[:, None]
+        settled: IntArray = np.where(changed, steps, 1).max(axis=0, initial=1)
         return settled
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,16 +96,18 @@ def last_update_gone(run: Path) -> Path:
     return run
 
 
+def num_lines(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
 def test_run_killed_at_random_moments_ends_the_same(train: list[str | Path], tmp_path: Path, tiny_run: Path) -> None:
     rng = random.Random(0)
     run, kills = tmp_path / "run", 0
     arguments: list[str | Path] = train
     for lines in (1, 4, 7):
         process = start(*arguments)
-        while (process.poll() is None and not (run / "log.jsonl").exists()) or len((run / "log.jsonl").read_text().splitlines()) < lines:
+        while process.poll() is None and num_lines(run / "log.jsonl") < lines:
             time.sleep(0.005)
-            if process.poll() is not None:
-                break
         time.sleep(rng.random() * 0.2)
         process.kill()
         kills += finish(process)[0] == -signal.SIGKILL
@@ -206,14 +208,11 @@ def test_run_in_use_is_refused(refusal: Callable[..., str], last_update_gone: Pa
 
     with (last_update_gone / ".lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert refusal("train", "--run", last_update_gone, "--resume").endswith(
-            "is in use by another process; wait for it or choose another --run"
-        )
+        message = refusal("train", "--run", last_update_gone, "--resume")
+    assert message.endswith("is in use by another process; wait for it or choose another --run")
 
 
-@pytest.mark.parametrize(
-    "overrides", [["--init"], ["--set", "optim.lr=1e38", "--set", "optim.lr_warmup_steps=0"]], ids=["NaN weights", "rate"]
-)
+@pytest.mark.parametrize("overrides", [["--init"], ["--set", "optim.lr=1e38", "--set", "optim.lr_warmup_steps=0"]], ids=["init", "rate"])
 def test_loss_that_is_not_finite_stops_the_run_and_is_not_saved(
     hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path, tiny_run: Path, overrides: list[str | Path]
 ) -> None:
@@ -266,7 +265,7 @@ def test_run_goes_on_after_the_disk_has_room_again(
 
 
 @pytest.fixture
-def changed_data(tiny_data: Path, tmp_path: Path) -> Iterator[Path]:
+def changed_data(tiny_data: Path, tmp_path: Path) -> Path:
     copy = Path(shutil.copytree(tiny_data, tmp_path / "data"))
     labels = np.load(copy / "train" / "all__labels.npy")
     labels[[0, 1]] = labels[[1, 0]]
@@ -282,9 +281,8 @@ def test_resume_with_other_data_is_refused(refusal: Callable[..., str], last_upd
 def test_resume_with_another_model_is_refused(refusal: Callable[..., str], last_update_gone: Path) -> None:
     config = last_update_gone / "config.yaml"
     config.write_text(config.read_text().replace("hidden_size: 32", "hidden_size: 64"))
-    assert "holds weights of another model: H_init is float32[32], expected float32[64]" in refusal(
-        "train", "--run", last_update_gone, "--resume"
-    )
+    message = refusal("train", "--run", last_update_gone, "--resume")
+    assert "holds weights of another model: H_init is float32[32], expected float32[64]" in message
 
 
 def test_changed_environment_is_warned_about(hrm: Callable[..., Any], last_update_gone: Path) -> None:

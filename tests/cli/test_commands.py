@@ -1,0 +1,268 @@
+"""Every command on small real input, and what it says to bad input."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hrm_core.data.store import load_split
+from hrm_core.tasks.sudoku import Sudoku
+
+Hrm = Callable[..., Any]
+Refusal = Callable[..., str]
+HEADER = "source,question,answer,rating"
+LINE = "mine,12..............,1234341221434321,7"
+PUZZLE = "1... ..2. .3.. ...4"
+
+
+@pytest.fixture
+def train_csv(tmp_path: Path) -> Path:
+    path = tmp_path / "train.csv"
+    path.write_text("\n".join([HEADER, LINE, "mine,..34............,1234341221434321,0", ""]))
+    return path
+
+
+def test_data_sudoku_reads_csv_files(hrm: Hrm, train_csv: Path, tmp_path: Path) -> None:
+    outcome = hrm("data", "sudoku", tmp_path / "out", "--train-csv", train_csv, "--test-csv", train_csv, "--augment", 3, "--json")
+    build = json.loads(outcome.out)
+    assert (build["train_examples"], build["test_puzzles"], build["test_questions_in_training"]) == (8, 2, 2)
+    assert load_split(tmp_path / "out", "train").sets["all"].ratings.tolist() == [7] * 4 + [0] * 4
+
+
+def test_data_sudoku_generates(hrm: Hrm, tmp_path: Path) -> None:
+    outcome = hrm("data", "sudoku", tmp_path / "out", "--generate", 12, "--size", 6, "--test", 4)
+    assert outcome.out == f"{tmp_path / 'out'}: 12 training examples of 12 puzzles, 4 test puzzles\n"
+    assert load_split(tmp_path / "out", "test").metadata.seq_len == 36
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "train.csv:1: the header is ''"),
+        (f"{HEADER}\n{LINE},x\n", "train.csv:2: 5 columns"),
+        (f"{HEADER}\n{LINE}\n{LINE[:-1]}\n", "train.csv:3: the rating is ''"),
+        (f"{HEADER}\n{LINE.replace('12..', '12.x')}\n", "train.csv:2: 'x' at place 4 of the question"),
+        (f"{HEADER}\n{LINE.replace('12..', '13..')}\n", "train.csv:2: the answer has 2 at row 1, column 2; expected 3"),
+    ],
+)
+def test_bad_csv_is_refused_with_file_and_line(refusal: Refusal, tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "train.csv").write_text(content)
+    assert message in refusal("data", "sudoku", tmp_path / "out", "--train-csv", tmp_path / "train.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["train.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either --train-csv FILE or --generate N"),
+        (["--generate", "3", "--train-csv", "x"], "give either --train-csv FILE or --generate N"),
+        (["--generate", "3", "--subsample", "2"], "--test-csv and --subsample go with --train-csv"),
+        (["--train-csv", "x", "--givens", "1", "2"], "--givens goes with --generate"),
+        (["--train-csv", "nope.csv"], "nope.csv: No such file or directory"),
+        (["--generate", "3", "--givens", "9", "3"], "givens=(9, 3); expected the least and the most"),
+        (["--generate", "3", "--size", "5"], "'5' is not one of '4', '6', '9'"),
+    ],
+)
+def test_bad_build_is_refused(refusal: Refusal, tmp_path: Path, arguments: list[str], message: str) -> None:
+    assert message in refusal("data", "sudoku", tmp_path / "out", *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_is_not_written_over(refusal: Refusal, tiny_data: Path) -> None:
+    assert "is not empty; choose another directory" in refusal("data", "sudoku", tiny_data, "--generate", 3)
+
+
+def test_data_inspect_counts_and_draws(hrm: Hrm, tiny_data: Path, tmp_path: Path) -> None:
+    outcome = hrm("data", "inspect", tiny_data, "--sheet", tmp_path / "sheet.png", "--rows", 3)
+    assert "120 examples of 120 puzzles in 60 groups" in outcome.out
+    assert outcome.err == f"drawn: {tmp_path / 'sheet.png'}\n"
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert min(sheet.size) > 200
+    assert json.loads(hrm("data", "inspect", tiny_data, "--json").out)["splits"]["test"]["sets"]["all"]["examples"] == 20
+
+
+def test_damaged_data_is_refused(refusal: Refusal, tiny_data: Path, tiny_config: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    labels = data / "train" / "all__labels.npy"
+    labels.write_bytes(labels.read_bytes()[:-1])
+    for command in (["data", "inspect", data], ["train", tiny_config, "--data", data, "--run", tmp_path / "run"]):
+        assert "all__labels.npy is" in refusal(*command)
+    labels.unlink()
+    assert "all__labels.npy is missing" in refusal("data", "inspect", data)
+    assert not (tmp_path / "run").exists()
+    assert "is not a data set" in refusal("data", "inspect", tmp_path)
+
+
+def test_eval_prints_exact_accuracy_first(hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:
+    outcome = hrm("eval", tiny_run, "--limit", 15, "--save-predictions", tmp_path / "p.npz")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out.index("exact") < outcome.out.index("all cells") < outcome.out.index("blank cells")
+    assert "rating 0" in outcome.out
+    with np.load(tmp_path / "p.npz") as saved:
+        values = json.loads(hrm("eval", tiny_run, "--limit", 15, "--json").out)
+        assert values["exact_accuracy"] == (saved["answers"] == saved["labels"]).all(axis=1).mean()
+    assert (list(values)[2], values["count"]) == ("exact_accuracy", 15)
+
+
+def test_eval_measures_what_training_measured(hrm: Hrm, tiny_run: Path) -> None:
+    logged = json.loads((tiny_run / "log.jsonl").read_text().splitlines()[-1])
+    values = json.loads(hrm("eval", tiny_run, "--limit", 10, "--json").out)
+    assert {name: values[name] for name in ("accuracy", "exact_accuracy", "count")} == {
+        name: logged[name] for name in ("accuracy", "exact_accuracy", "count")
+    }
+
+
+def test_eval_of_a_lone_file_needs_data_of_its_size(hrm: Hrm, refusal: Refusal, tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copy(tiny_run / "checkpoints" / "update_00000024" / "model.safetensors", tmp_path / "m.safetensors"))
+    assert refusal("eval", model).endswith("does not say what it was trained on; name a data set with --data")
+    assert hrm("eval", model, "--data", tiny_data).status == 0
+    assert hrm("data", "sudoku", tmp_path / "6x6", "--generate", 5, "--size", 6, "--test", 2).status == 0
+    assert "vocab_size=8, expected 6; seq_len=36, expected 16" in refusal("eval", model, "--data", tmp_path / "6x6")
+    assert "cannot write /nope/p.npz" in refusal("eval", tiny_run, "--save-predictions", "/nope/p.npz")
+
+
+def test_solve_reads_strings_files_and_stdin(hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "puzzles.txt"
+    file.write_text(f"{PUZZLE}\n{PUZZLE.replace('.', '0')}\n")
+    outcome = hrm("solve", tiny_run, PUZZLE, file, "-", "--json", stdin=PUZZLE.replace(" ", "\n"))
+    answers = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [answer["question"] for answer in answers] == [PUZZLE.replace(" ", "")] * 4
+    assert len({answer["answer"] for answer in answers}) == 1
+    assert outcome.status == (0 if answers[0]["accepted"] else 1)
+    drawn = hrm("solve", tiny_run, PUZZLE)
+    assert drawn.out.splitlines()[0] == "+-----+-----+"
+    assert f"settled after ACT step {answers[0]['settled_step']} of 2" in drawn.out
+
+
+def test_solve_says_by_its_exit_status_whether_the_rules_accept(
+    hrm: Hrm, tiny_run: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question, label = (getattr(load_split(tiny_data, "test").sets["all"], name)[0] for name in ("inputs", "labels"))
+    text = Sudoku(4).line(np.asarray(question))
+    assert hrm("solve", tiny_run, text).status in (0, 1)
+    monkeypatch.setattr("hrm_core.training.solving.Solution.answer", property(lambda _: np.asarray(label)))
+    assert "accepted by the rules" in (right := hrm("solve", tiny_run, text)).out
+    monkeypatch.setattr("hrm_core.training.solving.Solution.answer", property(lambda _: np.asarray(question)))
+    assert "NOT a solution" in (wrong := hrm("solve", tiny_run, text)).out
+    assert (right.status, wrong.status) == (0, 1)
+
+
+def test_solve_draws(hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:
+    hrm("solve", tiny_run, PUZZLE, "--gif", tmp_path / "x.gif", "--png", tmp_path / "x.png")
+    with Image.open(tmp_path / "x.gif") as gif, Image.open(tmp_path / "x.png") as png:
+        assert 2 <= gif.n_frames <= 3  # frames alike in a row become one
+        assert min(png.size) > 100
+
+
+@pytest.mark.parametrize(
+    ("puzzle", "message"),
+    [
+        ("." * 15, "15 cells; expected 16 in a line"),
+        ("11" + "." * 14, "1 is given twice in row 1"),
+        ("5" + "." * 15, "digit 5 at row 1, column 1; expected 1 to 4"),
+        ("", "no puzzle found in 0 characters of text"),
+        ("nope.txt", "'nope.txt' is no file, so it was read as a puzzle"),
+        ("-", "stdin: puzzle 1 (line 1): unknown character 'x'"),
+    ],
+)
+def test_bad_puzzle_is_refused(refusal: Refusal, tiny_run: Path, puzzle: str, message: str) -> None:
+    assert message in refusal("solve", tiny_run, puzzle, stdin="x")
+
+
+def test_train_plans_without_writing(hrm: Hrm, tiny_config: Path, tiny_data: Path, tmp_path: Path) -> None:
+    outcome = hrm("train", tiny_config, "--data", tiny_data, "--run", tmp_path / "run", "--dry-run")
+    assert "24 updates of 16 slots, 384 examples" in outcome.out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "optim.rate=1"], "unknown key optim.rate (known: lr,"),
+        (["--set", "train.global_batch_size=4096"], "do not fill one batch of 4096; raise train.epochs or lower train.global_batch_size"),
+        (["--set", "model.vocab_size=11"], "model.vocab_size=11 but the data has vocab_size=6"),
+        (["--init", "nope"], "nope is no model"),
+        (["--tensorboard"], "--tensorboard needs tensorboardX; pip install 'hrm-mlx[tensorboard]'"),
+        (["--device", "tpu"], "'tpu' is not one of 'auto', 'gpu', 'cpu'"),
+        (["--resume"], "--resume continues a run with its own settings"),
+    ],
+)
+def test_bad_training_is_refused_and_leaves_nothing(
+    refusal: Refusal,
+    tiny_config: Path,
+    tiny_data: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
+    assert message in refusal("train", tiny_config, "--data", tiny_data, "--run", tmp_path / "run", *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_run_is_not_begun_twice(refusal: Refusal, tiny_config: Path, tiny_data: Path, tiny_run: Path, tmp_path: Path) -> None:
+    assert "holds a run already; continue it with --resume" in refusal("train", tiny_config, "--data", tiny_data, "--run", tiny_run)
+    assert "is not part of a run" in refusal("train", "--run", tmp_path / "nope", "--resume")
+    assert "name a preset or a config file" in refusal("train", "--data", tiny_data, "--run", tmp_path / "nope")
+    assert "name a data set with --data" in refusal("train", tiny_config, "--run", tmp_path / "nope")
+    assert "cannot be used as a run directory" in refusal("train", tiny_config, "--data", tiny_data, "--run", tiny_config / "x")
+
+
+def test_init_of_another_size_is_refused(refusal: Refusal, tiny_config: Path, tiny_data: Path, tiny_run: Path, tmp_path: Path) -> None:
+    arguments = ["train", tiny_config, "--data", tiny_data, "--run", tmp_path / "run", "--init", tiny_run]
+    assert "H_init is float32[32], expected float32[64]" in refusal(*arguments, "--set", "model.hidden_size=64")
+    assert not list(tmp_path.iterdir())
+
+
+def test_doctor_knows_this_machine_and_the_papers_model(hrm: Hrm, refusal: Refusal) -> None:
+    facts = json.loads(hrm("doctor", "--json").out)
+    assert {"hrm", "python", "memory", "device", "blas", "attention", "tensorboardX"} <= facts.keys()
+    assert "27,275,266 trainable parameters" in hrm("doctor", "--preset", "sudoku-extreme-1k").out
+    assert json.loads(hrm("doctor", "--preset", "sudoku-4x4", "--json").out)["trainable_parameters"] == 132_994
+    assert "nope is neither a file nor a preset" in refusal("doctor", "--preset", "nope")
+
+
+def test_doctor_needs_the_sizes_of_the_data(refusal: Refusal, tiny_config: Path) -> None:
+    assert "leaves sizes to the data, state them in it to count: model.vocab_size is missing" in refusal("doctor", "--preset", tiny_config)
+
+
+def test_plot_draws_runs(hrm: Hrm, refusal: Refusal, tiny_run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert hrm("plot", tiny_run, "--out", tmp_path / "c.png").out == f"{tmp_path / 'c.png'}\n"
+    assert (tmp_path / "c.png").stat().st_size > 10_000
+    assert "cannot read" in refusal("plot", tmp_path / "nope")
+
+
+def test_demo_goes_the_whole_way_and_then_only_shows(hrm: Hrm, tmp_path: Path) -> None:
+    run = tmp_path / "demo"
+    first = hrm("demo", "--run", run, "--max-updates", 20)
+    assert first.status == 0, first.err
+    for words in ("answer after", "solved exactly", "only 288 solutions", f"GIF    {run / 'thinking.gif'}", "curve  "):
+        assert words in first.out
+    assert (run / "thinking.gif").exists()
+    log = (run / "log.jsonl").read_text()
+    second = hrm("demo", "--run", run)
+    assert (second.status, second.err, second.out) == (0, "", first.out)
+    assert (run / "log.jsonl").read_text() == log
+
+
+def test_published_puzzles_are_solved_from_their_strings(hrm: Hrm, data_dir: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert (
+        hrm("data", "sudoku", data, "--train-csv", data_dir / "sudoku" / "test.csv", "--test-csv", data_dir / "sudoku" / "test.csv").status
+        == 0
+    )
+    settings = ["--set", "train.eval_examples=8", "--set", "train.global_batch_size=8", "--max-updates", 2]
+    assert hrm("train", "sudoku-9x9", "--data", data, "--run", tmp_path / "run", *settings).status == 0
+    with (data_dir / "sudoku" / "test.csv").open() as file:
+        question = next(csv.DictReader(file))["question"]
+    outcome = hrm("solve", tmp_path / "run", question)
+    assert outcome.status == 1  # two updates are not enough
+    assert "NOT a solution; settled after ACT step" in outcome.out

@@ -1,0 +1,79 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.main import COMMANDS
+
+
+def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", *arguments], capture_output=True, text=True, timeout=60, check=False, **options
+    )
+
+
+def test_help_names_every_command_and_loads_no_framework() -> None:
+    code = "import sys; from cli.main import main; main(); sys.exit(any(m in sys.modules for m in ('mlx', 'numpy', 'torch', 'hrm_mlx')))"
+    found = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
+    assert all(f"  {name} " in found.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [[], ["data"]])
+def test_no_arguments_print_the_help(hrm: Callable[..., Any], arguments: list[str]) -> None:
+    outcome = hrm(*arguments)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "Commands:" in outcome.out
+
+
+def test_version_is_printed(hrm: Callable[..., Any]) -> None:
+    assert "version 0." in hrm("--version").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sovle"], "No such command 'sovle'"),
+        (["--sped"], "No such option"),
+        (["train"], "Missing option '--run'"),
+        (["solve", "x"], "Missing argument 'PUZZLE...'"),
+        (["demo", "--seed", "-1"], "Invalid value for '--seed': -1 is not in the range 0<=x<=4294967295"),
+        (["eval", "x", "--split", "dev"], "'dev' is not one of 'train', 'test'"),
+        (["eval", "x", "--limit", "0"], "Invalid value for '--limit'"),
+    ],
+)
+def test_misuse_is_one_line(refusal: Callable[..., str], arguments: list[str], message: str) -> None:
+    assert message in refusal(*arguments)
+
+
+def test_exit_status_and_streams_are_those_of_a_process(tmp_path: Path) -> None:
+    refused = run("eval", str(tmp_path))
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == f"hrm: {tmp_path} is no model: expected a run with checkpoints, a checkpoint folder or a .safetensors file\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["data", "inspect"]], ids=["help", "inspect"])
+def test_reader_that_leaves_is_no_error(tiny_data: Path, arguments: list[str]) -> None:
+    if arguments[-1] == "inspect":
+        arguments = [*arguments, str(tiny_data)]
+    process = subprocess.Popen([sys.executable, "-m", "cli.main", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(timeout=60), err) == (0, "")
+
+
+def test_mistake_of_ours_keeps_its_traceback(hrm: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tiny_run: Path) -> None:
+    monkeypatch.setattr("hrm_core.training.evaluation.check_fits", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        hrm("eval", tiny_run)
+
+
+def test_too_little_memory_is_one_line(refusal: Callable[..., str], tiny_config: Path, tiny_data: Path, tmp_path: Path) -> None:
+    message = refusal("train", tiny_config, "--data", tiny_data, "--run", tmp_path / "r", "--set", "model.hidden_size=1048576")
+    assert "not enough memory" in message
+    assert not (tmp_path / "r").exists()
