@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hrm_core.training.scoring import Scores
 
 PRESET = "sudoku-4x4"
-NUM_TRAIN, NUM_TEST, GIVENS, AUGMENT = 2000, 1000, (4, 8), 63
+NUM_TRAIN, NUM_TEST, GIVENS, AUGMENT = 2000, 1000, (4, 8), 31
 NUM_SHOWN = 3
 
 

@@ -44,7 +44,7 @@ def _size_up(preset: str, as_json: bool) -> None:
     config = load_config(preset)
     stated = config.model.model_dump(exclude_none=True)
     assumed = {} if config.model.puzzle_emb_ndim else {"num_puzzle_identifiers": 1}  # without a table their number costs nothing
-    model = validated(ModelConfig, {**assumed, **stated}, f"{preset} leaves sizes to the data, state them in it to count: model")
+    model = validated(ModelConfig, {**assumed, **stated}, f"{preset} leaves sizes to the data, state them under model to count")
     if as_json:
         batch_size = config.train.global_batch_size
         numbers = {

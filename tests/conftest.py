@@ -99,7 +99,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_config: Path, tiny_data: Path) -> Path:
     """A finished run; copy it before changing anything in it."""
     directory = tmp_path_factory.mktemp("runs") / "tiny"
-    outcome = run_command("train", tiny_config, "--data", tiny_data, "--run", directory)
+    outcome = run_command("train", tiny_config, "--data", tiny_data, "--run", directory, "--device", "cpu")
     assert outcome.status == 0, outcome.err
     return directory
 

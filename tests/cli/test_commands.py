@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def test_eval_prints_exact_accuracy_first(hrm: Hrm, tiny_run: Path, tmp_path: Pa
 
 def test_eval_measures_what_training_measured(hrm: Hrm, tiny_run: Path) -> None:
     logged = json.loads((tiny_run / "log.jsonl").read_text().splitlines()[-1])
-    values = json.loads(hrm("eval", tiny_run, "--limit", 10, "--json").out)
+    values = json.loads(hrm("eval", tiny_run, "--limit", 10, "--json", "--device", "cpu").out)
     assert {name: values[name] for name in ("accuracy", "exact_accuracy", "count")} == {
         name: logged[name] for name in ("accuracy", "exact_accuracy", "count")
     }
@@ -140,7 +141,7 @@ def test_solve_reads_strings_files_and_stdin(hrm: Hrm, tiny_run: Path, tmp_path:
     assert f"settled after ACT step {answers[0]['settled_step']} of 2" in drawn.out
 
 
-def test_solve_says_by_its_exit_status_whether_the_rules_accept(
+def test_exit_status_of_solve_says_whether_the_rules_accept(
     hrm: Hrm, tiny_run: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     question, label = (getattr(load_split(tiny_data, "test").sets["all"], name)[0] for name in ("inputs", "labels"))
@@ -202,7 +203,7 @@ def test_bad_training_is_refused_and_leaves_nothing(
     message: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)  # as if it were not installed
     assert message in refusal("train", tiny_config, "--data", tiny_data, "--run", tmp_path / "run", *arguments)
     assert not list(tmp_path.iterdir())
 
@@ -230,7 +231,8 @@ def test_doctor_knows_this_machine_and_the_papers_model(hrm: Hrm, refusal: Refus
 
 
 def test_doctor_needs_the_sizes_of_the_data(refusal: Refusal, tiny_config: Path) -> None:
-    assert "leaves sizes to the data, state them in it to count: model.vocab_size is missing" in refusal("doctor", "--preset", tiny_config)
+    message = refusal("doctor", "--preset", tiny_config)
+    assert "leaves sizes to the data, state them under model to count: vocab_size is missing" in message
 
 
 def test_plot_draws_runs(hrm: Hrm, refusal: Refusal, tiny_run: Path, tmp_path: Path) -> None:
@@ -240,7 +242,8 @@ def test_plot_draws_runs(hrm: Hrm, refusal: Refusal, tiny_run: Path, tmp_path: P
     assert "cannot read" in refusal("plot", tmp_path / "nope")
 
 
-def test_demo_goes_the_whole_way_and_then_only_shows(hrm: Hrm, tmp_path: Path) -> None:
+def test_demo_goes_the_whole_way_and_then_only_shows(hrm: Hrm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.demo.NUM_TEST", 50)
     run = tmp_path / "demo"
     first = hrm("demo", "--run", run, "--max-updates", 20)
     assert first.status == 0, first.err
@@ -254,14 +257,11 @@ def test_demo_goes_the_whole_way_and_then_only_shows(hrm: Hrm, tmp_path: Path) -
 
 
 def test_published_puzzles_are_solved_from_their_strings(hrm: Hrm, data_dir: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    assert (
-        hrm("data", "sudoku", data, "--train-csv", data_dir / "sudoku" / "test.csv", "--test-csv", data_dir / "sudoku" / "test.csv").status
-        == 0
-    )
+    data, source = tmp_path / "data", data_dir / "sudoku" / "test.csv"
+    assert hrm("data", "sudoku", data, "--train-csv", source, "--test-csv", source).status == 0
     settings = ["--set", "train.eval_examples=8", "--set", "train.global_batch_size=8", "--max-updates", 2]
     assert hrm("train", "sudoku-9x9", "--data", data, "--run", tmp_path / "run", *settings).status == 0
-    with (data_dir / "sudoku" / "test.csv").open() as file:
+    with source.open() as file:
         question = next(csv.DictReader(file))["question"]
     outcome = hrm("solve", tmp_path / "run", question)
     assert outcome.status == 1  # two updates are not enough

@@ -1,6 +1,11 @@
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from hrm_core.training.report import ConsoleReporter, Reporters, duration, evaluation_line, training_line
+from hrm_core.training.report import ConsoleReporter, Reporters, TensorBoardReporter, duration, evaluation_line, training_line
 
 RECORD = {
     "kind": "train", "update": 50, "examples": 800, "seconds": 4.0, "count": 4.0, "accuracy": 0.5, "exact_accuracy": 0.25, "steps": 2.5,
@@ -36,3 +41,27 @@ def test_reports_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluated == "evaluation after update 50: exact 50.00%  cells 75.00%  blank cells 60.00%  of 20 puzzles"
     assert evaluated == evaluation_line({"update": 50, "exact_accuracy": 0.5, "accuracy": 0.75, "blank_accuracy": 0.6, "count": 20})
     assert warned == "warning: [mind] this"
+
+
+def test_every_number_of_a_report_becomes_a_scalar(monkeypatch: pytest.MonkeyPatch) -> None:
+    scalars: dict[str, Any] = {}
+
+    class SummaryWriter:
+        def __init__(self, directory: str) -> None:
+            self.directory = directory
+
+        def add_scalar(self, name: str, value: float, update: int) -> None:
+            scalars[name] = value, update
+
+        def flush(self) -> None:
+            scalars["flushed"] = self.directory
+
+    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=SummaryWriter))
+    reporter = TensorBoardReporter(Path("events"))
+    reporter.trained(RECORD, 100)
+    reporter.evaluated({"kind": "eval", "update": 60, "split": "test", "accuracy": 0.75})
+    reporter.saved(Path("checkpoint"))
+    assert scalars["train/lm_loss"] == (1.25, 50)
+    assert scalars["eval/accuracy"] == (0.75, 60)
+    assert scalars["flushed"] == "events"
+    assert not {"train/kind", "train/update", "eval/split"} & scalars.keys()
