@@ -66,12 +66,12 @@ def _train(run_directory: Path, data: Path, seed: int, max_updates: int | None, 
 
 def _show(run_directory: Path, assignment: "Assignment", make_backend: Callable[..., Any]) -> None:
     """Measure the model and solve the first puzzles it was never shown."""
+    from cli.models import open_model
     from hrm_core.pictures.animations import save_gif
-    from hrm_core.training.checkpoint import find_model, load_model
     from hrm_core.training.evaluation import evaluate
     from hrm_core.training.solving import Solver
 
-    model, task, test = load_model(find_model(run_directory)), assignment.task, assignment.test
+    model, task, test = open_model(run_directory), assignment.task, assignment.test
     assert task is not None, "the demo builds its own data"
     assert test is not None, "the demo builds its own data"
     backend = make_backend(model.config)

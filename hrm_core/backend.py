@@ -84,7 +84,7 @@ class Backend(Protocol):
     config: ModelConfig
 
     def describe(self) -> dict[str, str]:
-        """What results may depend on: backend, version, device, dtype, BLAS, threads."""
+        """What results may depend on: backend and version, device, device_type ("cpu" or "gpu"), dtype, BLAS, threads, micro-batch."""
         ...
 
     def peak_memory(self) -> int:
@@ -100,7 +100,7 @@ class Backend(Protocol):
         ...
 
     def begin_training(self, optim: OptimConfig, batch_size: int) -> None:
-        """Make fresh optimizer state and a carry in which every slot is halted."""
+        """Make fresh optimizer state and a carry in which every slot is halted, for the weights that were loaded before."""
         ...
 
     def update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> PendingMetrics:
@@ -110,8 +110,8 @@ class Backend(Protocol):
     def trace_update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Arrays:
         """The same update, with everything that went into it: see `golden/README.md` for the names.
 
-        logits, q_halt_logits, q_continue_logits, target_q_continue, steps, halted, loss, metrics/<name>, grad/<weight>,
-        puzzle_grad_local (B, puzzle_emb_ndim), current/<field of Batch>.
+        logits, q_halt_logits, q_continue_logits, target_q_continue, steps, halted, z_H, z_L (B, T, D), loss, metrics/<name>,
+        grad/<weight>, puzzle_grad_local (B, puzzle_emb_ndim), current/<field of Batch>.
         """
         ...
 

@@ -5,6 +5,7 @@ model = hrm_mlx.load("runs/demo")
 print(model.solve("1... ..2. .3.. ...4")[0])
 """
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 def load(path: str | Path, options: "BackendOptions | None" = None) -> "Solver":
     """Load a trained model: a run, a checkpoint folder or a .safetensors file. Its `solve(text)` gives solutions.
 
+    A damaged checkpoint that is passed over is warned of.
+
     Raises: CheckpointError if there is no whole model; PuzzleError if its task is not known.
     """
     from hrm_core.tasks import require_task
@@ -38,7 +41,7 @@ def load(path: str | Path, options: "BackendOptions | None" = None) -> "Solver":
     from hrm_core.training.solving import Solver
     from hrm_mlx.backend import MLXBackend
 
-    model = load_model(find_model(Path(path)))
+    model = load_model(find_model(Path(path), warnings.warn))
     backend = MLXBackend(model.config, options)
     backend.load_weights(model.weights)
     return Solver(backend, require_task(model.config.vocab_size, model.config.seq_len, model.task, str(model.source)))

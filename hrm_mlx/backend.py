@@ -99,6 +99,7 @@ class MLXBackend:
             "compiled": str(self._compiled),
             "blas": "none" if self._on_gpu else hrm_mlx.BLAS.name,
             "threads": str(len(self._workers)),
+            "micro_batch": str(self._options.micro_batch or "all"),
         }
 
     def peak_memory(self) -> int:
