@@ -23,8 +23,8 @@ def data() -> None:
 @click.option("--train-csv", type=FILE, help="Training puzzles in the published format: source,question,answer,rating.")
 @click.option("--test-csv", type=FILE, help="Test puzzles in the same format.")
 @click.option("--generate", type=click.IntRange(1), metavar="N", help="Generate N training puzzles instead.")
-@click.option("--size", type=click.Choice(["4", "6", "9"]), default="9", show_default=True, help="Board of the generated puzzles.")
-@click.option("--test", "num_test", type=click.IntRange(0), default=1000, show_default=True, metavar="N", help="Generate N test puzzles.")
+@click.option("--size", type=click.Choice(["4", "6", "9"]), help="Board of the generated puzzles; 9 if not set.")
+@click.option("--test", "num_test", type=click.IntRange(0), metavar="N", help="Generate N test puzzles; 1000 if not set.")
 @click.option(
     "--givens", type=click.IntRange(0), nargs=2, metavar="LEAST MOST", help="Givens of the generated puzzles; as few as can be if not set."
 )
@@ -38,8 +38,8 @@ def sudoku(
     train_csv: Path | None,
     test_csv: Path | None,
     generate: int | None,
-    size: str,
-    num_test: int,
+    size: str | None,
+    num_test: int | None,
     givens: tuple[int, int] | None,
     subsample: int | None,
     augment: int,
@@ -62,12 +62,19 @@ def sudoku(
         if test_csv or subsample:
             raise click.UsageError("--test-csv and --subsample go with --train-csv; generated puzzles take --test N")
         build = sudoku_build.build_generated(
-            out, int(size), generate, num_test, givens=givens, augment=augment, min_rating=min_rating, seed=seed
+            out,
+            int(size or 9),
+            generate,
+            1000 if num_test is None else num_test,
+            givens=givens,
+            augment=augment,
+            min_rating=min_rating,
+            seed=seed,
         )
     else:
         assert train_csv is not None
-        if givens:
-            raise click.UsageError("--givens goes with --generate")
+        if givens or size or num_test is not None:
+            raise click.UsageError("--givens, --size and --test go with --generate; --test-csv gives test puzzles")
         build = sudoku_build.build_from_csv(
             out, train_csv, test_csv, subsample=subsample, augment=augment, min_rating=min_rating, seed=seed
         )

@@ -9,6 +9,7 @@ import click
 from cli.options import DIRECTORY, backend_options, seed_option
 
 if TYPE_CHECKING:
+    from hrm_core.config import RunConfig
     from hrm_core.data.store import Split
     from hrm_core.training.fit import Assignment
     from hrm_core.training.scoring import Scores
@@ -47,6 +48,7 @@ def demo(run_directory: Path, max_updates: int | None, seed: int, make_backend: 
 def _train(run_directory: Path, data: Path, seed: int, max_updates: int | None, make_backend: Callable[..., Any]) -> "Assignment":
     """Build the data and train, as far as that is not done yet."""
     from hrm_core.config import load_config
+    from hrm_core.errors import RunError
     from hrm_core.tasks.sudoku_build import build_generated
     from hrm_core.training import session
     from hrm_core.training.report import ConsoleReporter
@@ -58,10 +60,16 @@ def _train(run_directory: Path, data: Path, seed: int, max_updates: int | None, 
     with Run(run_directory) as run, ConsoleReporter() as reporter:
         overrides = [f"train.seed={seed}", *([f"train.max_updates={max_updates}"] if max_updates else [])]
         config = run_config(run_directory) if run.exists else load_config(PRESET, overrides)
+        if (config.train.seed, config.train.max_updates) != (seed, max_updates or config.train.max_updates):
+            raise RunError(f"{run_directory} holds a demo with other settings ({_settings(config)}); choose another --run")
         assignment = session.assign(config, data)
         start = session.resume if run.exists else session.begin
         start(run, assignment, data, make_backend, reporter).train()
     return assignment
+
+
+def _settings(config: "RunConfig") -> str:
+    return f"--seed {config.train.seed} --max-updates {config.train.max_updates}"
 
 
 def _show(run_directory: Path, assignment: "Assignment", make_backend: Callable[..., Any]) -> None:

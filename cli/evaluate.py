@@ -16,6 +16,7 @@ from cli.options import DIRECTORY, FILE, backend_options, json_option
 @click.argument("model", type=DIRECTORY)
 @click.option("--data", type=DIRECTORY, help="Data set; the one the run was trained on if not set.")
 @click.option("--split", type=click.Choice(["train", "test"]), default="test", show_default=True)
+@click.option("--halt", type=click.Choice(["fixed"]), default="fixed", expose_value=False, help="fixed, as published.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first examples of each set.")
 @click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True)
 @click.option("--save-predictions", type=FILE, help="Write inputs, labels, answers and halting values as .npz.")
@@ -58,13 +59,13 @@ def evaluate(
         scores, answers = evaluate_split(
             backend, opened, task.given if task else None, batch_size, limit, lambda count: progress.advance(bar, count)
         )
-    if save_predictions is not None:
-        save(save_predictions, opened, scores, answers, limit)
     total, bands = summary(scores), by_band(scores, task.rating_bands) if task else {}
     if as_json:
         click.echo(json.dumps({"model": str(loaded.source), "split": split, **total, "bands": bands}))
     else:
         _print_table(str(loaded.source), total, bands)
+    if save_predictions is not None:
+        save(save_predictions, opened, scores, answers, limit)
 
 
 def _data_of(model: Path, data: Path | None) -> Path:

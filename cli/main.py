@@ -3,8 +3,10 @@
 Commands are loaded when they are called, so `hrm --help` loads neither numpy nor a framework.
 """
 
+import errno
 import os
 import sys
+import warnings
 from importlib import import_module
 
 import click
@@ -52,6 +54,7 @@ def main() -> int:
     """Run the command line. Returns the exit status: 0 done, 1 the answer is no, 2 the user's mistake, 130 interrupted."""
     from hrm_core.errors import HRMError
 
+    warnings.formatwarning = _warning_line
     try:
         status = hrm.main(standalone_mode=False) or 0
         sys.stdout.flush()
@@ -72,8 +75,23 @@ def main() -> int:
         click.echo("hrm: interrupted", err=True)
         return 130
     except (BrokenPipeError, SystemExit):  # `hrm … | head`: nobody reads any more; click and rich leave by SystemExit then
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its last flush
+        _forget_stdout()
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _forget_stdout()
+        click.echo("hrm: no space left on the device; make room and try again", err=True)
+        return 2
+
+
+def _forget_stdout() -> None:
+    """Let what is still to be written go nowhere, or Python complains at its last flush."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _warning_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    return f"warning: {message}\n"
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from hrm_core.backend import Backend, BackendOptions
+    from hrm_core.backend import Backend
     from hrm_core.config import ModelConfig
 
 Command = Callable[..., Any]
@@ -18,6 +19,29 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of all random draws.")
+
+
+@dataclass(frozen=True)
+class BackendMaker:
+    """Makes the backend that the user chose; only then is its framework loaded."""
+
+    device: Any
+    dtype: Any
+    compile: Any
+    micro_batch: int | None
+
+    def __call__(self, config: "ModelConfig") -> "Backend":
+        """Make a backend for a model."""
+        from hrm_core.backend import BackendOptions
+        from hrm_mlx.backend import MLXBackend
+
+        return MLXBackend(config, BackendOptions(**vars(self)))
+
+    @property
+    def arguments(self) -> str:
+        """What to type to choose the same again, a space in front of each option."""
+        chosen = {name: value for name, value in vars(self).items() if value not in ("auto", None)}
+        return "".join(f" --{name.replace('_', '-')} {value}" for name, value in chosen.items())
 
 
 def backend_options(command: Command) -> Command:
@@ -37,18 +61,6 @@ def backend_options(command: Command) -> Command:
     )
     @functools.wraps(command)
     def wrapped(*args: Any, backend: str, device: Any, dtype: Any, compiled: Any, micro_batch: int | None = None, **kwargs: Any) -> Any:
-        def make_backend(config: "ModelConfig") -> "Backend":
-            from hrm_core.backend import BackendOptions
-
-            return make(config, BackendOptions(device=device, dtype=dtype, compile=compiled, micro_batch=micro_batch))
-
-        return command(*args, make_backend=make_backend, **kwargs)
+        return command(*args, make_backend=BackendMaker(device, dtype, compiled, micro_batch), **kwargs)
 
     return wrapped
-
-
-def make(config: "ModelConfig", options: "BackendOptions") -> "Backend":
-    """Make a backend; only here is its framework loaded."""
-    from hrm_mlx.backend import MLXBackend
-
-    return MLXBackend(config, options)

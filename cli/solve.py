@@ -41,9 +41,9 @@ def solve(
     backend = make_backend(loaded.config)
     backend.load_weights(loaded.weights)
     solutions = Solver(backend, task).solve_tokens(questions)
-    _draw(solutions, gif, png)
     for i, solution in enumerate(solutions):
         click.echo(json.dumps(_record(solution)) if as_json else ("\n" if i else "") + _described(solution))
+    _draw(solutions, gif, png)
     return 0 if all(solution.accepted is not False for solution in solutions) else 1
 
 

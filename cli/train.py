@@ -1,13 +1,12 @@
 """`hrm train`: train a model on a data set, or continue a run."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from cli.models import open_model
-from cli.options import DIRECTORY, backend_options
+from cli.options import DIRECTORY, BackendMaker, backend_options
 
 if TYPE_CHECKING:
     from hrm_core.config import RunConfig
@@ -36,7 +35,7 @@ def train(
     max_updates: int | None,
     tensorboard: bool,
     dry_run: bool,
-    make_backend: Callable[..., Any],
+    make_backend: BackendMaker,
 ) -> int:
     """Train a model on a data set, or continue a run.
 
@@ -67,7 +66,8 @@ def train(
         try:
             trainer.train()
         except Interrupted:
-            click.echo(f"interrupted; everything is saved. Continue with: hrm train --run {run_directory} --resume", err=True)
+            again = f"hrm train --run {run_directory} --resume{make_backend.arguments}"
+            click.echo(f"interrupted; everything is saved. Continue with: {again}", err=True)
             return 130
     click.echo(run_directory)
     return 0

@@ -16,7 +16,7 @@ from hrm_core.parameters import PUZZLE_TABLE, Role, parameter_table
 from hrm_core.schedule import Rates
 from hrm_mlx.act import Carry, Data, Start, empty_carry
 from hrm_mlx.arrays import from_numpy, to_numpy
-from hrm_mlx.devices import choose_device, num_workers
+from hrm_mlx.devices import choose_device, num_cores, num_workers
 from hrm_mlx.model import DTYPES, HRM
 from hrm_mlx.optim import scalars
 from hrm_mlx.update import Piece, Tensors, TrainState, Updater, bind, working_weights
@@ -97,8 +97,8 @@ class MLXBackend:
             "device": str(mx.device_info().get("device_name", mx.default_device())),
             "dtype": self._dtype_name,
             "compiled": str(self._compiled),
-            "blas": "none" if self._on_gpu else hrm_mlx.BLAS.name,
-            "threads": str(len(self._workers)),
+            "blas": "none" if self._on_gpu else f"{hrm_mlx.BLAS.name} ({hrm_mlx.BLAS.path})",
+            "threads": f"{len(self._workers)} on {num_cores()} cores",
             "micro_batch": str(self._options.micro_batch or "all"),
         }
 

@@ -1,13 +1,16 @@
 """Which device computes, with how many streams, and what is known about it."""
 
 import os
+import warnings
 
 import mlx.core as mx
 
 import hrm_mlx
 from hrm_core.errors import BackendError
+from hrm_mlx.blas import REFERENCE
 
 MAX_WORKERS = 8
+SLOW_BLAS = "only MLX's own slow BLAS is there; pip install 'hrm-mlx[blas]', or install OpenBLAS (libopenblas0)"
 
 
 def has_gpu() -> bool:
@@ -24,6 +27,8 @@ def choose_device(device: str) -> bool:
         raise BackendError("this MLX finds no GPU; use --device cpu, or on Linux with an NVIDIA GPU install hrm-mlx[cuda12] or [cuda13]")
     on_gpu = has_gpu() and device != "cpu"
     mx.set_default_device(mx.gpu if on_gpu else mx.cpu)
+    if not on_gpu and hrm_mlx.BLAS is REFERENCE:
+        warnings.warn(SLOW_BLAS, stacklevel=2)
     if on_gpu and mx.metal.is_available():
         working_set = int(mx.device_info()["max_recommended_working_set_size"])
         mx.set_wired_limit(working_set)
@@ -37,10 +42,10 @@ def num_workers(one_graph: bool) -> int:
     The threads of the BLAS are shared out among them; where the BLAS cannot be told, it keeps the work to itself.
     """
     set_num_threads = hrm_mlx.BLAS.set_num_threads
-    if one_graph or set_num_threads is None:
+    if set_num_threads is None:
         return 1
     cores = num_cores()
-    count = min(cores, MAX_WORKERS)
+    count = 1 if one_graph else min(cores, MAX_WORKERS)
     set_num_threads(cores // count)
     return count
 
@@ -58,7 +63,7 @@ def facts() -> dict[str, str]:
         "device": f"{'gpu' if has_gpu() else 'cpu'} {info.get('device_name', '')}".strip(),
         "metal": "available" if mx.metal.is_available() else "not available",
         "cuda": "available" if mx.cuda.is_available() else "not available",
-        "blas": f"{hrm_mlx.BLAS.name} ({hrm_mlx.BLAS.path})",
+        "blas": SLOW_BLAS if hrm_mlx.BLAS is REFERENCE else f"{hrm_mlx.BLAS.name} ({hrm_mlx.BLAS.path})",
         "attention": "mx.fast.scaled_dot_product_attention" if has_gpu() else "written out: softmax(q k) v",
     }
     if "max_recommended_working_set_size" in info:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,7 +35,7 @@ class ConsoleReporter:
         """Show the metrics of the last updates."""
         line = training_line(record, total)
         if self._live:
-            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+            self._live.update(Text(line), refresh=True)
         else:
             self._console.print(line, markup=False)
 
@@ -54,14 +55,18 @@ class TensorBoardReporter:
     """Writes every number of a report as a scalar."""
 
     def __init__(self, directory: Path) -> None:
-        """Open an event file. Raises: BackendError if tensorboardX is not installed."""
+        """Write events into a directory. Raises: BackendError if tensorboardX is not installed."""
         try:
             from tensorboardX import SummaryWriter
         except ModuleNotFoundError as error:
             if error.name != "tensorboardX":
                 raise
             raise BackendError("--tensorboard needs tensorboardX; pip install 'hrm-mlx[tensorboard]'") from error
-        self._writer = SummaryWriter(str(directory))
+        self._make_writer = partial(SummaryWriter, str(directory))
+
+    @cached_property
+    def _writer(self) -> Any:
+        return self._make_writer()  # not before there is something to write: the run may never begin
 
     def trained(self, record: Record, total: int) -> None:
         """Add the metrics of the last updates."""

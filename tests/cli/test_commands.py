@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cli.options import BackendMaker
 from hrm_core.data.store import load_split
 from hrm_core.tasks.sudoku import Sudoku
+from hrm_mlx import blas, devices
 
 Hrm = Callable[..., Any]
 Refusal = Callable[..., str]
@@ -64,7 +66,7 @@ def test_bad_csv_is_refused_with_file_and_line(refusal: Refusal, tmp_path: Path,
         ([], "give either --train-csv FILE or --generate N"),
         (["--generate", "3", "--train-csv", "x"], "give either --train-csv FILE or --generate N"),
         (["--generate", "3", "--subsample", "2"], "--test-csv and --subsample go with --train-csv"),
-        (["--train-csv", "x", "--givens", "1", "2"], "--givens goes with --generate"),
+        (["--train-csv", "x", "--givens", "1", "2"], "--givens, --size and --test go with --generate"),
         (["--train-csv", "nope.csv"], "nope.csv: No such file or directory"),
         (["--generate", "3", "--givens", "9", "3"], "givens=(9, 3); expected the least and the most"),
         (["--generate", "3", "--size", "5"], "'5' is not one of '4', '6', '9'"),
@@ -125,7 +127,29 @@ def test_eval_of_a_lone_file_needs_data_of_its_size(hrm: Hrm, refusal: Refusal, 
     assert hrm("eval", model, "--data", tiny_data).status == 0
     assert hrm("data", "sudoku", tmp_path / "6x6", "--generate", 5, "--size", 6, "--test", 2).status == 0
     assert "vocab_size=8, expected 6; seq_len=36, expected 16" in refusal("eval", model, "--data", tmp_path / "6x6")
-    assert "cannot write /nope/p.npz" in refusal("eval", tiny_run, "--save-predictions", "/nope/p.npz")
+
+
+def test_eval_prints_its_results_before_it_fails_to_save_them(hrm: Hrm, tiny_run: Path) -> None:
+    outcome = hrm("eval", tiny_run, "--save-predictions", "/nope/p.npz")
+    assert (outcome.status, outcome.err.count("\n")) == (2, 1)
+    assert "cannot write /nope/p.npz" in outcome.err
+    assert "exact" in outcome.out
+
+
+def test_demo_refuses_other_settings_than_its_run_has(refusal: Refusal, hrm: Hrm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.demo.NUM_TEST", 20)
+    assert hrm("demo", "--run", tmp_path / "demo", "--max-updates", 2).status == 0
+    assert "holds a demo with other settings (--seed 0 --max-updates 2)" in refusal("demo", "--run", tmp_path / "demo", "--seed", 9)
+
+
+def test_stopped_run_says_with_which_options_to_go_on() -> None:
+    assert BackendMaker("auto", "bfloat16", "auto", 32).arguments == " --dtype bfloat16 --micro-batch 32"
+
+
+def test_slow_blas_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hrm_mlx.BLAS", blas.REFERENCE)
+    with pytest.warns(UserWarning, match="only MLX's own slow BLAS"):
+        devices.choose_device("cpu")
 
 
 def test_solve_reads_strings_files_and_stdin(hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:
