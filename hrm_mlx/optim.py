@@ -1,6 +1,6 @@
 """The two optimizers, as functions from arrays to arrays.
 
-Shapes: B slots, R rows of the puzzle table, E puzzle_emb_ndim.
+Shapes: B slots, E puzzle_emb_ndim.
 """
 
 from typing import NamedTuple
@@ -45,12 +45,11 @@ def adam_atan2(
     return weight, m, v
 
 
-def sign_sgd(table: mx.array, ids: mx.array, gradients: mx.array, rates: Scalars) -> mx.array:
-    """Move and decay the rows in use, once each, by the sign of their summed gradients. Shapes: (R, E), (B,), (B, E) -> (R, E).
+def sign_sgd(rows: mx.array, ids: mx.array, gradients: mx.array, rates: Scalars) -> mx.array:
+    """Move and decay rows of the puzzle table, those of equal ids alike, by the sign of their summed gradients.
 
-    The cost depends on B, not on R.
+    Shapes: (B, E), (B,), (B, E) -> (B, E). The cost depends on B, not on the size of the table.
     """
     first = mx.argmax(ids[:, None] == ids, axis=1)  # the first slot that has the same id
     summed = mx.zeros_like(gradients).at[first].add(gradients)[first]
-    table[ids] = table[ids] * rates.puzzle_keep - rates.puzzle_step * mx.sign(summed)  # equal ids write equal rows
-    return table
+    return rows * rates.puzzle_keep - rates.puzzle_step * mx.sign(summed)

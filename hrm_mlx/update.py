@@ -74,7 +74,7 @@ class Updater:
         result = _join(pieces)
         table = state.table
         if table is not None:
-            table = sign_sgd(table, result.step.carry.data.puzzle_identifiers, result.puzzle_gradients, rates)
+            table = self._move_rows(table, result.step.carry.data.puzzle_identifiers, result.puzzle_gradients, rates)
         updated = self._optimize(state, gradients, rates)
         weights, m, v, total = ({name: arrays[i] for name, arrays in updated.items()} for i in range(4))
         return TrainState(weights, m, v, table, result.step.carry), result._replace(gradients=total)
@@ -114,6 +114,14 @@ class Updater:
         puzzle_gradients = gradients.pop(PUZZLE_VECTORS, None)
         bind(self._model, dict.fromkeys(working, NOTHING))  # or the model would keep the weights before the update alive
         return Piece({name: g.astype(mx.float32) for name, g in gradients.items()}, puzzle_gradients, step)
+
+    def _move_rows(self, table: mx.array, ids: mx.array, gradients: mx.array, rates: Scalars) -> mx.array:
+        """The puzzle table after sign-SGD on the rows in use, written in place. Shapes: (R, E), (B,), (B, E) -> (R, E)."""
+        rows = sign_sgd(table[ids], ids, gradients, rates)
+        if self._in_steps:
+            mx.eval(rows, ids)  # a table that is still being read would be copied to be written
+        table[ids] = rows  # equal ids write equal rows
+        return table
 
     def _compute_weights(self, state: TrainState, gradients: list[Tensors], rates: Scalars) -> dict[str, Updated]:
         """Adam-atan2 on every tensor, each worker taking about as many elements."""

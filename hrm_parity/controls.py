@@ -223,12 +223,12 @@ def decay_after_update(_: Any) -> Any:
     return call
 
 
-def dense_decay(sign_sgd: Any) -> Any:
+def dense_decay(move_rows: Any) -> Any:
     """Rows that are not in use decay as well."""
 
-    def call(table: Any, ids: Any, gradients: Any, rates: Any) -> Any:
+    def call(self: Any, table: Any, ids: Any, gradients: Any, rates: Any) -> Any:
         decayed = table * rates.puzzle_keep
-        decayed[ids] = sign_sgd(table, ids, gradients, rates)[ids]
+        decayed[ids] = move_rows(self, table, ids, gradients, rates)[ids]
         return decayed
 
     return call
@@ -257,10 +257,10 @@ def batch_ids() -> Iterator[None]:
 
         return call
 
-    def mistake(sign_sgd: Any) -> Any:
-        return lambda table, ids, gradients, rates: sign_sgd(table, offered[0], gradients, rates)
+    def mistake(move_rows: Any) -> Any:
+        return lambda self, table, ids, gradients, rates: move_rows(self, table, offered[0], gradients, rates)
 
-    with patched("hrm_mlx.update:Updater._run", remember), patched("hrm_mlx.update:sign_sgd", mistake):
+    with patched("hrm_mlx.update:Updater._run", remember), patched("hrm_mlx.update:Updater._move_rows", mistake):
         yield
 
 
@@ -318,7 +318,7 @@ BREAKS = (
     _break("m / c1 inside atan2", ROPE, "weights after update 1", "hrm_mlx.backend:scalars", divided_inside),
     _break("scale 1.27", ROPE, "weights after update 1", "hrm_mlx.backend:scalars", scale_of_127),
     _break("decay after the update", ROPE, "weights after update 12", "hrm_mlx.update:adam_atan2", decay_after_update),
-    _break("dense decay of the puzzle table", ROPE, "puzzle table after update 12", "hrm_mlx.update:sign_sgd", dense_decay),
+    _break("dense decay of the puzzle table", ROPE, "puzzle table after update 12", "hrm_mlx.update:Updater._move_rows", dense_decay),
     Break("ids of the batch in the puzzle optimizer", ROPE, "puzzle table after update 12", batch_ids),
     _break("H_init and L_init trained", ROPE, "H_init, L_init", "hrm_mlx.backend:MLXBackend._advance", trained_constants),
     _break("schedule counts from 0", ROPE, "training learning rates", "hrm_parity.replays:rates", count_from_zero),

@@ -69,7 +69,8 @@ def test_sign_sgd_moves_each_row_in_use_once() -> None:
     ids = np.array([3, 0, 3, 7, 3, 0], np.int32)
     gradients = rng.standard_normal((6, 4)).astype(np.float32)
     rate = rates(2, UPDATES, OPTIM)
-    found = np.array(sign_sgd(mx.array(table), mx.array(ids), mx.array(gradients), scalars(rate, OPTIM)))
+    found = table.copy()
+    found[ids] = np.array(sign_sgd(mx.array(table[ids]), mx.array(ids), mx.array(gradients), scalars(rate, OPTIM)))
     expected = reference_sign_sgd(table.astype(np.float64), ids, gradients.astype(np.float64), rate.puzzle_emb_lr)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     untouched = np.setdiff1d(np.arange(9), ids)
@@ -79,6 +80,6 @@ def test_sign_sgd_moves_each_row_in_use_once() -> None:
 def test_gradients_of_equal_ids_that_cancel_only_decay() -> None:
     gradients = mx.array([[0.5, 1.0], [-0.5, 2.0]])
     rate = rates(3, UPDATES, OPTIM)
-    found = np.array(sign_sgd(mx.ones((3, 2)), mx.array([1, 1]), gradients, scalars(rate, OPTIM)))
+    found = np.array(sign_sgd(mx.ones((2, 2)), mx.array([1, 1]), gradients, scalars(rate, OPTIM)))
     keep = 1 - rate.puzzle_emb_lr * OPTIM.puzzle_emb_weight_decay
     np.testing.assert_allclose(found[1], [keep, keep - rate.puzzle_emb_lr], rtol=1e-6)
