@@ -138,7 +138,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
 ) -> None:
     run = tmp_path / "run"
     status, err = finish(start(moment, str(count), *train, code=KILLED_AT, env={**os.environ, "SIGNAL": "SIGINT"}))
-    assert (status, err.splitlines()[-1]) == (130, f"interrupted; everything is saved. Continue with: hrm train --run {run} --resume")
+    again = f"hrm train --run {run} --resume --device cpu"  # with the options the run was begun with
+    assert (status, err.splitlines()[-1]) == (130, f"interrupted; everything is saved. Continue with: {again}")
     assert hrm("train", "--run", run, *RESUME).status == 0
     assert_same_end(run, tiny_run)
 
