@@ -58,7 +58,7 @@ class Updater:
     ) -> None:
         self._model, self._workers, self._start, self._optim, self._batch_size = model, workers, start, optim, batch_size
         self._groups = split(range(batch_size), -(-batch_size // (micro_batch or batch_size)))
-        self._in_steps = workers.are_threads or len(self._groups) > 1  # not one graph: evaluated on the way
+        self._in_steps = not compiled or len(self._groups) > 1  # not one graph: evaluated on the way
         self.run, self._piece, self._optimize = self._run, self._compute_piece, self._compute_weights
         if compiled and self._in_steps:
             self._piece, self._optimize = mx.compile(self._compute_piece), mx.compile(self._compute_weights)
