@@ -21,8 +21,10 @@ STYLES = {Verdict.OK: "green", Verdict.BROKEN: "bold red", Verdict.UNCERTIFIED: 
 
 @click.command()
 @click.option("--golden", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A recorded case, or a folder of them.")
-@click.option("--backend", type=click.Choice(["mlx"]), default="mlx", show_default=True, help="Framework that computes.")
-@click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True, help="auto: as recorded.")
+@click.option("--backend", type=click.Choice(["mlx", "torch"]), default="mlx", show_default=True, help="Framework that computes.")
+@click.option(
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float64"]), default="auto", show_default=True, help="auto: as recorded."
+)
 @json_option
 def parity(golden: Path | None, backend: str, dtype: Dtype, as_json: bool) -> int:
     """Replay recorded runs of the published code and compare every number; without --golden the one that comes with hrm.

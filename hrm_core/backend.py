@@ -7,9 +7,10 @@ numbers or reads files.
 Shapes: B slots, S `seq_len`, P puzzle slots, T = P + S, D hidden, V vocabulary.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ AnyArray = npt.NDArray[Any]
 Arrays = Mapping[str, AnyArray]
 IntArray = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float32]
+
+Value = TypeVar("Value")
 
 IGNORE_LABEL_ID = -100  # the label of a cell that is not scored, whatever the data set calls it
 
@@ -41,9 +44,22 @@ class BackendOptions:
     """What a user may choose about a backend. "auto" is bf16, compiled, on a GPU; f32, eager, on a CPU."""
 
     device: Literal["auto", "gpu", "cpu"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"  # of activations; float64 only in PyTorch
     compile: Literal["auto", "on", "off"] = "auto"
+    attention: Literal["auto", "eager", "sdpa", "flash2", "flash3", "flash4"] = "auto"  # flash-attn only in PyTorch
     micro_batch: int | None = None  # slots that go through the network at once in an update; all if not set
+
+
+class Replica(NamedTuple):
+    """One of the processes that train one model together, each with its slice of the slots."""
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    def of_environment(cls) -> Self:
+        """What torchrun says this process is; the only one if it was not started by it."""
+        return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
 
 class Answers(Protocol):
@@ -82,6 +98,7 @@ class Backend(Protocol):
     """One HRM on one device."""
 
     config: ModelConfig
+    replica: Replica
 
     def describe(self) -> dict[str, str]:
         """What results may depend on: backend and version, device, device_type ("cpu" or "gpu"), dtype, BLAS, threads, micro-batch."""
@@ -91,8 +108,15 @@ class Backend(Protocol):
         """Most bytes held on the device so far."""
         ...
 
+    def gather(self, value: Value) -> list[Value]:
+        """What each replica has. All of them must ask."""
+        ...
+
     def weights(self) -> Arrays:
-        """Every tensor of the weight table, float32. Views where that is possible: read them before the next update."""
+        """Every tensor of the weight table, float32 (float64 in a float64 backend).
+
+        Views where that is possible: read them before the next update.
+        """
         ...
 
     def load_weights(self, weights: Arrays) -> None:
@@ -100,7 +124,10 @@ class Backend(Protocol):
         ...
 
     def begin_training(self, optim: OptimConfig, batch_size: int) -> None:
-        """Make fresh optimizer state and a carry in which every slot is halted, for the weights that were loaded before."""
+        """Make fresh optimizer state and a carry in which every slot is halted, for the weights that were loaded before.
+
+        `batch_size` counts the slots of all replicas; `update` takes those of this one.
+        """
         ...
 
     def update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> PendingMetrics:
@@ -116,7 +143,10 @@ class Backend(Protocol):
         ...
 
     def state(self) -> Arrays:
-        """Optimizer state, carry and the data it works on; with the weights all that the next update needs."""
+        """Optimizer state, carry and the data it works on, of all replicas; with the weights all that the next update needs.
+
+        All replicas must ask.
+        """
         ...
 
     def load_state(self, state: Arrays) -> None:

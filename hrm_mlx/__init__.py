@@ -5,7 +5,6 @@ model = hrm_mlx.load("runs/demo")
 print(model.solve("1... ..2. .3.. ...4")[0])
 """
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,12 +35,7 @@ def load(path: str | Path, options: "BackendOptions | None" = None) -> "Solver":
 
     Raises: CheckpointError if there is no whole model; PuzzleError if its task is not known.
     """
-    from hrm_core.tasks import require_task
-    from hrm_core.training.checkpoint import find_model, load_model
-    from hrm_core.training.solving import Solver
+    from hrm_core.training.solving import load_solver
     from hrm_mlx.backend import MLXBackend
 
-    model = load_model(find_model(Path(path), warnings.warn))
-    backend = MLXBackend(model.config, options)
-    backend.load_weights(model.weights)
-    return Solver(backend, require_task(model.config.vocab_size, model.config.seq_len, model.task, str(model.source)))
+    return load_solver(Path(path), lambda config: MLXBackend(config, options))

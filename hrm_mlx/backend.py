@@ -5,22 +5,26 @@ Shapes: B slots, S tokens, T positions, D hidden, V vocabulary.
 
 from functools import cached_property
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import mlx.core as mx
 
 import hrm_mlx
-from hrm_core.backend import Arrays, BackendOptions, Batch, FloatArray, IntArray
+from hrm_core.backend import Arrays, BackendOptions, Batch, FloatArray, IntArray, Replica
 from hrm_core.config import ModelConfig, OptimConfig
+from hrm_core.errors import BackendError
 from hrm_core.parameters import PUZZLE_TABLE, Role, parameter_table
 from hrm_core.schedule import Rates
 from hrm_mlx.act import Carry, Data, Start, empty_carry
 from hrm_mlx.arrays import from_numpy, to_numpy
 from hrm_mlx.devices import choose_device, num_cores, num_workers
+from hrm_mlx.kernels import choose_attention
 from hrm_mlx.model import DTYPES, HRM
 from hrm_mlx.optim import scalars
 from hrm_mlx.update import Piece, Tensors, TrainState, Updater, bind, working_weights
 from hrm_mlx.workers import shared_workers, split
+
+Value = TypeVar("Value")
 
 
 class EvalCarry(NamedTuple):
@@ -77,11 +81,17 @@ class MLXBackend:
         options = options or BackendOptions()
         self.config = config
         self._options = options
+        self.replica = Replica.of_environment()
+        if self.replica.count > 1:
+            raise BackendError("MLX trains in one process; under torchrun use --backend torch")
+        if options.dtype == "float64":
+            raise BackendError("float64 is there to check with, on --backend torch; use --dtype float32 with MLX")
         self._on_gpu = choose_device(options.device)
         self._dtype_name = options.dtype if options.dtype != "auto" else config.forward_dtype if self._on_gpu else "float32"
         self._compiled = options.compile == "on" or (options.compile == "auto" and self._on_gpu)
         self._workers = shared_workers(num_workers(self._on_gpu or self._compiled))
-        self._model = HRM(config, DTYPES[self._dtype_name])
+        self._attention, kernel = choose_attention(options.attention, self._on_gpu)
+        self._model = HRM(config, DTYPES[self._dtype_name], kernel)
         self._roles = {name: parameter.role for name, parameter in parameter_table(config).items()}
         self._constants: Tensors = {}
         self._working: Tensors | None = None
@@ -97,6 +107,7 @@ class MLXBackend:
             "device": str(mx.device_info().get("device_name", mx.default_device())),
             "dtype": self._dtype_name,
             "compiled": str(self._compiled),
+            "attention": self._attention,
             "blas": "none" if self._on_gpu else f"{hrm_mlx.BLAS.name} ({hrm_mlx.BLAS.path})",
             "threads": f"{len(self._workers)} on {num_cores()} cores",
             "micro_batch": str(self._options.micro_batch or "all"),
@@ -105,6 +116,10 @@ class MLXBackend:
     def peak_memory(self) -> int:
         """Most bytes held on the device so far."""
         return int(mx.get_peak_memory())
+
+    def gather(self, value: Value) -> list[Value]:
+        """What each replica has: there is this one."""
+        return [value]
 
     def weights(self) -> Arrays:
         """Every tensor of the weight table, float32."""

@@ -64,7 +64,7 @@ def facts() -> dict[str, str]:
         "metal": "available" if mx.metal.is_available() else "not available",
         "cuda": "available" if mx.cuda.is_available() else "not available",
         "blas": SLOW_BLAS if hrm_mlx.BLAS is REFERENCE else f"{hrm_mlx.BLAS.name} ({hrm_mlx.BLAS.path})",
-        "attention": "mx.fast.scaled_dot_product_attention" if has_gpu() else "written out: softmax(q k) v",
+        "attention": "sdpa (mx.fast.scaled_dot_product_attention)" if has_gpu() else "eager (written out; faster on a CPU)",
     }
     if "max_recommended_working_set_size" in info:
         found["device memory"] = f"{int(info['max_recommended_working_set_size']) / 2**30:.1f} GiB recommended"

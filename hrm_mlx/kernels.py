@@ -4,7 +4,13 @@ The CPU backend adds and divides 30 times faster than it takes an exponential, s
 fractions. Measured figures: docs/performance.md.
 """
 
+from collections.abc import Callable
+
 import mlx.core as mx
+
+from hrm_core.errors import BackendError
+
+Kernel = Callable[[mx.array, mx.array, mx.array, float], mx.array]  # softmax attention: q, k, v, scale; (B, N, T, h) each
 
 # sigmoid(x) - 1/2 = tanh(x/2)/2 = sum over odd k of 2x / (x² + (kπ)²): the first two poles are those of the series, the
 # others and the constant are fitted to its rest. Largest error of sigmoid in float32: 1.4e-7 (exp: 0.9e-7).
@@ -14,12 +20,26 @@ _POLES = ((9.869645973461486, 2.000022184128726), (89.15230842203293, 2.03136238
           (283.7874119222555, 3.091687199463597), (1269.829412870501, 11.823011740910774))  # fmt: skip
 
 
-def attention(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
-    """Softmax attention without a mask. Shapes: (B, N, T, h) each -> (B, N, T, h)."""
-    if mx.default_device() == mx.cpu:
-        # written out: the fused form takes another path through the same operations and is a fifth slower
-        return mx.softmax((q * scale) @ k.swapaxes(-1, -2), axis=-1, precise=True) @ v
+def eager(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
+    """Attention written out."""
+    return mx.softmax((q * scale) @ k.swapaxes(-1, -2), axis=-1, precise=True) @ v
+
+
+def sdpa(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
+    """Attention by MLX."""
     return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale)
+
+
+def choose_attention(name: str, on_gpu: bool) -> tuple[str, Kernel]:
+    """The kernel of this name and its name; with "auto" the faster one: on a CPU the fused form is a fifth slower.
+
+    Raises: BackendError if MLX has no such kernel.
+    """
+    found = ("sdpa" if on_gpu else "eager") if name == "auto" else name
+    kernels = {"eager": eager, "sdpa": sdpa}
+    if found not in kernels:
+        raise BackendError(f"--attention {name} is not for MLX, which has {', '.join(kernels)}; use --backend torch")
+    return found, kernels[found]
 
 
 def silu(x: mx.array) -> mx.array:

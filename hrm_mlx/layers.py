@@ -7,7 +7,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from hrm_core.config import ModelConfig
-from hrm_mlx import kernels
+from hrm_mlx.kernels import Kernel, silu
 
 
 def rms_norm(x: mx.array, eps: float) -> mx.array:
@@ -65,10 +65,11 @@ class Linear(nn.Module):
 class Attention(nn.Module):
     """Every position attends to every position."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, kernel: Kernel) -> None:
         super().__init__()
         self.num_heads = config.num_heads
         self.head_dim = config.head_dim
+        self.kernel = kernel
         self.qkv_proj = Linear(config.hidden_size, 3 * config.hidden_size)
         self.o_proj = Linear(config.hidden_size, config.hidden_size)
 
@@ -79,7 +80,7 @@ class Attention(nn.Module):
         q, k, v = qkv[0], qkv[1], qkv[2]
         if rope is not None:
             q, k = rope(q), rope(k)
-        heads = kernels.attention(q, k, v, scale=self.head_dim**-0.5)
+        heads = self.kernel(q, k, v, self.head_dim**-0.5)
         return self.o_proj(heads.transpose(0, 2, 1, 3).reshape(B, T, D))
 
 
@@ -94,16 +95,16 @@ class SwiGLU(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         """Shapes: (B, T, D) -> (B, T, D)."""
         gate, up = mx.split(self.gate_up_proj(x), 2, axis=-1)
-        return self.down_proj(kernels.silu(gate) * up)
+        return self.down_proj(silu(gate) * up)
 
 
 class Block(nn.Module):
     """Attention, then SwiGLU, each followed by its residual sum and norm."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, kernel: Kernel) -> None:
         super().__init__()
         self.eps = config.rms_norm_eps
-        self.self_attn = Attention(config)
+        self.self_attn = Attention(config, kernel)
         self.mlp = SwiGLU(config)
 
     def __call__(self, x: mx.array, rope: RotaryEmbedding | None) -> mx.array:

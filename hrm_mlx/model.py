@@ -9,6 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from hrm_core.config import ModelConfig
+from hrm_mlx.kernels import Kernel
 from hrm_mlx.layers import Block, Embedding, Linear, RotaryEmbedding
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16}
@@ -27,9 +28,9 @@ class Output(NamedTuple):
 class ReasoningModule(nn.Module):
     """One level: adds what the other level says to its own state, then its blocks."""
 
-    def __init__(self, config: ModelConfig, num_layers: int) -> None:
+    def __init__(self, config: ModelConfig, num_layers: int, kernel: Kernel) -> None:
         super().__init__()
-        self.layers = [Block(config) for _ in range(num_layers)]
+        self.layers = [Block(config, kernel) for _ in range(num_layers)]
 
     def __call__(self, state: mx.array, injection: mx.array, rope: RotaryEmbedding | None) -> mx.array:
         """Shapes: (B, T, D), (B, T, D) -> (B, T, D)."""
@@ -42,15 +43,15 @@ class ReasoningModule(nn.Module):
 class HRM(nn.Module):
     """The inner model: one ACT step without the halting."""
 
-    def __init__(self, config: ModelConfig, dtype: mx.Dtype) -> None:
+    def __init__(self, config: ModelConfig, dtype: mx.Dtype, kernel: Kernel) -> None:
         super().__init__()
         self.config = config
         self.dtype = dtype
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         if config.pos_encodings == "learned":
             self.embed_pos = Embedding(config.total_len, config.hidden_size)
-        self.H_level = ReasoningModule(config, config.H_layers)
-        self.L_level = ReasoningModule(config, config.L_layers)
+        self.H_level = ReasoningModule(config, config.H_layers, kernel)
+        self.L_level = ReasoningModule(config, config.L_layers, kernel)
         self.lm_head = Linear(config.hidden_size, config.vocab_size)
         self.q_head = Linear(config.hidden_size, 2, bias=True)
         # A tuple, not attributes of their own: MLX would take an array attribute for a weight

@@ -20,7 +20,7 @@ from hrm_parity.golden import Case, ModelCase, OrderCase
 from hrm_parity.limits import DATA_ORDER, INITIAL, Verdict, judge, model_limits
 from hrm_parity.replays import replay_forward, replay_order, replay_training
 
-Dtype = Literal["auto", "float32", "bfloat16"]
+Dtype = Literal["auto", "float32", "bfloat16", "float64"]
 Factory = Callable[[ModelConfig, BackendOptions], Backend]
 
 INITIAL_MODEL = ModelConfig(
@@ -59,7 +59,11 @@ def backend_named(name: str) -> Factory:
         from hrm_mlx.backend import MLXBackend
 
         return MLXBackend
-    raise BackendError(f"unknown backend {name}; use mlx")
+    if name == "torch":
+        from hrm_torch_ref.backend import TorchBackend
+
+        return TorchBackend
+    raise BackendError(f"unknown backend {name}; use mlx or torch")
 
 
 def check_case(case: Case, make: Factory, dtype: Dtype = "auto") -> Report:

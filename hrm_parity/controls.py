@@ -102,11 +102,11 @@ def swapped_halves(_: Any) -> Any:
     """The second half of gate_up is the gate."""
     import mlx.core as mx
 
-    from hrm_mlx import kernels
+    from hrm_mlx.kernels import silu
 
     def call(self: Any, x: Any) -> Any:
         up, gate = mx.split(self.gate_up_proj(x), 2, axis=-1)
-        return self.down_proj(kernels.silu(gate) * up)
+        return self.down_proj(silu(gate) * up)
 
     return call
 

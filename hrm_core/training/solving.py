@@ -3,6 +3,7 @@
 Shapes: A ACT steps, S cells.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from hrm_core.backend import Backend
+from hrm_core.config import ModelConfig
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.animations import thinking_frames
+from hrm_core.tasks import require_task
 from hrm_core.tasks.task import IntArray, Task, TokenArray
+from hrm_core.training.checkpoint import find_model, load_model
 from hrm_core.training.evaluation import thoughts
 
 BLANK_IDENTIFIER = 0  # of a puzzle that no training example shares an identifier with
@@ -74,6 +78,17 @@ class Solver:
             Solution(self.task, question, answers[:, i], paths.q_halt_logits[:, i], int(paths.settled_step[i]))
             for i, question in enumerate(questions)
         ]
+
+
+def load_solver(path: Path, make_backend: Callable[[ModelConfig], Backend]) -> Solver:
+    """Load a trained model: a run, a checkpoint folder or a .safetensors file. A damaged checkpoint that is passed over is warned of.
+
+    Raises: CheckpointError if there is no whole model; PuzzleError if its task is not known.
+    """
+    model = load_model(find_model(path, warnings.warn))
+    backend = make_backend(model.config)
+    backend.load_weights(model.weights)
+    return Solver(backend, require_task(model.config.vocab_size, model.config.seq_len, model.task, str(model.source)))
 
 
 def read_puzzles(task: Task, arguments: Sequence[str], read_stdin: Callable[[], str]) -> TokenArray:

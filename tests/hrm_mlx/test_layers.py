@@ -64,7 +64,7 @@ def test_rope_of_bfloat16_is_rounded_once() -> None:
 
 @pytest.mark.parametrize("with_rope", [True, False])
 def test_attention_is_that_of_float64(with_rope: bool) -> None:
-    layer, x = Attention(CONFIG), normal(2, 11, 32)
+    layer, x = Attention(CONFIG, kernels.eager), normal(2, 11, 32)
     qkv_weight, o_weight = normal(96, 32), normal(32, 32)[::-1].copy()
     layer.qkv_proj.weight, layer.o_proj.weight = mx.array(qkv_weight), mx.array(o_weight)
     found = layer(mx.array(x), RotaryEmbedding(8, 11, 10000.0) if with_rope else None)
@@ -103,7 +103,7 @@ def test_scalar_is_not_rounded_to_bfloat16() -> None:
 
 
 def model(config: ModelConfig, dtype: str) -> HRM:
-    hrm = HRM(config, DTYPES[dtype])
+    hrm = HRM(config, DTYPES[dtype], kernels.eager)
     values = initial_values(config, seed=0)
     trained = {name for name, parameter in parameter_table(config).items() if parameter.role is Role.TRAINED}
     bind(hrm, working_weights({name: mx.array(values[name]) for name in trained}, hrm.dtype))
@@ -116,7 +116,7 @@ def test_trainable_weights_are_those_of_the_table(pos_encodings: str) -> None:
     from mlx.utils import tree_flatten
 
     config = CONFIG.model_copy(update={"pos_encodings": pos_encodings})
-    found = {name: weight.shape for name, weight in tree_flatten(HRM(config, mx.float32).parameters())}
+    found = {name: weight.shape for name, weight in tree_flatten(HRM(config, mx.float32, kernels.eager).parameters())}
     table = parameter_table(config).items()
     assert found == {name: parameter.shape for name, parameter in table if parameter.role is Role.TRAINED}
 

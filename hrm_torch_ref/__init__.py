@@ -1,0 +1,35 @@
+"""HRM in PyTorch: the reference that guarantees numerical parity, and the way to train on CUDA.
+
+import hrm_torch_ref
+model = hrm_torch_ref.load("runs/demo")
+print(model.solve("1... ..2. .3.. ...4")[0])
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hrm_core.errors import BackendError
+
+try:
+    import torch as _torch  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise BackendError("PyTorch is not installed; pip install 'hrm-mlx[torch]'") from error
+
+if TYPE_CHECKING:
+    from hrm_core.backend import BackendOptions
+    from hrm_core.training.solving import Solver
+
+
+def load(path: str | Path, options: "BackendOptions | None" = None) -> "Solver":
+    """Load a trained model: a run, a checkpoint folder or a .safetensors file. Its `solve(text)` gives solutions.
+
+    A damaged checkpoint that is passed over is warned of.
+
+    Raises: CheckpointError if there is no whole model; PuzzleError if its task is not known.
+    """
+    from hrm_core.training.solving import load_solver
+    from hrm_torch_ref.backend import TorchBackend
+
+    return load_solver(Path(path), lambda config: TorchBackend(config, options))

@@ -1,0 +1,128 @@
+"""Adaptive computation time: the carry from ACT step to ACT step, its loss and its metrics.
+
+A slot works on one example until it halts, then takes its row of the next batch.
+Shapes: B slots, S tokens, T positions, D hidden, E puzzle_emb_ndim, V vocabulary.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from hrm_core.config import ModelConfig
+from hrm_torch_ref.losses import TOKEN_LOSSES, binary_cross_entropy
+from hrm_torch_ref.model import HRM, Output
+
+
+class Data(NamedTuple):
+    """One row for each slot."""
+
+    inputs: torch.Tensor  # (B, S) int32
+    labels: torch.Tensor  # (B, S) int32
+    puzzle_identifiers: torch.Tensor  # (B,) int32
+
+
+class Carry(NamedTuple):
+    """What goes from one ACT step to the next."""
+
+    z_H: torch.Tensor  # (B, T, D)
+    z_L: torch.Tensor  # (B, T, D)
+    steps: torch.Tensor  # (B,) int32
+    halted: torch.Tensor  # (B,) bool
+    data: Data
+
+
+class Start(NamedTuple):
+    """The constants a slot begins with, in the dtype of activations."""
+
+    H_init: torch.Tensor  # (D,)
+    L_init: torch.Tensor  # (D,)
+
+
+def empty_carry(config: ModelConfig, batch_size: int, dtype: torch.dtype, device: torch.device) -> Carry:
+    """A carry in which every slot is halted, so the first step fills it."""
+    z = torch.zeros((batch_size, config.total_len, config.hidden_size), dtype=dtype, device=device)
+    cells = torch.zeros((batch_size, config.seq_len), dtype=torch.int32, device=device)
+    slots = torch.zeros((batch_size,), dtype=torch.int32, device=device)
+    return Carry(z, z, slots, torch.ones((batch_size,), dtype=torch.bool, device=device), Data(cells, cells, slots))
+
+
+def refill(carry: Carry, batch: Data, start: Start) -> Carry:
+    """Give each halted slot its row of the new batch and a fresh state; the others keep theirs."""
+    halted = carry.halted
+    state, row = halted[:, None, None], halted[:, None]
+    return Carry(
+        z_H=torch.where(state, start.H_init, carry.z_H),
+        z_L=torch.where(state, start.L_init, carry.z_L),
+        steps=torch.where(halted, 0, carry.steps),
+        halted=halted,
+        data=Data(
+            torch.where(row, batch.inputs, carry.data.inputs),
+            torch.where(row, batch.labels, carry.data.labels),
+            torch.where(halted, batch.puzzle_identifiers, carry.data.puzzle_identifiers),
+        ),
+    )
+
+
+def halting(output: Output, steps: torch.Tensor, min_steps: torch.Tensor, config: ModelConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which slots halt after this step in training, and for which it was the last step allowed. Shapes: (B,) bool each."""
+    last = steps >= config.halt_max_steps
+    if config.halt_max_steps == 1:
+        return last, last
+    wants = last | (output.q_halt_logits > output.q_continue_logits)
+    return wants & (steps >= min_steps), last
+
+
+class StepLoss(NamedTuple):
+    """The loss of one ACT step and what it was made of."""
+
+    total: torch.Tensor  # () summed over the slots, divided by the global batch size: what the gradient is taken of
+    carry: Carry
+    output: Output
+    target_q_continue: torch.Tensor  # (B,)
+    metrics: dict[str, torch.Tensor]  # () sums over slots
+
+
+def step_loss(model: HRM, carry: Carry, puzzle_vectors: torch.Tensor | None, min_steps: torch.Tensor, global_batch_size: int) -> StepLoss:
+    """One ACT step in training from a refilled carry. Source: arXiv 2506.21734, section 2; SPEC sections 4 and 5."""
+    config, data = model.config, carry.data
+    x = model.embed(data.inputs, puzzle_vectors)
+    output = model(carry.z_H, carry.z_L, x)
+    steps = carry.steps + 1
+    halted, last = halting(output, steps, min_steps, config)
+
+    valid = data.labels >= 0
+    count = valid.sum(dim=-1)
+    divisor = count.clamp(min=1)
+    token_losses = TOKEN_LOSSES[config.loss_type](output.logits, data.labels)
+    lm_loss = (token_losses.sum(dim=-1) / divisor).sum()
+    right = (output.logits.argmax(dim=-1) == data.labels) & valid
+    num_right = right.sum(dim=-1)
+    seq_correct = num_right == count
+    q_halt_loss = binary_cross_entropy(output.q_halt_logits, seq_correct.to(output.q_halt_logits.dtype)).sum()
+
+    q_continue_loss, target = torch.zeros_like(q_halt_loss), torch.zeros_like(output.q_continue_logits)
+    if config.halt_max_steps > 1:
+        target = _target_q_continue(model, output, x.detach(), last)
+        q_continue_loss = binary_cross_entropy(output.q_continue_logits, target).sum()
+
+    counted = halted & (count > 0)
+    metrics = {
+        "count": counted.sum(),
+        "accuracy": torch.where(counted, num_right / divisor, 0).sum(),
+        "exact_accuracy": (counted & seq_correct).sum(),
+        "q_halt_accuracy": (counted & ((output.q_halt_logits >= 0) == seq_correct)).sum(),
+        "steps": torch.where(counted, steps, 0).sum(),
+        "lm_loss": lm_loss.detach(),
+        "q_halt_loss": q_halt_loss.detach(),
+        "q_continue_loss": q_continue_loss.detach(),
+    }
+    total = (lm_loss + 0.5 * (q_halt_loss + q_continue_loss)) / global_batch_size
+    return StepLoss(total, Carry(output.z_H, output.z_L, steps, halted, data), output, target, metrics)
+
+
+def _target_q_continue(model: HRM, output: Output, x: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    """What going on is worth: the value of the better choice one step later, from the new carry."""
+    with torch.no_grad():
+        next_step = model(output.z_H, output.z_L, x)
+        better = torch.maximum(next_step.q_halt_logits, next_step.q_continue_logits)
+        return torch.where(last, next_step.q_halt_logits, better).sigmoid()

@@ -1,0 +1,111 @@
+"""Which kernel computes attention, and why.
+
+torch's own scaled dot product attention by default, flash-attn where it is installed and device and dtype allow it, written out
+for float64. The flash-attn calls follow their documentation; on a GPU they have not run yet.
+Shapes: B sequences, T positions, N heads, h head size.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+
+from hrm_core.errors import BackendError
+
+
+class Kernel(Protocol):
+    """Softmax attention without a mask. Shapes: (B, T, N, h) each -> (B, T, N, h)."""
+
+    def __call__(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+        """Attend."""
+        ...
+
+
+class Flash(NamedTuple):
+    """One generation of flash-attn."""
+
+    module: str
+    capabilities: range  # major compute capabilities of the GPUs it is made for
+    way_out: str  # how to get it
+
+
+FLASH = {  # in the order in which they are preferred
+    "flash3": Flash("flash_attn_interface", range(9, 10), "build it from the folder hopper/ of flash-attention"),
+    "flash4": Flash("flash_attn.cute", range(9, 13), "pip install --pre flash-attn-4"),
+    "flash2": Flash("flash_attn", range(8, 13), "pip install flash-attn --no-build-isolation (needs nvcc)"),
+}
+FLASH_DTYPES = (torch.bfloat16, torch.float16)
+
+
+class Choice(NamedTuple):
+    """A kernel, what it is called and why it was taken."""
+
+    name: str
+    kernel: Kernel
+    reason: str
+
+
+def eager(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    """Attention written out, in the dtype it is given."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return (torch.softmax((q * scale) @ k.transpose(-1, -2), dim=-1) @ v).transpose(1, 2)
+
+
+def sdpa(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    """Attention by torch."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2)
+
+
+def flash(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, *, function: Callable[..., object]) -> torch.Tensor:
+    """Attention by flash-attn: arguments by name, as their order differs; FA4 and older FA3 return the log-sum-exp besides."""
+    result = function(q=q, k=k, v=v, softmax_scale=scale, causal=False)
+    output = result[0] if isinstance(result, tuple) else result
+    assert isinstance(output, torch.Tensor)
+    return output
+
+
+def choose(name: str, device: torch.device, dtype: torch.dtype) -> Choice:
+    """The kernel of this name; with "auto" the best one that device and dtype allow.
+
+    Raises: BackendError if the one asked for cannot be used, saying why.
+    """
+    if name in FLASH:
+        obstacle = _obstacle(name, device, dtype)
+        if obstacle:
+            raise BackendError(f"--attention {name} cannot be used: {obstacle}; --attention auto takes what is there")
+        return Choice(name, _flash_kernel(name), "asked for")
+    if name != "auto":
+        return Choice(name, {"eager": eager, "sdpa": sdpa}[name], "asked for")
+    if dtype == torch.float64:
+        return Choice("eager", eager, "float64 is written out")
+    obstacles = {flash_name: _obstacle(flash_name, device, dtype) for flash_name in FLASH}
+    usable = next((flash_name for flash_name, obstacle in obstacles.items() if not obstacle), None)
+    if usable:
+        return Choice(usable, _flash_kernel(usable), "installed, and made for this device and dtype")
+    why = "flash-attn is for CUDA" if device.type != "cuda" else "; ".join(f"{n}: {obstacle}" for n, obstacle in obstacles.items())
+    return Choice("sdpa", sdpa, why)
+
+
+def _flash_kernel(name: str) -> Kernel:
+    return partial(flash, function=import_module(FLASH[name].module).flash_attn_func)
+
+
+def _obstacle(name: str, device: torch.device, dtype: torch.dtype) -> str:
+    """Why flash-attn cannot be used; empty if it can."""
+    module, capabilities, way_out = FLASH[name]
+    if device.type != "cuda":
+        return f"it runs on CUDA, the device is {device.type}"
+    if dtype not in FLASH_DTYPES:
+        return f"it takes bfloat16, the dtype is {str(dtype).removeprefix('torch.')}"
+    capability = torch.cuda.get_device_capability(device)
+    if capability[0] not in capabilities:
+        return f"it is not made for GPUs of compute capability {capability[0]}.{capability[1]}"
+    try:
+        found = hasattr(import_module(module), "flash_attn_func")
+    except ImportError as error:
+        return f"{module} cannot be imported ({' '.join(str(error).split())[:100]}); {way_out}"
+    return "" if found else f"{module} has no flash_attn_func; {way_out}"

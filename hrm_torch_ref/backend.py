@@ -1,0 +1,273 @@
+"""The PyTorch side of `hrm_core.backend.Backend`: where tensors live and how they cross.
+
+Shapes: B slots, S tokens, T positions, D hidden, V vocabulary.
+"""
+
+from functools import cached_property
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+
+from hrm_core.backend import Arrays, BackendOptions, Batch, FloatArray, IntArray
+from hrm_core.config import ModelConfig, OptimConfig
+from hrm_core.errors import BackendError
+from hrm_core.parameters import PUZZLE_TABLE, Role, parameter_table
+from hrm_core.schedule import Rates
+from hrm_torch_ref import attention, distributed
+from hrm_torch_ref.act import Carry, Data, Start, empty_carry
+from hrm_torch_ref.arrays import from_numpy, to_numpy
+from hrm_torch_ref.devices import choose_device, device_name, peak_memory
+from hrm_torch_ref.model import DTYPES, HRM, Lending
+from hrm_torch_ref.optim import scalars
+from hrm_torch_ref.update import Piece, Tensors, TrainState, Updater, working_weights
+
+Value = TypeVar("Value")
+
+
+class EvalCarry(NamedTuple):
+    """What evaluation takes from ACT step to ACT step."""
+
+    z_H: torch.Tensor  # (B, T, D)
+    z_L: torch.Tensor  # (B, T, D)
+    x: torch.Tensor  # (B, T, D) the embedded input, which no step changes
+    steps: torch.Tensor  # (B,) int32
+
+
+class TorchAnswers:
+    """Answers that are fetched when they are read."""
+
+    def __init__(self, logits: torch.Tensor, q_halt_logits: torch.Tensor, q_continue_logits: torch.Tensor) -> None:
+        self._logits, self._q_halt, self._q_continue = logits, q_halt_logits, q_continue_logits
+
+    @cached_property
+    def tokens(self) -> IntArray:
+        """(B, S) the most likely token of each cell."""
+        return to_numpy(self._logits.argmax(dim=-1).int())
+
+    @cached_property
+    def logits(self) -> FloatArray:
+        """(B, S, V)."""
+        return to_numpy(_float(self._logits))
+
+    @cached_property
+    def q_halt_logits(self) -> FloatArray:
+        """(B,)."""
+        return to_numpy(self._q_halt)
+
+    @cached_property
+    def q_continue_logits(self) -> FloatArray:
+        """(B,)."""
+        return to_numpy(self._q_continue)
+
+
+class TorchMetrics:
+    """Metrics of an update that may still be running, summed over all processes."""
+
+    def __init__(self, metrics: Tensors) -> None:
+        self._metrics = metrics
+
+    def read(self) -> dict[str, float]:
+        """Wait for the update and fetch its sums."""
+        values = torch.stack([value.double() for value in self._metrics.values()]).tolist()
+        return dict(zip(self._metrics, values, strict=True))
+
+
+class TorchBackend:
+    """One HRM on one device."""
+
+    def __init__(self, config: ModelConfig, options: BackendOptions | None = None) -> None:
+        options = options or BackendOptions()
+        self.config = config
+        self._options = options
+        self._device = choose_device(options.device)
+        self.replica = distributed.join(self._device)
+        on_gpu = self._device.type != "cpu"
+        self._dtype_name = options.dtype if options.dtype != "auto" else config.forward_dtype if on_gpu else "float32"
+        self._dtype = DTYPES[self._dtype_name]
+        if self._dtype == torch.float64 and self._device.type == "mps":
+            raise BackendError("Apple's GPUs have no float64; use --device cpu or another --dtype")
+        self._weight_dtype = torch.promote_types(self._dtype, torch.float32)
+        self._compiled = options.compile == "on" or (options.compile == "auto" and self._device.type == "cuda")
+        self._attention = attention.choose(options.attention, self._device, self._dtype)
+        self._model = HRM(config, self._dtype, self._device, self._attention.kernel)
+        self._roles = {name: parameter.role for name, parameter in parameter_table(config).items()}
+        self._constants: Tensors = {}
+        self._working: Tensors | None = None
+        self._state = TrainState({}, {}, {}, None, empty_carry(config, 0, self._dtype, self._device))
+        self._updater: Updater | None = None
+        self._embed, self._inner = Lending(self._model, HRM.embed), Lending(self._model, HRM.__call__)
+        self._think = torch.compile(self._inner.call) if self._compiled else self._inner.call
+
+    def describe(self) -> dict[str, str]:
+        """What results may depend on."""
+        return {
+            "backend": f"torch {torch.__version__}",
+            "device_type": "cpu" if self._device.type == "cpu" else "gpu",
+            "device": device_name(self._device),
+            "dtype": self._dtype_name,
+            "compiled": str(self._compiled),
+            "attention": self._attention.name,
+            "blas": "none" if self._device.type != "cpu" else "MKL" if torch.backends.mkl.is_available() else "unknown",
+            "threads": str(torch.get_num_threads()),
+            "micro_batch": str(self._options.micro_batch or "all"),
+            "replicas": str(self.replica.count),
+        }
+
+    def peak_memory(self) -> int:
+        """Most bytes held so far: on a GPU those of tensors, on a CPU those of the process."""
+        return peak_memory(self._device)
+
+    def gather(self, value: Value) -> list[Value]:
+        """What each process has."""
+        return distributed.gathered_values(value, self.replica)
+
+    def weights(self) -> Arrays:
+        """Every tensor of the weight table, float32; in a float64 backend float64."""
+        everything = {**self._state.weights, **self._constants}
+        if self._state.table is not None:
+            everything[PUZZLE_TABLE] = self._state.table
+        return {name: to_numpy(everything[name]) for name in self._roles}
+
+    def load_weights(self, weights: Arrays) -> None:
+        """Take over weights that fit the weight table."""
+        tensors = {name: from_numpy(weights[name], self._device).to(self._weight_dtype) for name in self._roles}
+        self._constants = {name: tensors[name] for name, role in self._roles.items() if role is Role.CONSTANT}
+        trained = {name: tensors[name] for name, role in self._roles.items() if role is Role.TRAINED}
+        self._state = self._state._replace(weights=trained, table=tensors.get(PUZZLE_TABLE))
+        self._working = None
+
+    @property
+    def _start(self) -> Start:
+        return Start(*(self._constants[name].to(self._dtype) for name in ("H_init", "L_init")))
+
+    def begin_training(self, optim: OptimConfig, batch_size: int) -> None:
+        """Make fresh optimizer state and a carry in which every slot is halted."""
+        m, v = ({name: torch.zeros_like(weight) for name, weight in self._state.weights.items()} for _ in range(2))
+        carry = empty_carry(self.config, batch_size // self.replica.count, self._dtype, self._device)
+        self._optim = optim
+        self._state = self._state._replace(m=m, v=v, carry=carry)
+        self._updater = Updater(self._model, self._start, optim, batch_size, self._options.micro_batch, self._compiled, self.replica)
+
+    def update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> TorchMetrics:
+        """One ACT step of every slot and one optimizer update. Nothing is waited for."""
+        metrics = {name: value.double() for name, value in self._advance(batch, min_steps, rates).step.metrics.items()}
+        return TorchMetrics(distributed.summed(metrics, self.replica))
+
+    def trace_update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Arrays:
+        """The same update, with everything that went into it."""
+        result = self._advance(batch, min_steps, rates)
+        step, data = result.step, result.step.carry.data
+        named = {
+            "logits": _float(step.output.logits),
+            "q_halt_logits": step.output.q_halt_logits,
+            "q_continue_logits": step.output.q_continue_logits,
+            "target_q_continue": step.target_q_continue,
+            "steps": step.carry.steps,
+            "halted": step.carry.halted,
+            "z_H": _float(step.carry.z_H),
+            "z_L": _float(step.carry.z_L),
+            "loss": step.total * len(batch.inputs),
+            **{f"current/{name}": tensor for name, tensor in data._asdict().items()},
+            **{f"metrics/{name}": tensor for name, tensor in step.metrics.items()},
+            **{f"grad/{name}": tensor for name, tensor in result.gradients.items()},
+        }
+        if result.puzzle_gradients is not None:
+            named["puzzle_grad_local"] = result.puzzle_gradients
+        return {name: to_numpy(tensor) for name, tensor in named.items()}
+
+    def _advance(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Piece:
+        if self._updater is None:
+            raise RuntimeError("begin_training comes before the first update")
+        self._working = None
+        factors = scalars(rates, self._optim, self._weight_dtype, self._device)
+        self._state, result = self._updater.run(self._state, self._data(batch), self._tensor(min_steps), factors)
+        return result
+
+    def state(self) -> Arrays:
+        """Optimizer state, the carry of all processes and the data it works on."""
+        carry = self._state.carry
+        slots = {
+            **{f"carry.{name}": getattr(carry, name) for name in ("z_H", "z_L", "steps", "halted")},
+            **{f"carry.{name}": tensor for name, tensor in carry.data._asdict().items()},
+        }
+        named = {
+            **{f"m.{name}": tensor for name, tensor in self._state.m.items()},
+            **{f"v.{name}": tensor for name, tensor in self._state.v.items()},
+            **{name: distributed.gathered(tensor, self.replica) for name, tensor in slots.items()},
+        }
+        return {name: to_numpy(tensor) for name, tensor in named.items()}
+
+    def load_state(self, state: Arrays) -> None:
+        """Continue from what `state` gave, each process with its slots."""
+        slots = len(self._state.carry.steps)
+        mine = slice(self.replica.rank * slots, (self.replica.rank + 1) * slots)
+
+        def tensor(name: str) -> torch.Tensor:
+            return from_numpy(np.ascontiguousarray(state[f"carry.{name}"][mine]), self._device)
+
+        self._state = self._state._replace(
+            m={name: from_numpy(state[f"m.{name}"], self._device).to(self._weight_dtype) for name in self._state.weights},
+            v={name: from_numpy(state[f"v.{name}"], self._device).to(self._weight_dtype) for name in self._state.weights},
+            carry=Carry(
+                tensor("z_H").to(self._dtype),
+                tensor("z_L").to(self._dtype),
+                tensor("steps"),
+                tensor("halted"),
+                Data(*(tensor(name) for name in Data._fields)),
+            ),
+        )
+
+    @torch.inference_mode()
+    def begin(self, batch: Batch) -> EvalCarry:
+        """A carry for evaluation, every slot at its first ACT step."""
+        ids = self._tensor(batch.puzzle_identifiers)
+        vectors = self._state.table[ids] if self._state.table is not None else None
+        x = self._embed.call(self._working_weights(), self._tensor(batch.inputs), vectors)
+        z_H, z_L = (z.expand_as(x) for z in self._start)
+        return EvalCarry(z_H, z_L, x, torch.zeros_like(ids))
+
+    @torch.inference_mode()
+    def step(self, carry: EvalCarry) -> tuple[EvalCarry, TorchAnswers]:
+        """One ACT step of every slot, without halting."""
+        z_H, z_L, *answers = self._think(self._working_weights(), carry.z_H, carry.z_L, carry.x)
+        return EvalCarry(z_H, z_L, carry.x, carry.steps + 1), TorchAnswers(*answers)
+
+    @torch.inference_mode()
+    def take(self, carry: EvalCarry, slots: IntArray) -> EvalCarry:
+        """The carry of these slots only."""
+        chosen = self._tensor(slots)
+        return EvalCarry(*(tensor[chosen] for tensor in carry))
+
+    @torch.inference_mode()
+    def perturb(self, carry: EvalCarry, noise_H: FloatArray, noise_L: FloatArray) -> EvalCarry:
+        """Add noise (B, T, D) to z_H and z_L."""
+        z_H, z_L = (z + self._tensor(noise).to(self._dtype) for z, noise in ((carry.z_H, noise_H), (carry.z_L, noise_L)))
+        return carry._replace(z_H=z_H, z_L=z_L)
+
+    def carry_arrays(self, carry: EvalCarry) -> Arrays:
+        """z_H, z_L (B, T, D), steps, halted (B,) of a carry."""
+        named = {
+            "z_H": _float(carry.z_H),
+            "z_L": _float(carry.z_L),
+            "steps": carry.steps,
+            "halted": carry.steps >= self.config.halt_max_steps,
+        }
+        return {name: to_numpy(tensor) for name, tensor in named.items()}
+
+    def _working_weights(self) -> Tensors:
+        if self._working is None:
+            self._working = working_weights(self._state.weights, self._dtype)
+        return self._working
+
+    def _tensor(self, array: IntArray | FloatArray) -> torch.Tensor:
+        """Values that the device reads; the caller may go on to write into the array on the host."""
+        return torch.tensor(array).to(self._device, non_blocking=True)
+
+    def _data(self, batch: Batch) -> Data:
+        return Data(self._tensor(batch.inputs), self._tensor(batch.labels), self._tensor(batch.puzzle_identifiers))
+
+
+def _float(tensor: torch.Tensor) -> torch.Tensor:
+    """In float32, or float64 if it is."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

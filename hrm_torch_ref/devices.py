@@ -1,0 +1,53 @@
+"""Which device computes, and what is known about it."""
+
+import os
+import resource
+import sys
+
+import torch
+
+from hrm_core.errors import BackendError
+from hrm_torch_ref import attention
+
+
+def choose_device(device: str) -> torch.device:
+    """The device of "gpu", "cpu" or, with "auto", the better of the two. Under torchrun each process has a GPU of its own.
+
+    Raises: BackendError if a GPU is asked for and there is none.
+    """
+    if device != "cpu" and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        return torch.device("cuda", torch.cuda.current_device())
+    if device != "cpu" and torch.backends.mps.is_available():
+        return torch.device("mps")
+    if device == "gpu":
+        raise BackendError("this PyTorch finds no GPU; use --device cpu, or install a PyTorch with CUDA (pytorch.org)")
+    return torch.device("cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """What the device calls itself."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return "Apple GPU" if device.type == "mps" else str(torch.backends.cpu.get_cpu_capability())
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes held so far: on a GPU those of tensors, on a CPU those of the process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if device.type == "mps":
+        return int(torch.mps.driver_allocated_memory())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def facts() -> dict[str, str]:
+    """What `hrm doctor` shows about PyTorch."""
+    device = choose_device("auto")
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    choice = attention.choose("auto", device, dtype)
+    return {
+        "torch device": f"{device.type} {device_name(device)}",
+        "torch blas": "MKL" if torch.backends.mkl.is_available() else "OpenBLAS or Accelerate",
+        "torch attention": f"{choice.name} ({choice.reason})",
+    }

@@ -1,0 +1,109 @@
+"""The HRM network: a slow level H and a fast level L that refine one answer together.
+
+Shapes: B sequences, S tokens, P puzzle slots, T = P + S, D hidden, E puzzle_emb_ndim, V vocabulary.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call
+
+from hrm_core.config import ModelConfig
+from hrm_torch_ref.attention import Kernel
+from hrm_torch_ref.layers import Block, Embedding, Linear, RotaryEmbedding
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+
+class Output(NamedTuple):
+    """What one inner forward gives."""
+
+    z_H: torch.Tensor  # (B, T, D)
+    z_L: torch.Tensor  # (B, T, D)
+    logits: torch.Tensor  # (B, S, V), in the dtype of activations
+    q_halt_logits: torch.Tensor  # (B,) float32 or better
+    q_continue_logits: torch.Tensor  # (B,) float32 or better
+
+
+class ReasoningModule(nn.Module):
+    """One level: adds what the other level says to its own state, then its blocks."""
+
+    def __init__(self, config: ModelConfig, num_layers: int, kernel: Kernel) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([Block(config, kernel) for _ in range(num_layers)])
+
+    def forward(self, state: torch.Tensor, injection: torch.Tensor, rope: RotaryEmbedding | None) -> torch.Tensor:
+        """Shapes: (B, T, D), (B, T, D) -> (B, T, D)."""
+        x = state + injection
+        for layer in self.layers:
+            x = layer(x, rope)
+        return x
+
+
+class HRM(nn.Module):
+    """The inner model: one ACT step without the halting."""
+
+    def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device, kernel: Kernel) -> None:
+        super().__init__()
+        self.config = config
+        self.dtype = dtype
+        with torch.device("meta"):  # the weights are bound when it computes
+            self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
+            if config.pos_encodings == "learned":
+                self.embed_pos = Embedding(config.total_len, config.hidden_size)
+            self.H_level = ReasoningModule(config, config.H_layers, kernel)
+            self.L_level = ReasoningModule(config, config.L_layers, kernel)
+            self.lm_head = Linear(config.hidden_size, config.vocab_size)
+            self.q_head = Linear(config.hidden_size, 2, bias=True)
+        is_rope = config.pos_encodings == "rope"
+        self.rope = RotaryEmbedding(config.head_dim, config.total_len, config.rope_theta, dtype, device) if is_rope else None
+
+    def embed(self, inputs: torch.Tensor, puzzle_vectors: torch.Tensor | None) -> torch.Tensor:
+        """Token rows behind the puzzle vector. Shapes: (B, S) int, (B, E) float32 -> (B, T, D)."""
+        config = self.config
+        x = self.embed_tokens(inputs).to(self.dtype)
+        if puzzle_vectors is not None:
+            B = len(inputs)
+            padding = config.puzzle_emb_len * config.hidden_size - config.puzzle_emb_ndim
+            slots = F.pad(puzzle_vectors.to(self.dtype), (0, padding))
+            x = torch.cat([slots.view(B, config.puzzle_emb_len, config.hidden_size), x], dim=1)
+        if config.pos_encodings == "learned":
+            x = 0.707106781 * (x + self.embed_pos.embedding_weight.to(self.dtype))
+        return config.hidden_size**0.5 * x
+
+    def forward(self, z_H: torch.Tensor, z_L: torch.Tensor, x: torch.Tensor) -> Output:
+        """Think for all cycles; only the last call of each level has a gradient. Shapes: (B, T, D) each."""
+        config, rope = self.config, self.rope
+        with torch.no_grad():
+            for i in range(config.H_cycles):
+                for j in range(config.L_cycles):
+                    if (i, j) != (config.H_cycles - 1, config.L_cycles - 1):
+                        z_L = self.L_level(z_L, z_H + x, rope)
+                if i != config.H_cycles - 1:
+                    z_H = self.H_level(z_H, z_L, rope)
+        z_L = self.L_level(z_L, z_H + x, rope)  # x is injected at every cycle, not only at the first
+        z_H = self.H_level(z_H, z_L, rope)
+        logits = self.lm_head(z_H)[:, config.puzzle_emb_len :]
+        q = self.q_head(z_H[:, 0])
+        q = q.to(torch.promote_types(q.dtype, torch.float32))
+        return Output(z_H.detach(), z_L.detach(), logits, q[:, 0], q[:, 1])
+
+
+class Lending(nn.Module):
+    """Calls a function of the model with weights that are lent for the call."""
+
+    def __init__(self, model: HRM, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.model = model
+        self.function = function
+
+    def forward(self, *arguments: Any) -> Any:
+        """Call the function with the weights that are bound now."""
+        return self.function(self.model, *arguments)
+
+    def call(self, weights: dict[str, torch.Tensor], *arguments: Any) -> Any:
+        """Call the function with these weights."""
+        return functional_call(self, {f"model.{name}": weight for name, weight in weights.items()}, arguments)
