@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 import click
@@ -13,6 +14,7 @@ PACKAGES = {
     "numpy": "",
     "safetensors": "",
     "mlx": "pip install 'hrm-mlx[cpu]' on Linux ([cuda12], [cuda13] for a GPU)",
+    "torch": "pip install 'hrm-mlx[torch]', for --backend torch and hrm parity",
     "matplotlib": "pip install 'hrm-mlx[plot]', for hrm plot",
     "tensorboardX": "pip install 'hrm-mlx[tensorboard]', for hrm train --tensorboard",
 }
@@ -33,7 +35,7 @@ def doctor(preset: str | None, as_json: bool) -> None:
         _size_up(preset, as_json)
         return
     facts = _facts()
-    click.echo(json.dumps(facts) if as_json else "\n".join(f"{name:14} {value}" for name, value in facts.items()))
+    click.echo(json.dumps(facts) if as_json else "\n".join(f"{name:15} {value}" for name, value in facts.items()))
 
 
 def _size_up(preset: str, as_json: bool) -> None:
@@ -70,14 +72,12 @@ def _facts() -> dict[str, str]:
             facts[package] = version(package)
         except PackageNotFoundError:
             facts[package] = f"not installed: {way_out}"
-    return facts | _mlx_facts()
+    return facts | _facts_of("hrm_mlx", facts["mlx"]) | _facts_of("hrm_torch_ref", facts["torch"])
 
 
-def _mlx_facts() -> dict[str, str]:
-    from hrm_core.errors import BackendError
-
-    try:
-        from hrm_mlx.devices import facts
-    except BackendError as error:
-        return {"device": f"none: {error}"}
-    return facts()
+def _facts_of(package: str, installed: str) -> dict[str, str]:
+    """What a backend knows of its device; nothing where its framework is not installed."""
+    if installed.startswith("not installed"):
+        return {}
+    facts: dict[str, str] = import_module(f"{package}.devices").facts()
+    return facts

@@ -56,7 +56,7 @@ def main() -> int:
 
     warnings.formatwarning = _warning_line
     try:
-        status = hrm.main(standalone_mode=False) or 0
+        status = hrm.main(prog_name="hrm", standalone_mode=False) or 0
         sys.stdout.flush()
         return status
     except HRMError as error:

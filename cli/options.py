@@ -18,6 +18,9 @@ DIRECTORY = click.Path(path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+backend_option = click.option(
+    "--backend", type=click.Choice(["mlx", "torch"]), default="mlx", show_default=True, help="Framework that computes."
+)
 seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of all random draws.")
 
 
@@ -25,42 +28,59 @@ seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=
 class BackendMaker:
     """Makes the backend that the user chose; only then is its framework loaded."""
 
-    device: Any
-    dtype: Any
-    compile: Any
-    micro_batch: int | None
+    backend: str = "mlx"
+    device: Any = "auto"
+    dtype: Any = "auto"
+    compile: Any = "auto"
+    attention: Any = "auto"
+    micro_batch: int | None = None
 
     def __call__(self, config: "ModelConfig") -> "Backend":
-        """Make a backend for a model."""
+        """Make a backend for a model. Raises: BackendError if its package is missing or an option cannot be had."""
         from hrm_core.backend import BackendOptions
+
+        options = BackendOptions(self.device, self.dtype, self.compile, self.attention, self.micro_batch)
+        if self.backend == "torch":
+            from hrm_torch_ref.backend import TorchBackend
+
+            return TorchBackend(config, options)
         from hrm_mlx.backend import MLXBackend
 
-        return MLXBackend(config, BackendOptions(**vars(self)))
+        return MLXBackend(config, options)
 
     @property
     def arguments(self) -> str:
         """What to type to choose the same again, a space in front of each option."""
-        chosen = {name: value for name, value in vars(self).items() if value not in ("auto", None)}
+        chosen = {name: value for name, value in vars(self).items() if value not in ("mlx", "auto", None)}
         return "".join(f" --{name.replace('_', '-')} {value}" for name, value in chosen.items())
 
 
 def backend_options(command: Command) -> Command:
-    """Add --backend, --device, --dtype and --compile; the command gets `make_backend`."""
+    """Add --backend, --device, --dtype, --compile and --attention; the command gets `make_backend`."""
 
-    @click.option("--backend", type=click.Choice(["mlx"]), default="mlx", show_default=True, help="Framework that computes.")
+    @backend_option
     @click.option("--device", type=click.Choice(["auto", "gpu", "cpu"]), default="auto", show_default=True)
     @click.option(
         "--dtype",
-        type=click.Choice(["auto", "float32", "bfloat16"]),
+        type=click.Choice(["auto", "float32", "bfloat16", "float64"]),
         default="auto",
         show_default=True,
-        help="auto: bfloat16 on a GPU, float32 on a CPU.",
+        help="auto: bfloat16 on a GPU, float32 on a CPU; float64 only with torch.",
     )
     @click.option(
         "--compile", "compiled", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True, help="auto: on a GPU."
     )
+    @click.option(
+        "--attention",
+        type=click.Choice(["auto", "eager", "sdpa", "flash2", "flash3", "flash4"]),
+        default="auto",
+        show_default=True,
+        help="Attention kernel; auto: what `hrm doctor` says.",
+    )
     @functools.wraps(command)
-    def wrapped(*args: Any, backend: str, device: Any, dtype: Any, compiled: Any, micro_batch: int | None = None, **kwargs: Any) -> Any:
-        return command(*args, make_backend=BackendMaker(device, dtype, compiled, micro_batch), **kwargs)
+    def wrapped(
+        *args: Any, backend: str, device: Any, dtype: Any, compiled: Any, attention: Any, micro_batch: int | None = None, **kwargs: Any
+    ) -> Any:
+        return command(*args, make_backend=BackendMaker(backend, device, dtype, compiled, attention, micro_batch), **kwargs)
 
     return wrapped

@@ -1,89 +1,164 @@
 """hrm parity: does this machine compute what the published code computes?"""
 
-import dataclasses
 import json
-import math
-import sys
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.table import Table
+from click.core import ParameterSource
 
-from cli.options import json_option
-from hrm_parity.checks import Dtype, Report, backend_named, check_case, check_initial
-from hrm_parity.golden import carried_cases, find_cases, load_case
-from hrm_parity.limits import Verdict
+from cli.options import json_option, seed_option
 
-FILE_WIDTH = 160  # columns of a table that goes into a file or a pipe
-STYLES = {Verdict.OK: "green", Verdict.BROKEN: "bold red", Verdict.UNCERTIFIED: "yellow", Verdict.UNKNOWN: "yellow"}
+if TYPE_CHECKING:
+    from hrm_parity.certify import Certificate
+    from hrm_parity.checks import Dtype
+    from hrm_parity.pairs import Machine
+    from hrm_parity.selftest import SelfTest
+    from hrm_parity.sides import Device
+    from hrm_parity.training import TrainingReport
+
+WITHOUT_TORCH = "PyTorch is not installed: nothing is compared with it; pip install 'hrm-mlx[torch]' adds that"
+WITHOUT_MLX = "or check PyTorch alone with hrm parity --backend torch"
+OPTIONS = {"golden": "--golden", "backend": "--backend", "dtype": "--dtype", "updates": "--train", "is_self_test": "--self-test"}
+CLASHES = {
+    "updates": {
+        "is_self_test": "each is a check of its own",
+        "golden": "training makes its own puzzles",
+        "backend": "both backends are trained",
+        "dtype": "both train in float32",
+    },
+    "is_self_test": {"backend": "the mistakes are made in MLX", "dtype": "they are looked for in float32"},
+}
 
 
 @click.command()
 @click.option("--golden", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A recorded case, or a folder of them.")
-@click.option("--backend", type=click.Choice(["mlx", "torch"]), default="mlx", show_default=True, help="Framework that computes.")
+@click.option("--backend", type=click.Choice(["mlx", "torch"]), default="mlx", show_default=True, help="Framework that is checked.")
+@click.option("--device", type=click.Choice(["auto", "gpu", "cpu"]), default="auto", show_default=True, help="Device that is checked.")
 @click.option(
-    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float64"]), default="auto", show_default=True, help="auto: as recorded."
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float64"]),
+    default="auto",
+    show_default=True,
+    help="Of recorded cases; auto: as recorded.",
 )
+@click.option(
+    "--train", "updates", metavar="N", type=click.IntRange(1), help="Train both backends side by side for N updates of 4x4 Sudoku."
+)
+@seed_option
+@click.option("--self-test", "is_self_test", is_flag=True, help="Make one mistake after the other and show what notices it.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write everything to a JSON file, to be sent in.")
 @json_option
-def parity(golden: Path | None, backend: str, dtype: Dtype, as_json: bool) -> int:
-    """Replay recorded runs of the published code and compare every number; without --golden the one that comes with hrm.
+@click.pass_context
+def parity(
+    context: click.Context,
+    golden: Path | None,
+    backend: str,
+    device: "Device",
+    dtype: "Dtype",
+    updates: int | None,
+    seed: int,
+    is_self_test: bool,
+    report: Path | None,
+    as_json: bool,
+) -> int:
+    """Certify this machine: MLX against PyTorch, against float64, and against recorded runs of the published code.
 
     Exit status 1 says that a limit is broken.
 
     \b
-    Example:
-        hrm parity
+    Examples:
+        hrm parity --report parity.json
+        hrm parity --golden cases --backend torch
+        hrm parity --train 1000
+        hrm parity --self-test
     """
-    make = backend_named(backend)
-    reports = [] if golden else [check_initial(make)]
-    reports += [check_case(load_case(folder), make, dtype) for folder in (find_cases(golden) if golden else carried_cases())]
-    if as_json:
-        click.echo(json.dumps(_plain(reports), indent=2))
+    from cli.parity_tables import show
+    from hrm_parity.report import check_writable, document, write
+
+    _check_options(context)
+    if report:
+        check_writable(report)
+    found: Certificate | TrainingReport | SelfTest
+    if updates is not None:
+        found = _train(updates, seed, device)
+    elif is_self_test:
+        found = _self_test(golden, device)
     else:
-        for report in reports:
-            _print_table(report)
-        click.echo(_conclusion(reports))
-    return int(any(report.broken for report in reports))
+        found = _certify(golden, backend, device, dtype)
+    content = document(_arguments(context), found)
+    if report:
+        write(report, content)
+    if as_json:
+        click.echo(json.dumps(content, indent=2))
+    else:
+        show(found)
+    return int(found.broken)
 
 
-def _print_table(report: Report) -> None:
-    described = ", ".join(report.backend[key] for key in ("backend", "device", "dtype") if key in report.backend)
-    table = Table(title=f"{report.case}: {described}" if described else report.case, title_justify="left")
-    table.add_column("quantity")
-    table.add_column("worst difference", justify="right")
-    table.add_column("where", overflow="fold")
-    table.add_column("limit", justify="right")
-    table.add_column("verdict")
-    for row in report.rows:
-        table.add_row(row.quantity, _number(row.gap), row.where, _number(row.limit), row.verdict.value, style=STYLES[row.verdict])
-    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
+def _check_options(context: click.Context) -> None:
+    """Refuse options that do not go together. Raises: click.UsageError naming them."""
+    chosen = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    for mode, others in CLASHES.items():
+        for other, reason in others.items():
+            if mode in chosen and other in chosen:
+                raise click.UsageError(f"{OPTIONS[mode]} and {OPTIONS[other]} do not go together: {reason}; leave out one")
+    if "seed" in chosen and "updates" not in chosen:
+        raise click.UsageError("--seed is the seed of --train N, all else is drawn from one that never changes; leave it out")
 
 
-def _number(gap: float) -> str:
-    return f"{gap:.0f}" if float(gap).is_integer() else f"{gap:.1e}"
+def _arguments(context: click.Context) -> list[str]:
+    """What was typed behind `hrm parity`."""
+    typed: list[str] = []
+    for parameter in context.command.params:
+        if parameter.name and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+            value = context.params[parameter.name]
+            typed += [parameter.opts[0]] if value is True else [parameter.opts[0], str(value)]
+    return typed
 
 
-def _conclusion(reports: list[Report]) -> str:
-    rows = [row for report in reports for row in report.rows]
-    within = sum(row.verdict in (Verdict.OK, Verdict.UNCERTIFIED) for row in rows)
-    uncertified = any(row.verdict is Verdict.UNCERTIFIED for row in rows)
-    return f"{within} of {len(rows)} quantities within limits" + (" of a device not certified before" if uncertified else "")
+def _certify(golden: Path | None, backend: str, device: "Device", dtype: "Dtype") -> "Certificate":
+    from hrm_parity.certify import certify
+
+    with_torch = golden is None and dtype in ("auto", "float32") and _has_torch()
+    return certify(_machine(backend, device), golden, dtype, with_torch, _say)
 
 
-def _plain(reports: list[Report]) -> dict[str, object]:
-    cases = [
-        {
-            "case": report.case,
-            "backend": report.backend,
-            "broken": report.broken,
-            "rows": [{**dataclasses.asdict(row), "gap": _finite(row.gap), "verdict": row.verdict.value} for row in report.rows],
-        }
-        for report in reports
-    ]
-    return {"cases": cases, "conclusion": _conclusion(reports)}
+def _train(updates: int, seed: int, device: "Device") -> "TrainingReport":
+    from hrm_parity.training import train_together
+
+    makes = {"MLX": _machine("mlx", device).make, "PyTorch": _machine("torch", device).make}
+    return train_together(makes, updates, seed, _say)
 
 
-def _finite(gap: float) -> float | None:
-    """JSON has no NaN and no infinity."""
-    return gap if math.isfinite(gap) else None
+def _self_test(golden: Path | None, device: "Device") -> "SelfTest":
+    from hrm_parity.golden import carried_cases, find_cases, load_case
+    from hrm_parity.selftest import self_test
+
+    folders = [*carried_cases(), *(find_cases(golden) if golden else [])]
+    cases = {case.name: case for case in map(load_case, folders)}
+    return self_test(_machine("mlx", device), cases, _has_torch(), _say)
+
+
+def _machine(backend: str, device: "Device") -> "Machine":
+    """The backend to check. Raises: BackendError if its package is missing."""
+    from hrm_core.errors import BackendError
+    from hrm_parity.pairs import machine_named
+
+    try:
+        return machine_named(backend, device)
+    except BackendError as error:
+        raise BackendError(f"{error}; {WITHOUT_MLX}") if backend == "mlx" else error from error
+
+
+def _has_torch() -> bool:
+    """Whether PyTorch is there to compare with; says so if it is not."""
+    if find_spec("torch") is None:
+        _say(WITHOUT_TORCH)
+        return False
+    return True
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)

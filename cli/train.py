@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("config", metavar="PRESET|CONFIG", required=False)
 @click.option("--data", type=DIRECTORY, help="Data set made by `hrm data`, or by the published scripts.")
-@click.option("--run", "run_directory", type=DIRECTORY, required=True, help="Directory of the run.")
+@click.option(
+    "--run", "--run-directory", "run_directory", type=DIRECTORY, required=True, help="Directory of the run; under torchrun the long form."
+)
 @click.option("--resume", is_flag=True, help="Continue the run after its newest checkpoint.")
 @click.option("--init", type=DIRECTORY, metavar="MODEL", help="Start from the weights of a run, a checkpoint or a .safetensors file.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, e.g. --set optim.lr=1e-4.")
@@ -43,11 +45,13 @@ def train(
     Examples:
         hrm train sudoku-4x4 --data data/sudoku-4x4 --run runs/small
         hrm train --run runs/small --resume
+        torchrun --nproc-per-node 8 -m cli train sudoku-4x4 --data data/sudoku-4x4 --run-directory runs/small --backend torch
     """
+    from hrm_core.backend import Replica
     from hrm_core.training import session
-    from hrm_core.training.fit import Interrupted
+    from hrm_core.training.fit import Interrupted, Reporter
     from hrm_core.training.report import ConsoleReporter, Reporters, TensorBoardReporter
-    from hrm_core.training.run import Run
+    from hrm_core.training.run import Follower, Run
 
     if max_updates is not None:
         overrides = (*overrides, f"train.max_updates={max_updates}")
@@ -57,8 +61,10 @@ def train(
     if dry_run:
         click.echo(_plan(assignment))
         return 0
-    with Run(run_directory) as run, ConsoleReporter() as console:
-        reporter = Reporters([console, *([TensorBoardReporter(run_directory / "tensorboard")] if tensorboard else [])])
+    is_first = Replica.of_environment().rank == 0
+    with (Run if is_first else Follower)(run_directory) as run, ConsoleReporter() as console:
+        watchers: list[Reporter] = [console, *([TensorBoardReporter(run_directory / "tensorboard")] if tensorboard else [])]
+        reporter = Reporters(watchers if is_first else [])
         if resume:
             trainer = session.resume(run, assignment, data, make_backend, reporter)
         else:
@@ -67,9 +73,11 @@ def train(
             trainer.train()
         except Interrupted:
             again = f"hrm train --run {run_directory} --resume{make_backend.arguments}"
-            click.echo(f"interrupted; everything is saved. Continue with: {again}", err=True)
+            if is_first:
+                click.echo(f"interrupted; everything is saved. Continue with: {again}", err=True)
             return 130
-    click.echo(run_directory)
+    if is_first:
+        click.echo(run_directory)
     return 0
 
 

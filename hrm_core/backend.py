@@ -54,7 +54,7 @@ class Replica(NamedTuple):
     """One of the processes that train one model together, each with its slice of the slots."""
 
     rank: int = 0
-    count: int = 1
+    num_replicas: int = 1
 
     @classmethod
     def of_environment(cls) -> Self:

@@ -8,11 +8,12 @@ print(model.solve("1... ..2. .3.. ...4")[0])
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hrm_core import process
 from hrm_core.errors import BackendError
-from hrm_mlx import allocator, blas
+from hrm_mlx import blas
 
 BLAS = blas.load()
-allocator.keep_freed_memory()
+process.keep_freed_memory()
 
 try:
     import mlx.core as _mlx  # noqa: F401 - after the BLAS, before everything else
@@ -20,7 +21,8 @@ except ModuleNotFoundError as error:
     if error.name is None or not error.name.startswith("mlx"):
         raise
     raise BackendError(
-        "MLX is not installed; pip install 'hrm-mlx[cpu]' on Linux ([cuda12], [cuda13] for a GPU), 'hrm-mlx' on a Mac"
+        "MLX is not installed; pip install 'hrm-mlx' on a Mac, 'hrm-mlx[cpu]' on Linux ([cuda12], [cuda13] for a GPU), "
+        "or use --backend torch"
     ) from error
 
 if TYPE_CHECKING:

@@ -82,7 +82,7 @@ class MLXBackend:
         self.config = config
         self._options = options
         self.replica = Replica.of_environment()
-        if self.replica.count > 1:
+        if self.replica.num_replicas > 1:
             raise BackendError("MLX trains in one process; under torchrun use --backend torch")
         if options.dtype == "float64":
             raise BackendError("float64 is there to check with, on --backend torch; use --dtype float32 with MLX")

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from hrm_core import process
+
 
 @dataclass(frozen=True)
 class Blas:
@@ -55,7 +57,7 @@ def _candidates() -> Iterator[_Candidate]:
     yield _Candidate("OpenBLAS", "libopenblas.so.0", "openblas_set_num_threads")
     for path in sorted((Path(sysconfig.get_path("data")) / "lib").glob("libmkl_rt.so*")):
         os.environ.setdefault("MKL_THREADING_LAYER", "GNU")  # the Intel OpenMP runtime may clash with another package's
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # or its threads spin while others want the core
+        process.wait_without_spinning()
         yield _Candidate("MKL", str(path), "MKL_Set_Num_Threads")
     torch = find_spec("torch")
     if torch and torch.submodule_search_locations:

@@ -60,12 +60,12 @@ def facts() -> dict[str, str]:
     device = mx.gpu if has_gpu() else mx.cpu
     info = mx.device_info(device)
     found = {
-        "device": f"{'gpu' if has_gpu() else 'cpu'} {info.get('device_name', '')}".strip(),
-        "metal": "available" if mx.metal.is_available() else "not available",
-        "cuda": "available" if mx.cuda.is_available() else "not available",
-        "blas": SLOW_BLAS if hrm_mlx.BLAS is REFERENCE else f"{hrm_mlx.BLAS.name} ({hrm_mlx.BLAS.path})",
-        "attention": "sdpa (mx.fast.scaled_dot_product_attention)" if has_gpu() else "eager (written out; faster on a CPU)",
+        "mlx device": f"{'gpu' if has_gpu() else 'cpu'} {info.get('device_name', '')}".strip(),
+        "mlx metal": "available" if mx.metal.is_available() else "not available",
+        "mlx cuda": "available" if mx.cuda.is_available() else "not available",
+        "mlx blas": SLOW_BLAS if hrm_mlx.BLAS is REFERENCE else f"{hrm_mlx.BLAS.name} ({hrm_mlx.BLAS.path})",
+        "mlx attention": "sdpa (mx.fast.scaled_dot_product_attention)" if has_gpu() else "eager (written out; faster on a CPU)",
     }
     if "max_recommended_working_set_size" in info:
-        found["device memory"] = f"{int(info['max_recommended_working_set_size']) / 2**30:.1f} GiB recommended"
+        found["mlx memory"] = f"{int(info['max_recommended_working_set_size']) / 2**30:.1f} GiB recommended"
     return found

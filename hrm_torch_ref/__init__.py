@@ -8,7 +8,11 @@ print(model.solve("1... ..2. .3.. ...4")[0])
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hrm_core import process
 from hrm_core.errors import BackendError
+
+process.keep_freed_memory()
+process.wait_without_spinning()
 
 try:
     import torch as _torch  # noqa: F401

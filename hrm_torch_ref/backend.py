@@ -3,7 +3,7 @@
 Shapes: B slots, S tokens, T positions, D hidden, V vocabulary.
 """
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -20,7 +20,7 @@ from hrm_torch_ref.arrays import from_numpy, to_numpy
 from hrm_torch_ref.devices import choose_device, device_name, peak_memory
 from hrm_torch_ref.model import DTYPES, HRM, Lending
 from hrm_torch_ref.optim import scalars
-from hrm_torch_ref.update import Piece, Tensors, TrainState, Updater, working_weights
+from hrm_torch_ref.update import Compiler, Piece, Tensors, TrainState, Updater, working_weights
 
 Value = TypeVar("Value")
 
@@ -90,6 +90,7 @@ class TorchBackend:
         self._weight_dtype = torch.promote_types(self._dtype, torch.float32)
         self._compiled = options.compile == "on" or (options.compile == "auto" and self._device.type == "cuda")
         self._attention = attention.choose(options.attention, self._device, self._dtype)
+        self._compiler = self._choose_compiler()
         self._model = HRM(config, self._dtype, self._device, self._attention.kernel)
         self._roles = {name: parameter.role for name, parameter in parameter_table(config).items()}
         self._constants: Tensors = {}
@@ -97,7 +98,13 @@ class TorchBackend:
         self._state = TrainState({}, {}, {}, None, empty_carry(config, 0, self._dtype, self._device))
         self._updater: Updater | None = None
         self._embed, self._inner = Lending(self._model, HRM.embed), Lending(self._model, HRM.__call__)
-        self._think = torch.compile(self._inner.call) if self._compiled else self._inner.call
+        self._think = self._compiler(self._inner.call)
+
+    def _choose_compiler(self) -> Compiler:
+        """torch.compile, if it is wanted: into whole graphs or not at all, but where flash-attn's functions may break them."""
+        if not self._compiled:
+            return lambda function: function
+        return partial(torch.compile, fullgraph=self._attention.name not in attention.FLASH)
 
     def describe(self) -> dict[str, str]:
         """What results may depend on."""
@@ -111,7 +118,7 @@ class TorchBackend:
             "blas": "none" if self._device.type != "cpu" else "MKL" if torch.backends.mkl.is_available() else "unknown",
             "threads": str(torch.get_num_threads()),
             "micro_batch": str(self._options.micro_batch or "all"),
-            "replicas": str(self.replica.count),
+            "replicas": str(self.replica.num_replicas),
         }
 
     def peak_memory(self) -> int:
@@ -144,10 +151,10 @@ class TorchBackend:
     def begin_training(self, optim: OptimConfig, batch_size: int) -> None:
         """Make fresh optimizer state and a carry in which every slot is halted."""
         m, v = ({name: torch.zeros_like(weight) for name, weight in self._state.weights.items()} for _ in range(2))
-        carry = empty_carry(self.config, batch_size // self.replica.count, self._dtype, self._device)
+        carry = empty_carry(self.config, batch_size // self.replica.num_replicas, self._dtype, self._device)
         self._optim = optim
         self._state = self._state._replace(m=m, v=v, carry=carry)
-        self._updater = Updater(self._model, self._start, optim, batch_size, self._options.micro_batch, self._compiled, self.replica)
+        self._updater = Updater(self._model, self._start, optim, batch_size, self._options.micro_batch, self._compiler, self.replica)
 
     def update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> TorchMetrics:
         """One ACT step of every slot and one optimizer update. Nothing is waited for."""

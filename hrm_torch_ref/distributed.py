@@ -20,7 +20,7 @@ PATIENCE = timedelta(minutes=30)  # one process may write a checkpoint while the
 def join(device: torch.device) -> Replica:
     """Meet the other processes that torchrun started. Returns: which of them this is."""
     replica = Replica.of_environment()
-    if replica.count > 1 and not dist.is_initialized():
+    if replica.num_replicas > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
         atexit.register(leave)
     return replica
@@ -34,28 +34,28 @@ def leave() -> None:
 
 def summed(tensors: dict[str, torch.Tensor], replica: Replica) -> dict[str, torch.Tensor]:
     """The sum of each tensor over the processes, all of them in one transfer."""
-    if replica.count == 1:
+    if replica.num_replicas == 1:
         return tensors
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors.values()])
     dist.all_reduce(flat)
-    parts = flat.split([tensor.numel() for tensor in tensors.values()])
+    parts = torch.split(flat, [tensor.numel() for tensor in tensors.values()])
     return {name: part.view_as(tensor) for (name, tensor), part in zip(tensors.items(), parts, strict=True)}
 
 
 def gathered(tensor: torch.Tensor, replica: Replica) -> torch.Tensor:
     """The rows of all processes, in their order. Shapes: (B, ...) -> (count B, ...)."""
-    if replica.count == 1:
+    if replica.num_replicas == 1:
         return tensor
     mine = tensor.contiguous().view(torch.uint8) if tensor.dtype in (torch.bool, torch.bfloat16) else tensor.contiguous()
-    parts = [torch.empty_like(mine) for _ in range(replica.count)]
+    parts = [torch.empty_like(mine) for _ in range(replica.num_replicas)]
     dist.all_gather(parts, mine)
     return torch.cat(parts).view(tensor.dtype)
 
 
 def gathered_values(value: Value, replica: Replica) -> list[Value]:
     """What each process has, in their order."""
-    if replica.count == 1:
+    if replica.num_replicas == 1:
         return [value]
-    values: list[Value | None] = [None] * replica.count
+    values: list[Value | None] = [None] * replica.num_replicas
     dist.all_gather_object(values, value)
     return values  # type: ignore[return-value]  # each is filled now

@@ -13,7 +13,9 @@ from hrm_torch_ref.attention import Kernel
 
 def rms_norm(x: torch.Tensor, eps: float) -> torch.Tensor:
     """Scale each position to unit root mean square, in float32 or better, without a weight. Shapes: (..., D) -> (..., D)."""
-    return F.rms_norm(x, x.shape[-1:], eps=eps)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)  # one pass over x, where a mean of squares takes three
+    return (x * torch.rsqrt(norm * norm / x.shape[-1] + eps)).to(x.dtype)
 
 
 class RotaryEmbedding:
@@ -26,12 +28,14 @@ class RotaryEmbedding:
         dtype = torch.promote_types(dtype, torch.float32)
         frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=dtype, device=device) / head_dim)
         angles = torch.arange(total_len, dtype=dtype, device=device)[:, None, None] * frequencies  # (T, 1, h/2)
-        self.cos, self.sin = angles.cos(), angles.sin()
+        self.cos, self.sin = angles.cos().repeat(1, 1, 2), angles.sin()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Rotate queries or keys, in float32 or better. Shapes: (B, T, N, h) -> (B, T, N, h)."""
-        first, second = x.to(self.cos.dtype).chunk(2, dim=-1)
-        rotated = torch.cat([first * self.cos - second * self.sin, second * self.cos + first * self.sin], dim=-1)
+        half, wide = x.shape[-1] // 2, x.to(self.cos.dtype)
+        rotated = wide * self.cos
+        rotated[..., :half].addcmul_(wide[..., half:], self.sin, value=-1)  # in place: two passes over x instead of four
+        rotated[..., half:].addcmul_(wide[..., :half], self.sin)
         return rotated.to(x.dtype)
 
 

@@ -4,7 +4,7 @@ Each slot is computed on its own: only gradients and metrics are summed over mic
 Shapes: B slots, E puzzle_emb_ndim.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from hrm_torch_ref.model import HRM, Lending
 from hrm_torch_ref.optim import Scalars, adam_atan2, sign_sgd
 
 Tensors = dict[str, torch.Tensor]
+Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]  # what makes a function faster, or leaves it as it is
 
 
 class TrainState(NamedTuple):
@@ -42,17 +43,13 @@ class Updater:
     """Computes updates of one model with one choice of micro-batches."""
 
     def __init__(
-        self, model: HRM, start: Start, optim: OptimConfig, batch_size: int, micro_batch: int | None, compiled: bool, replica: Replica
+        self, model: HRM, start: Start, optim: OptimConfig, batch_size: int, micro_batch: int | None, compiler: Compiler, replica: Replica
     ) -> None:
         self._dtype, self._start, self._optim, self._replica = model.dtype, start, optim, replica
         self._step_loss = Lending(model, partial(step_loss, global_batch_size=batch_size))
-        slots = range(batch_size // replica.count)
+        slots = range(batch_size // replica.num_replicas)
         self._groups = [slots[i : i + (micro_batch or len(slots))] for i in range(0, len(slots), micro_batch or len(slots))]
-        self._loss, self._optimize = self._compute_loss, self._move_weights
-        if compiled:
-            # whole graphs, or an error; flash-attn's own functions are the exception, see attention.py
-            self._loss = torch.compile(self._compute_loss, dynamic=False, fullgraph=True)
-            self._optimize = torch.compile(self._move_weights, dynamic=False, fullgraph=True)
+        self._loss, self._optimize = compiler(self._compute_loss), compiler(self._move_weights)
 
     def run(self, state: TrainState, batch: Data, min_steps: torch.Tensor, rates: Scalars) -> tuple[TrainState, Piece]:
         """One ACT step of every slot and one optimizer update."""

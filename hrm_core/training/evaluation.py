@@ -86,10 +86,11 @@ def evaluate(
     """Answer the examples of a split in file order, the first `limit` of each set.
 
     `given` tells which cells a question answers itself; None: it is not known, and every cell counts as blank.
+    Of several replicas each answers its part of every batch.
     Returns: their scores and the answers (N, S). `on_batch` is told how many examples each batch added.
     """
     scores, tokens = [], []
-    for batch in evaluation_batches(split, batch_size, limit=limit):
+    for batch in evaluation_batches(split, batch_size, *backend.replica, limit=limit):
         batch_scores, batch_tokens = _evaluate_batch(backend, split, given, batch)
         scores.append(batch_scores)
         tokens.append(batch_tokens)
@@ -120,7 +121,7 @@ def save_predictions(path: Path, split: Split, scores: Scores, answers: IntArray
 
 
 def _evaluate_batch(backend: Backend, split: Split, given: Given | None, batch: DrawnBatch) -> tuple[Scores, IntArray]:
-    n = batch.effective_size  # the rows behind are padding
+    n = int((batch.example_index >= 0).sum())  # the rows behind are padding
     tokens = []
     for answers in think(backend, batch):
         tokens.append(answers.tokens[:n])

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from hrm_core.backend import Backend, PendingMetrics
 from hrm_core.config import ModelConfig, RunConfig
 from hrm_core.data.batches import TrainingOrder
@@ -25,7 +27,7 @@ from hrm_core.tasks.task import Task
 from hrm_core.training.checkpoint import checkpoint_name, newest_first
 from hrm_core.training.evaluation import evaluate
 from hrm_core.training.run import Restored, Run
-from hrm_core.training.scoring import all_finite, is_finite, reduced, summary
+from hrm_core.training.scoring import all_finite, is_finite, joined, reduced, summary
 
 Record = Mapping[str, Any]
 
@@ -78,14 +80,20 @@ class Assignment(NamedTuple):
 
 
 class Trainer:
-    """One run in progress."""
+    """One run in progress. Several replicas go through the same loop, each with its slots; the first one writes."""
 
     def __init__(self, assignment: Assignment, backend: Backend, run: Run, reporter: Reporter) -> None:
         """Make ready for the first update; the backend has its initial weights already."""
         self._job, self._backend, self._run, self._reporter = assignment, backend, run, reporter
         self._settings = assignment.config.train
+        self._replica = backend.replica
         self._order = TrainingOrder(
-            assignment.train, self._settings.global_batch_size, seed=self._settings.seed, epochs_per_iter=self._settings.eval_interval
+            assignment.train,
+            self._settings.global_batch_size,
+            seed=self._settings.seed,
+            epochs_per_iter=self._settings.eval_interval,
+            rank=self._replica.rank,
+            num_replicas=self._replica.num_replicas,
         )
         self._pending: list[PendingMetrics] = []
         self._position = Position()
@@ -128,7 +136,9 @@ class Trainer:
         update = self._position.update + 1
         settings, config = self._settings, self._job.config
         rng = stream(settings.seed, Purpose.EXPLORATION, update)
-        min_steps = draw_min_steps(rng, settings.global_batch_size, self._job.model)
+        min_steps = np.split(draw_min_steps(rng, settings.global_batch_size, self._job.model), self._replica.num_replicas)[
+            self._replica.rank
+        ]
         batch = next(self._order)
         self._pending.append(self._backend.update(batch, min_steps, rates(update, self._job.total_updates, config.optim)))
         self._position.update = update
@@ -186,9 +196,9 @@ class Trainer:
             return False
         self._read_metrics()  # of a model that has diverged nothing need be known
         given = self._job.task.given if self._job.task else None
-        limit = self._settings.eval_examples
-        scores, _ = evaluate(self._backend, test, given, self._settings.global_batch_size, limit, lambda _: self._stop_if_asked())
-        metrics = summary(scores)
+        slots, limit = self._settings.global_batch_size, self._settings.eval_examples
+        scores, _ = evaluate(self._backend, test, given, slots, limit, lambda _: self._stop_if_alone())
+        metrics = summary(joined(self._backend.gather(scores)))
         self._check_finite(metrics)
         position.evaluated = position.update
         position.seconds = time.monotonic() - self._started
@@ -208,7 +218,7 @@ class Trainer:
         update = self._position.update
         minutes = (time.monotonic() - self._saved) / 60
         at_interval = update % self._settings.save_every_updates == 0 or update == self._job.total_updates
-        if is_best or at_interval or minutes > self._settings.save_every_minutes:
+        if is_best or at_interval or self._agreed(minutes > self._settings.save_every_minutes):
             self._save()
 
     def _save(self) -> None:
@@ -239,8 +249,19 @@ class Trainer:
         self._reporter.saved(folder)
 
     def _stop_if_asked(self) -> None:
-        if self._interrupt:
+        if self._agreed(self._interrupt):
             raise Interrupted
+
+    def _stop_if_alone(self) -> None:
+        """Stop in the middle of an evaluation, unless other replicas would wait for this one."""
+        if self._interrupt and self._replica.num_replicas == 1:
+            raise Interrupted
+
+    def _agreed(self, wish: bool) -> bool:
+        """Whether any replica has this wish; they tell each other only when they report, and their clocks differ."""
+        if self._replica.num_replicas == 1:
+            return wish
+        return self._position.update % self._settings.report_every == 0 and any(self._backend.gather(wish))
 
     @contextmanager
     def _catching_interrupts(self) -> Iterator[None]:

@@ -137,6 +137,30 @@ class Run:
         return folder
 
 
+class Follower(Run):
+    """The run directory as all replicas but the first use it: they read, and write nothing."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.checkpoints = directory / "checkpoints"
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Nothing was locked."""
+
+    def begin(self, config: RunConfig) -> None:
+        """The first replica writes the config."""
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """The first replica writes the log."""
+
+    def cut_log(self, update: int, evaluated: int = 0) -> None:
+        """The first replica cuts the log."""
+
+    def save(self, config: ModelConfig, task: str, weights: Arrays, train_state: Arrays, state: Mapping[str, Any], keep: int) -> Path:
+        """The first replica writes the checkpoint. Returns: where."""
+        return self.checkpoints / checkpoint_name(state["update"])
+
+
 def run_of(model: Path) -> Path:
     """The run that a run, a checkpoint folder or a file in it belongs to; the argument itself if there is none."""
     return next((path for path in (model, *model.resolve().parents) if (path / CONFIG_FILE).is_file()), model)

@@ -143,7 +143,7 @@ def test_demo_refuses_other_settings_than_its_run_has(refusal: Refusal, hrm: Hrm
 
 
 def test_stopped_run_says_with_which_options_to_go_on() -> None:
-    assert BackendMaker("auto", "bfloat16", "auto", 32).arguments == " --dtype bfloat16 --micro-batch 32"
+    assert BackendMaker("torch", dtype="bfloat16", micro_batch=32).arguments == " --backend torch --dtype bfloat16 --micro-batch 32"
 
 
 def test_slow_blas_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +248,7 @@ def test_init_of_another_size_is_refused(refusal: Refusal, tiny_config: Path, ti
 
 def test_doctor_knows_this_machine_and_the_papers_model(hrm: Hrm, refusal: Refusal) -> None:
     facts = json.loads(hrm("doctor", "--json").out)
-    assert {"hrm", "python", "memory", "device", "blas", "attention", "tensorboardX"} <= facts.keys()
+    assert {"hrm", "python", "memory", "mlx device", "mlx blas", "mlx attention", "tensorboardX"} <= facts.keys()
     assert "27,275,266 trainable parameters" in hrm("doctor", "--preset", "sudoku-extreme-1k").out
     assert json.loads(hrm("doctor", "--preset", "sudoku-4x4", "--json").out)["trainable_parameters"] == 132_994
     assert "nope is neither a file nor a preset" in refusal("doctor", "--preset", "nope")
