@@ -45,7 +45,6 @@ def train(
     Examples:
         hrm train sudoku-4x4 --data data/sudoku-4x4 --run runs/small
         hrm train --run runs/small --resume
-        torchrun --nproc-per-node 8 -m cli train sudoku-4x4 --data data/sudoku-4x4 --run-directory runs/small --backend torch
     """
     from hrm_core.backend import Replica
     from hrm_core.training import session

@@ -265,10 +265,10 @@ class Trainer:
 
     @contextmanager
     def _catching_interrupts(self) -> Iterator[None]:
-        """Let the first Ctrl-C finish the update; a second one stops at once."""
+        """Let the first Ctrl-C finish the update; a second one stops at once, unless it is torchrun that passes on the first."""
 
         def remember(number: int, frame: FrameType | None) -> None:
-            if self._interrupt:
+            if self._interrupt and self._replica.num_replicas == 1:
                 raise KeyboardInterrupt
             self._interrupt = True
 
