@@ -15,6 +15,7 @@ PACKAGES = {
     "safetensors": "",
     "mlx": "pip install 'hrm-mlx[cpu]' on Linux ([cuda12], [cuda13] for a GPU)",
     "torch": "pip install 'hrm-mlx[torch]', for --backend torch and hrm parity",
+    "huggingface_hub": "pip install 'hrm-mlx[hub]', for hf:// in hrm convert",
     "matplotlib": "pip install 'hrm-mlx[plot]', for hrm plot",
     "tensorboardX": "pip install 'hrm-mlx[tensorboard]', for hrm train --tensorboard",
 }

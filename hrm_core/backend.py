@@ -165,6 +165,10 @@ class Backend(Protocol):
         """The carry of these slots only."""
         ...
 
+    def join(self, first: Carry, second: Carry) -> Carry:
+        """One carry with the slots of both."""
+        ...
+
     def perturb(self, carry: Carry, noise_H: FloatArray, noise_L: FloatArray) -> Carry:
         """Add noise (B, T, D) to z_H and z_L."""
         ...

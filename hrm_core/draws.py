@@ -18,14 +18,15 @@ class Purpose(IntEnum):
 
     INITIAL_WEIGHTS = 0  # index: position in the weight table
     EXPLORATION = 1  # index: update
-    NOISE = 2  # index: ACT step
+    NOISE = 2  # index: rollout, puzzle, ACT step
     PUZZLES = 3  # index: chosen by the task's generator
     AUGMENTATION = 4  # index: block of examples
+    VOTES = 5  # index: vote, puzzle
 
 
-def stream(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
-    """The generator of one purpose and index."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, purpose, index))))
+def stream(seed: int, purpose: Purpose, *index: int) -> np.random.Generator:
+    """The generator of one purpose and index; 0 if there is none."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, purpose, *(index or (0,))))))
 
 
 def draw_min_steps(rng: np.random.Generator, batch_size: int, config: ModelConfig) -> IntArray:

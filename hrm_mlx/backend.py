@@ -237,6 +237,10 @@ class MLXBackend:
         chosen = mx.array(slots)
         return EvalCarry(*(array[chosen] for array in carry))
 
+    def join(self, first: EvalCarry, second: EvalCarry) -> EvalCarry:
+        """One carry with the slots of both."""
+        return EvalCarry(*(mx.concatenate(list(pair)) for pair in zip(first, second, strict=True)))
+
     def perturb(self, carry: EvalCarry, noise_H: FloatArray, noise_L: FloatArray) -> EvalCarry:
         """Add noise (B, T, D) to z_H and z_L."""
         dtype = self._model.dtype

@@ -247,6 +247,11 @@ class TorchBackend:
         return EvalCarry(*(tensor[chosen] for tensor in carry))
 
     @torch.inference_mode()
+    def join(self, first: EvalCarry, second: EvalCarry) -> EvalCarry:
+        """One carry with the slots of both."""
+        return EvalCarry(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
+
+    @torch.inference_mode()
     def perturb(self, carry: EvalCarry, noise_H: FloatArray, noise_L: FloatArray) -> EvalCarry:
         """Add noise (B, T, D) to z_H and z_L."""
         z_H, z_L = (z + self._tensor(noise).to(self._dtype) for z, noise in ((carry.z_H, noise_H), (carry.z_L, noise_L)))

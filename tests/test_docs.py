@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parent.parent
 README = REPOSITORY / "README.md"
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 SECTIONS: dict[str, type[Settings]] = {"model": ArchConfig, "optim": OptimConfig, "train": TrainConfig}
-FRAMEWORKS = {"mlx", "torch", "matplotlib", "tensorboardX"}
+FRAMEWORKS = {"mlx", "torch", "matplotlib", "tensorboardX", "huggingface_hub"}
 
 
 def all_commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
@@ -94,7 +94,7 @@ def test_the_file_tree_of_the_readme_is_the_real_one() -> None:
     named = tree_paths(README.read_text(encoding="utf-8"))
     for path in named:
         assert any(REPOSITORY.glob(path)), f"{path} stands in the file tree and does not exist"
-    for package in ("cli", "hrm_core", "hrm_mlx", "hrm_parity", "benchmarks", "tests", "docs"):
+    for package in ("cli", "convert", "hrm_core", "hrm_mlx", "hrm_torch_ref", "hrm_parity", "benchmarks", "tests", "docs"):
         for folder in [REPOSITORY / package, *(REPOSITORY / package).rglob("*/")]:
             if any(folder.glob("*.py")) and package != "tests":
                 assert f"{folder.relative_to(REPOSITORY)}/" in named, f"{folder} does not stand in the file tree"

@@ -3,6 +3,8 @@
 update_00000400/  model.safetensors        canonical names, float32; config in its metadata: usable alone
                   train_state.safetensors  moments, carry and the data it works on
                   state.json               update, position in the data, metrics, sha256 of the two others and of itself
+
+A checkpoint that was converted holds a model and a state.json that says so; there is nothing in it to resume from.
 """
 
 import contextlib
@@ -11,7 +13,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,9 @@ MODEL_FILE = "model.safetensors"
 TRAIN_STATE_FILE = "train_state.safetensors"
 STATE_FILE = "state.json"
 FORMAT = "hrm-1"
-METADATA = "hrm"  # the entry of a model file's metadata: format, task, config and checksum as JSON
+METADATA = "hrm"  # the entry of a model file's metadata: format, task, config, dtype if it is not float32, and checksum as JSON
+CONVERTED = "converted"  # the entry of state.json that says where a converted checkpoint comes from
+STORED_DTYPES = ("float32", "bfloat16", "float16")  # all of them are float32 once they are loaded
 WAY_OUT = "use another checkpoint or copy it again"
 
 
@@ -53,20 +57,44 @@ def save_model(path: Path, config: ModelConfig, task: str, weights: Arrays) -> N
 
 
 def load_model(path: Path) -> Model:
-    """Read a model file and hold it against its checksum and the weight table of its config.
+    """Read a model file, bfloat16 and float16 as float32, and hold it against its checksum and the weight table of its config.
 
     Raises: CheckpointError if it is damaged, or naming the tensors that do not fit.
     """
-    about = _read_metadata(path)
-    try:
-        config, crc32 = validated(ModelConfig, about["config"], str(path)), about.pop("crc32")
-    except (ConfigError, KeyError) as error:
-        raise CheckpointError(f"{path} holds a config that is damaged ({_reason(error)}); {WAY_OUT}") from error
-    weights = _load_tensors(path)
+    about, config, crc32 = parse_metadata(_read_metadata(path), path)
+    stored = _load_tensors(path)
+    dtypes = stored_dtypes(about, crc32)
+    weights = {name: array.astype(np.float32, copy=False) if array.dtype.name in dtypes else array for name, array in stored.items()}
     check_weights(weights, config, str(path))
-    if _checksum(about, weights) != crc32:
+    found = _checksum(about, stored)
+    if crc32 not in (None, found):
         raise CheckpointError(f"{path} is damaged: its checksum is not the one in its metadata; {WAY_OUT}")
-    return Model(config, about["task"], weights, path, crc32)
+    return Model(config, about["task"], weights, path, found)
+
+
+def parse_metadata(metadata: Mapping[str, str], path: Path) -> tuple[dict[str, Any], ModelConfig, str | None]:
+    """What a model file says of itself: all of it but the checksum, the config in it, and the checksum if there is one.
+
+    Raises: CheckpointError if that is damaged, or nothing of ours.
+    """
+    try:
+        about = json.loads(metadata.get(METADATA, "{}"))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} holds metadata that is damaged ({_reason(error)}); {WAY_OUT}") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise CheckpointError(f"{path} holds no HRM config in its metadata; expected a model written by hrm")
+    crc32 = about.pop("crc32", None)  # files that others wrote have none
+    if not {"task", "config"} <= about.keys() <= {"format", "task", "config", "dtype"} or not isinstance(about["task"], str):
+        raise CheckpointError(f"{path} holds a config that is damaged: found {', '.join(about)[:120]} around it; {WAY_OUT}")
+    try:
+        return about, validated(ModelConfig, about["config"], str(path)), crc32
+    except ConfigError as error:
+        raise CheckpointError(f"{path} holds a config that is damaged ({_reason(error)}); {WAY_OUT}") from error
+
+
+def stored_dtypes(about: Mapping[str, Any], crc32: str | None) -> tuple[str, ...]:
+    """The dtypes that the tensors of a model file may have: the one it names, or any of a file that others wrote."""
+    return STORED_DTYPES if crc32 is None and "dtype" not in about else (str(about.get("dtype", "float32")),)
 
 
 def check_weights(weights: Arrays, config: ModelConfig, source: str) -> None:
@@ -95,12 +123,17 @@ def write_checkpoint(folder: Path, config: ModelConfig, task: str, weights: Arra
         with _staging(folder) as partial:
             save_model(partial / MODEL_FILE, config, task, weights)
             save_file({name: np.ascontiguousarray(array) for name, array in train_state.items()}, partial / TRAIN_STATE_FILE)
-            content = {**state, "format": FORMAT}
-            (partial / STATE_FILE).write_text(json.dumps({**content, "sha256": _hashes(partial, content)}))
+            write_state(partial, state)
             for path in partial.iterdir():
                 _sync(path)
     except (OSError, SafetensorError) as error:
         raise RunError(f"{folder} was not written ({_reason(error)}); make room, then --resume") from error
+
+
+def write_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write state.json, which makes a checkpoint of the files that lie in a folder."""
+    content = {**state, "format": FORMAT}
+    (folder / STATE_FILE).write_text(json.dumps({**content, "sha256": _hashes(folder, content)}))
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -123,7 +156,12 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def read_train_state(folder: Path) -> dict[str, AnyArray]:
-    """Optimizer state, carry and its data. Raises: CheckpointError."""
+    """Optimizer state, carry and its data.
+
+    Raises: CheckpointError if they are damaged, or the checkpoint was converted and has none.
+    """
+    if not (folder / TRAIN_STATE_FILE).exists() and CONVERTED in read_state(folder):
+        raise CheckpointError(f"{folder} was converted and holds no optimizer state, so it cannot be resumed; start from it with --init")
     return _load_tensors(folder / TRAIN_STATE_FILE)
 
 
@@ -159,22 +197,29 @@ def find_model(path: Path, warn: Callable[[str], None] = lambda message: None) -
     raise CheckpointError(f"{path} is no model: expected a run with checkpoints, a checkpoint folder or a .safetensors file")
 
 
-def _read_metadata(path: Path) -> dict[str, Any]:
+def _read_metadata(path: Path) -> dict[str, str]:
     try:
         with safe_open(path, "numpy") as file:
-            about = json.loads((file.metadata() or {}).get(METADATA, "{}"))
-    except (OSError, SafetensorError, ValueError, RecursionError) as error:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors ({_reason(error)}); {WAY_OUT}") from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise CheckpointError(f"{path} holds no HRM config in its metadata; expected a model written by hrm")
-    return about
 
 
 def _load_tensors(path: Path) -> dict[str, AnyArray]:
     try:
         return load_file(path)
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, AttributeError, KeyError) as error:  # the last two: a dtype that numpy has not
         raise CheckpointError(f"{path} cannot be read as safetensors ({_reason(error)}); {WAY_OUT}") from error
+
+
+def checksum(about: Mapping[str, Any], tensors: Iterable[tuple[str, Iterable[memoryview]]]) -> str:
+    """A number that no flipped byte of a model leaves as it is. The tensors come by name, each in as many parts as one likes."""
+    total = zlib.crc32(json.dumps(about, sort_keys=True).encode())
+    for name, parts in tensors:
+        total = zlib.crc32(name.encode(), total)
+        for part in parts:
+            total = zlib.crc32(part, total)
+    return f"{total:08x}"
 
 
 def _reason(error: Exception) -> str:
@@ -182,17 +227,13 @@ def _reason(error: Exception) -> str:
 
 
 def _checksum(about: Mapping[str, Any], tensors: Arrays) -> str:
-    """A number that no flipped byte of a model leaves as it is."""
-    total = zlib.crc32(json.dumps(about, sort_keys=True).encode())
-    for name in sorted(tensors):
-        total = zlib.crc32(tensors[name].data, zlib.crc32(name.encode(), total))
-    return f"{total:08x}"
+    return checksum(about, ((name, [tensors[name].reshape(-1).view(np.uint8).data]) for name in sorted(tensors)))
 
 
 def _hashes(folder: Path, state: Mapping[str, Any]) -> dict[str, str]:
     """The sha256 of each file of a checkpoint, hex; that of state.json covers what it holds besides."""
     hashes = {STATE_FILE: hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()}
-    for name in (MODEL_FILE, TRAIN_STATE_FILE):
+    for name in [MODEL_FILE] if CONVERTED in state else [MODEL_FILE, TRAIN_STATE_FILE]:
         with (folder / name).open("rb") as file:
             hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes

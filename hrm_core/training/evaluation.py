@@ -1,25 +1,40 @@
-"""Evaluation: every example for a fixed number of ACT steps, as published.
+"""Evaluation: every example thought about, answered and scored.
 
 Shapes: A ACT steps, B slots, N examples, S cells.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from hrm_core.backend import IGNORE_LABEL_ID, Answers, Backend, Batch
+from hrm_core.backend import IGNORE_LABEL_ID, Backend
 from hrm_core.config import DataSizes, ModelConfig
-from hrm_core.data.batches import DrawnBatch, evaluation_batches
+from hrm_core.data.augment import Symmetry
+from hrm_core.data.batches import evaluation_batches
 from hrm_core.data.store import Split
 from hrm_core.errors import DataError
 from hrm_core.pictures.animations import replaced_whole
 from hrm_core.training.scoring import Scores, joined, score
+from hrm_core.training.thinking import Halt, Moment, Noise, Questions, think
 
 IntArray = npt.NDArray[np.integer]
 Given = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a model is let think about each puzzle."""
+
+    halt: Halt = "fixed"
+    noise: Noise | None = None
+    symmetries: Callable[[IntArray], Symmetry] | None = None  # of puzzles by number (N,): asked moved, answers moved back
+
+
+PUBLISHED = Way()
 
 
 class Thoughts(NamedTuple):
@@ -27,6 +42,7 @@ class Thoughts(NamedTuple):
 
     answers: IntArray  # (A, N, S) tokens after each ACT step
     q_halt_logits: npt.NDArray[np.float32]  # (A, N)
+    steps: IntArray  # (N,) ACT steps taken
 
     @property
     def final(self) -> IntArray:
@@ -43,23 +59,18 @@ class Thoughts(NamedTuple):
         return settled
 
 
-def think(backend: Backend, batch: Batch) -> Iterator[Answers]:
-    """The answers to a batch after each of `halt_max_steps` ACT steps."""
-    carry = backend.begin(batch)
-    for _ in range(backend.config.halt_max_steps):
-        carry, answers = backend.step(carry)
-        yield answers
-
-
-def thoughts(backend: Backend, inputs: IntArray, puzzle_identifiers: IntArray, batch_size: int = 256) -> Thoughts:
-    """Let a model think about puzzles. Shapes: (N, S) tokens, (N,)."""
-    parts = []
-    for start in range(0, len(inputs), batch_size):
-        rows = inputs[start : start + batch_size].astype(np.int32)
-        ids = puzzle_identifiers[start : start + batch_size].astype(np.int32)
-        steps = [(a.tokens, a.q_halt_logits) for a in think(backend, Batch(rows, np.full_like(rows, IGNORE_LABEL_ID), ids))]
-        parts.append(tuple(np.stack(column) for column in zip(*steps, strict=True)))
-    return Thoughts(*(np.concatenate(column, axis=1) for column in zip(*parts, strict=True)))
+def thoughts(backend: Backend, inputs: IntArray, puzzle_identifiers: IntArray, batch_size: int = 256, halt: Halt = "fixed") -> Thoughts:
+    """Let a model think about puzzles. An answer that is final stays as it is. Shapes: (N, S) tokens, (N,)."""
+    num_steps, count = backend.config.halt_max_steps, len(inputs)
+    answers = np.zeros((num_steps, *inputs.shape), np.int32)
+    q_halt_logits, steps = np.zeros((num_steps, count), np.float32), np.zeros(count, np.int32)
+    for moment in think(backend, iter([Questions.unlabelled(inputs, puzzle_identifiers)]), batch_size, halt):
+        numbers, at = moment.questions.number[moment.busy], moment.steps[moment.busy] - 1
+        answers[at, numbers] = moment.answers.tokens[moment.busy]
+        q_halt_logits[at, numbers] = moment.answers.q_halt_logits[moment.busy]
+        steps[numbers] = at + 1
+    last = np.minimum(np.arange(num_steps)[:, None], steps - 1), np.arange(count)
+    return Thoughts(answers[last], q_halt_logits[last], steps)
 
 
 def check_fits(split: Split, config: ModelConfig, source: Path) -> None:
@@ -82,20 +93,23 @@ def evaluate(
     batch_size: int,
     limit: int | None = None,
     on_batch: Callable[[int], None] = lambda num_examples: None,
+    way: Way = PUBLISHED,
 ) -> tuple[Scores, IntArray]:
-    """Answer the examples of a split in file order, the first `limit` of each set.
+    """Answer the examples of a split, the first `limit` of each set.
 
     `given` tells which cells a question answers itself; None: it is not known, and every cell counts as blank.
     Of several replicas each answers its part of every batch.
-    Returns: their scores and the answers (N, S). `on_batch` is told how many examples each batch added.
+    Returns: their scores and the answers (N, S), in file order. `on_batch` is told how many puzzles have halted.
     """
-    scores, tokens = [], []
-    for batch in evaluation_batches(split, batch_size, *backend.replica, limit=limit):
-        batch_scores, batch_tokens = _evaluate_batch(backend, split, given, batch)
-        scores.append(batch_scores)
-        tokens.append(batch_tokens)
-        on_batch(len(batch_tokens))
-    return joined(scores), np.concatenate(tokens)
+    numbers, scores, tokens = [], [], []
+    for moment in think(backend, _questions(backend, split, batch_size, limit, way), batch_size, way.halt, way.noise):
+        if moment.halts.any():
+            numbers.append(moment.questions.number[moment.halts])
+            scores.append(_scores(moment, given, backend.config.loss_type))
+            tokens.append(_moved_back(moment, way))
+            on_batch(len(numbers[-1]))
+    order = np.argsort(np.concatenate(numbers))
+    return joined(scores).select(order), np.concatenate(tokens)[order]
 
 
 def num_examples(split: Split, limit: int | None = None) -> int:
@@ -120,18 +134,47 @@ def save_predictions(path: Path, split: Split, scores: Scores, answers: IntArray
         )
 
 
-def _evaluate_batch(backend: Backend, split: Split, given: Given | None, batch: DrawnBatch) -> tuple[Scores, IntArray]:
-    n = int((batch.example_index >= 0).sum())  # the rows behind are padding
-    tokens = []
-    for answers in think(backend, batch):
-        tokens.append(answers.tokens[:n])
-    last, path = answers, Thoughts(np.stack(tokens), answers.q_halt_logits[None, :n])
-    ratings = split.sets[batch.set_name].ratings
-    is_given = given(batch.inputs[:n].astype(np.uint8)) if given else np.zeros(batch.inputs[:n].shape, bool)
-    scores = Scores(
-        **score(path.final, batch.labels[:n], is_given, last.logits[:n], backend.config.loss_type),  # type: ignore[arg-type]
-        q_halt_logits=last.q_halt_logits[:n],
-        settled_step=path.settled_step,
-        ratings=ratings[batch.example_index[:n]] if ratings is not None else np.full(n, -1),
+def _questions(backend: Backend, split: Split, batch_size: int, limit: int | None, way: Way) -> Iterator[Questions]:
+    """The examples of a split, moved by the symmetry of each if there is one."""
+    number = 0
+    for batch in evaluation_batches(split, batch_size, *backend.replica, limit=limit):
+        rows = batch.example_index >= 0  # the others are padding
+        ratings = split.sets[batch.set_name].ratings
+        count = int(rows.sum())
+        questions = Questions(
+            np.arange(number, number + count),
+            batch.inputs[rows],
+            batch.puzzle_identifiers[rows],
+            batch.labels[rows],
+            np.full(count, -1) if ratings is None else ratings[batch.example_index[rows]],
+        )
+        number += count
+        yield _moved(questions, way) if way.symmetries else questions
+
+
+def _moved(questions: Questions, way: Way) -> Questions:
+    assert way.symmetries is not None
+    symmetry = way.symmetries(questions.number)
+    labelled = questions.labels >= 0
+    labels = symmetry.apply(np.where(labelled, questions.labels, 0))
+    is_labelled = np.take_along_axis(labelled, symmetry.cells.astype(np.intp), axis=1)
+    return replace(questions, inputs=symmetry.apply(questions.inputs), labels=np.where(is_labelled, labels, IGNORE_LABEL_ID))
+
+
+def _moved_back(moment: Moment, way: Way) -> IntArray:
+    """The answers of the puzzles that halt, as if nothing had been moved. Shapes: (n, S)."""
+    tokens = moment.answers.tokens[moment.halts]
+    return way.symmetries(moment.questions.number[moment.halts]).inverse().apply(tokens) if way.symmetries else tokens
+
+
+def _scores(moment: Moment, given: Given | None, loss_type: str) -> Scores:
+    """What the answers of the puzzles that halt are worth."""
+    questions, answers, halts = moment.questions.select(moment.halts), moment.answers, moment.halts
+    is_given = given(questions.inputs.astype(np.uint8)) if given else np.zeros(questions.inputs.shape, bool)
+    return Scores(
+        **score(answers.tokens[halts], questions.labels, is_given, answers.logits[halts], loss_type),  # type: ignore[arg-type]
+        q_halt_logits=answers.q_halt_logits[halts],
+        steps=moment.steps[halts],
+        settled_step=moment.settled_step[halts],
+        ratings=questions.ratings,
     )
-    return scores, path.final

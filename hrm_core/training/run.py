@@ -20,6 +20,7 @@ from hrm_core.config import ModelConfig, RunConfig, load_config
 from hrm_core.errors import CheckpointError, RunError
 from hrm_core.training.checkpoint import (
     MODEL_FILE,
+    STATE_FILE,
     Model,
     checkpoint_name,
     load_model,
@@ -170,7 +171,8 @@ def run_config(directory: Path) -> RunConfig:
     """The settings a run was begun with. Raises: RunError if there is no run."""
     path = directory / CONFIG_FILE
     if not path.is_file():
-        raise RunError(f"{directory} is not part of a run: no {CONFIG_FILE} is there")
+        way_out = "; start a run from it with --init" if (directory / STATE_FILE).is_file() else ""
+        raise RunError(f"{directory} is not part of a run: no {CONFIG_FILE} is there{way_out}")
     return load_config(str(path))
 
 

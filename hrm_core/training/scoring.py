@@ -27,6 +27,7 @@ class Scores:
     num_blank: IntArray
     lm_loss: FloatArray  # per example: mean over its labelled cells
     q_halt_logits: FloatArray
+    steps: IntArray  # ACT steps taken
     settled_step: IntArray  # ACT step after which the answer no longer changed
     ratings: IntArray  # difficulty; -1 where the data set has none
 
@@ -39,8 +40,8 @@ class Scores:
     def __len__(self) -> int:
         return len(self.num_right)
 
-    def select(self, chosen: BoolArray) -> "Scores":
-        """The scores of some examples."""
+    def select(self, chosen: BoolArray | IntArray) -> "Scores":
+        """The scores of some examples, chosen by a mask or by their places."""
         return Scores(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
 
@@ -73,6 +74,7 @@ def summary(scores: Scores) -> dict[str, float]:
         "blank_accuracy": _share(counted.num_right_blank.sum(), counted.num_blank.sum()),
         "lm_loss": _share(counted.lm_loss.sum(), count),
         "q_halt_accuracy": _share(((counted.q_halt_logits >= 0) == counted.exact).sum(), count),
+        "steps": _share(counted.steps.sum(), count),
         "settled_step": _share(counted.settled_step.sum(), count),
         "count": count,
     }

@@ -26,8 +26,8 @@ def backend(tiny_run: Path) -> MLXBackend:
 
 def test_settled_step_is_the_one_after_which_nothing_changes() -> None:
     answers = np.array([[[1], [1], [1], [2], [1]], [[1], [2], [1], [1], [2]], [[1], [2], [2], [1], [1]]])
-    assert Thoughts(answers, np.zeros((3, 5), np.float32)).settled_step.tolist() == [1, 2, 3, 2, 3]
-    assert Thoughts(answers[:1], np.zeros((1, 5), np.float32)).settled_step.tolist() == [1] * 5
+    assert Thoughts(answers, np.zeros((3, 5), np.float32), np.full(5, 3)).settled_step.tolist() == [1, 2, 3, 2, 3]
+    assert Thoughts(answers[:1], np.zeros((1, 5), np.float32), np.full(5, 1)).settled_step.tolist() == [1] * 5
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 20, 64])

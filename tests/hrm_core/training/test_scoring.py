@@ -14,7 +14,7 @@ GIVEN = np.array([[True, False, False, False], [True, True, False, False], [Fals
 
 def scores(**changes: object) -> Scores:
     fields = score(TOKENS, LABELS, GIVEN, np.zeros((3, 4, 6), np.float32), "softmax_cross_entropy")
-    others = {"q_halt_logits": np.array([1.0, 0.0, 9.0]), "settled_step": np.array([2, 4, 1]), "ratings": np.array([0, 7, 99])}
+    others = {"q_halt_logits": np.array([1.0, 0.0, 9.0]), "steps": np.array([4, 4, 2]), "settled_step": np.array([2, 4, 1]), "ratings": np.array([0, 7, 99])}
     return Scores(**{**fields, **others, **changes})
 
 
@@ -35,6 +35,7 @@ def test_summary_leaves_out_examples_without_labels() -> None:
             "blank_accuracy": 2 / 3,
             "lm_loss": np.log(6),
             "q_halt_accuracy": 1 / 2,  # a logit of zero says halt
+            "steps": 4.0,
             "settled_step": 3.0,
             "count": 2,
         }

@@ -1,0 +1,101 @@
+"""all_config.yaml, the settings beside a published checkpoint, both ways.
+
+Source: sapientinc/HRM pretrain.py (PretrainConfig) and models/hrm/hrm_act_v1.py (HierarchicalReasoningModel_ACTV1Config).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hrm_core.config import ArchConfig, ModelConfig, RunConfig, load_config, parse_yaml, validated
+from hrm_core.errors import ConfigError
+
+CONFIG_FILE = "all_config.yaml"
+ARCH_NAME = "hrm.hrm_act_v1@HierarchicalReasoningModel_ACTV1"
+LOSS_NAME = "losses@ACTLossHead"
+SIZES = ("vocab_size", "seq_len", "num_puzzle_identifiers")  # published code takes them from the data
+ARCH_KEYS = tuple(name for name in ArchConfig.model_fields if name not in (*SIZES, "loss_type"))
+OPTIONAL = {"puzzle_emb_ndim": 0, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "forward_dtype": "bfloat16"}  # published defaults
+FALLBACK_PRESET = "sudoku-extreme-1k"  # whose training settings a model without any is written with
+TRAINING_KEYS = (
+    "data_path", "global_batch_size", "epochs", "lr", "lr_min_ratio", "lr_warmup_steps", "weight_decay", "beta1", "beta2",
+    "puzzle_emb_lr", "puzzle_emb_weight_decay", "project_name", "run_name", "checkpoint_path", "seed", "checkpoint_every_eval",
+    "eval_interval", "eval_save_outputs",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PublishedConfig:
+    """What all_config.yaml says."""
+
+    arch: ArchConfig
+    training: dict[str, Any]  # by published key
+    ignored: list[str]  # keys of other versions
+
+
+def read_published_config(path: Path) -> PublishedConfig:
+    """Read all_config.yaml.
+
+    Raises: ConfigError if it is missing or damaged, names another network, or has a setting of the network that is not known.
+    """
+    try:
+        settings = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); it is needed beside a published checkpoint, copy it there") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no text in UTF-8; copy it again") from error
+    arch = settings.pop("arch", None)
+    if not isinstance(arch, dict):
+        raise ConfigError(f"{path} has no section arch; expected the all_config.yaml of a published run")
+    loss = arch.pop("loss", None)
+    if not isinstance(loss, dict):
+        raise ConfigError(f"{path} has no section arch.loss; expected the all_config.yaml of a published run")
+    _require(arch.pop("name", None), ARCH_NAME, "arch.name", path)
+    _require(loss.pop("name", None), LOSS_NAME, "arch.loss.name", path)
+    given = {f"arch.{key}": value for key, value in arch.items()} | {f"arch.loss.{key}": value for key, value in loss.items()}
+    given = {key: value for key, value in given.items() if value is not None}
+    expected = [*(f"arch.{key}" for key in ARCH_KEYS), "arch.loss.loss_type"]
+    unknown, missing = sorted(given.keys() - set(expected)), [key for key in expected if key not in given and key[5:] not in OPTIONAL]
+    if unknown or missing:
+        found = [*(f"{key[:80]} is unknown" for key in unknown), *(f"{key} is missing" for key in missing)]
+        raise ConfigError(f"{path}: {'; '.join(found)}; expected the settings of {ARCH_NAME}")
+    settings_of_arch = OPTIONAL | {key.rpartition(".")[2]: value for key, value in given.items()}
+    return PublishedConfig(
+        arch=validated(ArchConfig, settings_of_arch, f"{path}, section arch"),
+        training={key: value for key, value in settings.items() if key in TRAINING_KEYS and value is not None},
+        ignored=sorted(settings.keys() - set(TRAINING_KEYS)),
+    )
+
+
+def write_published_config(path: Path, config: ModelConfig, training: Mapping[str, Any]) -> None:
+    """Write all_config.yaml with every key that published code asks for."""
+    arch = {name: value for name, value in config.model_dump().items() if name not in (*SIZES, "loss_type")}
+    settings = {
+        "arch": {**arch, "name": ARCH_NAME, "loss": {"name": LOSS_NAME, "loss_type": config.loss_type}},
+        **{key: training.get(key) for key in TRAINING_KEYS},
+    }
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+
+
+def published_training(run: RunConfig | None) -> dict[str, Any]:
+    """The training settings of a run under their published keys; without a run those of the paper's Sudoku experiment."""
+    settings = run or load_config(FALLBACK_PRESET)
+    train = settings.train
+    return {
+        "data_path": settings.data.path if settings.data else "data/unknown",
+        "global_batch_size": train.global_batch_size,
+        "epochs": train.epochs,
+        "eval_interval": train.eval_interval,
+        "seed": train.seed,
+        **settings.optim.model_dump(),
+        "checkpoint_every_eval": True,
+        "eval_save_outputs": [],
+    }
+
+
+def _require(found: Any, expected: str, key: str, path: Path) -> None:
+    if found != expected:
+        raise ConfigError(f"{path}: {key} is {str(found)[:80]}, expected {expected}; other networks are not converted")

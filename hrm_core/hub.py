@@ -1,0 +1,135 @@
+"""Files of the Hugging Face Hub: fetched once, resumed when cut off, and held against the hash that the Hub gives for them.
+
+The cache, HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are those of the package huggingface_hub, which does the work.
+"""
+
+import hashlib
+import logging
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from hrm_core.errors import BackendError, HRMError
+
+RepoType = Literal["model", "dataset"]
+
+SHA256 = re.compile(r"[0-9a-f]{64}")  # the ETag of a large file; that of a small one is a git hash
+WAITS = (1.0, 2.0, 4.0)  # seconds before each further try of a download that broke off
+
+
+class HubError(HRMError):
+    """A file that could not be had from the Hub."""
+
+
+def fetch(repository: str, filename: str, repo_type: RepoType = "model", revision: str = "main") -> Path:
+    """Bring a file of a repository into the cache, unless the same one is there. Returns: where it lies.
+
+    A download that breaks off is resumed; if even that fails it is tried a few times more. Progress goes to stderr, if that is a terminal.
+
+    Raises: HubError if it cannot be had, or is not the file that the Hub describes; BackendError without huggingface_hub.
+    """
+    package = _require_package()
+    where = f"hf://{'datasets/' if repo_type == 'dataset' else ''}{repository}@{revision}/{filename}"
+    download = package.hf_hub_download  # imports the rest of the package, which sets its level of logging
+    for wait in (*WAITS, None):
+        try:
+            with _quiet():
+                path = Path(download(repository, filename, repo_type=repo_type, revision=revision))
+            _check(path, where)
+            return path
+        except (OSError, ValueError, package.errors.HTTPError) as error:
+            if wait is None or not _is_passing(error):
+                raise HubError(_explained(error, where, repository, filename, revision)) from error
+            time.sleep(wait)
+    raise AssertionError("the last try returns or raises")
+
+
+def _require_package() -> Any:
+    try:
+        import huggingface_hub
+        import huggingface_hub.errors
+    except ModuleNotFoundError as error:
+        if error.name != "huggingface_hub":
+            raise
+        raise BackendError("huggingface_hub is not installed, and hf:// needs it; pip install 'hrm-mlx[hub]'") from error
+    return huggingface_hub
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the package's warnings of each try where nobody watches; what comes of them is said in one line."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    if not sys.stderr.isatty():
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _check(path: Path, where: str) -> None:
+    """Hold a file against the hash in the name it has in the cache, and remove it from there if it is another.
+
+    Raises: HubError.
+    """
+    stored = path.parent / path.readlink() if path.is_symlink() else path
+    if not SHA256.fullmatch(stored.name):
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != stored.name:
+        path.unlink()
+        stored.unlink(missing_ok=True)
+        raise HubError(f"{where} arrived damaged: sha256 {found[:12]}…, the Hub says {stored.name[:12]}…; it was removed, fetch it again")
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether another try may help: a server in trouble or a line that broke; the package has tried for itself where it found no server."""
+    from huggingface_hub import errors
+
+    status = _status(error)
+    if status is not None:
+        return status == 429 or status >= 500
+    is_local = getattr(error, "errno", None) is not None
+    return not is_local and not isinstance(error, ValueError | errors.EntryNotFoundError | errors.HfHubHTTPError | errors.FileMetadataError)
+
+
+def _explained(error: Exception, where: str, repository: str, filename: str, revision: str) -> str:
+    """What went wrong and the way out."""
+    from huggingface_hub import errors
+
+    cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ else error
+    status = _status(cause)
+    if isinstance(cause, errors.GatedRepoError) or status == 403:
+        ask = f"ask for it at huggingface.co/{repository}, then set HF_TOKEN or run `hf auth login`"
+        return f"{where} may not be read without permission; {ask}"
+    if isinstance(cause, errors.RepositoryNotFoundError) or status == 401:
+        return f"{where}: there is no repository {repository}, or it is private; check its name, or set HF_TOKEN"
+    if isinstance(cause, errors.RevisionNotFoundError):
+        return f"{where}: the repository has no revision {revision}; leave it out for the newest"
+    if isinstance(cause, errors.OfflineModeIsEnabled):
+        return f"{where} is not in the cache and HF_HUB_OFFLINE is set; unset it and try again"
+    if status == 404 or (isinstance(cause, errors.EntryNotFoundError) and not isinstance(cause, errors.LocalEntryNotFoundError)):
+        return f"{where}: the repository has no file {filename}; look at its files at huggingface.co/{repository}"
+    if status == 429:
+        return f"{where}: the Hub refuses more requests for now (429); wait some minutes, or set HF_TOKEN"
+    if status is not None:
+        return f"{where}: the Hub answered {status}; try again later"
+    reason = " ".join(str(cause).split())[:120] or type(cause).__name__
+    if isinstance(cause, ValueError):
+        return f"{where} is no file on the Hub ({reason}); expected hf://owner/repository"
+    if getattr(cause, "errno", None) is not None and not isinstance(cause, ConnectionError | TimeoutError):
+        return f"{where} was not written into the cache ({reason}); make room, or set HF_HOME"
+    return f"{where} could not be fetched ({reason}); check the network and HF_ENDPOINT, or name a folder on this machine"
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status that an error is about."""
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    return status if isinstance(status, int) else None

@@ -1,0 +1,184 @@
+"""Puzzles on their way through a model: each takes a slot, thinks ACT step by ACT step, and makes room when it halts.
+
+Shapes: B slots, N puzzles, S cells, T positions, D hidden.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from hrm_core.backend import IGNORE_LABEL_ID, Answers, Backend, Batch, Carry
+from hrm_core.draws import Purpose, stream
+
+IntArray = npt.NDArray[np.integer]
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float32]
+
+Halt = Literal["fixed", "q"]  # after `halt_max_steps` steps, as published; or as soon as q_halt > q_continue
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """Puzzles with what belongs to them. Nothing in this file looks at labels and ratings: they go along for whoever scores."""
+
+    number: IntArray  # (N,) of each puzzle; its noise is drawn by it
+    inputs: IntArray  # (N, S)
+    puzzle_identifiers: IntArray  # (N,)
+    labels: IntArray  # (N, S)
+    ratings: IntArray  # (N,)
+
+    @classmethod
+    def unlabelled(cls, inputs: IntArray, puzzle_identifiers: IntArray) -> Self:
+        """Puzzles of which nothing else is known. Shapes: (N, S), (N,)."""
+        count = len(inputs)
+        return cls(np.arange(count), inputs, puzzle_identifiers, np.full(inputs.shape, IGNORE_LABEL_ID), np.full(count, -1))
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    def select(self, rows: slice | IntArray | BoolArray) -> Self:
+        """Some of them."""
+        return type(self)(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    def join(self, others: Self) -> Self:
+        """These, then others."""
+        return type(self)(
+            **{field.name: np.concatenate([getattr(self, field.name), getattr(others, field.name)]) for field in fields(self)}
+        )
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Gaussian noise on z_H and z_L at every ACT step, the same for a puzzle whatever slot it has."""
+
+    sigma: float
+    seed: int = 0
+    rollout: int = 0
+
+    def draw(self, number: IntArray, steps: IntArray, shape: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+        """Draw for the next ACT step of each slot. Shapes: (B,), (B,) steps taken, (T, D) -> (B, T, D) for H and for L."""
+        draws = np.empty((len(number), 2, *shape), np.float32)
+        for slot, (puzzle, step) in enumerate(zip(number.tolist(), steps.tolist(), strict=True)):
+            stream(self.seed, Purpose.NOISE, self.rollout, puzzle, step).standard_normal(out=draws[slot], dtype=np.float32)
+        draws *= np.float32(self.sigma)
+        return draws[:, 0], draws[:, 1]
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """All slots after one ACT step."""
+
+    questions: Questions  # (B,) what each works on
+    answers: Answers
+    steps: IntArray  # (B,) ACT steps taken
+    settled_step: IntArray  # (B,) the step after which the answer has not changed
+    busy: BoolArray  # (B,) who is still thinking; the others idle
+    halts: BoolArray  # (B,) whose answer is final now
+
+
+def think(
+    backend: Backend, waiting: Iterator[Questions], batch_size: int, halt: Halt = "fixed", noise: Noise | None = None
+) -> Iterator[Moment]:
+    """Let a model think about puzzles, `batch_size` at once. A slot whose puzzle halts takes the next one that waits.
+
+    Every puzzle halts in exactly one moment. When none waits any more, slots are given up by halves, so that a compiled
+    model meets few batch sizes; until then they idle and do not halt again.
+    """
+    config = backend.config
+    queue = _Queue(waiting)
+    questions = queue.take(batch_size)
+    if not len(questions):
+        return
+    slots = _Slots.of(backend, questions)
+    while True:
+        if noise is not None:
+            slots.carry = backend.perturb(
+                slots.carry, *noise.draw(slots.questions.number, slots.steps, (config.total_len, config.hidden_size))
+            )
+        slots.carry, answers = backend.step(slots.carry)
+        slots.count_step(answers.tokens)
+        done = slots.steps >= config.halt_max_steps
+        if halt == "q":
+            done |= answers.q_halt_logits > answers.q_continue_logits
+        done &= slots.busy
+        yield Moment(slots.questions, answers, slots.steps, slots.settled_step, slots.busy, done)
+        slots.busy = slots.busy & ~done
+        more = queue.take(batch_size - int(slots.busy.sum()))
+        if not len(more) and not slots.busy.any():
+            return
+        if len(more) or 2 * slots.busy.sum() <= len(slots.busy):
+            slots = slots.refilled(backend, more)
+
+
+@dataclass(eq=False)
+class _Slots:
+    """What the model works on now."""
+
+    questions: Questions
+    carry: Carry
+    steps: IntArray
+    settled_step: IntArray
+    tokens: IntArray
+    busy: BoolArray
+
+    @classmethod
+    def of(cls, backend: Backend, questions: Questions) -> Self:
+        """Fresh slots."""
+        inputs = np.ascontiguousarray(questions.inputs, np.int32)
+        batch = Batch(inputs, np.full_like(inputs, IGNORE_LABEL_ID), np.ascontiguousarray(questions.puzzle_identifiers, np.int32))
+        zeros, busy = np.zeros(len(questions), np.int32), np.ones(len(questions), np.bool_)
+        return cls(questions, backend.begin(batch), zeros, zeros, np.full_like(inputs, -1), busy)
+
+    def count_step(self, tokens: IntArray) -> None:
+        """Note what the model says after one more step."""
+        changed = (tokens != self.tokens).any(axis=1)
+        self.steps = self.steps + 1
+        self.settled_step = np.where(changed, self.steps, self.settled_step)
+        self.tokens = tokens
+
+    def refilled(self, backend: Backend, questions: Questions) -> Self:
+        """The busy slots, and fresh ones."""
+        if not self.busy.any():
+            return self.of(backend, questions)
+        busy = np.flatnonzero(self.busy).astype(np.int32)
+        kept = type(self)(
+            self.questions.select(busy),
+            backend.take(self.carry, busy),
+            self.steps[busy],
+            self.settled_step[busy],
+            self.tokens[busy],
+            self.busy[busy],
+        )
+        return kept.join(backend, self.of(backend, questions)) if len(questions) else kept
+
+    def join(self, backend: Backend, others: Self) -> Self:
+        """These slots, then others."""
+        arrays = ("steps", "settled_step", "tokens", "busy")
+        joined = {name: np.concatenate([getattr(self, name), getattr(others, name)]) for name in arrays}
+        return type(self)(self.questions.join(others.questions), backend.join(self.carry, others.carry), **joined)
+
+
+class _Queue:
+    """Gives out puzzles in any number from an iterator that brings them in batches."""
+
+    def __init__(self, waiting: Iterator[Questions]) -> None:
+        self._waiting = waiting
+        self._first: Questions | None = None
+
+    def take(self, count: int) -> Questions:
+        """The next `count` puzzles; fewer when all are given out. A count of 0 gives none."""
+        taken = self._next(count)
+        while len(taken) < count and len(more := self._next(count - len(taken))):
+            taken = taken.join(more)
+        return taken
+
+    def _next(self, count: int) -> Questions:
+        if self._first is None or not len(self._first):
+            self._first = next(self._waiting, self._first)
+        if self._first is None:
+            return Questions.unlabelled(np.empty((0, 0), np.int32), np.empty(0, np.int32))
+        taken, self._first = self._first.select(slice(count)), self._first.select(slice(count, None))
+        return taken
