@@ -4,68 +4,122 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.models import open_model
-from cli.options import DIRECTORY, FILE, backend_options, json_option
+from cli.options import DIRECTORY, FILE, backend_options, json_option, seed_option
+
+if TYPE_CHECKING:
+    from hrm_core.backend import Backend
+    from hrm_core.data.store import Split
+    from hrm_core.tasks.task import Task
+    from hrm_core.training.checkpoint import Model
 
 
 @click.command("eval")
-@click.argument("model", type=DIRECTORY)
+@click.argument("models", metavar="MODEL...", type=DIRECTORY, nargs=-1, required=True)
 @click.option("--data", type=DIRECTORY, help="Data set; the one the run was trained on if not set.")
 @click.option("--split", type=click.Choice(["train", "test"]), default="test", show_default=True)
-@click.option("--halt", type=click.Choice(["fixed"]), default="fixed", expose_value=False, help="fixed, as published.")
+@click.option(
+    "--halt",
+    type=click.Choice(["fixed", "q", "both"]),
+    default="fixed",
+    show_default=True,
+    help="fixed: all ACT steps, as published. q: a puzzle is done when q_halt > q_continue. both: side by side.",
+)
+@click.option("--votes", type=click.IntRange(1), default=1, show_default=True, help="Ask each puzzle under so many symmetries.")
+@click.option(
+    "--noise", type=click.FloatRange(0), default=0.0, show_default=True, help="Standard deviation of noise on z at every ACT step."
+)
+@click.option("--rollouts", type=click.IntRange(1), default=1, show_default=True, help="Answers with different noise.")
+@click.option(
+    "--choose",
+    type=click.Choice(["auto", "q", "majority", "rules"]),
+    default="auto",
+    show_default=True,
+    help="Which of several answers counts; auto: one the rules accept, else the one given most often.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Only the first examples of each set.")
 @click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True)
 @click.option("--save-predictions", type=FILE, help="Write inputs, labels, answers and halting values as .npz.")
+@seed_option
 @json_option
 @backend_options
 def evaluate(
-    model: Path,
+    models: tuple[Path, ...],
     data: Path | None,
     split: str,
+    halt: str,
+    votes: int,
+    noise: float,
+    rollouts: int,
+    choose: Any,
     limit: int | None,
     batch_size: int,
     save_predictions: Path | None,
+    seed: int,
     as_json: bool,
     make_backend: Callable[..., Any],
 ) -> None:
-    """Measure a model: exact accuracy first, then cells, then by rating. Every puzzle takes all ACT steps, as published.
+    """Measure a model: exact accuracy first, then cells, ACT steps, halting, by difficulty. Of several models each gives answers.
 
     \b
-    Example:
+    Examples:
         hrm eval runs/small --data data/sudoku-4x4
+        hrm eval runs/small --halt both --votes 9
     """
     from rich.console import Console
     from rich.progress import Progress
 
+    from cli.evaluation_tables import print_outcomes, record
+    from hrm_core.training.answering import answer, ways
+    from hrm_core.training.evaluation import num_examples
+    from hrm_core.training.evaluation import save_predictions as save
+
+    if rollouts > 1 and not noise:
+        raise click.UsageError("rollouts differ by their noise; add --noise, e.g. --noise 0.1")
+    loaded = [open_model(model) for model in models]
+    opened, task = _open_data(_data_of(models[0], data), split, loaded)
+    if votes > 1 and task is None:
+        raise click.UsageError(f"{opened.folder} is of no task whose symmetries are known; leave out --votes")
+    backends = [_loaded_backend(make_backend, model) for model in loaded]
+    halts = ["fixed", "q"] if halt == "both" else [halt]
+    asked: dict[str, Any] = {name: ways(task, name, votes, noise, rollouts, seed) for name in halts}  # type: ignore[arg-type]
+    total = num_examples(opened, limit) * len(backends) * sum(map(len, asked.values()))
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task("evaluating", total=total)
+        outcomes = {
+            name: answer(backends, opened, task, chosen_ways, choose, batch_size, limit, lambda count: progress.advance(bar, count))
+            for name, chosen_ways in asked.items()
+        }
+    sources, bands = [str(model.source) for model in loaded], task.rating_bands if task else (0,)
+    if as_json:
+        click.echo(json.dumps(record(sources, split, outcomes, bands, loaded[0].config)))
+    else:
+        print_outcomes(sources, outcomes, bands, loaded[0].config)
+    if save_predictions is not None:
+        last = list(outcomes.values())[-1]
+        save(save_predictions, opened, last.scores, last.answers, limit)
+
+
+def _open_data(data: Path, split: str, models: "list[Model]") -> "tuple[Split, Task | None]":
+    """The data, and its task. Raises: DataError if it does not fit every model."""
     from hrm_core.data.store import load_split
     from hrm_core.tasks import task_of_shape
-    from hrm_core.training.evaluation import check_fits, num_examples
-    from hrm_core.training.evaluation import evaluate as evaluate_split
-    from hrm_core.training.evaluation import save_predictions as save
-    from hrm_core.training.scoring import by_band, summary
+    from hrm_core.training.evaluation import check_fits
 
-    loaded = open_model(model)
-    opened = load_split(_data_of(model, data), split)
-    check_fits(opened, loaded.config, loaded.source)
-    task = task_of_shape(loaded.config.vocab_size, loaded.config.seq_len, loaded.task)
-    backend = make_backend(loaded.config)
-    backend.load_weights(loaded.weights)
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task("evaluating", total=num_examples(opened, limit))
-        scores, answers = evaluate_split(
-            backend, opened, task.given if task else None, batch_size, limit, lambda count: progress.advance(bar, count)
-        )
-    total, bands = summary(scores), by_band(scores, task.rating_bands) if task else {}
-    if as_json:
-        click.echo(json.dumps({"model": str(loaded.source), "split": split, **total, "bands": bands}))
-    else:
-        _print_table(str(loaded.source), total, bands)
-    if save_predictions is not None:
-        save(save_predictions, opened, scores, answers, limit)
+    opened = load_split(data, split)
+    for model in models:
+        check_fits(opened, model.config, model.source)
+    return opened, task_of_shape(models[0].config.vocab_size, models[0].config.seq_len, models[0].task)
+
+
+def _loaded_backend(make_backend: Callable[..., Any], model: "Model") -> "Backend":
+    backend: Backend = make_backend(model.config)
+    backend.load_weights(model.weights)
+    return backend
 
 
 def _data_of(model: Path, data: Path | None) -> Path:
@@ -78,25 +132,3 @@ def _data_of(model: Path, data: Path | None) -> Path:
     if recorded is None:
         raise click.UsageError(f"{model} does not say what it was trained on; name a data set with --data")
     return Path(recorded.path)
-
-
-def _print_table(source: str, total: dict[str, float], bands: dict[str, dict[str, float]]) -> None:
-    from cli.tables import print_table
-
-    rows = [(f"rating {name}", band) for name, band in bands.items()]
-    print_table(
-        source,
-        ["", "exact", "all cells", "blank cells", "halting right", "settled at step", "puzzles"],
-        [
-            [
-                name,
-                f"{values['exact_accuracy']:.2%}",
-                f"{values['accuracy']:.2%}",
-                f"{values['blank_accuracy']:.2%}",
-                f"{values['q_halt_accuracy']:.2%}",
-                f"{values['settled_step']:.2f}",
-                f"{values['count']:,.0f}",
-            ]
-            for name, values in [("all", total), *rows]
-        ],
-    )

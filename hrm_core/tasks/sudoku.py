@@ -63,7 +63,7 @@ class Sudoku:
         """One grid (S,) as one word of digits and dots, which `parse` reads back."""
         return "".join(str(digit) if digit else "." for digit in _digits(tokens).tolist())
 
-    def given(self, inputs: ByteArray) -> BoolArray:
+    def given(self, inputs: IntArray) -> BoolArray:
         """Which cells the question already answers. Shapes: (..., S) -> (..., S)."""
         return inputs > BLANK
 
@@ -71,7 +71,7 @@ class Sudoku:
         """Whether this answer (S,) is complete, follows the rules and keeps the givens of the question (S,)."""
         return bool(self.accepts_all(inputs[None], answer[None])[0])
 
-    def accepts_all(self, inputs: ByteArray, answers: ByteArray) -> BoolArray:
+    def accepts_all(self, inputs: IntArray, answers: IntArray) -> BoolArray:
         """`accepts` for many puzzles at once. Shapes: (N, S), (N, S) -> (N,)."""
         keeps_givens = ((inputs == answers) | ~self.given(inputs)).all(axis=1)
         valid: BoolArray = keeps_givens & self.board.follows_rules(_digits(answers))

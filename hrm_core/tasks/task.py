@@ -52,6 +52,10 @@ class Task(Protocol):
         """Whether the rules accept this answer (S,) to this question (S,); None where only the solution can tell."""
         ...
 
+    def accepts_all(self, inputs: IntArray, answers: IntArray) -> BoolArray | None:
+        """`accepts` for many puzzles at once. Shapes: (N, S), (N, S) -> (N,); None where only the solutions can tell."""
+        ...
+
     def draw_symmetries(self, rng: np.random.Generator, count: int) -> Symmetry:
         """Draw `count` random symmetries under which a puzzle stays a puzzle."""
         ...

@@ -118,7 +118,7 @@ def num_examples(split: Split, limit: int | None = None) -> int:
 
 
 def save_predictions(path: Path, split: Split, scores: Scores, answers: IntArray, limit: int | None = None) -> None:
-    """Write inputs, labels, answers (N, S), q_halt_logits and settled_step (N,) as .npz, at once or not at all.
+    """Write inputs, labels, answers (N, S), q_halt_logits, steps and settled_step (N,) as .npz, at once or not at all.
 
     Raises: HRMError if the file cannot be written.
     """
@@ -130,6 +130,7 @@ def save_predictions(path: Path, split: Split, scores: Scores, answers: IntArray
             labels=np.concatenate([examples.labels[: limit or len(examples)] for examples in sets]),
             answers=answers.astype(np.int32),
             q_halt_logits=scores.q_halt_logits,
+            steps=scores.steps,
             settled_step=scores.settled_step,
         )
 

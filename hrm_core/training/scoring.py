@@ -50,6 +50,45 @@ def joined(parts: Sequence[Scores]) -> Scores:
     return Scores(**{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Scores)})
 
 
+def picked(each: Sequence[Scores], choice: IntArray) -> Scores:
+    """Of K scores of the same N examples the chosen one for each. Shapes: (N,) in [0, K)."""
+    rows = np.arange(len(choice))
+    return Scores(**{field.name: np.stack([getattr(scores, field.name) for scores in each])[choice, rows] for field in fields(Scores)})
+
+
+def wilson_interval(successes: float, count: float) -> tuple[float, float]:
+    """The 95 % confidence interval of a share. Source: Wilson 1927."""
+    if not count:
+        return 0.0, 1.0
+    z, share = 1.959963984540054, successes / count
+    centre, spread = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def calibration(scores: Scores, num_bins: int = 10) -> list[dict[str, float]]:
+    """Whether sigmoid(q_halt) is the share of exact answers: for each bin of it that has examples, both and their number."""
+    counted = scores.select(scores.num_labelled > 0)
+    confidence = 1 / (1 + np.exp(-counted.q_halt_logits.astype(np.float64)))
+    bins = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
+    return [
+        {
+            "from": b / num_bins,
+            "confidence": float(confidence[bins == b].mean()),
+            "exact": float(counted.exact[bins == b].mean()),
+            "count": int(n),
+        }
+        for b, n in enumerate(np.bincount(bins, minlength=num_bins))
+        if n
+    ]
+
+
+def step_counts(scores: Scores) -> dict[int, int]:
+    """How many puzzles took how many ACT steps."""
+    steps, counts = np.unique(scores.steps[scores.num_labelled > 0], return_counts=True)
+    return dict(zip(steps.tolist(), counts.tolist(), strict=True))
+
+
 def score(tokens: IntArray, labels: IntArray, given: BoolArray, logits: FloatArray, loss_type: str) -> dict[str, npt.NDArray[np.generic]]:
     """Compare answers with labels; a label below zero is not scored. Shapes: (N, S), (N, S), (N, S), (N, S, V) -> (N,) each."""
     labelled = labels >= 0
@@ -68,8 +107,11 @@ def summary(scores: Scores) -> dict[str, float]:
     """The numbers of a report, the exact accuracy first. Examples without any label do not count."""
     counted = scores.select(scores.num_labelled > 0)
     count = len(counted)
+    low, high = wilson_interval(float(counted.exact.sum()), count)
     return {
         "exact_accuracy": _share(counted.exact.sum(), count),
+        "exact_low": low,
+        "exact_high": high,
         "accuracy": _share(counted.num_right.sum(), counted.num_labelled.sum()),
         "blank_accuracy": _share(counted.num_right_blank.sum(), counted.num_blank.sum()),
         "lm_loss": _share(counted.lm_loss.sum(), count),

@@ -68,7 +68,7 @@ def test_predictions_are_read_back_as_they_were(backend: MLXBackend, tiny_data: 
     scores, answers = evaluate(backend, test, None, batch_size=8, limit=13)
     save_predictions(tmp_path / "p.npz", test, scores, answers, limit=13)
     with np.load(tmp_path / "p.npz") as saved:
-        assert set(saved) == {"inputs", "labels", "answers", "q_halt_logits", "settled_step"}
+        assert set(saved) == {"inputs", "labels", "answers", "q_halt_logits", "steps", "settled_step"}
         np.testing.assert_array_equal(saved["inputs"], test.sets["all"].inputs[:13])
         np.testing.assert_array_equal(saved["labels"], test.sets["all"].labels[:13])
         np.testing.assert_array_equal(saved["answers"], answers)

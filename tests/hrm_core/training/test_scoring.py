@@ -5,7 +5,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from hrm_core.training.scoring import Scores, all_finite, by_band, is_finite, joined, reduced, score, summary
+from hrm_core.training.scoring import (
+    Scores,
+    all_finite,
+    by_band,
+    calibration,
+    is_finite,
+    joined,
+    reduced,
+    score,
+    step_counts,
+    summary,
+    wilson_interval,
+)
 
 LABELS = np.array([[2, 3, 4, 5], [2, 3, -100, -100], [-100] * 4])
 TOKENS = np.array([[2, 3, 4, 4], [2, 3, 9, 9], [1, 1, 1, 1]])
@@ -14,7 +26,12 @@ GIVEN = np.array([[True, False, False, False], [True, True, False, False], [Fals
 
 def scores(**changes: object) -> Scores:
     fields = score(TOKENS, LABELS, GIVEN, np.zeros((3, 4, 6), np.float32), "softmax_cross_entropy")
-    others = {"q_halt_logits": np.array([1.0, 0.0, 9.0]), "steps": np.array([4, 4, 2]), "settled_step": np.array([2, 4, 1]), "ratings": np.array([0, 7, 99])}
+    others = {
+        "q_halt_logits": np.array([1.0, 0.0, 9.0]),
+        "steps": np.array([4, 4, 2]),
+        "settled_step": np.array([2, 4, 1]),
+        "ratings": np.array([0, 7, 99]),
+    }
     return Scores(**{**fields, **others, **changes})
 
 
@@ -31,6 +48,8 @@ def test_summary_leaves_out_examples_without_labels() -> None:
     assert summary(scores()) == pytest.approx(
         {
             "exact_accuracy": 1 / 2,
+            "exact_low": 0.0945312,
+            "exact_high": 0.9054688,
             "accuracy": 5 / 6,
             "blank_accuracy": 2 / 3,
             "lm_loss": np.log(6),
@@ -43,7 +62,25 @@ def test_summary_leaves_out_examples_without_labels() -> None:
 
 
 def test_summary_of_nothing_is_zero() -> None:
-    assert set(summary(scores().select(np.zeros(3, bool))).values()) == {0}
+    nothing = summary(scores().select(np.zeros(3, bool)))
+    assert nothing.pop("exact_high") == 1  # it might be anything
+    assert set(nothing.values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("successes", "count", "low", "high"),
+    [(0, 10, 0.0, 0.2775328), (10, 10, 0.7224672, 1.0), (81, 263, 0.2553, 0.3662)],  # the last one as in Newcombe 1998, table I
+)
+def test_interval_is_that_of_wilson(successes: int, count: int, low: float, high: float) -> None:
+    assert wilson_interval(successes, count) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_calibration_and_steps_count_every_labelled_example() -> None:
+    rows = calibration(scores())
+    assert sum(row["count"] for row in rows) == 2
+    assert step_counts(scores()) == {4: 2}
+    assert [row["from"] for row in rows] == [0.5, 0.7]
+    assert [row["exact"] for row in rows] == [1, 0]
 
 
 def test_bands_part_the_examples_by_rating() -> None:
