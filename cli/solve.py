@@ -18,12 +18,25 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", type=DIRECTORY)
 @click.argument("puzzles", metavar="PUZZLE...", nargs=-1, required=True)
+@click.option(
+    "--halt",
+    type=click.Choice(["q", "fixed"]),
+    default="q",
+    show_default=True,
+    help="q: think until q_halt > q_continue. fixed: take all ACT steps, as the published evaluation does.",
+)
 @click.option("--gif", type=FILE, help="Draw the board from ACT step to ACT step; of several puzzles the first.")
 @click.option("--png", type=FILE, help="Draw questions and answers on one page.")
 @json_option
 @backend_options
 def solve(
-    model: Path, puzzles: tuple[str, ...], gif: Path | None, png: Path | None, as_json: bool, make_backend: Callable[..., Any]
+    model: Path,
+    puzzles: tuple[str, ...],
+    halt: Any,
+    gif: Path | None,
+    png: Path | None,
+    as_json: bool,
+    make_backend: Callable[..., Any],
 ) -> int:
     """Solve puzzles: each a puzzle itself, a file of them, or "-" for stdin. The exit status is 1 if the rules refuse an answer.
 
@@ -40,7 +53,7 @@ def solve(
     questions = read_puzzles(task, puzzles, sys.stdin.read)
     backend = make_backend(loaded.config)
     backend.load_weights(loaded.weights)
-    solutions = Solver(backend, task).solve_tokens(questions)
+    solutions = Solver(backend, task).solve_tokens(questions, halt)
     for i, solution in enumerate(solutions):
         click.echo(json.dumps(_record(solution)) if as_json else ("\n" if i else "") + _described(solution))
     _draw(solutions, gif, png)
@@ -59,7 +72,7 @@ def _draw(solutions: list["Solution"], gif: Path | None, png: Path | None) -> No
 
 def _described(solution: "Solution") -> str:
     verdict = {True: "accepted by the rules", False: "NOT a solution", None: "the rules cannot tell"}[solution.accepted]
-    return f"{solution}\n{verdict}; settled after ACT step {solution.settled_step} of {len(solution.answers)}"
+    return f"{solution}\n{verdict}; settled after ACT step {solution.settled_step} of {len(solution.answers)} taken"
 
 
 def _record(solution: "Solution") -> dict[str, Any]:
@@ -67,6 +80,7 @@ def _record(solution: "Solution") -> dict[str, Any]:
         "question": solution.task.line(solution.question),
         "answer": solution.task.line(solution.answer),
         "accepted": solution.accepted,
+        "steps": len(solution.answers),
         "settled_step": solution.settled_step,
         "q_halt": [round(float(value), 4) for value in solution.q_halt_logits],
     }

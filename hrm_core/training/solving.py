@@ -20,6 +20,7 @@ from hrm_core.tasks import require_task
 from hrm_core.tasks.task import IntArray, Task, TokenArray
 from hrm_core.training.checkpoint import find_model, load_model
 from hrm_core.training.evaluation import thoughts
+from hrm_core.training.thinking import Halt
 
 BLANK_IDENTIFIER = 0  # of a puzzle that no training example shares an identifier with
 
@@ -30,7 +31,7 @@ class Solution:
 
     task: Task
     question: TokenArray  # (S,)
-    answers: TokenArray  # (A, S) after each ACT step
+    answers: TokenArray  # (A, S) after each ACT step taken
     q_halt_logits: npt.NDArray[np.float32]  # (A,)
     settled_step: int  # ACT step after which the answer no longer changed
 
@@ -63,20 +64,20 @@ class Solver:
     backend: Backend
     task: Task
 
-    def solve(self, text: str) -> list[Solution]:
+    def solve(self, text: str, halt: Halt = "q") -> list[Solution]:
         """Solve every puzzle in a text.
 
         Raises: PuzzleError naming the puzzle and the place in it.
         """
-        return self.solve_tokens(self.task.parse(text))
+        return self.solve_tokens(self.task.parse(text), halt)
 
-    def solve_tokens(self, questions: IntArray) -> list[Solution]:
-        """Solve puzzles (N, S) given as tokens."""
-        paths = thoughts(self.backend, questions, np.full(len(questions), BLANK_IDENTIFIER))
+    def solve_tokens(self, questions: IntArray, halt: Halt = "q") -> list[Solution]:
+        """Solve puzzles (N, S) given as tokens, until the model wants to halt or for all ACT steps."""
+        paths = thoughts(self.backend, questions, np.full(len(questions), BLANK_IDENTIFIER), halt=halt)
         questions, answers = questions.astype(np.uint8), paths.answers.astype(np.uint8)
         return [
-            Solution(self.task, question, answers[:, i], paths.q_halt_logits[:, i], int(paths.settled_step[i]))
-            for i, question in enumerate(questions)
+            Solution(self.task, question, answers[:steps, i], paths.q_halt_logits[:steps, i], int(paths.settled_step[i]))
+            for i, (question, steps) in enumerate(zip(questions, paths.steps.tolist(), strict=True))
         ]
 
 

@@ -162,7 +162,7 @@ def test_solve_reads_strings_files_and_stdin(hrm: Hrm, tiny_run: Path, tmp_path:
     assert outcome.status == (0 if answers[0]["accepted"] else 1)
     drawn = hrm("solve", tiny_run, PUZZLE)
     assert drawn.out.splitlines()[0] == "+-----+-----+"
-    assert f"settled after ACT step {answers[0]['settled_step']} of 2" in drawn.out
+    assert f"settled after ACT step {answers[0]['settled_step']} of " in drawn.out
 
 
 def test_exit_status_of_solve_says_whether_the_rules_accept(
