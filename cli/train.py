@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--max-updates", type=click.IntRange(1), help="End the run, and its schedule, after so many updates.")
 @click.option("--micro-batch", type=click.IntRange(1), help="Slots that go through the network at once, to save memory.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard events into the run, too.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Estimate operations, time and memory of the run on this device, and write nothing.")
 @backend_options
 def train(
     config: str | None,
@@ -58,7 +58,7 @@ def train(
     data = _data_path(data, settings)
     assignment = session.assign(settings, data)
     if dry_run:
-        click.echo(_plan(assignment))
+        click.echo(_plan(assignment, make_backend))
         return 0
     is_first = Replica.of_environment().rank == 0
     with (Run if is_first else Follower)(run_directory) as run, ConsoleReporter() as console:
@@ -104,8 +104,10 @@ def _data_path(data: Path | None, settings: "RunConfig") -> Path:
     return Path(settings.data.path)
 
 
-def _plan(assignment: "Assignment") -> str:
-    from hrm_core.sizing import sizes_text
+def _plan(assignment: "Assignment", make_backend: BackendMaker) -> str:
+    from hrm_core.sizing import plan_text
 
+    backend = make_backend(assignment.model)
+    width = {"bfloat16": 2, "float32": 4, "float64": 8}[backend.describe()["dtype"]]
     slots, updates = assignment.config.train.global_batch_size, assignment.total_updates
-    return f"{sizes_text(assignment.model, slots)}\n{updates:,} updates of {slots} slots, {updates * slots:,} examples"
+    return plan_text(assignment.model, slots, updates, backend.gemm_rate(), width, make_backend.micro_batch)

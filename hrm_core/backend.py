@@ -108,6 +108,10 @@ class Backend(Protocol):
         """Most bytes held on the device so far."""
         ...
 
+    def gemm_rate(self) -> float:
+        """FLOP/s of products of 2048 x 2048 in the dtype of activations, measured now."""
+        ...
+
     def gather(self, value: Value) -> list[Value]:
         """What each replica has. All of them must ask."""
         ...

@@ -36,6 +36,41 @@ def carry_bytes(config: ModelConfig, batch_size: int) -> int:
     return 2 * batch_size * config.total_len * config.hidden_size * width
 
 
+def activation_bytes(config: ModelConfig, slots: int, width: int) -> int:
+    """Memory of what the backward pass of so many slots needs, `width` bytes a value: about so much, as kernels differ.
+
+    A layer keeps its input, q, k and v before and after rotation, the attention weights of each head, and what each
+    projection, product, sum and norm gives.
+    """
+    D, intermediate, T = config.hidden_size, config.intermediate_size, config.total_len
+    layer = T * (12 * D + 4 * intermediate) + config.num_heads * T * T
+    return width * slots * layer * (config.H_layers + config.L_layers)
+
+
+def plan_text(config: ModelConfig, batch_size: int, updates: int, gemm_rate: float, width: int, micro_batch: int | None) -> str:
+    """What a whole run takes on a device that multiplies at `gemm_rate` FLOP/s."""
+    slots = min(micro_batch or batch_size, batch_size)
+    memory = state_bytes(config) + carry_bytes(config, batch_size) + activation_bytes(config, slots, width)
+    seconds = batch_size * flops_per_example(config) / gemm_rate
+    return "\n".join(
+        [
+            sizes_text(config, batch_size),
+            f"{updates:,} updates of {batch_size} slots, {updates * batch_size:,} examples",
+            f"about {_scaled(memory, 1024, 'KMGT')}iB of memory with {slots} slots in the network at once (--micro-batch)",
+            f"{_scaled(gemm_rate, 1000, 'kMGTP')}FLOP/s in products of 2048 x 2048 here: at least {duration(seconds)} an update, "
+            f"{duration(updates * seconds)} in all",
+        ]
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 8.5 s, 25 min, 3.2 h, 4.1 days."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.3g} s"
+
+
 def sizes_text(config: ModelConfig, batch_size: int) -> str:
     """What a person wants to know before training."""
     flops = flops_per_example(config)

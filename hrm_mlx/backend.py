@@ -17,7 +17,7 @@ from hrm_core.parameters import PUZZLE_TABLE, Role, parameter_table
 from hrm_core.schedule import Rates
 from hrm_mlx.act import Carry, Data, Start, empty_carry
 from hrm_mlx.arrays import from_numpy, to_numpy
-from hrm_mlx.devices import choose_device, num_cores, num_workers
+from hrm_mlx.devices import choose_device, gemm_rate, num_cores, num_workers
 from hrm_mlx.kernels import choose_attention
 from hrm_mlx.model import DTYPES, HRM
 from hrm_mlx.optim import scalars
@@ -116,6 +116,10 @@ class MLXBackend:
     def peak_memory(self) -> int:
         """Most bytes held on the device so far."""
         return int(mx.get_peak_memory())
+
+    def gemm_rate(self) -> float:
+        """FLOP/s of products of 2048 x 2048 in the dtype of activations, measured now."""
+        return gemm_rate(self._model.dtype)
 
     def gather(self, value: Value) -> list[Value]:
         """What each replica has: there is this one."""

@@ -1,6 +1,7 @@
 """Which device computes, with how many streams, and what is known about it."""
 
 import os
+import time
 import warnings
 
 import mlx.core as mx
@@ -53,6 +54,18 @@ def num_workers(one_graph: bool) -> int:
 def num_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gemm_rate(dtype: mx.Dtype, size: int = 2048, repeats: int = 4) -> float:
+    """FLOP/s of square matrix products, with all threads of the BLAS."""
+    if hrm_mlx.BLAS.set_num_threads is not None:
+        hrm_mlx.BLAS.set_num_threads(num_cores())
+    a, b = (mx.random.normal((size, size), key=mx.random.key(i)).astype(dtype) for i in range(2))
+    mx.eval(a @ b)
+    started = time.perf_counter()
+    for _ in range(repeats):
+        mx.eval(a @ b)
+    return repeats * 2 * size**3 / (time.perf_counter() - started)
 
 
 def facts() -> dict[str, str]:

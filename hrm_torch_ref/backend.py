@@ -17,7 +17,7 @@ from hrm_core.schedule import Rates
 from hrm_torch_ref import attention, distributed
 from hrm_torch_ref.act import Carry, Data, Start, empty_carry
 from hrm_torch_ref.arrays import from_numpy, to_numpy
-from hrm_torch_ref.devices import choose_device, device_name, peak_memory
+from hrm_torch_ref.devices import choose_device, device_name, gemm_rate, peak_memory
 from hrm_torch_ref.model import DTYPES, HRM, Lending
 from hrm_torch_ref.optim import scalars
 from hrm_torch_ref.update import Compiler, Piece, Tensors, TrainState, Updater, working_weights
@@ -124,6 +124,10 @@ class TorchBackend:
     def peak_memory(self) -> int:
         """Most bytes held so far: on a GPU those of tensors, on a CPU those of the process."""
         return peak_memory(self._device)
+
+    def gemm_rate(self) -> float:
+        """FLOP/s of products of 2048 x 2048 in the dtype of activations, measured now."""
+        return gemm_rate(self._device, self._dtype)
 
     def gather(self, value: Value) -> list[Value]:
         """What each process has."""

@@ -3,6 +3,7 @@
 import os
 import resource
 import sys
+import time
 
 import torch
 
@@ -39,6 +40,18 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "mps":
         return int(torch.mps.driver_allocated_memory())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def gemm_rate(device: torch.device, dtype: torch.dtype, size: int = 2048, repeats: int = 4) -> float:
+    """FLOP/s of square matrix products."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, size, size, generator=generator).to(device, dtype)
+    float((a @ b)[0, 0])  # read, so that the device is done
+    started = time.perf_counter()
+    for _ in range(repeats):
+        product = a @ b
+    float(product[0, 0])
+    return repeats * 2 * size**3 / (time.perf_counter() - started)
 
 
 def facts() -> dict[str, str]:
