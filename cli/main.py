@@ -18,7 +18,7 @@ COMMANDS = {
     "eval": "Measure a model on a data set.",
     "solve": "Solve puzzles with a trained model.",
     "convert": "Convert published checkpoints into ours and back, or into another shape.",
-    "parity": "Check a backend against recorded numbers of the published code.",
+    "parity": "Certify this machine: MLX against PyTorch, float64 and recorded runs of the published code.",
     "doctor": "Show device, BLAS and versions, and what is missing; size up a preset.",
     "plot": "Draw the curves of one or several runs.",
 }

@@ -70,7 +70,7 @@ def parity(
     \b
     Examples:
         hrm parity --report parity.json
-        hrm parity --golden cases --backend torch
+        hrm parity --backend torch
         hrm parity --train 1000
         hrm parity --self-test
     """
@@ -121,8 +121,11 @@ def _arguments(context: click.Context) -> list[str]:
 def _certify(golden: Path | None, backend: str, device: "Device", dtype: "Dtype") -> "Certificate":
     from hrm_parity.certify import certify
 
-    with_torch = golden is None and dtype in ("auto", "float32") and _has_torch()
-    return certify(_machine(backend, device), golden, dtype, with_torch, _say)
+    is_compared = golden is None and dtype in ("auto", "float32")
+    found = certify(_machine(backend, device), golden, dtype, is_compared and _has_torch(), _say)
+    if golden is None and not is_compared:
+        _say(f"the recorded case was replayed in {dtype}; leave out --dtype to compare with PyTorch, in float32")
+    return found
 
 
 def _train(updates: int, seed: int, device: "Device") -> "TrainingReport":

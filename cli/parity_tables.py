@@ -80,7 +80,7 @@ def _show_self_test(found: SelfTest) -> None:
     tested = [outcome for outcome in found.outcomes if outcome.is_tested]
     noticed = sum(outcome.is_noticed for outcome in tested)
     click.echo(f"without a mistake {conclusion(found.clean)}")
-    click.echo(f"{noticed} of {len(tested)} mistakes noticed by every check that can see them")
+    click.echo(f"{noticed} of {len(tested)} mistakes noticed")
 
 
 def _notice(outcome: "Outcome", check: str) -> str:

@@ -45,6 +45,7 @@ class Report:
     case: str
     backend: dict[str, str]  # empty where none took part
     rows: list[Row]
+    about: str = ""
 
     @property
     def broken(self) -> bool:
@@ -64,6 +65,11 @@ def backend_named(name: str) -> Factory:
 
         return TorchBackend
     raise BackendError(f"unknown backend {name}; use mlx or torch")
+
+
+def is_certified(backend: Backend) -> bool:
+    """Whether the limits were measured on such a device."""
+    return backend.describe()["device_type"] == "cpu"
 
 
 def check_case(case: Case, make: Factory, dtype: Dtype = "auto") -> Report:
@@ -93,22 +99,17 @@ def check_initial(make: Factory) -> Report:
     after = backend.weights()
     moved = sum(int((after[name][1] != value * keep).sum()) for name, value in before.items())
     gaps = {"continue row of the Q head": (moved, "q_head.*[1]"), "halted on a tie": (int(trace["halted"].sum()), "halted")}
-    certified = _certified(backend)
+    certified = is_certified(backend)
     rows = [
         Row(name, gap, where if gap else "", INITIAL[name], judge(gap, INITIAL[name], certified)) for name, (gap, where) in gaps.items()
     ]
     return Report("published initialisation", backend.describe(), rows)
 
 
-def _certified(backend: Backend) -> bool:
-    """Whether the limits were measured on such a device."""
-    return backend.describe()["device_type"] == "cpu"
-
-
 def _check_model(case: ModelCase, make: Factory, dtype: Dtype) -> Report:
     backend = make(case.config, BackendOptions(dtype=dtype))
     backend.load_weights(case.weights)
-    certified = _certified(backend)
+    certified = is_certified(backend)
     coarser = "bfloat16" if "bfloat16" in (dtype, case.config.forward_dtype) else "float32"
     limits = model_limits(case.name, case.config.hidden_size, coarser)
     rows = []

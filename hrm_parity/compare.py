@@ -5,8 +5,8 @@ Shapes: steps first, A ACT steps or U updates; B slots, S tokens, T positions, D
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,15 @@ class Row:
     where: str  # tensor and index of it
     limit: float
     verdict: Verdict
+    tensors: Mapping[str, float] = field(default_factory=dict)  # the same of each tensor alone
+    noise: float | None = None  # the gap that PyTorch's float32 shows itself; where there is a referee
+    to_torch: float | None = None  # the gap to PyTorch's float32; where there is a referee
+
+    @property
+    def excess(self) -> float:
+        """The worst gap over the limit; NaN counts as infinite."""
+        gap = max(np.nan_to_num([self.gap, self.to_torch or 0.0], nan=np.inf))
+        return float(gap / self.limit) if self.limit else float(np.inf if gap else 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +73,11 @@ def of_loss(pair: Pair) -> Gaps:
 def of_largest(pair: Pair) -> Gaps:
     """Difference over the largest entry of the whole tensor."""
     return difference(pair) / _nonzero(np.abs(pair.whole).max(initial=0))
+
+
+def of_weight(pair: Pair) -> Gaps:
+    """Difference of each weight, over the weight where that is larger than 1."""
+    return difference(pair) / np.maximum(np.abs(pair.recorded), 1)
 
 
 def of_step_largest(pair: Pair) -> Gaps:
@@ -134,7 +148,9 @@ class Rule(NamedTuple):
 
 WEIGHT = r"(?!puzzle_emb\.|[HL]_init).*"
 
-RULES = (
+Rules = Sequence[Rule]
+
+RULES: Rules = (
     Rule(r"logits", "{} logits", difference),
     Rule(r"logits", "{} logits, rms", step_rms),
     Rule(r"z_[HL](_first100)?", "{} z", difference),
@@ -172,18 +188,20 @@ RULES = (
 GIVEN = r"(batch/)?(inputs|labels|puzzle_identifiers)|explore_(uniform|min_steps)"  # what a replay starts from
 
 
-def compare(replayed: Arrays, recorded: Recorded, part: str, limits: Limits, certified: bool) -> list[Row]:
+def compare(replayed: Arrays, recorded: Recorded, part: str, limits: Limits, certified: bool, rules: Rules = RULES) -> list[Row]:
     """Hold everything that was recorded against its replay. A quantity without a limit is left out.
 
     Raises: CaseError where a recorded tensor is not one that its config gives.
     """
     rows = []
-    for quantity, rules in _by_quantity(part).items():
-        names = [(rule, name) for rule in rules for name in sorted(recorded) if re.fullmatch(rule.names, name)]
+    for quantity, group in _by_quantity(rules, part).items():
+        names = [(rule, name) for rule in group for name in sorted(recorded) if re.fullmatch(rule.names, name)]
         if names and quantity in limits:
-            gap, where = rules[0].summary([(name, rule.measure(_pair(name, replayed, recorded))) for rule, name in names])
-            rows.append(Row(quantity, gap, where, limits[quantity], judge(gap, limits[quantity], certified)))
-    return rows + _unknown(recorded)
+            gaps = [(name, rule.measure(_pair(name, replayed, recorded))) for rule, name in names]
+            gap, where = group[0].summary(gaps)
+            tensors = {item[0]: group[0].summary([item])[0] for item in gaps}
+            rows.append(Row(quantity, gap, where, limits[quantity], judge(gap, limits[quantity], certified), tensors))
+    return rows + _unknown(recorded, rules)
 
 
 def statistics(tensor: AnyArray) -> AnyArray:
@@ -197,15 +215,15 @@ def state_forms(name: str, z: AnyArray) -> dict[str, AnyArray]:
     return {f"{name}_{form}": np.ascontiguousarray(of(z.astype(np.float64), ndim)) for form, (of, ndim) in _STATE_FORMS.items()}
 
 
-def _by_quantity(part: str) -> dict[str, list[Rule]]:
-    rules: dict[str, list[Rule]] = {}
-    for rule in RULES:
-        rules.setdefault(rule.quantity.format(part), []).append(rule)
-    return rules
+def _by_quantity(rules: Rules, part: str) -> dict[str, list[Rule]]:
+    groups: dict[str, list[Rule]] = {}
+    for rule in rules:
+        groups.setdefault(rule.quantity.format(part), []).append(rule)
+    return groups
 
 
-def _unknown(recorded: Recorded) -> list[Row]:
-    known = [rule.names for rule in RULES] + [GIVEN]
+def _unknown(recorded: Recorded, rules: Rules) -> list[Row]:
+    known = [rule.names for rule in rules] + [GIVEN]
     names = [name for name in sorted(recorded) if not any(re.fullmatch(pattern, name) for pattern in known)]
     return [Row("recorded tensors of unknown meaning", len(names), ", ".join(names), 0, Verdict.UNKNOWN)] if names else []
 
@@ -271,5 +289,7 @@ def _place(name: str, gaps: Gaps) -> str:
     """Tensor and index of its largest gap, nothing where there is none."""
     if not gaps.size or gaps.max() == 0:
         return ""
+    if not gaps.ndim:
+        return name
     index = np.unravel_index(int(np.argmax(gaps)), gaps.shape)
     return f"{name}[{','.join(map(str, index))}]"

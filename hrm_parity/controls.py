@@ -1,6 +1,6 @@
 """Breaks one thing at a time in the MLX backend, to show that the checks notice: SPEC.md section 9.
 
-Each break patches functions of `hrm_mlx` (or of `hrm_core`, for what both backends share) while a replay runs. A backend is made inside
+Each break patches functions of `hrm_mlx` (or of `hrm_core`, for what both backends share) while a check runs. A backend is made inside
 the break, so nothing that was compiled before hides it.
 """
 
@@ -28,6 +28,7 @@ class Break:
     case: str  # that must notice it
     quantity: str  # by which it must be noticed
     apply: Callable[[], AbstractContextManager[None]]
+    is_shared: bool = False  # in what both backends share: only recorded numbers can notice it
 
 
 @contextmanager
@@ -288,7 +289,7 @@ def passes_from_zero(philox: Any) -> Any:
 
 
 def _break(name: str, case: str, quantity: str, target: str, replace: Replacement) -> Break:
-    return Break(name, case, quantity, lambda: patched(target, replace))
+    return Break(name, case, quantity, lambda: patched(target, replace), is_shared=not target.startswith("hrm_mlx."))
 
 
 LOAD = "hrm_mlx.backend:MLXBackend.load_weights"
