@@ -1,12 +1,15 @@
 """`hrm data`: build data sets and look into them."""
 
 import json
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from cli.data_arc import arc
+from cli.data_maze import maze
 from cli.options import DIRECTORY, FILE, json_option, seed_option
 
 if TYPE_CHECKING:
@@ -16,6 +19,10 @@ if TYPE_CHECKING:
 @click.group()
 def data() -> None:
     """Build data sets and look into them."""
+
+
+data.add_command(maze)
+data.add_command(arc)
 
 
 @data.command()
@@ -108,6 +115,8 @@ def inspect(directory: Path, sheet: Path | None, rows: int, as_json: bool) -> No
         from hrm_core.training.sheets import dataset_sheet
 
         dataset_sheet(directory, sheet, rows)
+    for remark in summary.remarks:
+        warnings.warn(remark, stacklevel=1)
     click.echo(json.dumps(asdict(summary)) if as_json else _described(summary))
     if sheet is not None:
         click.echo(f"drawn: {sheet}", err=True)

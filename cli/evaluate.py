@@ -12,9 +12,11 @@ from cli.models import open_model
 from cli.options import DIRECTORY, FILE, backend_options, json_option, seed_option
 
 if TYPE_CHECKING:
+    from cli.evaluation_arc import Pooled
     from hrm_core.backend import Backend
     from hrm_core.data.store import Split
     from hrm_core.tasks.task import Task
+    from hrm_core.training.answering import Outcome
     from hrm_core.training.checkpoint import Model
 
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 )
 @click.option("--limit", type=click.IntRange(1), help="Only the first examples of each set.")
 @click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True)
+@click.option("--submission", type=FILE, help="ARC: write two attempts for every test input, in the Kaggle ARC Prize format.")
 @click.option("--save-predictions", type=FILE, help="Write inputs, labels, answers and halting values as .npz.")
 @seed_option
 @json_option
@@ -58,6 +61,7 @@ def evaluate(
     choose: Any,
     limit: int | None,
     batch_size: int,
+    submission: Path | None,
     save_predictions: Path | None,
     seed: int,
     as_json: bool,
@@ -82,8 +86,12 @@ def evaluate(
         raise click.UsageError("rollouts differ by their noise; add --noise, e.g. --noise 0.1")
     loaded = [open_model(model) for model in models]
     opened, task = _open_data(_data_of(models[0], data), split, loaded)
-    if votes > 1 and task is None:
-        raise click.UsageError(f"{opened.folder} is of no task whose symmetries are known; leave out --votes")
+    is_arc = task is not None and task.name == "arc"
+    if votes > 1 and (task is None or is_arc):
+        why = "ARC votes with the augmentations of its data set" if is_arc else "its task is not known"
+        raise click.UsageError(f"{opened.folder} has no symmetries to vote with, {why}; leave out --votes")
+    if submission is not None and not is_arc:
+        raise click.UsageError(f"--submission is for ARC, {opened.folder} is {task.name if task else 'of an unknown task'}")
     backends = [_loaded_backend(make_backend, model) for model in loaded]
     halts = ["fixed", "q"] if halt == "both" else [halt]
     asked: dict[str, Any] = {name: ways(task, name, votes, noise, rollouts, seed) for name in halts}  # type: ignore[arg-type]
@@ -95,12 +103,18 @@ def evaluate(
             for name, chosen_ways in asked.items()
         }
     sources, bands = [str(model.source) for model in loaded], task.rating_bands if task else (0,)
+    last = list(outcomes.values())[-1]
+    pooled = _pooled(opened, last) if is_arc else None
     if as_json:
-        click.echo(json.dumps(record(sources, split, outcomes, bands, loaded[0].config)))
+        found = record(sources, split, outcomes, bands, loaded[0].config)
+        click.echo(json.dumps({**found, **(pooled.record() if pooled else {})}))
     else:
         print_outcomes(sources, outcomes, bands, loaded[0].config)
+        if pooled:
+            pooled.print()
+    if pooled and submission is not None:
+        pooled.write_submission(submission)
     if save_predictions is not None:
-        last = list(outcomes.values())[-1]
         save(save_predictions, opened, last.scores, last.answers, limit)
 
 
@@ -114,6 +128,12 @@ def _open_data(data: Path, split: str, models: "list[Model]") -> "tuple[Split, T
     for model in models:
         check_fits(opened, model.config, model.source)
     return opened, task_of_shape(models[0].config.vocab_size, models[0].config.seq_len, models[0].task)
+
+
+def _pooled(split: "Split", outcome: "Outcome") -> "Pooled":
+    from cli.evaluation_arc import Pooled
+
+    return Pooled(split, outcome)
 
 
 def _loaded_backend(make_backend: Callable[..., Any], model: "Model") -> "Backend":

@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "Train a model on a data set, or continue a run.",
     "eval": "Measure a model on a data set.",
     "solve": "Solve puzzles with a trained model.",
+    "score": "Score an ARC submission against solutions.",
     "convert": "Convert published checkpoints into ours and back, or into another shape.",
     "parity": "Certify this machine: MLX against PyTorch, float64 and recorded runs of the published code.",
     "doctor": "Show device, BLAS and versions, and what is missing; size up a preset.",

@@ -71,8 +71,7 @@ def _draw(solutions: list["Solution"], gif: Path | None, png: Path | None) -> No
 
 
 def _described(solution: "Solution") -> str:
-    verdict = {True: "accepted by the rules", False: "NOT a solution", None: "the rules cannot tell"}[solution.accepted]
-    return f"{solution}\n{verdict}; settled after ACT step {solution.settled_step} of {len(solution.answers)} taken"
+    return f"{solution}\n{solution.verdict}; settled after ACT step {solution.settled_step} of {len(solution.answers)} taken"
 
 
 def _record(solution: "Solution") -> dict[str, Any]:
@@ -80,6 +79,7 @@ def _record(solution: "Solution") -> dict[str, Any]:
         "question": solution.task.line(solution.question),
         "answer": solution.task.line(solution.answer),
         "accepted": solution.accepted,
+        "verdict": solution.verdict,
         "steps": len(solution.answers),
         "settled_step": solution.settled_step,
         "q_halt": [round(float(value), 4) for value in solution.q_halt_logits],

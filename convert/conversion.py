@@ -1,6 +1,5 @@
 """One model from one form into another: the only function that anybody needs of this package."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +12,10 @@ from convert.names import published_name
 from convert.published_config import FALLBACK_PRESET, published_training
 from convert.report import Report, Row
 from convert.reshape import Change, HowPositions, IdentifierChange, match_identifiers, reshaped
-from convert.sources import HUB_PREFIX, IDENTIFIERS_FILE, Format, Source, open_source, task_of
+from convert.sources import HUB_PREFIX, Format, Source, open_source, task_of
 from convert.tensors import FLOAT32, FLOATS, ConversionError, Dtype, Tensor
 from hrm_core.config import ModelConfig
-from hrm_core.data.store import load_split, present_splits, task_name
-from hrm_core.errors import DataError
+from hrm_core.data.store import IDENTIFIERS_FILE, load_split, present_splits, read_identifiers, task_name
 from hrm_core.parameters import Role, parameter_table
 
 StoredDtype = Literal["float32", "bfloat16", "float16"]
@@ -123,19 +121,6 @@ def _identifier_change(source: Source, request: Request, names: Sequence[str]) -
         raise ConversionError(f"{path} has {len(before)} names, {source.path} {count} puzzle vectors; choose the file of its training data")
     change = match_identifiers(before, names, request.mean_of, (str(path), str(request.identifiers)))
     return None if list(before) == list(names) else change
-
-
-def read_identifiers(path: Path) -> list[str]:
-    """The names in an identifiers.json, in the order of the identifiers. Raises: DataError if it is anything else."""
-    try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); expected the {IDENTIFIERS_FILE} of a data set") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON; expected the {IDENTIFIERS_FILE} of a data set, a list of names") from error
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{path} is no list of names; expected the {IDENTIFIERS_FILE} of a data set")
-    return names
 
 
 def _account(source: Source, change: Change, to: Format, dtype: Dtype) -> tuple[dict[str, Tensor], list[Row]]:

@@ -19,6 +19,7 @@ from convert.safetensors_file import SafetensorsFile, open_safetensors
 from convert.tensors import FLOAT32, ConversionError, Tensor, first_bytes, in_memory, raw
 from hrm_core import hub
 from hrm_core.config import ArchConfig, DataSizes, ModelConfig, RunConfig, Settings, validated
+from hrm_core.data.store import IDENTIFIERS_FILE
 from hrm_core.errors import CheckpointError, ConfigError
 from hrm_core.parameters import PUZZLE_TABLE, parameter_table
 from hrm_core.tasks import task_of_shape
@@ -31,7 +32,6 @@ HUB_PREFIX = "hf://"
 HUB_ADDRESS = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[^/]+))?(/(?P<file>.+))?")
 WEIGHTS_FILE = "checkpoint"  # of a published checkpoint on the Hub; in a training folder it is step_<N>
 SIZES_FILE = "hrm.json"  # ours, beside a published checkpoint that we wrote: what all_config.yaml does not say
-IDENTIFIERS_FILE = "identifiers.json"
 PUBLISHED_TASKS = {11: ("sudoku", 81), 6: ("maze", 900), 12: ("arc", 900)}  # vocab_size -> task, seq_len. Source: SPEC.md section 12
 
 

@@ -30,6 +30,7 @@ from hrm_core.errors import DataError
 
 SPLITS = ("train", "test")
 WAY_OUT = "build or copy the data set again"
+IDENTIFIERS_FILE = "identifiers.json"
 BLOCK_CELLS = 1 << 22  # what a scan of the tokens holds in memory
 
 IntArray = npt.NDArray[np.integer]
@@ -175,7 +176,7 @@ def dataset_hash(directory: Path) -> str:
     """
     splits = [directory / split for split in present_splits(directory)]
     paths = [path for folder in splits for path in (folder / "dataset.json", *folder.glob("*__*.npy"))]
-    paths += [path for path in [directory / "identifiers.json"] if path.is_file()]
+    paths += [path for path in [directory / IDENTIFIERS_FILE] if path.is_file()]
     total = hashlib.sha256()
     for path in sorted(paths):
         try:
@@ -185,6 +186,19 @@ def dataset_hash(directory: Path) -> str:
             raise _unreadable(path, error) from error
         total.update(f"{digest} {path.relative_to(directory).as_posix()}\n".encode())
     return total.hexdigest()
+
+
+def read_identifiers(path: Path) -> list[str]:
+    """The names in an identifiers.json, in the order of the identifiers. Raises: DataError if it is anything else."""
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); expected the {IDENTIFIERS_FILE} of a data set") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON; expected the {IDENTIFIERS_FILE} of a data set, a list of names") from error
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{path} is no list of names; expected the {IDENTIFIERS_FILE} of a data set")
+    return names
 
 
 def task_name(directory: Path) -> str | None:

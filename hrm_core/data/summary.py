@@ -3,7 +3,8 @@
 Shapes: N examples, S `seq_len`, V `vocab_size`.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +31,7 @@ class SetSummary:
     label_counts: list[int]  # the same for labels that are scored, (V,)
     ignored_share: float  # of the labels
     rating_counts: dict[str, int] | None  # examples of each band, "5-19" or "100+"; None without ratings
+    shared_identifiers: int  # that puzzles of several groups have, the blank one not counted
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class DatasetSummary:
     task: str | None  # None where another program built it
     sha256: str
     splits: dict[str, SplitSummary]
+    remarks: list[str]  # what makes results doubtful, a sentence each
 
 
 def summarize(directory: Path, rating_bands: Sequence[int] = (0,)) -> DatasetSummary:
@@ -57,11 +60,13 @@ def summarize(directory: Path, rating_bands: Sequence[int] = (0,)) -> DatasetSum
 
     Raises: DataError if anything in it is damaged or out of range.
     """
+    splits = {name: _summarize_split(load_split(directory, name), rating_bands) for name in present_splits(directory)}
     return DatasetSummary(
         directory=str(directory),
         task=task_name(directory),
         sha256=dataset_hash(directory),
-        splits={name: _summarize_split(load_split(directory, name), rating_bands) for name in present_splits(directory)},
+        splits=splits,
+        remarks=[*_shared_groups(splits), *_shared_tasks(directory / "build.json")],
     )
 
 
@@ -97,7 +102,39 @@ def _summarize_set(split: Split, examples: ExampleSet, rating_bands: Sequence[in
         label_counts=label_counts.tolist(),
         ignored_share=1 - int(label_counts.sum()) / examples.labels.size,
         rating_counts=None if examples.ratings is None else _count_ratings(examples.ratings, rating_bands),
+        shared_identifiers=_count_shared(examples, split.metadata.blank_identifier_id),
     )
+
+
+def _count_shared(examples: ExampleSet, blank: int) -> int:
+    """How many puzzle identifiers stand in several groups."""
+    num_groups = len(examples.group_indices) - 1
+    group_of = np.repeat(np.arange(num_groups), np.diff(examples.group_indices))
+    distinct = np.unique(examples.puzzle_identifiers * num_groups + group_of) // num_groups  # an identifier for each group it stands in
+    identifiers, counts = np.unique(distinct, return_counts=True)
+    return int(((counts > 1) & (identifiers != blank)).sum())
+
+
+def _shared_groups(splits: Mapping[str, SplitSummary]) -> list[str]:
+    """A remark where groups share identifiers: then two sources had a task in common, and it was built twice."""
+    return [
+        f"puzzle identifiers in several groups of {split}: {part.shared_identifiers:,}; two sources share tasks, and what one keeps for "
+        "the test the other may train on: `hrm data arc` takes each task once"
+        for split, summary in splits.items()
+        for part in summary.sets.values()
+        if part.shared_identifiers
+    ]
+
+
+def _shared_tasks(build: Path) -> list[str]:
+    """A remark where the builder met tasks in several sources."""
+    shared = json.loads(build.read_text(encoding="utf-8")).get("shared_tasks") if build.is_file() else None
+    if not isinstance(shared, dict) or not shared:
+        return []
+    name, folders = next(iter(shared.items()))
+    return [
+        f"tasks that two sources share: {len(shared):,}, as {name} ({', '.join(map(str, folders))}); each was taken from the first named"
+    ]
 
 
 def _count_tokens(tokens: IntArray, vocab_size: int, ignored: Sequence[int] = ()) -> npt.NDArray[np.int64]:

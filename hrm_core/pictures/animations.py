@@ -35,16 +35,23 @@ def thinking_marks(given: npt.NDArray[np.bool_], inputs: Tokens, answers: Tokens
     return np.select([kept, changed, agrees], [Mark.GIVEN, Mark.CHANGED, Mark.AGREES], Mark.PLAIN).astype(np.int64)
 
 
-def thinking_frames(picture: Picture, given: npt.NDArray[np.bool_], inputs: Tokens, answers: Tokens) -> list[Image.Image]:
+def thinking_frames(
+    picture: Picture,
+    given: npt.NDArray[np.bool_],
+    inputs: Tokens,
+    answers: Tokens,
+    explained: Sequence[Mark] = (Mark.GIVEN, Mark.CHANGED, Mark.AGREES),
+) -> list[Image.Image]:
     """Draw the question, then the answer after each ACT step, all frames with a caption and the same legend.
 
-    Shapes: given (S,), True where the question already answers; inputs (S,); answers (A, S), A >= 1.
+    Shapes: given (S,), True where the question already answers; inputs (S,); answers (A, S), A >= 1. `explained` are the marks of
+    the legend.
     Returns: A + 1 frames for `save_gif`.
     """
     question = np.where(given, Mark.GIVEN, Mark.PLAIN)
     grids = [picture(inputs, question), *map(picture, answers, thinking_marks(given, inputs, answers))]
     texts = ["question", *(f"step {step} of {len(answers)}" for step in range(1, len(answers) + 1))]
-    words = legend([Mark.GIVEN, Mark.CHANGED, Mark.AGREES], width=grids[0].width)
+    words = legend(explained, width=grids[0].width)
     frames = (stack([caption(grid, text), words], gap=TEXT_SIZE // 2) for grid, text in zip(grids, texts, strict=True))
     return [ImageOps.expand(frame, TEXT_SIZE, PAPER) for frame in frames]
 

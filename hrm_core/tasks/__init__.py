@@ -4,10 +4,12 @@ from pathlib import Path
 
 from hrm_core.data.store import task_name
 from hrm_core.errors import PuzzleError
+from hrm_core.tasks.arc import Arc
+from hrm_core.tasks.maze import Maze
 from hrm_core.tasks.sudoku import Sudoku
 from hrm_core.tasks.task import Task
 
-TASKS = {"sudoku": Sudoku}
+TASKS: dict[str, type[Sudoku] | type[Maze] | type[Arc]] = {"sudoku": Sudoku, "maze": Maze, "arc": Arc}
 
 
 def task_of_shape(vocab_size: int, seq_len: int, name: str = "") -> Task | None:

@@ -4,13 +4,14 @@ Shapes: N puzzles, S = size · size cells in row-major order. Tokens: pad 0, bla
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from hrm_core.data.augment import Symmetry
 from hrm_core.errors import PuzzleError
-from hrm_core.pictures.grids import draw_board
+from hrm_core.pictures.grids import Mark, draw_board
 from hrm_core.tasks.sudoku_board import BOARDS, BoolArray, ByteArray, IntArray
 from hrm_core.tasks.sudoku_text import detect_size, draw_grid, read_puzzles
 
@@ -21,6 +22,7 @@ class Sudoku:
     """Sudoku on a board of `size` rows; boxes are 2x2, 2 rows by 3 columns, or 3x3."""
 
     name: str = "sudoku"
+    legend: Sequence[Mark] = (Mark.GIVEN, Mark.CHANGED, Mark.AGREES)
     rating_bands: Sequence[int] = (0, 1, 5, 20, 50, 100)  # backtracks of `sudoku_solver.solve`
 
     def __init__(self, size: int) -> None:
@@ -55,6 +57,10 @@ class Sudoku:
         """
         return read_puzzles(text, self.board) + np.uint8(BLANK)
 
+    def read_file(self, path: Path) -> ByteArray:
+        """Read every puzzle in a text file, as `parse` does."""
+        return self.parse(path.read_text(encoding="utf-8"))
+
     def format(self, tokens: ByteArray) -> str:
         """Draw one grid (S,) as text with box lines, blanks and pads as dots; `parse` reads it back."""
         return draw_grid(_digits(tokens), self.board)
@@ -76,6 +82,10 @@ class Sudoku:
         keeps_givens = ((inputs == answers) | ~self.given(inputs)).all(axis=1)
         valid: BoolArray = keeps_givens & self.board.follows_rules(_digits(answers))
         return valid
+
+    def verdict(self, inputs: ByteArray, answer: ByteArray) -> str:
+        """Whether the rules accept this answer (S,) to this question (S,)."""
+        return "accepted by the rules" if self.accepts(inputs, answer) else "NOT a solution"
 
     def draw_symmetries(self, rng: np.random.Generator, count: int) -> Symmetry:
         """Draw uniformly from all symmetries of the board: digits relabelled, lines, bands and stacks rearranged, transposed."""

@@ -7,6 +7,7 @@ Shapes: N puzzles, S = `seq_len` cells, V = `vocab_size` tokens.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from hrm_core.data.augment import Symmetry
+from hrm_core.pictures.grids import Mark
 
 TokenArray = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
@@ -27,12 +29,20 @@ class Task(Protocol):
     name: str  # stands in dataset builds and model files: "sudoku"
     vocab_size: int
     seq_len: int
+    legend: Sequence[Mark]  # what a picture of a model at work has to explain
     rating_bands: Sequence[int]  # lower bound of each band that tables are split by, ascending from 0
 
     def parse(self, text: str) -> TokenArray:
         """Read every puzzle in a text. Returns: (N, S) question tokens.
 
         Raises: PuzzleError naming the puzzle and the place in it.
+        """
+        ...
+
+    def read_file(self, path: Path) -> TokenArray:
+        """Read every puzzle in a file: a text, or what else the task comes in. Returns: (N, S) question tokens.
+
+        Raises: PuzzleError, OSError, UnicodeDecodeError.
         """
         ...
 
@@ -54,6 +64,10 @@ class Task(Protocol):
 
     def accepts_all(self, inputs: IntArray, answers: IntArray) -> BoolArray | None:
         """`accepts` for many puzzles at once. Shapes: (N, S), (N, S) -> (N,); None where only the solutions can tell."""
+        ...
+
+    def verdict(self, inputs: TokenArray, answer: TokenArray) -> str:
+        """What is to be said of this answer (S,) to this question (S,), in one line."""
         ...
 
     def draw_symmetries(self, rng: np.random.Generator, count: int) -> Symmetry:

@@ -28,6 +28,7 @@ class Outcome:
     scores: Scores  # of the chosen answers; steps are those of all answers to a puzzle together
     answers: IntArray  # (N, S) chosen
     each: list[Scores]  # of each answer, K of them
+    each_answers: IntArray  # (K, N, S)
     seconds: float  # wall time
 
     @property
@@ -70,4 +71,4 @@ def answer(
     q_halt_logits = np.stack([scores.q_halt_logits for scores in each])
     chosen = Candidates(inputs, answers, q_halt_logits).choose(choice, task) if len(results) > 1 else np.zeros(len(inputs), np.intp)
     scores = replace(picked(each, chosen), steps=np.sum([scores.steps for scores in each], axis=0))
-    return Outcome(scores, answers[chosen, np.arange(len(inputs))], each, time.perf_counter() - started)
+    return Outcome(scores, answers[chosen, np.arange(len(inputs))], each, answers, time.perf_counter() - started)

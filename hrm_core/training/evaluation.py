@@ -102,11 +102,12 @@ def evaluate(
     Returns: their scores and the answers (N, S), in file order. `on_batch` is told how many puzzles have halted.
     """
     numbers, scores, tokens = [], [], []
+    stored = np.uint8 if backend.config.vocab_size <= 256 else np.int32  # ARC has hundreds of thousands of canvases
     for moment in think(backend, _questions(backend, split, batch_size, limit, way), batch_size, way.halt, way.noise):
         if moment.halts.any():
             numbers.append(moment.questions.number[moment.halts])
             scores.append(_scores(moment, given, backend.config.loss_type))
-            tokens.append(_moved_back(moment, way))
+            tokens.append(_moved_back(moment, way).astype(stored))
             on_batch(len(numbers[-1]))
     order = np.argsort(np.concatenate(numbers))
     return joined(scores).select(order), np.concatenate(tokens)[order]

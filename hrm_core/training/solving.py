@@ -3,6 +3,7 @@
 Shapes: A ACT steps, S cells.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from hrm_core.training.checkpoint import find_model, load_model
 from hrm_core.training.evaluation import thoughts
 from hrm_core.training.thinking import Halt
 
+LARGEST_BOARD, LARGEST_CELL = 720, 48  # pixels
 BLANK_IDENTIFIER = 0  # of a puzzle that no training example shares an identifier with
 
 
@@ -46,12 +48,18 @@ class Solution:
         """Whether the rules accept the answer; None where they cannot tell."""
         return self.task.accepts(self.question, self.answer)
 
+    @property
+    def verdict(self) -> str:
+        """What the rules say of the answer, in one line."""
+        return self.task.verdict(self.question, self.answer)
+
     def frames(self) -> list[Image.Image]:
         """Pictures of the board from ACT step to ACT step."""
-        return thinking_frames(self._picture, self.task.given(self.question), self.question, self.answers)
+        return thinking_frames(self._picture, self.task.given(self.question), self.question, self.answers, self.task.legend)
 
     def _picture(self, tokens: IntArray, marks: IntArray) -> Image.Image:
-        return self.task.picture(tokens.astype(np.uint8), marks)
+        cell = min(LARGEST_CELL, LARGEST_BOARD // math.isqrt(self.task.seq_len))
+        return self.task.picture(tokens.astype(np.uint8), marks, cell)
 
     def __str__(self) -> str:
         return self.task.format(self.answer)
@@ -103,7 +111,7 @@ def read_puzzles(task: Task, arguments: Sequence[str], read_stdin: Callable[[], 
 def _read_argument(task: Task, argument: str, read_stdin: Callable[[], str]) -> TokenArray:
     is_file = _is_file(argument)
     try:
-        return task.parse(read_stdin() if argument == "-" else Path(argument).read_text(encoding="utf-8") if is_file else argument)
+        return task.read_file(Path(argument)) if is_file else task.parse(read_stdin() if argument == "-" else argument)
     except (OSError, UnicodeDecodeError) as error:
         raise PuzzleError(f"{argument} cannot be read as text: {error}") from error
     except PuzzleError as error:

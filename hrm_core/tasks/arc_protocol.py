@@ -1,0 +1,176 @@
+"""The ARC protocol: from answers to every augmentation of a test input to two attempts at it, and what they are worth.
+
+An answer is cropped, its augmentation undone, and identical grids of a test input are pooled. They rank by how often they were
+given, then by their mean sigmoid(q_halt). A task is solved at K if for every one of its test inputs the solution is among the
+first K.
+
+    votes = Votes(names)                            names of the data set's identifiers
+    votes.add(identifiers, inputs, answers, q)      once a batch
+    questions = questions_of(split, names)          what the test split asks
+    pass_at(votes, questions), submission(votes, questions)
+
+Shapes: N examples, S = 900 cells.
+Source: sapientinc/HRM arc_eval.ipynb; SPEC.md section 12.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hrm_core.data.store import Split
+from hrm_core.errors import DataError
+from hrm_core.tasks.arc_augment import Augmentations, augmented, parse_names, task_of, undone
+from hrm_core.tasks.arc_canvas import COLOUR, SEQ_LEN, decode, encode
+from hrm_core.tasks.arc_read import BLANK
+from hrm_core.tasks.task import IntArray, TokenArray
+
+KS = (1, 2, 10, 100, 1000)
+BLOCK = 512  # canvases undone at once
+NOTHING = [[0, 0], [0, 0]]  # an attempt where there is none, as in Kaggle's sample
+
+Grid = list[list[int]]
+Submission = dict[str, list[dict[str, Grid]]]
+
+
+class Question(NamedTuple):
+    """What a task asks in a test."""
+
+    inputs: list[TokenArray]  # grids of colours (height, width)
+    solutions: list[TokenArray | None]  # None where only others know it
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One grid that was given as the answer to a test input."""
+
+    canvas: bytes  # tokens, pads at the end cut off; empty for an answer without any grid
+    count: int  # how often
+    confidence: float  # mean sigmoid(q_halt)
+
+    @property
+    def grid(self) -> TokenArray:
+        """Its colours (height, width), both 0 for an answer without any grid."""
+        return decode(np.frombuffer(self.canvas.ljust(SEQ_LEN, b"\0"), np.uint8))
+
+
+class Votes:
+    """The answers to each test input of each task, pooled as they come in."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """`names` are those of the data set's identifiers."""
+        self._names = names
+        self._pools: dict[tuple[str, bytes], dict[bytes, tuple[int, float]]] = {}
+
+    def add(self, identifiers: IntArray, inputs: IntArray, answers: IntArray, q_halt_logits: npt.NDArray[np.floating]) -> None:
+        """Add the answers to some examples; those of the blank identifier, which is padding, are passed over.
+
+        Shapes: (N,), (N, S), (N, S), (N,). `inputs` are the tokens of the test split, as they are there.
+        """
+        confidence = 0.5 + 0.5 * np.tanh(q_halt_logits.astype(np.float64) / 2)  # sigmoid, of any size
+        for start in range(0, len(identifiers), BLOCK):
+            rows = slice(start, start + BLOCK)
+            tasks, augmentations = parse_names([self._names[number] for number in identifiers[rows].tolist()])
+            questions, grids = _packed(undone(inputs[rows], augmentations)), _packed(undone(answers[rows], augmentations))
+            for task, question, grid, sure in zip(tasks, questions, grids, confidence[rows].tolist(), strict=True):
+                if task != BLANK:
+                    pool = self._pools.setdefault((task, question), {})
+                    count, total = pool.get(grid, (0, 0.0))
+                    pool[grid] = (count + 1, total + sure)
+
+    def ranked(self, task: str, question: TokenArray) -> list[Candidate]:
+        """The answers to a test input (height, width) of a task, the best first; of equals the one that came first. None: empty.
+
+        An answer without any grid takes its place among them, as in the published evaluation.
+        """
+        pool = self._pools.get((task, _packed(encode([question]))[0]), {})
+        candidates = [Candidate(canvas, count, total / count) for canvas, (count, total) in pool.items()]
+        return sorted(candidates, key=lambda candidate: (-candidate.count, -candidate.confidence))
+
+
+def questions_of(split: Split, names: Sequence[str]) -> dict[str, Question]:
+    """What a split asks of each task, in file order: the examples of its puzzle that is not augmented.
+
+    Raises: DataError if an identifier has no name.
+    """
+    questions: dict[str, Question] = {}
+    for examples in split.sets.values():
+        for puzzle, identifier in enumerate(examples.puzzle_identifiers.tolist()):
+            if identifier >= len(names):
+                raise DataError(f"{split.folder} uses puzzle identifier {identifier}, identifiers.json names {len(names)}; build it again")
+            name = names[identifier]
+            if name != BLANK and task_of(name) == name:
+                rows = range(*examples.puzzle_indices[puzzle : puzzle + 2].tolist())
+                inputs = [decode(np.asarray(examples.inputs[row])) for row in rows]
+                labels = [decode(np.asarray(examples.labels[row])) for row in rows]
+                questions[name] = Question(inputs, [label if label.size else None for label in labels])
+    return questions
+
+
+def identifiers_of(names: Sequence[str], task: str) -> IntArray:
+    """The puzzle identifiers of a task and its augmentations, itself first; empty for a task that was never trained."""
+    own = [number for number, name in enumerate(names) if name.startswith(task) and task_of(name) == task]
+    return np.array(sorted(own, key=lambda number: names[number] != task), dtype=np.int32)
+
+
+def asked_as(question: TokenArray, names: Sequence[str]) -> TokenArray:
+    """A test input (height, width) as each of N identifiers of its task asks it, given their names. Returns: (N, S) tokens."""
+    _, augmentations = parse_names(names)
+    return encode([augmented(question, symmetry, colours) for symmetry, colours in zip(*_listed(augmentations), strict=True)])
+
+
+def ranks(votes: Votes, questions: Mapping[str, Question]) -> dict[str, float]:
+    """The K at which each task is solved, infinite where it never is. Tasks without all solutions are left out."""
+    found = {}
+    for task, (inputs, solutions) in questions.items():
+        known = [solution for solution in solutions if solution is not None]
+        if len(known) == len(inputs):
+            found[task] = max(_rank(votes.ranked(task, question), solution) for question, solution in zip(inputs, known, strict=True))
+    return found
+
+
+def pass_at(votes: Votes, questions: Mapping[str, Question], ks: Iterable[int] = KS) -> dict[int, float]:
+    """The share of tasks that are solved at each K; 0 where there are none whose solutions are known."""
+    found = ranks(votes, questions).values()
+    return {k: sum(rank <= k for rank in found) / max(len(found), 1) for k in ks}
+
+
+def submission(votes: Votes, questions: Mapping[str, Question]) -> Submission:
+    """Two attempts at every test input of every task, in the Kaggle ARC Prize format.
+
+    Where there is one candidate or none, the rest is the 2x2 grid of Kaggle's sample; answers without any grid are passed over.
+    """
+    return {task: [_attempts(votes.ranked(task, question)) for question in inputs] for task, (inputs, _) in questions.items()}
+
+
+def solutions(questions: Mapping[str, Question]) -> dict[str, list[Grid]]:
+    """The solutions of the tasks that have them all, in the Kaggle ARC Prize format."""
+    return {
+        task: [solution.tolist() for solution in known]
+        for task, (inputs, found) in questions.items()
+        if len(known := [solution for solution in found if solution is not None]) == len(inputs)
+    }
+
+
+def _attempts(candidates: Sequence[Candidate]) -> dict[str, Grid]:
+    grids = [candidate.grid.tolist() for candidate in candidates if candidate.canvas][:2]
+    first, second = [*grids, NOTHING, NOTHING][:2]
+    return {"attempt_1": first, "attempt_2": second}
+
+
+def _rank(candidates: Sequence[Candidate], solution: TokenArray) -> float:
+    """The place of a solution among candidates, from 1."""
+    canvas = _packed(encode([solution]))[0]
+    return next((place for place, candidate in enumerate(candidates, start=1) if candidate.canvas == canvas), float("inf"))
+
+
+def _packed(canvases: TokenArray) -> list[bytes]:
+    """Canvases (N, S) as keys: the colours in the corner, nothing else."""
+    colours = np.where(canvases >= COLOUR, canvases, np.uint8(0)).astype(np.uint8, copy=False)
+    return [row.rstrip(b"\0") for row in colours.view(f"V{SEQ_LEN}").ravel().tolist()]
+
+
+def _listed(augmentations: Augmentations) -> tuple[list[int], list[TokenArray]]:
+    return augmentations.symmetries.tolist(), list(augmentations.colours)

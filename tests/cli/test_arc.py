@@ -1,0 +1,105 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cli.main import COMMANDS
+from hrm_core.data.store import load_split
+from hrm_core.data.writer import Examples, Layout, write_dataset
+
+TASK = {
+    "train": [{"input": [[1, 2]], "output": [[2], [1]]}, {"input": [[4]], "output": [[5]]}],
+    "test": [{"input": [[6]], "output": [[3]]}],
+}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    for place in ("training/a", "evaluation/b"):
+        path = tmp_path / "arc" / f"{place}.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(TASK).replace("6", str(len(place) % 9)))  # two tasks
+    return tmp_path / "arc"
+
+
+@pytest.fixture(autouse=True)
+def score_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "score", "Score an ARC submission.")
+
+
+def test_data_set_is_built_added_to_and_looked_into(hrm: Callable[..., Any], source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    outcome = hrm("data", "arc", out, "--tasks", source / "training", source / "evaluation", "--augment", "20")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out == f"{out}: 105 training and 21 test examples of 2 tasks, 1 of them to evaluate; 43 puzzle identifiers\n"
+    more = tmp_path / "more" / "c.json"
+    more.parent.mkdir()
+    more.write_text(json.dumps({**TASK, "test": [{"input": [[7, 7]], "output": [[7]]}]}))
+    added = json.loads(hrm("data", "arc", out, "--add", more, "--json").out)
+    assert (added["tasks"], added["train_examples"], added["identifiers"]) == (3, 168, 64)
+    assert hrm("data", "inspect", out, "--sheet", tmp_path / "sheet.png").status == 0
+    assert (tmp_path / "sheet.png").is_file()
+
+
+def test_what_is_left_out_is_said_and_inspect_warns(hrm: Callable[..., Any], source: Path, tmp_path: Path) -> None:
+    twin = tmp_path / "twin"
+    twin.mkdir()
+    (twin / "b.json").write_text((source / "evaluation" / "b.json").read_text())
+    (twin / "other.json").write_text((source / "evaluation" / "b.json").read_text())
+    with pytest.warns(UserWarning, match="b") as warned:
+        hrm("data", "arc", tmp_path / "out", "--tasks", twin, "--tasks", source, "--augment", "2")
+    assert [str(warning.message) for warning in warned] == [
+        "not trained on, because the test has it: twin/other, pair 3: a test pair of b",
+        "in several folders and taken from one: b, from arc/evaluation",
+    ]
+    with pytest.warns(
+        UserWarning, match=r"tasks that two sources share: 1, as b \(arc/evaluation, twin\); each was taken from the first named"
+    ):
+        hrm("data", "inspect", tmp_path / "out")
+
+
+def test_inspect_warns_of_groups_that_share_identifiers(hrm: Callable[..., Any], tmp_path: Path) -> None:
+    """As in data sets that the published script built from ARC-AGI-1 and ARC-AGI-2."""
+    canvases = np.full((5, 900), 2)
+    block = Examples(canvases, canvases, group_sizes=np.array([2, 2, 1]), puzzle_identifiers=np.array([1, 2, 1, 0, 0]))
+    write_dataset(tmp_path / "out", Layout(12, 900, identifiers=("<blank>", "a", "b")), {"train": {"all": [block]}}, {})
+    with pytest.warns(UserWarning, match="puzzle identifiers in several groups of train: 1; two sources share tasks"):
+        hrm("data", "inspect", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either --tasks PATH… or --add PATH…"),
+        (["--tasks", "x", "--add", "y"], "give either --tasks PATH… or --add PATH…"),
+        (["--add", "y", "--augment", "3"], "--augment and --seed go with --tasks"),
+        (["--add", "y", "--seed", "0"], "--augment and --seed go with --tasks"),
+        (["--tasks", "gone"], "gone is no folder, zip or JSON file of tasks; name one that is there"),
+        (["--add", "gone"], "build.json cannot be read (No such file or directory); expected a data set made by `hrm data arc`"),
+    ],
+)
+def test_misuse_is_one_line(refusal: Callable[..., str], tmp_path: Path, arguments: list[str], message: str) -> None:
+    assert message in refusal("data", "arc", tmp_path / "out", *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_set_in_the_way_is_kept(refusal: Callable[..., str], hrm: Callable[..., Any], source: Path, tmp_path: Path) -> None:
+    hrm("data", "arc", tmp_path / "out", "--tasks", source, "--augment", "0")
+    assert "out is not empty; choose another directory" in refusal("data", "arc", tmp_path / "out", "--tasks", source)
+    assert len(load_split(tmp_path / "out", "train").sets["all"]) == 5
+    assert "arc is not empty" in refusal("data", "arc", "--tasks", tmp_path / "out", source)  # places changed
+
+
+def test_submission_is_scored(hrm: Callable[..., Any], refusal: Callable[..., str], tmp_path: Path) -> None:
+    solutions, submission = tmp_path / "solutions.json", tmp_path / "submission.json"
+    solutions.write_text(json.dumps({"a": [[[1]], [[2]]], "b": [[[3]]]}))
+    attempts = [{"attempt_1": [[1]], "attempt_2": [[9]]}, {"attempt_1": [[9]], "attempt_2": [[2]]}]
+    submission.write_text(json.dumps({"a": attempts, "b": attempts[:1]}))
+    assert hrm("score", submission, solutions).out == "66.67%: 2 of 3 test outputs; 1 of 2 tasks have all of theirs\n"
+    found = json.loads(hrm("score", submission, solutions, "--json").out)
+    assert found == {"score": 2 / 3, "outputs_solved": 2, "outputs": 3, "tasks_solved": 1, "tasks": 2}
+    assert "test input 1 has no JSON object" in refusal("score", solutions, submission)
+    assert "gone.json cannot be read" in refusal("score", tmp_path / "gone.json", solutions)

@@ -1,0 +1,123 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from hrm_core.errors import PuzzleError
+from hrm_core.pictures.grids import Mark
+from hrm_core.tasks import require_task, task_of_shape
+from hrm_core.tasks.arc import PALETTE, Arc
+from hrm_core.tasks.arc_canvas import decode, encode
+from hrm_core.tasks.task import Task, TokenArray
+
+ARC = Arc()
+GRIDS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=30), elements=st.integers(0, 9))
+PLAIN = np.zeros(900, int)
+
+
+def test_arc_is_a_task_and_is_known_by_name_and_shape() -> None:
+    assert isinstance(ARC, Task)
+    assert isinstance(task_of_shape(12, 900), Arc)
+    assert isinstance(require_task(12, 900, "arc", "x"), Arc)
+    assert Arc.for_shape(11, 900) is None
+
+
+@given(st.lists(GRIDS, min_size=1, max_size=4))
+@settings(max_examples=30, deadline=None)
+def test_drawn_and_written_grids_read_back(grids: list[TokenArray]) -> None:
+    tokens = encode(grids)
+    for text in ("\n\n".join(map(ARC.format, tokens)), " ".join(map(ARC.line, tokens)), "\n".join(map(ARC.line, tokens))):
+        np.testing.assert_array_equal(ARC.parse(text), tokens, strict=True)
+    assert not any(character.isspace() for character in ARC.line(tokens[0]))
+
+
+@pytest.mark.parametrize("text", ["012\n345", " 0 1 2 \r\n 3 4 5\r\n", "[[0,1,2],[3,4,5]]", "\ufeff[[0, 1, 2],\n [3, 4, 5]]\n"])
+def test_grids_are_read_as_people_write_them(text: str) -> None:
+    assert [decode(tokens).tolist() for tokens in ARC.parse(text)] == [[[0, 1, 2], [3, 4, 5]]]
+
+
+def test_a_task_asks_its_test_inputs() -> None:
+    content = {"train": [{"input": [[1]], "output": [[2]]}], "test": [{"input": [[3]]}, {"input": [[4, 4]], "output": [[5]]}]}
+    assert [decode(tokens).tolist() for tokens in ARC.parse(json.dumps(content))] == [[[3]], [[4, 4]]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no grid found in 0 characters of text; expected rows of digits"),
+        ("12\n3x", "grid 1, row 2 holds 'x'; expected rows of digits 0 to 9, a JSON list of rows, or the JSON of a task"),
+        ("1\n\n12\n3", "grid 2: row 2 has 1 cells, row 1 has 2"),
+        ("0" * 31, "grid 1 is 1x31, expected 1x1 to 30x30"),
+        ("[[1]] [[1, 12]]", "grid 2: row 1 holds 12, expected colours 0 to 9"),
+        ("[[1]", "grid 1 is not JSON"),
+        ("[" * 100_000, "grid 1 is not JSON"),
+        ("[1]", "grid 1 is a list of 1, expected a list of rows"),
+        ("{}", "the task has no list of train pairs"),
+        ("٣", "grid 1, row 1 holds '٣'"),
+    ],
+)
+def test_what_is_no_grid_is_one_line(text: str, message: str) -> None:
+    with pytest.raises(PuzzleError) as refused:
+        ARC.parse(text)
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
+
+
+@given(st.text(max_size=60) | st.text(alphabet='[]{},":0123456789 \n', max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_any_text_is_read_or_one_line(text: str) -> None:
+    refusal = ""
+    try:
+        assert ARC.parse(text).shape[1] == 900
+    except PuzzleError as error:
+        refusal = str(error)
+    assert "\n" not in refusal
+
+
+def test_answer_without_any_grid_is_said_to_be_none() -> None:
+    assert ARC.format(np.zeros(900, np.uint8)) == "(no grid)"
+    assert ARC.line(np.ones(900, np.uint8)) == "[]"
+    assert ARC.picture(np.ones(900, np.uint8), PLAIN, cell=10).size == (12, 12)
+
+
+def test_only_the_solution_can_tell() -> None:
+    tokens = encode([np.array([[1]], np.uint8)])
+    assert ARC.accepts(tokens[0], tokens[0]) is None
+    assert ARC.accepts_all(tokens, tokens) is None
+    assert not ARC.given(tokens).any()
+
+
+def test_symmetries_keep_the_layout_and_undo() -> None:
+    rng = np.random.default_rng(0)
+    tokens = encode([rng.integers(0, 10, rng.integers(1, 31, 2)).astype(np.uint8) for _ in range(40)])
+    symmetries = ARC.draw_symmetries(rng, 40)
+    moved = symmetries.apply(tokens)
+    np.testing.assert_array_equal(encode([decode(canvas) for canvas in moved]), moved)
+    np.testing.assert_array_equal(symmetries.inverse().apply(moved), tokens)
+    assert not (moved == tokens).all(axis=1).any()
+    assert (symmetries.tokens[:, :3] == [0, 1, 2]).all()  # black stays black
+
+
+def test_picture_is_cropped_and_has_the_usual_colours() -> None:
+    grid = np.arange(10, dtype=np.uint8).reshape(2, 5)
+    picture = ARC.picture(encode([grid])[0], PLAIN, cell=20)
+    assert picture.size == (5 * 20 + 2, 2 * 20 + 2)
+    assert [picture.getpixel((column * 20 + 10, row * 20 + 10)) for row in range(2) for column in range(5)] == list(PALETTE)
+    shifted = np.zeros((30, 30), np.uint8)
+    shifted[7:9, 4:9] = grid + 2
+    assert ARC.picture(shifted.reshape(900), PLAIN, cell=20).tobytes() == picture.tobytes()
+
+
+def test_marks_frame_cells_and_digits_are_drawn_on_request() -> None:
+    tokens = encode([np.array([[1, 2]], np.uint8)])[0]
+    plain = ARC.picture(tokens, PLAIN, cell=20)
+    assert Arc(digits=True).picture(tokens, PLAIN, cell=20).tobytes() != plain.tobytes()
+    for mark in Mark:
+        marks = PLAIN.copy()
+        marks[1] = mark
+        changed = np.argwhere(np.asarray(ARC.picture(tokens, marks, cell=20)) != np.asarray(plain))
+        assert bool(len(changed)) == (mark in (Mark.WRONG, Mark.CHANGED))
+        assert not len(changed) or changed[:, 1].min() > 20
