@@ -1,12 +1,11 @@
 """`hrm demo`: the whole way from generated puzzles to a model that solves unseen ones."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import DIRECTORY, backend_options, seed_option
+from cli.options import DIRECTORY, BackendMaker, backend_options, seed_option
 
 if TYPE_CHECKING:
     from hrm_core.config import RunConfig
@@ -24,7 +23,7 @@ NUM_SHOWN = 3
 @click.option("--max-updates", type=click.IntRange(1), help="Train for fewer updates.")
 @seed_option
 @backend_options
-def demo(run_directory: Path, max_updates: int | None, seed: int, make_backend: Callable[..., Any]) -> int:
+def demo(run_directory: Path, max_updates: int | None, seed: int, make_backend: BackendMaker) -> int:
     """Train on 4x4 Sudoku, measure on puzzles equivalent to no training puzzle, and solve three of them.
 
     A run that was interrupted goes on; one that is finished is only shown.
@@ -39,13 +38,13 @@ def demo(run_directory: Path, max_updates: int | None, seed: int, make_backend: 
     try:
         assignment = _train(run_directory, data, seed, max_updates, make_backend)
     except Interrupted:
-        click.echo(f"interrupted; everything is saved. Continue with: hrm demo --run {run_directory}", err=True)
+        click.echo(f"interrupted; everything is saved. Continue with: hrm demo --run {run_directory}{make_backend.arguments}", err=True)
         return 130
     _show(run_directory, assignment, make_backend)
     return 0
 
 
-def _train(run_directory: Path, data: Path, seed: int, max_updates: int | None, make_backend: Callable[..., Any]) -> "Assignment":
+def _train(run_directory: Path, data: Path, seed: int, max_updates: int | None, make_backend: BackendMaker) -> "Assignment":
     """Build the data and train, as far as that is not done yet."""
     from hrm_core.config import load_config
     from hrm_core.errors import RunError
@@ -72,7 +71,7 @@ def _settings(config: "RunConfig") -> str:
     return f"--seed {config.train.seed} --max-updates {config.train.max_updates}"
 
 
-def _show(run_directory: Path, assignment: "Assignment", make_backend: Callable[..., Any]) -> None:
+def _show(run_directory: Path, assignment: "Assignment", make_backend: BackendMaker) -> None:
     """Measure the model and solve the first puzzles it was never shown."""
     from cli.models import open_model
     from hrm_core.pictures.animations import save_gif

@@ -147,7 +147,7 @@ class Backend(Protocol):
         ...
 
     def state(self) -> Arrays:
-        """Optimizer state, carry and the data it works on, of all replicas; with the weights all that the next update needs.
+        """Optimizer state, carry and the data it works on, of all replicas; with the float32 weights all that the next update needs.
 
         All replicas must ask.
         """

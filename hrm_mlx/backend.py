@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import NamedTuple, TypeVar
 
 import mlx.core as mx
+import numpy as np
 
 import hrm_mlx
 from hrm_core.backend import Arrays, BackendOptions, Batch, FloatArray, IntArray, Replica
@@ -202,14 +203,13 @@ class MLXBackend:
 
     def load_state(self, state: Arrays) -> None:
         """Continue from what `state` gave."""
-        named = {name: from_numpy(array) for name, array in state.items()}
-        data = Data(*(named[f"carry.{name}"] for name in Data._fields))
-        z_H, z_L = (named[f"carry.{name}"].astype(self._model.dtype) for name in ("z_H", "z_L"))
-        self._state = self._state._replace(
-            m={name: named[f"m.{name}"] for name in self._state.weights},
-            v={name: named[f"v.{name}"] for name in self._state.weights},
-            carry=Carry(z_H, z_L, named["carry.steps"], named["carry.halted"], data),
+        carry = {name.removeprefix("carry."): from_numpy(array) for name, array in state.items() if name.startswith("carry.")}
+        data = Data(*(carry[name] for name in Data._fields))
+        z_H, z_L = (carry[name].astype(self._model.dtype) for name in ("z_H", "z_L"))
+        m, v = (
+            {name: from_numpy(state[f"{moment}.{name}"].astype(np.float32, copy=False)) for name in self._state.weights} for moment in "mv"
         )
+        self._state = self._state._replace(m=m, v=v, carry=Carry(z_H, z_L, carry["steps"], carry["halted"], data))
 
     def begin(self, batch: Batch) -> EvalCarry:
         """A carry for evaluation, every slot at its first ACT step."""

@@ -196,7 +196,7 @@ class TorchBackend:
         return result
 
     def state(self) -> Arrays:
-        """Optimizer state, the carry of all processes and the data it works on."""
+        """Optimizer state, the carry of all processes and the data it works on; float64 weights too, as a checkpoint's are float32."""
         carry = self._state.carry
         slots = {
             **{f"carry.{name}": getattr(carry, name) for name in ("z_H", "z_L", "steps", "halted")},
@@ -207,6 +207,9 @@ class TorchBackend:
             **{f"v.{name}": tensor for name, tensor in self._state.v.items()},
             **{name: distributed.gathered(tensor, self.replica) for name, tensor in slots.items()},
         }
+        if self._weight_dtype == torch.float64:
+            table = {} if self._state.table is None else {PUZZLE_TABLE: self._state.table}
+            named |= {f"w.{name}": tensor for name, tensor in {**self._state.weights, **table}.items()}
         return {name: to_numpy(tensor) for name, tensor in named.items()}
 
     def load_state(self, state: Arrays) -> None:
@@ -217,6 +220,9 @@ class TorchBackend:
         def tensor(name: str) -> torch.Tensor:
             return from_numpy(np.ascontiguousarray(state[f"carry.{name}"][mine]), self._device)
 
+        if self._weight_dtype == torch.float64:
+            weights = {name: array for name, array in self.weights().items() if f"w.{name}" not in state}
+            self.load_weights({**weights, **{name[2:]: array for name, array in state.items() if name.startswith("w.")}})
         self._state = self._state._replace(
             m={name: from_numpy(state[f"m.{name}"], self._device).to(self._weight_dtype) for name in self._state.weights},
             v={name: from_numpy(state[f"v.{name}"], self._device).to(self._weight_dtype) for name in self._state.weights},

@@ -227,7 +227,7 @@ class Trainer:
         if self._saved_at == saved_at:
             return
         self._read_metrics()
-        weights = self._backend.weights()
+        weights = {name: weight.astype(np.float32, copy=False) for name, weight in self._backend.weights().items()}
         if not all(map(is_finite, weights.values())):  # the metrics tell only of the weights before the last update
             self._check_finite({"weights": math.nan})
         state = {
