@@ -10,7 +10,10 @@ import pytest
 
 import hrm_mlx  # noqa: F401 - before any test imports mlx: it brings the fast BLAS
 from cli.main import main
+from hrm_core import process
 from hrm_core.tasks.sudoku_build import build_generated
+
+process.wait_without_spinning()  # before any test imports torch
 
 REPOSITORY = Path(__file__).parent.parent
 TINY = """\

@@ -1,0 +1,343 @@
+"""Two processes that train one model, against one process with the same global batch."""
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from hrm_core.config import DataSizes, load_config
+from hrm_core.data.store import load_split
+from hrm_core.parameters import initial_values
+from hrm_core.tasks.sudoku_build import build_generated
+from hrm_core.training.checkpoint import MODEL_FILE, STATE_FILE, TRAIN_STATE_FILE, save_model
+
+torch = pytest.importorskip("torch", reason="torch is missing: the PyTorch reference is not tested")
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed package")
+
+REPOSITORY = Path(__file__).parents[2]
+REPLICAS = Path(__file__).with_name("replicas.py")
+LAST, MIDDLE = "update_00000020", "update_00000010"
+CONFIG = """\
+model:
+  puzzle_emb_ndim: 32
+  H_layers: 1
+  L_layers: 1
+  H_cycles: 1
+  hidden_size: 32
+  num_heads: 2
+  halt_max_steps: 4
+  halt_exploration_prob: 0.5
+optim:
+  lr: 1e-3
+  lr_warmup_steps: 5
+  weight_decay: 0.1
+  puzzle_emb_lr: 1e-2
+train:
+  global_batch_size: 16
+  epochs: 40
+  eval_interval: 20
+  max_updates: 20
+  report_every: 1
+  save_every_updates: 10
+"""
+OPTIONS = ["--backend", "torch", "--device", "cpu"]
+
+
+def torchrun(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *map(str, arguments)]
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.Popen(
+        torchrun(*arguments), cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Wait. Returns: exit status, stdout and stderr."""
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def records(run: Path, kind: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+COUNTED = ("update", "examples", "count", "steps", "exact_accuracy", "q_halt_accuracy", "lr")
+
+
+def assert_same_run(found: Path, expected: Path, updates: list[int]) -> None:
+    """Hold the log and the last checkpoint of one run against another: decisions alike, numbers within rounding."""
+    trained = [{line["update"]: line for line in records(run, "train")} for run in (found, expected)]
+    for update in updates:
+        ours, theirs = trained[0][update], trained[1][update]
+        assert {name: ours[name] for name in COUNTED} == {name: theirs[name] for name in COUNTED}
+        assert ours["accuracy"] == pytest.approx(theirs["accuracy"], rel=1e-6), update
+        for name in ("lm_loss", "q_halt_loss", "q_continue_loss"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-5), (update, name)
+    tensors = [load_file(run / "checkpoints" / LAST / MODEL_FILE) for run in (found, expected)]
+    for name, array in tensors[1].items():
+        np.testing.assert_allclose(tensors[0][name], array, rtol=0, atol=2e-5, err_msg=name)
+    states = [load_file(run / "checkpoints" / LAST / TRAIN_STATE_FILE) for run in (found, expected)]
+    assert states[0].keys() == states[1].keys()
+    for name, array in states[1].items():
+        assert (states[0][name].shape, states[0][name].dtype) == (array.shape, array.dtype), name
+        if array.dtype.kind in "ib":
+            np.testing.assert_array_equal(states[0][name], array, err_msg=name)
+        elif name.startswith("carry."):
+            np.testing.assert_allclose(states[0][name], array, rtol=0, atol=1e-4, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small 6x6 data set, a config and a model to start from whose Q head decides."""
+    folder = tmp_path_factory.mktemp("distributed")
+    build_generated(folder / "data", 6, 60, 20, givens=(20, 26), augment=1)
+    (folder / "config.yaml").write_text(CONFIG)
+    metadata = load_split(folder / "data", "train").metadata
+    sizes = DataSizes(metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers)
+    config = load_config(str(folder / "config.yaml")).model.sized(sizes)
+    values = initial_values(config, seed=0)
+    values["q_head.weight"] = np.random.default_rng(0).standard_normal((2, 32), np.float32)
+    save_model(folder / "init.safetensors", config, "", {**values, "q_head.bias": np.zeros(2, np.float32)})
+    return folder
+
+
+def train(folder: Path, run: str, *more: str | Path) -> list[str | Path]:
+    start = ["train", folder / "config.yaml", "--data", folder / "data", "--init", folder / "init.safetensors"]
+    return [*start, "--run-directory", folder / run, *OPTIONS, *more]
+
+
+def resume(folder: Path, run: str, begun: Path) -> list[str | Path]:
+    """Continue a copy of a run after its update 10."""
+    copy = Path(shutil.copytree(begun, folder / run))
+    shutil.rmtree(copy / "checkpoints" / LAST)
+    return ["train", "--run-directory", copy, "--resume", *OPTIONS]
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path, hrm: Callable[..., Any]) -> Path:
+    """The run of one process."""
+    outcome = hrm(*train(folder, "alone"))
+    assert outcome.status == 0, outcome.err
+    return folder / "alone"
+
+
+@pytest.fixture(scope="module")
+def together(folder: Path) -> tuple[Path, int, str, str]:
+    """The run of two processes, as a user starts it, and its exit status, stdout and stderr."""
+    process = start("-m", "cli", *train(folder, "together"))
+    return folder / "together", *finish(process)
+
+
+@pytest.fixture(scope="module")
+def outcomes(folder: Path, alone: Path) -> Path:
+    """What two processes found in functions and further commands: see replicas.py."""
+    commands = {
+        "resumed": resume(folder, "resumed_by_two", alone),
+        "control": resume(folder, "control", alone),
+        "odd": train(folder, "odd", "--set", "train.global_batch_size=15"),
+        "mlx": [*train(folder, "mlx")[:-4], "--device", "cpu"],
+    }
+    arguments = [
+        {"name": name, "arguments": [str(a) for a in command], "without": ["summed"] if name == "control" else []}
+        for name, command in commands.items()
+    ]
+    found = folder / "found"
+    found.mkdir()
+    status, _, err = finish(start(REPLICAS, json.dumps(arguments), found))
+    assert status == 0, err
+    return found
+
+
+def outcome(outcomes: Path, name: str, rank: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((outcomes / f"{name}_{rank}.json").read_text())
+    return found
+
+
+def test_two_processes_follow_one(together: tuple[Path, int, str, str], alone: Path) -> None:
+    run, status, _, err = together
+    assert status == 0, err
+    assert_same_run(run, alone, list(range(1, 21)))
+
+
+def test_two_processes_measure_what_one_measures(together: tuple[Path, int, str, str], alone: Path) -> None:
+    """20 puzzles in batches of 16: the second process has none of the last four."""
+    ours, theirs = records(together[0], "eval"), records(alone, "eval")
+    assert [line["update"] for line in ours] == [line["update"] for line in theirs]
+    assert {line["count"] for line in ours} == {20}
+    for found, expected in zip(ours, theirs, strict=True):
+        for name in expected.keys() - {"seconds", "lm_loss"}:
+            assert found[name] == expected[name], name
+        assert found["lm_loss"] == pytest.approx(expected["lm_loss"], rel=1e-5)
+
+
+def test_slots_halt_at_different_steps(alone: Path) -> None:
+    """Or the same halting decisions would say nothing."""
+    counts = [line["count"] for line in records(alone, "train")]
+    steps = [line["steps"] for line in records(alone, "train") if line["count"]]
+    assert len(set(counts)) > 3
+    assert len(set(steps)) > 3
+    halted = load_file(alone / "checkpoints" / LAST / TRAIN_STATE_FILE)["carry.halted"]
+    assert 0 < halted.sum() < 16
+
+
+def test_checkpoint_of_two_processes_holds_all_slots(together: tuple[Path, int, str, str], alone: Path) -> None:
+    found, expected = (load_file(run / "checkpoints" / MIDDLE / TRAIN_STATE_FILE) for run in (together[0], alone))
+    assert found["carry.halted"].shape == (16,)
+    for name in ("carry.halted", "carry.steps", "carry.inputs", "carry.labels", "carry.puzzle_identifiers"):
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    states = [json.loads((run / "checkpoints" / MIDDLE / STATE_FILE).read_text()) for run in (together[0], alone)]
+    assert states[0]["order"] == states[1]["order"]
+    assert [state["environment"]["replicas"] for state in states] == ["2", "1"]
+
+
+def test_swapped_halves_of_a_carry_would_be_noticed(together: tuple[Path, int, str, str], alone: Path) -> None:
+    found, expected = (load_file(run / "checkpoints" / LAST / TRAIN_STATE_FILE) for run in (together[0], alone))
+    assert not np.array_equal(np.roll(found["carry.inputs"], 8, axis=0), expected["carry.inputs"])
+    assert not np.array_equal(np.roll(found["carry.steps"], 8), expected["carry.steps"])
+
+
+def test_one_of_two_processes_speaks(together: tuple[Path, int, str, str]) -> None:
+    run, _, out, err = together
+    assert out == f"{run}\n"
+    assert [line["update"] for line in records(run, "train")] == list(range(1, 21))
+    assert sum(line.startswith("update 7/20") for line in err.splitlines()) == 1
+
+
+def test_one_of_two_processes_writes(outcomes: Path, folder: Path) -> None:
+    first, second = (outcome(outcomes, "resumed", rank) for rank in (0, 1))
+    assert first["status"] == second["status"] == 0
+    assert any("log.jsonl" in path for path in first["written"])
+    assert any(LAST in path for path in first["written"])
+    assert second["written"] == []
+    assert (second["out"], second["err"]) == ("", "")
+
+
+def test_run_begun_by_one_is_resumed_by_two(outcomes: Path, folder: Path, alone: Path) -> None:
+    err = outcome(outcomes, "resumed", 0)["err"]
+    assert err.startswith("warning: results may differ from those of an uninterrupted run: ")
+    assert "replicas was 1, is 2" in err.splitlines()[0]
+    assert_same_run(folder / "resumed_by_two", alone, list(range(1, 21)))
+
+
+def test_run_begun_by_two_is_resumed_by_one(
+    hrm: Callable[..., Any], together: tuple[Path, int, str, str], folder: Path, alone: Path
+) -> None:
+    outcome = hrm(*resume(folder, "resumed_by_one", together[0]))
+    assert outcome.status == 0
+    assert "replicas was 2, is 1" in outcome.err.splitlines()[0]
+    assert_same_run(folder / "resumed_by_one", alone, list(range(1, 21)))
+
+
+def test_gradients_that_are_not_summed_would_be_noticed(outcomes: Path, folder: Path, alone: Path) -> None:
+    """The control: the same ten updates, each process with its own gradients."""
+    assert outcome(outcomes, "control", 0)["status"] == 0
+    losses = [{line["update"]: line["lm_loss"] for line in records(run, "train")} for run in (folder / "control", alone)]
+    assert abs(losses[0][20] / losses[1][20] - 1) > 1e-3
+    with pytest.raises(AssertionError):
+        assert_same_run(folder / "control", alone, [11, 12])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("odd", "global_batch_size=15 cannot be split over 2 replicas; use a multiple of 2"),
+        ("mlx", "MLX trains in one process; under torchrun use --backend torch"),
+    ],
+)
+def test_what_two_processes_cannot_do_is_refused(outcomes: Path, folder: Path, name: str, message: str) -> None:
+    for rank in (0, 1):
+        found = outcome(outcomes, name, rank)
+        assert (found["status"], found["out"], found["err"]) == (2, "", f"hrm: {message}\n")
+    assert not (folder / name).exists()
+
+
+def test_ctrl_c_under_torchrun_saves(hrm: Callable[..., Any], folder: Path, alone: Path) -> None:
+    """And the run that is resumed by one ends as the one that was not interrupted."""
+    run = folder / "interrupted"
+    process = start("-m", "cli", *train(folder, "interrupted", "--set", "train.save_every_updates=1000"))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None and not (run / "log.jsonl").exists():
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    status, _, err = finish(process)
+    assert status != 0
+    again = f"interrupted; everything is saved. Continue with: hrm train --run {run} --resume --backend torch --device cpu"
+    assert err.splitlines().count(again) == 1, err
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    assert checkpoint.name < LAST
+    assert hrm("train", "--run", run, "--resume", *OPTIONS).status == 0
+    assert_same_run(run, alone, list(range(1, 21)))
+
+
+@pytest.fixture(scope="module")
+def replicas() -> ModuleType:
+    """The module that the two processes ran."""
+    spec = importlib.util.spec_from_file_location("replicas", REPLICAS)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def functions(outcomes: Path) -> list[dict[str, np.ndarray]]:
+    return [dict(np.load(outcomes / f"functions_{rank}.npz")) for rank in (0, 1)]
+
+
+def test_processes_know_which_they_are(functions: list[dict[str, np.ndarray]]) -> None:
+    assert [found["replica"].tolist() for found in functions] == [[0, 2], [1, 2]]
+    assert [found["values"].tolist() for found in functions] == [["rank 0", "rank 1"]] * 2
+
+
+def test_tensors_are_summed_each_in_its_place(functions: list[dict[str, np.ndarray]], replicas: ModuleType) -> None:
+    total = replicas.given("float32", 0) + replicas.given("float32", 1)
+    for found in functions:
+        for i, name in enumerate("ab"):
+            np.testing.assert_array_equal(found[f"summed_{name}"], total[i])
+        assert (found["summed_c"].shape, found["summed_c"].item()) == ((), 3.0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int32", "bool"])
+def test_rows_are_gathered_in_the_order_of_ranks(functions: list[dict[str, np.ndarray]], replicas: ModuleType, dtype: str) -> None:
+    expected = np.concatenate([replicas.given(dtype, rank).transpose(0, 2, 1) for rank in (0, 1)])
+    for found in functions:
+        np.testing.assert_array_equal(found[f"gathered_{dtype}"], expected.astype(np.float32) if dtype == "bfloat16" else expected)
+        assert found[f"gathered_{dtype}"].shape == (4, 2, 3)
+
+
+def test_puzzle_rows_move_by_the_gradients_of_all_processes(functions: list[dict[str, np.ndarray]], replicas: ModuleType) -> None:
+    """Summed first over equal ids of both, so that both have the same table; those that cancel only decay."""
+    ids, gradients = (np.concatenate(parts) for parts in zip(*(replicas.puzzles(rank) for rank in (0, 1)), strict=True))
+    lr, expected = replicas.RATES.puzzle_emb_lr, replicas.table().astype(np.float64)
+    for row in np.unique(ids):
+        total = gradients[ids == row].astype(np.float64).sum(axis=0)
+        expected[row] = expected[row] * (1 - lr * 0.1) - lr * np.sign(total)
+    for found in functions:
+        np.testing.assert_allclose(found["table"], expected, rtol=0, atol=1e-6)
+        untouched = np.setdiff1d(np.arange(len(expected)), ids)
+        np.testing.assert_array_equal(found["table"][untouched], replicas.table()[untouched])
+    np.testing.assert_array_equal(functions[0]["table"], functions[1]["table"])
+    np.testing.assert_allclose(functions[0]["table"][7], replicas.table()[7] * (1 - lr * 0.1), rtol=1e-6)
+
+
+def test_puzzle_rows_that_each_process_moves_alone_would_be_noticed(functions: list[dict[str, np.ndarray]]) -> None:
+    assert np.abs(functions[0]["table_alone"] - functions[0]["table"]).max() > 1e-3
+    assert np.abs(functions[0]["table_alone"] - functions[1]["table_alone"]).max() > 1e-3
