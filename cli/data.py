@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.data_arc import arc
+from cli.data_grids import grids
 from cli.data_maze import maze
 from cli.options import DIRECTORY, FILE, json_option, seed_option
 
@@ -23,6 +24,7 @@ def data() -> None:
 
 data.add_command(maze)
 data.add_command(arc)
+data.add_command(grids)
 
 
 @data.command()
@@ -123,7 +125,7 @@ def inspect(directory: Path, sheet: Path | None, rows: int, as_json: bool) -> No
 
 
 def _described(summary: "DatasetSummary") -> str:
-    lines = [f"{summary.directory}: {summary.task or 'task not recorded'}, sha256 {summary.sha256[:16]}…"]
+    lines = [f"{summary.directory}: {(summary.task or 'task not recorded').partition(' {')[0]}, sha256 {summary.sha256[:16]}…"]
     for split_name, split in summary.splits.items():
         shape = f"seq_len {split.seq_len}, vocab_size {split.vocab_size}, {split.num_puzzle_identifiers:,} puzzle identifiers"
         lines.append(f"\n{split_name}: {shape}")

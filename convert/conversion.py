@@ -15,7 +15,7 @@ from convert.reshape import Change, HowPositions, IdentifierChange, match_identi
 from convert.sources import HUB_PREFIX, Format, Source, open_source, task_of
 from convert.tensors import FLOAT32, FLOATS, ConversionError, Dtype, Tensor
 from hrm_core.config import ModelConfig
-from hrm_core.data.store import IDENTIFIERS_FILE, load_split, present_splits, read_identifiers, task_name
+from hrm_core.data.store import IDENTIFIERS_FILE, load_split, present_splits, read_identifiers, task_label
 from hrm_core.parameters import Role, parameter_table
 
 StoredDtype = Literal["float32", "bfloat16", "float16"]
@@ -149,7 +149,7 @@ def _renaming(name: str, stored: str, written: str) -> list[str]:
 
 def _new_task(config: ModelConfig, request: Request) -> str:
     """The task of a model whose sizes were changed."""
-    built_for = task_name(request.data) if request.data else None
+    built_for = task_label(request.data) if request.data else None
     return built_for or task_of(config.vocab_size, config.seq_len)
 
 

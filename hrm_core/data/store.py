@@ -201,8 +201,8 @@ def read_identifiers(path: Path) -> list[str]:
     return names
 
 
-def task_name(directory: Path) -> str | None:
-    """The task a data set was built for, from its build.json; None where another program built it.
+def task_label(directory: Path) -> str | None:
+    """The task a data set was built for, from its build.json: name, then settings as JSON. None where another program built it.
 
     Raises: DataError if build.json is there but cannot be read.
     """
@@ -210,12 +210,15 @@ def task_name(directory: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        task = json.loads(path.read_text(encoding="utf-8")).get("task")
+        build = json.loads(path.read_text(encoding="utf-8"))
+        task, settings = build.get("task"), build.get("task_settings")
     except OSError as error:
         raise _unreadable(path, error) from error
     except (ValueError, AttributeError) as error:
         raise DataError(f"{path} is not a JSON object; {WAY_OUT}") from error
-    return task if isinstance(task, str) else None
+    if not isinstance(task, str):
+        return None
+    return f"{task} {json.dumps(settings, sort_keys=True)}" if settings else task
 
 
 def _load_metadata(path: Path) -> DatasetMetadata:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hrm_core.data.store import ExampleSet, IntArray, Split, check, dataset_hash, load_split, present_splits, task_name, token_blocks
+from hrm_core.data.store import ExampleSet, IntArray, Split, check, dataset_hash, load_split, present_splits, task_label, token_blocks
 
 FIELDS = ("inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices", "ratings")
 
@@ -63,7 +63,7 @@ def summarize(directory: Path, rating_bands: Sequence[int] = (0,)) -> DatasetSum
     splits = {name: _summarize_split(load_split(directory, name), rating_bands) for name in present_splits(directory)}
     return DatasetSummary(
         directory=str(directory),
-        task=task_name(directory),
+        task=task_label(directory),
         sha256=dataset_hash(directory),
         splits=splits,
         remarks=[*_shared_groups(splits), *_shared_tasks(directory / "build.json")],

@@ -8,6 +8,7 @@ Shapes: N grids, S = 900 cells, V = 12 tokens.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -16,7 +17,7 @@ from hrm_core.data.augment import Symmetry
 from hrm_core.pictures.grids import INK, PAINTS, PAPER, SYMBOL_SHARE, Colour, Mark, cell_box, font, line_width
 from hrm_core.tasks.arc_canvas import COLOUR, NUM_COLOURS, SEQ_LEN, SIDE, VOCAB_SIZE, encode, window
 from hrm_core.tasks.arc_text import draw_grid, grid_word, read_grids
-from hrm_core.tasks.task import BoolArray, IntArray, TokenArray
+from hrm_core.tasks.task import NO_SETTINGS, BoolArray, IntArray, TokenArray
 
 PALETTE: Sequence[Colour] = (
     (0, 0, 0),
@@ -40,6 +41,7 @@ class Arc:
     """ARC. With `digits` pictures show the number of each colour, too."""
 
     name: str = "arc"
+    settings: Mapping[str, Any] = NO_SETTINGS
     vocab_size: int = VOCAB_SIZE
     seq_len: int = SEQ_LEN
     legend: Sequence[Mark] = (Mark.CHANGED,)
@@ -52,7 +54,7 @@ class Arc:
         return "Arc()"
 
     @classmethod
-    def for_shape(cls, vocab_size: int, seq_len: int) -> "Arc | None":
+    def for_shape(cls, vocab_size: int, seq_len: int, settings: Mapping[str, Any] = NO_SETTINGS) -> "Arc | None":
         """ARC, if this is its shape."""
         return cls() if (vocab_size, seq_len) == (VOCAB_SIZE, SEQ_LEN) else None
 

@@ -3,8 +3,9 @@
 Shapes: N mazes, S = size · size cells in row-major order. Tokens: pad 0, then wall, open, S, G and path from 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -27,12 +28,14 @@ from hrm_core.tasks.maze_board import (
     symmetries,
 )
 from hrm_core.tasks.maze_verdict import Verdict, are_shortest_paths, judge
+from hrm_core.tasks.task import NO_SETTINGS
 
 
 class Maze:
     """Mazes on a board of `size` rows; the answer is the question with the path marked."""
 
     name: str = "maze"
+    settings: Mapping[str, Any] = NO_SETTINGS
     legend: Sequence[Mark] = (Mark.CHANGED, Mark.AGREES)
     rating_bands: Sequence[int] = (0, 15, 20, 30, 60, 110, 130, 160, 200)  # moves of the shortest path
 
@@ -46,7 +49,7 @@ class Maze:
         return f"Maze({self.size})"
 
     @classmethod
-    def for_shape(cls, vocab_size: int, seq_len: int) -> "Maze | None":
+    def for_shape(cls, vocab_size: int, seq_len: int, settings: Mapping[str, Any] = NO_SETTINGS) -> "Maze | None":
         """The board whose mazes have this shape, if there is one."""
         size = size_of(seq_len)
         return cls(size) if size is not None and vocab_size == VOCAB_SIZE else None

@@ -3,8 +3,9 @@
 Shapes: N puzzles, S = size · size cells in row-major order. Tokens: pad 0, blank 1, digit d is d + 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,6 +15,7 @@ from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark, draw_board
 from hrm_core.tasks.sudoku_board import BOARDS, BoolArray, ByteArray, IntArray
 from hrm_core.tasks.sudoku_text import detect_size, draw_grid, read_puzzles
+from hrm_core.tasks.task import NO_SETTINGS
 
 PAD, BLANK = 0, 1
 
@@ -22,6 +24,7 @@ class Sudoku:
     """Sudoku on a board of `size` rows; boxes are 2x2, 2 rows by 3 columns, or 3x3."""
 
     name: str = "sudoku"
+    settings: Mapping[str, Any] = NO_SETTINGS
     legend: Sequence[Mark] = (Mark.GIVEN, Mark.CHANGED, Mark.AGREES)
     rating_bands: Sequence[int] = (0, 1, 5, 20, 50, 100)  # backtracks of `sudoku_solver.solve`
 
@@ -37,7 +40,7 @@ class Sudoku:
         return f"Sudoku({self.size})"
 
     @classmethod
-    def for_shape(cls, vocab_size: int, seq_len: int) -> "Sudoku | None":
+    def for_shape(cls, vocab_size: int, seq_len: int, settings: Mapping[str, Any] = NO_SETTINGS) -> "Sudoku | None":
         """The board whose puzzles have this shape, if there is one."""
         size = vocab_size - 2
         return cls(size) if size in BOARDS and seq_len == size * size else None

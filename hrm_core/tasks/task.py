@@ -6,9 +6,10 @@ these members. A task object is bound to one size: `Sudoku(9)`, not "Sudoku".
 Shapes: N puzzles, S = `seq_len` cells, V = `vocab_size` tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +22,14 @@ TokenArray = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.integer]
 
+NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
+
 
 @runtime_checkable
 class Task(Protocol):
     """One kind of puzzle at one size."""
 
+    settings: Mapping[str, Any]  # what its shape does not tell, as JSON has it; stands beside the name
     name: str  # stands in dataset builds and model files: "sudoku"
     vocab_size: int
     seq_len: int

@@ -23,6 +23,7 @@ from hrm_core.data.store import Split
 from hrm_core.draws import Purpose, draw_min_steps, stream
 from hrm_core.errors import NotFiniteError
 from hrm_core.schedule import rates
+from hrm_core.tasks import label_of
 from hrm_core.tasks.task import Task
 from hrm_core.training.checkpoint import checkpoint_name, newest_first
 from hrm_core.training.evaluation import evaluate
@@ -239,7 +240,7 @@ class Trainer:
         }
         folder = self._run.save(
             self._job.model,
-            self._job.task.name if self._job.task else "",
+            label_of(self._job.task),
             weights,
             self._backend.state(),
             state,

@@ -12,7 +12,7 @@ from hrm_core.data.store import Split, dataset_hash, load_split, present_splits
 from hrm_core.errors import CheckpointError, ConfigError, DataError, RunError
 from hrm_core.parameters import initial_values
 from hrm_core.schedule import total_updates
-from hrm_core.tasks import find_task
+from hrm_core.tasks import find_task, label_of
 from hrm_core.training.checkpoint import Model, check_weights, load_model
 from hrm_core.training.fit import Assignment, Reporter, Trainer
 from hrm_core.training.run import Run
@@ -54,9 +54,8 @@ def begin(
     backend = make_backend(assignment.model)
     backend.load_weights(_initial_weights(assignment, init))
     trainer = Trainer(assignment, backend, run, reporter)
-    task = assignment.task.name if assignment.task else ""
     written = {
-        "data": DataConfig(path=str(data.resolve()), sha256=dataset_hash(data), task=task),
+        "data": DataConfig(path=str(data.resolve()), sha256=dataset_hash(data), task=label_of(assignment.task)),
         "init": InitConfig(path=str(init.source.resolve()), crc32=init.crc32) if init else None,
         "environment": environment(backend),
     }

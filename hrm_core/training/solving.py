@@ -3,7 +3,6 @@
 Shapes: A ACT steps, S cells.
 """
 
-import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from hrm_core.backend import Backend
 from hrm_core.config import ModelConfig
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.animations import thinking_frames
+from hrm_core.pictures.grids import Mark
 from hrm_core.tasks import require_task
 from hrm_core.tasks.task import IntArray, Task, TokenArray
 from hrm_core.training.checkpoint import find_model, load_model
@@ -55,11 +55,13 @@ class Solution:
 
     def frames(self) -> list[Image.Image]:
         """Pictures of the board from ACT step to ACT step."""
-        return thinking_frames(self._picture, self.task.given(self.question), self.question, self.answers, self.task.legend)
+        marks = np.full(self.question.shape, Mark.PLAIN)
+        cell = max(1, min(LARGEST_CELL, LARGEST_BOARD * 10 // max(self.task.picture(self.question, marks, cell=10).size)))
 
-    def _picture(self, tokens: IntArray, marks: IntArray) -> Image.Image:
-        cell = min(LARGEST_CELL, LARGEST_BOARD // math.isqrt(self.task.seq_len))
-        return self.task.picture(tokens.astype(np.uint8), marks, cell)
+        def picture(tokens: IntArray, marks: IntArray) -> Image.Image:
+            return self.task.picture(tokens.astype(np.uint8), marks, cell)
+
+        return thinking_frames(picture, self.task.given(self.question), self.question, self.answers, self.task.legend)
 
     def __str__(self) -> str:
         return self.task.format(self.answer)

@@ -134,7 +134,7 @@ def test_aliases_that_explode_cost_nothing(tmp_path: Path) -> None:
 
 
 def test_file_that_is_not_there_is_told_from_a_preset(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is neither a file nor a preset; presets: .*sudoku-4x4, "):
+    with pytest.raises(ConfigError, match=r"is neither a file nor a preset; presets: .*sudoku-4x4, "):
         load_config(str(tmp_path / "nope"))
     with pytest.raises(ConfigError, match="cannot be read as a config"):
         load_config(str(tmp_path))

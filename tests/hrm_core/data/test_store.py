@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hrm_core.data.store import check, dataset_hash, load_split, present_splits, task_name
+from hrm_core.data.store import check, dataset_hash, load_split, present_splits, task_label
 from hrm_core.errors import DataError
 
 FIELDS = ["inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices", "ratings"]
@@ -226,19 +226,19 @@ def test_hash_sees_every_byte(dataset: Path, name: str) -> None:
 @pytest.mark.parametrize(("content", "task"), [('{"task": "toy"}', "toy"), ("{}", None), ('{"task": 3}', None)])
 def test_task_is_read_from_the_build(dataset: Path, content: str, task: str | None) -> None:
     (dataset / "build.json").write_text(content)
-    assert task_name(dataset) == task
+    assert task_label(dataset) == task
 
 
 def test_task_of_a_published_data_set_is_not_known(dataset: Path) -> None:
     (dataset / "build.json").unlink()
-    assert task_name(dataset) is None
+    assert task_label(dataset) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff"])
 def test_damaged_build_is_named(dataset: Path, content: bytes) -> None:
     (dataset / "build.json").write_bytes(content)
     with pytest.raises(DataError, match=r"build\.json is not a JSON object"):
-        task_name(dataset)
+        task_label(dataset)
 
 
 @pytest.fixture(scope="module")

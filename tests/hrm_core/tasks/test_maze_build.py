@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hrm_core.data.store import check, dataset_hash, load_split, task_name
+from hrm_core.data.store import check, dataset_hash, load_split, task_label
 from hrm_core.errors import DataError, PuzzleError
 from hrm_core.tasks import find_task
 from hrm_core.tasks.maze import Maze
@@ -36,7 +36,7 @@ def test_no_test_maze_is_a_training_maze_in_any_view(tmp_path: Path, kind: str) 
     assert Maze(8).accepts_all(test.inputs, test.labels).all()
     assert build["test_questions_in_training"] == 0
     assert json.loads((out / "build.json").read_text()) == build
-    assert (task_name(out), repr(find_task(out, 6, 64))) == ("maze", "Maze(8)")
+    assert (task_label(out), repr(find_task(out, 6, 64))) == ("maze", "Maze(8)")
 
 
 def test_what_was_dropped_is_written_down(tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""A text grid as a picture: each character in a cell of its own colour, changed and wrong cells framed.
+
+Shapes: S cells of the canvas.
+"""
+
+import colorsys
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from hrm_core.pictures.grids import (
+    CAPITAL_SHARE,
+    INK,
+    MIN_SYMBOL_SIZE,
+    PAINTS,
+    PAPER,
+    SYMBOL_SHARE,
+    THIN_LINE,
+    Colour,
+    Mark,
+    Paint,
+    cell_box,
+    font,
+    line_width,
+)
+from hrm_core.tasks.grids_canvas import FIRST, OUTSIDE, Canvas
+from hrm_core.tasks.grids_text import symbols_of
+from hrm_core.tasks.task import IntArray
+
+FRAMES: Mapping[Mark, Colour] = {mark: PAINTS[mark].fill for mark in (Mark.CHANGED, Mark.WRONG)}
+FRAME_SHARE = 0.1  # of a cell
+NOTHING = Paint(fill=(232, 234, 238), ink=(120, 124, 134))  # outside of the grid, or a pad
+PLAIN = Paint(fill=PAPER, ink=INK)
+FULL = Paint(fill=(60, 64, 74), ink=PAPER)
+OWN_PAINTS: Mapping[str, Paint] = {" ": PLAIN, ".": PLAIN, "_": PLAIN, "0": PLAIN, "#": FULL}  # what these mean in most grids
+GOLDEN_TURN = 0.61803398875  # of the colour circle: hues that follow each other lie far apart
+LIGHTNESS = (0.82, 0.68)  # alternating, so that hues that come close are told apart
+
+
+def draw_canvas(tokens: IntArray, marks: IntArray, canvas: Canvas, cell: int) -> Image.Image:
+    """Draw one canvas (S,) as far as there are characters on it, with a mark for each cell (S,)."""
+    board = tokens.reshape(canvas.height, canvas.width)
+    rows, columns = np.nonzero(board > OUTSIDE)
+    height, width = (int(places.max(initial=0)) + 1 for places in (rows, columns))
+    page = Image.new("RGB", (width * cell + line_width(cell), height * cell + line_width(cell)), THIN_LINE)
+    draw = ImageDraw.Draw(page)
+    symbols, paints = symbols_of(canvas), paints_of(canvas.alphabet)
+    framed = marks.reshape(board.shape)
+    for (row, column), token in np.ndenumerate(board[:height, :width]):
+        symbol = "" if token == OUTSIDE else symbols[token]
+        _draw_cell(draw, cell_box(row, column, cell), symbol, paints[token], Mark(int(framed[row, column])))
+    draw.rectangle((0, 0, page.width - 1, page.height - 1), outline=INK, width=max(1, line_width(cell) // 2))
+    return page
+
+
+@lru_cache
+def paints_of(alphabet: str) -> list[Paint]:
+    """The colours of each token of a vocabulary."""
+    others = iter(range(len(alphabet)))
+    return [NOTHING] * FIRST + [OWN_PAINTS.get(character) or _paint(next(others)) for character in alphabet]
+
+
+def _paint(number: int) -> Paint:
+    """A colour for the next character that has none, light enough for dark ink."""
+    red, green, blue = colorsys.hls_to_rgb(0.58 + number * GOLDEN_TURN, LIGHTNESS[number % 2], 0.75)
+    return Paint(fill=(round(255 * red), round(255 * green), round(255 * blue)), ink=INK)
+
+
+def _draw_cell(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], symbol: str, paint: Paint, mark: Mark) -> None:
+    """Fill one cell but for a thin line at its right and bottom, frame it, and set its character in the middle."""
+    left, top, right, bottom = box
+    inner = left, top, max(left, right - 1), max(top, bottom - 1)
+    draw.rectangle(inner, fill=paint.fill)
+    cell = right - left + 1
+    if mark in FRAMES:
+        draw.rectangle(inner, outline=FRAMES[mark], width=max(1, round(cell * FRAME_SHARE)))
+    size = round(cell * SYMBOL_SHARE)
+    if symbol.strip() and size >= MIN_SYMBOL_SIZE:
+        across, baseline = (left + right) / 2, (top + bottom + CAPITAL_SHARE * size) / 2
+        draw.text((across, baseline), symbol, fill=paint.ink, font=font(size), anchor="ms")
