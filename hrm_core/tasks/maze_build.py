@@ -4,7 +4,6 @@ A group is one maze and its augmentations, each a puzzle of its own, as in the p
 Shapes: N mazes, S cells.
 """
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,10 @@ from hrm_core.tasks.maze_board import NUM_SYMMETRIES, ByteArray, canonical, size
 from hrm_core.tasks.maze_csv import MazeFile, read_csv
 from hrm_core.tasks.maze_generator import MIXED, MazeGenerator
 from hrm_core.tasks.maze_walls import KINDS
-from hrm_core.tasks.sudoku_board import Puzzles
+from hrm_core.tasks.puzzles import TEST, TRAIN, Puzzles, file_sha256
+from hrm_core.tasks.puzzles import subsample as subsample_of
 
 BLOCK_EXAMPLES = 1 << 13  # augmented at once
-TRAIN, TEST, SUBSAMPLE = range(3)  # index of the random stream
 
 
 def build_from_csv(
@@ -40,7 +39,7 @@ def build_from_csv(
         raise DataError(f"{test_csv} has {sizes['test']} rows a maze, {train_csv} has {sizes['train']}; use one size")
     train = files["train"].mazes
     if subsample is not None:
-        train = _subsample(train, subsample, seed, train_csv)
+        train = subsample_of(train, subsample, seed, train_csv)
     about = {"min_rating": min_rating, "sources": {split: _source(paths[split], file) for split, file in files.items()}}
     return _write(out, train, files["test"].mazes if test_csv else None, augment, seed, about)
 
@@ -104,24 +103,15 @@ def _augmented(task: Maze, mazes: Puzzles, augment: int, seed: int) -> Iterator[
         yield Examples(inputs, labels, repeated.ratings, group_sizes=np.full(len(block.ratings), copies))
 
 
-def _subsample(mazes: Puzzles, count: int, seed: int, source: Path) -> Puzzles:
-    if count > len(mazes.ratings):
-        raise DataError(f"{source} has {len(mazes.ratings)} mazes to choose from, fewer than --subsample {count}; lower it")
-    chosen = stream(seed, Purpose.PUZZLES, SUBSAMPLE).choice(len(mazes.ratings), count, replace=False)
-    return mazes.select(chosen)
-
-
 def _source(path: Path, file: MazeFile) -> dict[str, Any]:
     """What build.json says of a file: its hash, and what was found in the mazes that were kept."""
-    with path.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
     counts = {
         "below_min_rating": file.too_easy,
         "longer_than_shortest": file.longer,
         "several_shortest_paths": file.ambiguous,
         "rating_is_not_moves": file.other_ratings,
     }
-    return {"file": path.name, "sha256": digest, "mazes": len(file.mazes.ratings), **counts}
+    return {"file": path.name, "sha256": file_sha256(path), "mazes": len(file.mazes.ratings), **counts}
 
 
 def _num_shared(mazes: ByteArray, others: ByteArray, size: int) -> int:

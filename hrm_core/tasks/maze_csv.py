@@ -17,7 +17,7 @@ from hrm_core.tasks.maze_board import CHARACTERS, MAX_SIZE, MIN_SIZE, PATH, Byte
 from hrm_core.tasks.maze_search import shortest_paths
 from hrm_core.tasks.maze_text import can_be_asked, question_fault
 from hrm_core.tasks.maze_verdict import are_shortest_paths, judge
-from hrm_core.tasks.sudoku_board import Puzzles
+from hrm_core.tasks.puzzles import Puzzles
 
 HEADER = b"source,question,answer,rating"
 HEADER_LIMIT = 4096  # bytes; no header is longer, but a file without lines may be

@@ -15,7 +15,7 @@ from hrm_core.errors import PuzzleError
 from hrm_core.tasks.maze_board import GOAL, OPEN, START, WALL, BoolArray, IntArray, canonical, check_size
 from hrm_core.tasks.maze_search import distances, trace, with_path
 from hrm_core.tasks.maze_walls import KINDS
-from hrm_core.tasks.sudoku_board import Puzzles
+from hrm_core.tasks.puzzles import Puzzles
 
 MIXED = "mixed"  # as many of each kind, in random order
 MIN_SIZE = 4  # the smallest lattice has two places a side

@@ -3,11 +3,9 @@
 Shapes: N grids, S cells in row-major order. A grid holds digits, 0 for a blank; tokens are digits + 1.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations, product
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,24 +13,6 @@ import numpy.typing as npt
 ByteArray = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.integer]
-
-
-class Puzzles(NamedTuple):
-    """Puzzles with one solution each, as a data set wants them."""
-
-    inputs: ByteArray  # (N, S) question tokens
-    labels: ByteArray  # (N, S) answer tokens
-    ratings: npt.NDArray[np.int32]  # (N,)
-
-    def select(self, rows: IntArray | BoolArray) -> "Puzzles":
-        """The puzzles at these indices or where this mask holds."""
-        return Puzzles(self.inputs[rows], self.labels[rows], self.ratings[rows])
-
-    @classmethod
-    def join(cls, parts: Sequence["Puzzles"]) -> "Puzzles":
-        """All puzzles of one part or more, in order."""
-        inputs, labels, ratings = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        return cls(inputs, labels, ratings)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ A group is one puzzle and its augmentations, each a puzzle of its own, as in the
 Shapes: N puzzles, S cells.
 """
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,15 @@ import numpy as np
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError
+from hrm_core.tasks.puzzles import TEST, TRAIN, Puzzles, file_sha256
+from hrm_core.tasks.puzzles import subsample as subsample_of
 from hrm_core.tasks.sudoku import BLANK, Sudoku
-from hrm_core.tasks.sudoku_board import ByteArray, Puzzles
+from hrm_core.tasks.sudoku_board import ByteArray
 from hrm_core.tasks.sudoku_canonical import canonical_puzzle, canonical_solution
 from hrm_core.tasks.sudoku_csv import read_csv
 from hrm_core.tasks.sudoku_generator import generate, generate_batches
 
 BLOCK_EXAMPLES = 1 << 15  # augmented at once
-TRAIN, TEST, SUBSAMPLE = range(3)  # index of the random stream
 
 
 def build_from_csv(
@@ -38,8 +38,8 @@ def build_from_csv(
         raise DataError(f"{test_csv} has boards of {test.inputs.shape[1]} cells, {train_csv} of {train.inputs.shape[1]}; use one size")
     num_read = len(train.ratings)
     if subsample is not None:
-        train = _subsample(train, subsample, seed, train_csv)
-    sources = {path.name: _sha256(path) for path in (train_csv, test_csv) if path}
+        train = subsample_of(train, subsample, seed, train_csv)
+    sources = {path.name: file_sha256(path) for path in (train_csv, test_csv) if path}
     return _write(out, train, test, augment, seed, {"sources": sources, "min_rating": min_rating, "read": num_read})
 
 
@@ -124,18 +124,6 @@ def _augmented(task: Sudoku, puzzles: Puzzles, augment: int, seed: int) -> Itera
         yield Examples(inputs, labels, repeated.ratings, group_sizes=np.full(len(block.ratings), copies))
 
 
-def _subsample(puzzles: Puzzles, count: int, seed: int, source: Path) -> Puzzles:
-    if count > len(puzzles.ratings):
-        raise DataError(f"{source} has {len(puzzles.ratings)} puzzles to choose from, fewer than --subsample {count}; lower it")
-    chosen = stream(seed, Purpose.PUZZLES, SUBSAMPLE).choice(len(puzzles.ratings), count, replace=False)
-    return puzzles.select(chosen)
-
-
 def _num_shared(questions: ByteArray, others: ByteArray) -> int:
     known = set(map(bytes, others))
     return sum(question in known for question in map(bytes, questions))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

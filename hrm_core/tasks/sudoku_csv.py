@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.errors import DataError
-from hrm_core.tasks.sudoku_board import BOARDS, Board, ByteArray, IntArray, Puzzles
+from hrm_core.tasks.puzzles import Puzzles
+from hrm_core.tasks.sudoku_board import BOARDS, Board, ByteArray, IntArray
 
 HEADER = b"source,question,answer,rating"
 HEADER_LIMIT = 4096  # bytes; no header is longer, but a file without lines may be

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.errors import PuzzleError
-from hrm_core.tasks.sudoku_board import BOARDS, Board, ByteArray, IntArray, Puzzles
+from hrm_core.tasks.puzzles import Puzzles
+from hrm_core.tasks.sudoku_board import BOARDS, Board, ByteArray, IntArray
 from hrm_core.tasks.sudoku_solver import Rules, State, count_solutions, rules_of, solutions, solve
 
 BATCH = {4: 1024, 6: 64, 9: 16}  # puzzles dug at once

@@ -9,7 +9,7 @@ from hrm_core.tasks.maze import Maze
 from hrm_core.tasks.maze_board import OPEN, PATH, canonical, symmetries
 from hrm_core.tasks.maze_generator import MazeGenerator
 from hrm_core.tasks.maze_search import shortest_paths
-from hrm_core.tasks.sudoku_board import Puzzles
+from hrm_core.tasks.puzzles import Puzzles
 from hrm_core.tasks.task import Task
 
 VIEWS = {  # of this square, in the published order

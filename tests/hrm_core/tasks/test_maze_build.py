@@ -12,7 +12,7 @@ from hrm_core.tasks.maze import Maze
 from hrm_core.tasks.maze_board import canonical, symmetries
 from hrm_core.tasks.maze_build import build_from_csv, build_generated
 from hrm_core.tasks.maze_csv import read_csv
-from hrm_core.tasks.sudoku_board import Puzzles
+from hrm_core.tasks.puzzles import Puzzles
 
 
 def mazes(directory: Path, split: str) -> Puzzles:
@@ -98,7 +98,7 @@ def test_published_mazes_are_subsampled_and_augmented(data_dir: Path, tmp_path: 
 def test_bad_builds_are_refused_and_leave_nothing(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hrm_core.tasks.maze_generator.PATIENCE", 2)
     source = data_dir / "maze" / "test.csv"
-    with pytest.raises(DataError, match=r"test\.csv has 200 mazes to choose from, fewer than --subsample 300; lower it"):
+    with pytest.raises(DataError, match=r"test\.csv has 200 puzzles to choose from, fewer than --subsample 300; lower it"):
         build_from_csv(tmp_path / "data", source, None, subsample=300)
     with pytest.raises(DataError, match="augment=8; a square has 7 other views, so expected 0 to 7"):
         build_from_csv(tmp_path / "data", source, None, augment=8)

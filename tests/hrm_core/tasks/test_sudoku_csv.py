@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from hrm_core.errors import DataError
 from hrm_core.tasks import sudoku_csv
+from hrm_core.tasks.puzzles import Puzzles
 from hrm_core.tasks.sudoku import Sudoku
-from hrm_core.tasks.sudoku_board import Puzzles
 from hrm_core.tasks.sudoku_csv import read_csv
 
 HEADER = "source,question,answer,rating"
