@@ -1,6 +1,7 @@
 """`hrm eval`: measure a model on a data set."""
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,10 +39,10 @@ if TYPE_CHECKING:
 @click.option("--rollouts", type=click.IntRange(1), default=1, show_default=True, help="Answers with different noise.")
 @click.option(
     "--choose",
-    type=click.Choice(["auto", "q", "majority", "rules"]),
-    default="auto",
+    type=click.Choice(["rules", "majority", "q"]),
+    default="rules",
     show_default=True,
-    help="Which of several answers counts; auto: one the rules accept, else the one given most often.",
+    help="Which of several answers counts; rules: one that they accept if they can tell, else the one given most often.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Only the first examples of each set.")
 @click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True)
@@ -82,16 +83,10 @@ def evaluate(
     from hrm_core.training.evaluation import num_examples
     from hrm_core.training.evaluation import save_predictions as save
 
-    if rollouts > 1 and not noise:
-        raise click.UsageError("rollouts differ by their noise; add --noise, e.g. --noise 0.1")
+    _check_options(halt, noise, rollouts, limit, submission, save_predictions)
     loaded = [open_model(model) for model in models]
-    opened, task = _open_data(_data_of(models[0], data), split, loaded)
-    is_arc = task is not None and task.name == "arc"
-    if votes > 1 and (task is None or is_arc):
-        why = "ARC votes with the augmentations of its data set" if is_arc else "its task is not known"
-        raise click.UsageError(f"{opened.folder} has no symmetries to vote with, {why}; leave out --votes")
-    if submission is not None and not is_arc:
-        raise click.UsageError(f"--submission is for ARC, {opened.folder} is {task.name if task else 'of an unknown task'}")
+    opened, task = _open_data(_data_of(models, data), split, loaded)
+    _check_task(task, opened, votes, submission)
     backends = [_loaded_backend(make_backend, model) for model in loaded]
     halts = ["fixed", "q"] if halt == "both" else [halt]
     asked: dict[str, Any] = {name: ways(task, name, votes, noise, rollouts, seed) for name in halts}  # type: ignore[arg-type]
@@ -103,19 +98,48 @@ def evaluate(
             for name, chosen_ways in asked.items()
         }
     sources, bands = [str(model.source) for model in loaded], task.rating_bands if task else (0,)
-    last = list(outcomes.values())[-1]
-    pooled = _pooled(opened, last) if is_arc else None
+    pooled = _pooled(opened, outcomes) if _is_arc(task) and limit is None else {}
     if as_json:
-        found = record(sources, split, outcomes, bands, loaded[0].config)
-        click.echo(json.dumps({**found, **(pooled.record() if pooled else {})}))
+        click.echo(json.dumps(record(sources, split, outcomes, bands, {name: pool.record() for name, pool in pooled.items()})))
     else:
-        print_outcomes(sources, outcomes, bands, loaded[0].config)
-        if pooled:
-            pooled.print()
-    if pooled and submission is not None:
-        pooled.write_submission(submission)
+        print_outcomes(sources, outcomes, bands)
+        for pool in pooled.values():
+            pool.print()
+    if submission is not None:
+        pooled[halt].write_submission(submission)
     if save_predictions is not None:
-        save(save_predictions, opened, last.scores, last.answers, limit)
+        save(save_predictions, opened, outcomes[halt].scores, outcomes[halt].answers, limit)
+
+
+def _check_options(
+    halt: str, noise: float, rollouts: int, limit: int | None, submission: Path | None, save_predictions: Path | None
+) -> None:
+    """Refuse what does not go together, before anything is computed."""
+    from hrm_core.pictures.animations import check_writable
+
+    if not math.isfinite(noise):
+        raise click.UsageError(f"--noise {noise} is no standard deviation; try 0.1")
+    if rollouts > 1 and not noise:
+        raise click.UsageError("rollouts differ by their noise; add --noise, e.g. --noise 0.1")
+    if submission is not None and limit is not None:
+        raise click.UsageError("a submission answers every task; leave out --limit")
+    for path in filter(None, (submission, save_predictions)):
+        if halt == "both":
+            raise click.UsageError(f"--halt both gives two answers to each puzzle; choose fixed or q to write {path}")
+        check_writable(path)
+
+
+def _check_task(task: "Task | None", opened: "Split", votes: int, submission: Path | None) -> None:
+    """Refuse what the task cannot do."""
+    if votes > 1 and (task is None or _is_arc(task)):
+        why = "its task is not known" if task is None else "ARC votes with the augmentations of its data set"
+        raise click.UsageError(f"{opened.folder} has no symmetries to vote with, {why}; leave out --votes")
+    if submission is not None and not _is_arc(task):
+        raise click.UsageError(f"--submission is for ARC, {opened.folder} is {task.name if task else 'of an unknown task'}")
+
+
+def _is_arc(task: "Task | None") -> bool:
+    return task is not None and task.name == "arc"
 
 
 def _open_data(data: Path, split: str, models: "list[Model]") -> "tuple[Split, Task | None]":
@@ -130,10 +154,10 @@ def _open_data(data: Path, split: str, models: "list[Model]") -> "tuple[Split, T
     return opened, task_of_shape(models[0].config.vocab_size, models[0].config.seq_len, models[0].task)
 
 
-def _pooled(split: "Split", outcome: "Outcome") -> "Pooled":
+def _pooled(split: "Split", outcomes: "dict[str, Outcome]") -> "dict[str, Pooled]":
     from cli.evaluation_arc import Pooled
 
-    return Pooled(split, outcome)
+    return {name: Pooled(split, outcome) for name, outcome in outcomes.items()}
 
 
 def _loaded_backend(make_backend: Callable[..., Any], model: "Model") -> "Backend":
@@ -142,13 +166,22 @@ def _loaded_backend(make_backend: Callable[..., Any], model: "Model") -> "Backen
     return backend
 
 
-def _data_of(model: Path, data: Path | None) -> Path:
+def _data_of(models: tuple[Path, ...], data: Path | None) -> Path:
+    """The data set: the one named, or the one the first model was trained on. Raises: DataError if that has changed since."""
+    from hrm_core.data.store import dataset_hash
+    from hrm_core.errors import DataError
     from hrm_core.training.run import CONFIG_FILE, run_config, run_of
 
     if data is not None:
         return data
-    run = run_of(model)
-    recorded = run_config(run).data if (run / CONFIG_FILE).is_file() else None
-    if recorded is None:
-        raise click.UsageError(f"{model} does not say what it was trained on; name a data set with --data")
-    return Path(recorded.path)
+    runs = [run_of(model) for model in models]
+    recorded = [run_config(run).data if (run / CONFIG_FILE).is_file() else None for run in runs]
+    first = recorded[0]
+    if first is None:
+        raise click.UsageError(f"{models[0]} does not say what it was trained on; name a data set with --data")
+    for model, other in zip(models, recorded, strict=True):
+        if other is None or other.sha256 != first.sha256:
+            click.echo(f"warning: {model} was trained on other data than {models[0]}; its training puzzles may be among these", err=True)
+    if dataset_hash(Path(first.path)) != first.sha256:
+        raise DataError(f"{first.path} has changed since {models[0]} was trained on it; name a data set with --data")
+    return Path(first.path)

@@ -14,7 +14,7 @@ from hrm_core.training.answering import Outcome
 
 
 class Pooled:
-    """The answers of an evaluation, pooled by task and test input."""
+    """The answers of a whole evaluation, pooled by task and test input."""
 
     def __init__(self, split: Split, outcome: Outcome) -> None:
         """Raises: DataError if an identifier has no name."""
@@ -23,12 +23,11 @@ class Pooled:
         self._questions = arc_protocol.questions_of(split, names)
         first = 0
         for examples in split.sets.values():
-            rows = np.arange(min(len(examples), len(outcome.answers) - first))
-            identifiers = examples.puzzle_identifiers[examples.puzzle_of(rows)]
+            identifiers = examples.puzzle_identifiers[examples.puzzle_of(np.arange(len(examples)))]
             for scores, answers in zip(outcome.each, outcome.each_answers, strict=True):
-                part = slice(first, first + len(rows))
-                self._votes.add(identifiers, examples.inputs[: len(rows)], answers[part], scores.q_halt_logits[part])
-            first += len(rows)
+                part = slice(first, first + len(examples))
+                self._votes.add(identifiers, examples.inputs, answers[part], scores.q_halt_logits[part])
+            first += len(examples)
 
     def record(self) -> dict[str, Any]:
         """pass@K, and the rank of the solution of each task, null where it never appears."""

@@ -6,14 +6,13 @@ from typing import Any
 import click
 
 from cli.tables import print_table
-from hrm_core.config import ModelConfig
 from hrm_core.training.answering import Outcome
 from hrm_core.training.scoring import by_band, calibration, step_counts, summary
 
 BAR_WIDTH = 40  # characters of the longest bar
 
 
-def print_outcomes(sources: Sequence[str], outcomes: Mapping[str, Outcome], bands: Sequence[int], config: ModelConfig) -> None:
+def print_outcomes(sources: Sequence[str], outcomes: Mapping[str, Outcome], bands: Sequence[int]) -> None:
     """Print the accuracies first, then steps and calibration; of two ways to halt, both beside each other."""
     for halt, outcome in outcomes.items():
         name = f"{', '.join(sources)}: halting {halt}, {_answers(outcome)}"
@@ -26,29 +25,30 @@ def print_outcomes(sources: Sequence[str], outcomes: Mapping[str, Outcome], band
         _print_steps(outcome)
         _print_calibration(outcome)
     if len(outcomes) > 1:
-        _print_costs(outcomes, config)
+        _print_costs(outcomes)
 
 
 def record(
-    sources: Sequence[str], split: str, outcomes: Mapping[str, Outcome], bands: Sequence[int], config: ModelConfig
+    sources: Sequence[str], split: str, outcomes: Mapping[str, Outcome], bands: Sequence[int], more: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The same for scripts; the numbers of the first way to halt stand at the top."""
-    records = {halt: _record(outcome, bands, config) for halt, outcome in outcomes.items()}
+    """The same for scripts, with what a task adds for each way to halt; the numbers of the first way stand at the top."""
+    records = {halt: {**_record(outcome, bands), **more.get(halt, {})} for halt, outcome in outcomes.items()}
     first = next(iter(records.values()))
     return {"model": sources[0] if len(sources) == 1 else list(sources), "split": split, **first, "halt": records}
 
 
-def module_calls(outcome: Outcome, config: ModelConfig) -> float:
+def module_calls(outcome: Outcome) -> float:
     """Calls of level H and L that a puzzle took on average, over all its answers."""
-    return summary(outcome.scores)["steps"] * config.H_cycles * (config.L_cycles + 1)
+    counted = outcome.module_calls[outcome.scores.num_labelled > 0]
+    return float(counted.mean()) if len(counted) else 0.0
 
 
-def _record(outcome: Outcome, bands: Sequence[int], config: ModelConfig) -> dict[str, Any]:
+def _record(outcome: Outcome, bands: Sequence[int]) -> dict[str, Any]:
     several = {} if len(outcome.each) == 1 else {"oracle": outcome.oracle, "each": [summary(s)["exact_accuracy"] for s in outcome.each]}
     return {
         **summary(outcome.scores),
         **several,
-        "module_calls": module_calls(outcome, config),
+        "module_calls": module_calls(outcome),
         "seconds": round(outcome.seconds, 3),
         "step_counts": step_counts(outcome.scores),
         "calibration": calibration(outcome.scores),
@@ -104,13 +104,13 @@ def _print_calibration(outcome: Outcome) -> None:
     print_table(f"Halting: q_halt ≥ 0 tells exact from wrong in {right:.2%}", ["sigmoid(q_halt)", "mean", "exact", "puzzles"], rows)
 
 
-def _print_costs(outcomes: Mapping[str, Outcome], config: ModelConfig) -> None:
+def _print_costs(outcomes: Mapping[str, Outcome]) -> None:
     rows = [
         [
             halt,
             f"{summary(outcome.scores)['exact_accuracy']:.2%}",
             f"{summary(outcome.scores)['steps']:.2f}",
-            f"{module_calls(outcome, config):.1f}",
+            f"{module_calls(outcome):.1f}",
             f"{outcome.seconds:.1f} s",
         ]
         for halt, outcome in outcomes.items()

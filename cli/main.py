@@ -40,6 +40,12 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, "evaluate" if name == "eval" else name)
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is asked for; several processes can only train."""
+        if args[0] in COMMANDS and args[0] != "train" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise click.UsageError(f"only hrm train runs in several processes; start hrm {args[0]} without torchrun")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
@@ -72,6 +78,11 @@ def main() -> int:
         return 2
     except MemoryError as error:
         click.echo(f"hrm: not enough memory ({error}); choose a smaller model or --micro-batch", err=True)
+        return 2
+    except RuntimeError as error:  # what MLX and PyTorch raise
+        if not any(words in str(error).lower() for words in ("out of memory", "can't allocate memory", "malloc")):
+            raise
+        click.echo("hrm: not enough memory on the device; choose --micro-batch or a smaller --batch-size", err=True)
         return 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("hrm: interrupted", err=True)

@@ -1,7 +1,6 @@
 """Options that several commands share."""
 
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,9 +81,6 @@ def backend_options(command: Command) -> Command:
     def wrapped(
         *args: Any, backend: str, device: Any, dtype: Any, compiled: Any, attention: Any, micro_batch: int | None = None, **kwargs: Any
     ) -> Any:
-        context = click.get_current_context()
-        if context.info_name != "train" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise click.UsageError(f"only hrm train runs in several processes; start hrm {context.info_name} without torchrun")
         return command(*args, make_backend=BackendMaker(backend, device, dtype, compiled, attention, micro_batch), **kwargs)
 
     return wrapped

@@ -75,7 +75,8 @@ def parity(
         hrm parity --self-test
     """
     from cli.parity_tables import show
-    from hrm_parity.report import check_writable, document, write
+    from hrm_core.pictures.animations import check_writable
+    from hrm_parity.report import document, write
 
     _check_options(context)
     if report:

@@ -1,5 +1,6 @@
 """`hrm train`: train a model on a data set, or continue a run."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,9 @@ def train(
         try:
             trainer.train()
         except Interrupted:
-            again = f"hrm train --run {run_directory} --resume{make_backend.arguments}"
+            several = Replica.of_environment().num_replicas
+            start = "hrm train --run" if several == 1 else f"torchrun --nproc-per-node {several} -m cli train --run-directory"
+            again = f"{start} {shlex.quote(str(run_directory))} --resume{make_backend.arguments}"
             if is_first:
                 click.echo(f"interrupted; everything is saved. Continue with: {again}", err=True)
             return 130

@@ -119,8 +119,8 @@ def _locate(path: Path, notes: list[str]) -> tuple[Path, Path | None]:
     try:
         if path.is_dir() and (path / CONFIG_FILE).is_file():
             return _published_weights(path, notes), path / CONFIG_FILE
-        beside = path.with_name(CONFIG_FILE)
         if path.is_file():
+            beside = path.with_name(CONFIG_FILE)
             return path, beside if beside.is_file() else None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error

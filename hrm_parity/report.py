@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hrm_core.errors import HRMError
 from hrm_core.pictures.animations import replaced_whole
 from hrm_parity.certify import Certificate
 from hrm_parity.checks import Report
@@ -54,14 +53,6 @@ def conclusion(reports: Sequence[Report]) -> str:
     within = sum(row.verdict in (Verdict.OK, Verdict.UNCERTIFIED) for row in rows)
     uncertified = any(row.verdict is Verdict.UNCERTIFIED for row in rows)
     return f"{within} of {len(rows)} quantities within limits" + (" of a device not certified before" if uncertified else "")
-
-
-def check_writable(path: Path) -> None:
-    """Refuse a place for the report that will not do, before hours are spent. Raises: HRMError."""
-    if not path.parent.is_dir():
-        raise HRMError(f"cannot write {path}: there is no folder {path.parent}; make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise HRMError(f"cannot write {path}: the folder {path.parent} is read-only; choose another")
 
 
 def write(path: Path, content: Document) -> None:

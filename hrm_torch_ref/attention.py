@@ -106,6 +106,6 @@ def _obstacle(name: str, device: torch.device, dtype: torch.dtype) -> str:
         return f"it is not made for GPUs of compute capability {capability[0]}.{capability[1]}"
     try:
         found = hasattr(import_module(module), "flash_attn_func")
-    except ImportError as error:
+    except Exception as error:
         return f"{module} cannot be imported ({' '.join(str(error).split())[:100]}); {way_out}"
     return "" if found else f"{module} has no flash_attn_func; {way_out}"

@@ -3,11 +3,13 @@
 Shapes: B slots, S tokens, T positions, D hidden, V vocabulary.
 """
 
-from functools import cached_property, partial
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable
+from functools import cached_property, wraps
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from torch._dynamo.exc import TorchDynamoException
 
 from hrm_core.backend import Arrays, BackendOptions, Batch, FloatArray, IntArray
 from hrm_core.config import ModelConfig, OptimConfig
@@ -104,7 +106,8 @@ class TorchBackend:
         """torch.compile, if it is wanted: into whole graphs or not at all, but where flash-attn's functions may break them."""
         if not self._compiled:
             return lambda function: function
-        return partial(torch.compile, fullgraph=self._attention.name not in attention.FLASH)
+        whole = self._attention.name not in attention.FLASH
+        return lambda function: _explained(torch.compile(function, fullgraph=whole))
 
     def describe(self) -> dict[str, str]:
         """What results may depend on."""
@@ -288,6 +291,20 @@ class TorchBackend:
 
     def _data(self, batch: Batch) -> Data:
         return Data(self._tensor(batch.inputs), self._tensor(batch.labels), self._tensor(batch.puzzle_identifiers))
+
+
+def _explained(compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """A compiled function whose first call says in one line that it could not be compiled."""
+
+    @wraps(compiled)
+    def call(*arguments: Any) -> Any:
+        try:
+            return compiled(*arguments)
+        except TorchDynamoException as error:
+            reason = " ".join(str(error).split())[:200]
+            raise BackendError(f"torch.compile failed ({reason}); it needs a C++ compiler on a CPU; use --compile off") from error
+
+    return call
 
 
 def _float(tensor: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,10 @@ def choose_device(device: str) -> torch.device:
     Raises: BackendError if a GPU is asked for and there is none.
     """
     if device != "cpu" and torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        rank, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if rank >= count:
+            raise BackendError(f"process {rank + 1} of this machine has no GPU, there are {count}; use torchrun --nproc-per-node {count}")
+        torch.cuda.set_device(rank)
         return torch.device("cuda", torch.cuda.current_device())
     if device != "cpu" and torch.backends.mps.is_available():
         return torch.device("mps")

@@ -112,6 +112,14 @@ def _with_palette(indices: npt.NDArray[np.uint8], palette: Image.Image) -> Image
     return image
 
 
+def check_writable(path: Path) -> None:
+    """Refuse a place for a file that will not do, before hours are spent. Raises: HRMError."""
+    if not path.parent.is_dir():
+        raise HRMError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise HRMError(f"cannot write {path}: the folder {path.parent} is read-only; choose another")
+
+
 @contextmanager
 def replaced_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling to write, which takes the place of `path` only once it is complete.

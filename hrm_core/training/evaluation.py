@@ -18,7 +18,7 @@ from hrm_core.data.batches import evaluation_batches
 from hrm_core.data.store import Split
 from hrm_core.errors import DataError
 from hrm_core.pictures.animations import replaced_whole
-from hrm_core.training.scoring import Scores, joined, score
+from hrm_core.training.scoring import NO_SCORES, Scores, joined, score
 from hrm_core.training.thinking import Halt, Moment, Noise, Questions, think
 
 IntArray = npt.NDArray[np.integer]
@@ -101,9 +101,12 @@ def evaluate(
     Of several replicas each answers its part of every batch.
     Returns: their scores and the answers (N, S), in file order. `on_batch` is told how many puzzles have halted.
     """
-    numbers, scores, tokens = [], [], []
     stored = np.uint8 if backend.config.vocab_size <= 256 else np.int32  # ARC has hundreds of thousands of canvases
-    for moment in think(backend, _questions(backend, split, batch_size, limit, way), batch_size, way.halt, way.noise):
+    numbers: list[IntArray] = [np.empty(0, np.intp)]
+    tokens: list[IntArray] = [np.empty((0, backend.config.seq_len), stored)]
+    scores = [NO_SCORES]
+    slots = max(1, batch_size // backend.replica.num_replicas)
+    for moment in think(backend, _questions(backend, split, batch_size, limit, way), slots, way.halt, way.noise):
         if moment.halts.any():
             numbers.append(moment.questions.number[moment.halts])
             scores.append(_scores(moment, given, backend.config.loss_type))
@@ -143,6 +146,8 @@ def _questions(backend: Backend, split: Split, batch_size: int, limit: int | Non
         rows = batch.example_index >= 0  # the others are padding
         ratings = split.sets[batch.set_name].ratings
         count = int(rows.sum())
+        if not count:  # a replica may have no part in the last batch
+            continue
         questions = Questions(
             np.arange(number, number + count),
             batch.inputs[rows],

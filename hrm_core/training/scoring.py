@@ -45,6 +45,9 @@ class Scores:
         return Scores(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
 
+NO_SCORES = Scores(**{field.name: np.empty(0, np.int64) for field in fields(Scores)})  # type: ignore[arg-type]
+
+
 def joined(parts: Sequence[Scores]) -> Scores:
     """The scores of several batches as one."""
     return Scores(**{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Scores)})
@@ -54,6 +57,12 @@ def picked(each: Sequence[Scores], choice: IntArray) -> Scores:
     """Of K scores of the same N examples the chosen one for each. Shapes: (N,) in [0, K)."""
     rows = np.arange(len(choice))
     return Scores(**{field.name: np.stack([getattr(scores, field.name) for scores in each])[choice, rows] for field in fields(Scores)})
+
+
+def sigmoid(logits: FloatArray) -> FloatArray:
+    """In float64, of logits of any size."""
+    half: FloatArray = 0.5 + 0.5 * np.tanh(logits.astype(np.float64) / 2)
+    return half
 
 
 def wilson_interval(successes: float, count: float) -> tuple[float, float]:
@@ -69,7 +78,7 @@ def wilson_interval(successes: float, count: float) -> tuple[float, float]:
 def calibration(scores: Scores, num_bins: int = 10) -> list[dict[str, float]]:
     """Whether sigmoid(q_halt) is the share of exact answers: for each bin of it that has examples, both and their number."""
     counted = scores.select(scores.num_labelled > 0)
-    confidence = 1 / (1 + np.exp(-counted.q_halt_logits.astype(np.float64)))
+    confidence = sigmoid(counted.q_halt_logits)
     bins = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
     return [
         {

@@ -50,6 +50,9 @@ class Questions:
         )
 
 
+NO_QUESTIONS = Questions.unlabelled(np.empty((0, 0), np.int32), np.empty(0, np.int32))
+
+
 @dataclass(frozen=True)
 class Noise:
     """Gaussian noise on z_H and z_L at every ACT step, the same for a puzzle whatever slot it has."""
@@ -166,7 +169,7 @@ class _Queue:
 
     def __init__(self, waiting: Iterator[Questions]) -> None:
         self._waiting = waiting
-        self._first: Questions | None = None
+        self._rest: Questions | None = None
 
     def take(self, count: int) -> Questions:
         """The next `count` puzzles; fewer when all are given out. A count of 0 gives none."""
@@ -176,9 +179,10 @@ class _Queue:
         return taken
 
     def _next(self, count: int) -> Questions:
-        if self._first is None or not len(self._first):
-            self._first = next(self._waiting, self._first)
-        if self._first is None:
-            return Questions.unlabelled(np.empty((0, 0), np.int32), np.empty(0, np.int32))
-        taken, self._first = self._first.select(slice(count)), self._first.select(slice(count, None))
+        while self._rest is None or not len(self._rest):
+            following = next(self._waiting, None)
+            if following is None:
+                return NO_QUESTIONS
+            self._rest = following
+        taken, self._rest = self._rest.select(slice(count)), self._rest.select(slice(count, None))
         return taken

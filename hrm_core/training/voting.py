@@ -12,12 +12,13 @@ import numpy.typing as npt
 from hrm_core.data.augment import Symmetry
 from hrm_core.draws import Purpose, stream
 from hrm_core.tasks.task import Task
+from hrm_core.training.scoring import sigmoid
 
 IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.floating]
 
-Choice = Literal["auto", "q", "majority", "rules"]
+Choice = Literal["rules", "majority", "q"]
 
 BLOCK = 1024  # puzzles whose symmetries are drawn together, whatever the batch size
 
@@ -52,13 +53,12 @@ class Candidates:
         """Which answer to give to each puzzle. Returns: (N,) in [0, K).
 
         q: the one of highest q_halt. majority: the one given most often, of equals the one of highest mean sigmoid(q_halt).
-        rules: one that the rules of the task accept where there is one, else as majority. auto: rules where they can tell.
+        rules: one that the rules of the task accept where they can tell and there is one, else as majority.
         """
-        confidence = 1 / (1 + np.exp(-self.q_halt_logits.astype(np.float64)))  # (K, N)
         if how == "q":
-            return np.asarray(confidence.argmax(axis=0))
-        rank = _agreement(self.answers, confidence)
-        if how != "majority" and task is not None:
+            return np.asarray(self.q_halt_logits.argmax(axis=0))
+        rank = _agreement(self.answers, sigmoid(self.q_halt_logits))
+        if how == "rules" and task is not None:
             for k, answers in enumerate(self.answers):
                 accepted = task.accepts_all(self.inputs, answers)
                 if accepted is not None:

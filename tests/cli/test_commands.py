@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from cli.options import BackendMaker
@@ -129,11 +130,41 @@ def test_eval_of_a_lone_file_needs_data_of_its_size(hrm: Hrm, refusal: Refusal, 
     assert "vocab_size=8, expected 6; seq_len=36, expected 16" in refusal("eval", model, "--data", tmp_path / "6x6")
 
 
-def test_eval_prints_its_results_before_it_fails_to_save_them(hrm: Hrm, tiny_run: Path) -> None:
-    outcome = hrm("eval", tiny_run, "--save-predictions", "/nope/p.npz")
-    assert (outcome.status, outcome.err.count("\n")) == (2, 1)
-    assert "cannot write /nope/p.npz" in outcome.err
-    assert "exact" in outcome.out
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--save-predictions", "/nope/p.npz"], "cannot write /nope/p.npz: there is no folder /nope; make it first"),
+        (
+            ["--halt", "both", "--save-predictions", "p.npz"],
+            "--halt both gives two answers to each puzzle; choose fixed or q",
+        ),
+        (["--noise", "nan"], "--noise nan is no standard deviation; try 0.1"),
+        (["--rollouts", "2"], "rollouts differ by their noise; add --noise, e.g. --noise 0.1"),
+        (["--submission", "s.json"], "--submission is for ARC"),
+        (["--submission", "s.json", "--limit", "3"], "a submission answers every task; leave out --limit"),
+    ],
+)
+def test_what_eval_cannot_do_is_refused_before_the_work(refusal: Refusal, tiny_run: Path, options: list[str], message: str) -> None:
+    assert message in refusal("eval", tiny_run, *options)
+
+
+def test_data_that_has_changed_since_the_run_is_not_measured_on(refusal: Refusal, hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    data = shutil.copytree(config["data"]["path"], tmp_path / "data")
+    (run / "config.yaml").write_text(yaml.safe_dump({**config, "data": {**config["data"], "path": str(data)}}))
+    assert hrm("eval", run).status == 0
+    shutil.rmtree(data / "test")
+    shutil.copytree(data / "train", data / "test")  # a model looks best on what it was trained with
+    assert "has changed since" in refusal("eval", run)
+
+
+def test_votes_rollouts_and_models_multiply(hrm: Hrm, tiny_run: Path) -> None:
+    outcome = hrm("eval", tiny_run, tiny_run, "--votes", 2, "--noise", 0.1, "--rollouts", 3, "--halt", "both", "--json")
+    found = json.loads(outcome.out)
+    assert len(found["each"]) == 12
+    assert found["halt"]["fixed"]["module_calls"] == 12 * 2 * found["module_calls"] / found["steps"]
+    assert found["oracle"] >= found["exact_accuracy"]
 
 
 def test_demo_refuses_other_settings_than_its_run_has(refusal: Refusal, hrm: Hrm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

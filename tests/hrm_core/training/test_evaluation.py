@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hrm_core.backend import BackendOptions, Batch
+from hrm_core.backend import BackendOptions, Batch, Replica
 from hrm_core.config import DataSizes, ModelConfig
 from hrm_core.data.store import load_split
 from hrm_core.errors import DataError
 from hrm_core.tasks.sudoku import Sudoku
 from hrm_core.training.checkpoint import find_model, load_model
 from hrm_core.training.evaluation import Thoughts, check_fits, evaluate, num_examples, save_predictions, thoughts
-from hrm_core.training.scoring import summary
+from hrm_core.training.scoring import joined, summary
 from hrm_mlx.backend import MLXBackend
 
 
@@ -106,3 +106,15 @@ def test_python_api_solves_in_three_lines(tiny_run: Path, hrm: Callable[..., Any
     assert len(first.frames()) == 3
     outcome = hrm("solve", tiny_run, "1... ..2. .3.. ...4")
     assert outcome.out.startswith(str(first))
+
+
+def test_a_replica_without_any_puzzle_has_no_scores(backend: MLXBackend, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = load_split(tiny_data, "test")
+    whole, tokens = evaluate(backend, test, Sudoku(4).given, batch_size=80)
+    parts = []
+    for rank in range(4):
+        monkeypatch.setattr(backend, "replica", Replica(rank, 4))
+        parts.append(evaluate(backend, test, Sudoku(4).given, batch_size=80))
+    assert [len(scores) for scores, _ in parts] == [20, 0, 0, 0]
+    np.testing.assert_array_equal(np.concatenate([answers for _, answers in parts]), tokens)
+    assert summary(joined([scores for scores, _ in parts])) == pytest.approx(summary(whole), rel=1e-6)

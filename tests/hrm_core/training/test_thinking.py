@@ -107,6 +107,11 @@ def test_the_cost_is_that_of_the_steps_really_taken() -> None:
     assert len(set(early.sizes)) <= 5  # and few batch sizes are met
 
 
+def test_batches_without_a_puzzle_are_passed_over() -> None:
+    waiting = iter([puzzles([]), puzzles([]), puzzles([1, 2]), puzzles([]), puzzles([3], 2)])
+    assert answers(think(Counting(), waiting, 2, "q")) == {0: (1, 1, 0, 0), 1: (2, 2, 1, 0), 2: (3, 3, 2, 0)}
+
+
 def test_nothing_to_do_calls_no_model() -> None:
     backend = Counting()
     assert list(think(backend, iter([]), 4)) == []

@@ -34,7 +34,6 @@ RIGHT, WRONG, OTHER = SOLUTION, "1234 3412 2143 4322", "1234 3412 2143 4323"
         ("majority", [OTHER, WRONG], [-1.0, 1.0], 1),  # as many: the more confident one
         ("rules", [WRONG, WRONG, RIGHT], [5.0, 5.0, -5.0], 2),
         ("rules", [WRONG, OTHER, OTHER], [5.0, 0.0, 0.0], 1),  # none is accepted: the majority
-        ("auto", [WRONG, WRONG, RIGHT], [5.0, 5.0, -5.0], 2),
     ],
 )
 def test_the_choice(how: str, answers: list[str], q_halt: list[float], expected: int) -> None:
@@ -44,7 +43,7 @@ def test_the_choice(how: str, answers: list[str], q_halt: list[float], expected:
 
 
 def test_rules_do_not_choose_where_there_is_no_task() -> None:
-    assert candidates([WRONG, WRONG, RIGHT], [0.0, 0.0, 9.0]).choose("auto", None).tolist() == [0]
+    assert candidates([WRONG, WRONG, RIGHT], [0.0, 0.0, 9.0]).choose("rules", None).tolist() == [0]
 
 
 def test_symmetries_belong_to_the_puzzle_and_are_undone() -> None:
