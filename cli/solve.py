@@ -51,6 +51,8 @@ def solve(
     loaded = open_model(model)
     task = require_task(loaded.config.vocab_size, loaded.config.seq_len, loaded.task, str(loaded.source))
     questions = read_puzzles(task, puzzles, sys.stdin.read)
+    if loaded.config.num_puzzle_identifiers > 1:
+        click.echo("note: asked under the blank puzzle identifier; under their own, trained ones puzzles are asked by hrm eval", err=True)
     backend = make_backend(loaded.config)
     backend.load_weights(loaded.weights)
     solutions = Solver(backend, task).solve_tokens(questions, halt)

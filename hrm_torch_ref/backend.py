@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch._dynamo.exc import TorchDynamoException
+from torch._dynamo.exc import BackendCompilerFailed
 
 from hrm_core.backend import Arrays, BackendOptions, Batch, FloatArray, IntArray
 from hrm_core.config import ModelConfig, OptimConfig
@@ -300,7 +300,7 @@ def _explained(compiled: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
         try:
             return compiled(*arguments)
-        except TorchDynamoException as error:
+        except BackendCompilerFailed as error:
             reason = " ".join(str(error).split())[:200]
             raise BackendError(f"torch.compile failed ({reason}); it needs a C++ compiler on a CPU; use --compile off") from error
 

@@ -278,8 +278,8 @@ def test_ctrl_c_under_torchrun_saves(hrm: Callable[..., Any], folder: Path, alon
     process.send_signal(signal.SIGINT)
     status, _, err = finish(process)
     assert status != 0
-    again = f"interrupted; everything is saved. Continue with: hrm train --run {run} --resume --backend torch --device cpu"
-    assert err.splitlines().count(again) == 1, err
+    again = f"torchrun --nproc-per-node 2 -m cli train --run-directory {run} --resume --backend torch --device cpu"
+    assert err.splitlines().count(f"interrupted; everything is saved. Continue with: {again}") == 1, err
     (checkpoint,) = (run / "checkpoints").iterdir()
     assert checkpoint.name < LAST
     assert hrm("train", "--run", run, "--resume", *OPTIONS).status == 0
