@@ -16,6 +16,7 @@ KIB = 1024
 
 
 def main() -> None:
+    """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--train-csv", type=Path, required=True)
     parser.add_argument("--puzzles", type=int, default=1000)

@@ -88,6 +88,7 @@ def convert_one(source: str, dest: Path) -> None:
 
 
 def main() -> None:
+    """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--identifiers", type=int, default=1_000_000)

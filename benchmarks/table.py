@@ -48,6 +48,7 @@ def update(backend: Backend, rng: np.random.Generator, optim: OptimConfig) -> fl
 
 
 def main() -> None:
+    """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backend", choices=["mlx", "torch"], default="mlx")
     parser.add_argument("--few", type=int, default=1_000)

@@ -65,6 +65,7 @@ def _seconds(work) -> float:
 
 
 def main() -> None:
+    """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="sudoku-extreme-1k")
     parser.add_argument("--batch", type=int, default=32)

@@ -71,7 +71,7 @@ class TorchMetrics:
 
     def read(self) -> dict[str, float]:
         """Wait for the update and fetch its sums."""
-        values = torch.stack([value.double() for value in self._metrics.values()]).tolist()
+        values = torch.stack(list(self._metrics.values())).tolist()
         return dict(zip(self._metrics, values, strict=True))
 
 
@@ -165,7 +165,8 @@ class TorchBackend:
 
     def update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> TorchMetrics:
         """One ACT step of every slot and one optimizer update. Nothing is waited for."""
-        metrics = {name: value.double() for name, value in self._advance(batch, min_steps, rates).step.metrics.items()}
+        wide = torch.float32 if self._device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+        metrics = {name: value.to(wide) for name, value in self._advance(batch, min_steps, rates).step.metrics.items()}
         return TorchMetrics(distributed.summed(metrics, self.replica))
 
     def trace_update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Arrays:
