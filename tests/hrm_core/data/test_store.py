@@ -54,8 +54,9 @@ def test_own_data_set_is_read(dataset: Path) -> None:
 
 
 def test_fields_of_others_are_left_alone(dataset: Path) -> None:
+    before = load_split(dataset, "test").metadata
     change_json(dataset / "test" / "dataset.json", author="someone")
-    load_split(dataset, "test")
+    assert load_split(dataset, "test").metadata == before
 
 
 @pytest.mark.parametrize("field", FIELDS[:-1])
