@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
@@ -16,12 +17,14 @@ from hrm_core.errors import DataError
 from hrm_core.tasks.puzzles import TEST, TRAIN, Puzzles, file_sha256
 from hrm_core.tasks.puzzles import subsample as subsample_of
 from hrm_core.tasks.sudoku import BLANK, Sudoku
-from hrm_core.tasks.sudoku_board import ByteArray
+from hrm_core.tasks.sudoku_board import BOARDS, ByteArray
 from hrm_core.tasks.sudoku_canonical import canonical_puzzle, canonical_solution
 from hrm_core.tasks.sudoku_csv import read_csv
-from hrm_core.tasks.sudoku_generator import generate, generate_batches
+from hrm_core.tasks.sudoku_generator import Keep, generate, generate_batches, random_solution
 
 BLOCK_EXAMPLES = 1 << 15  # augmented at once
+TEST_SHARE = 0.2  # of the solutions of a board that has few classes of them
+NUM_SURVEYED = 500  # solutions drawn to learn how large the classes are
 
 
 def build_from_csv(
@@ -56,12 +59,14 @@ def build_generated(
 ) -> dict[str, Any]:
     """Build a data set from generated puzzles; no test puzzle is equivalent to a training puzzle.
 
-    On 6x6 and 9x9 boards not even their solutions are; the 4x4 board has only two essentially different solutions.
+    On 6x6 and 9x9 boards not even their solutions are. The 6x6 board has so few essentially different solutions, 49,
+    that a large training set would leave none: a fifth of them is kept for the test set. The 4x4 board has two.
 
     Returns: what was done, as in build.json. Raises: PuzzleError where there are not so many puzzles.
     """
     refuse_used(out)
-    train = generate(size, num_train, stream(seed, Purpose.PUZZLES, TRAIN), givens=givens, min_rating=min_rating)
+    for_training = _training_solutions(size, seed) if size == 6 and num_test else None
+    train = generate(size, num_train, stream(seed, Purpose.PUZZLES, TRAIN), givens=givens, min_rating=min_rating, keep=for_training)
     test, dropped = _generate_apart(train, size, num_test, seed, givens, min_rating) if num_test else (None, 0)
     about = {
         "generated": size,
@@ -79,6 +84,17 @@ def symmetry_classes(puzzles: Puzzles) -> list[bytes]:
     return list(map(bytes, canonical))
 
 
+def _training_solutions(size: int, seed: int) -> Keep:
+    """Choose classes of solutions that hold at least TEST_SHARE of all, for the test set. Returns: what tells the others."""
+    rng = stream(seed, Purpose.PUZZLES, TRAIN, TEST)
+    drawn = np.stack([random_solution(BOARDS[size], rng) for _ in range(NUM_SURVEYED)])
+    classes, counts = np.unique(canonical_solution(drawn), axis=0, return_counts=True)
+    order = rng.permutation(len(classes))
+    num_kept = 1 + int(np.searchsorted(np.cumsum(counts[order]), TEST_SHARE * NUM_SURVEYED))
+    for_test = set(map(bytes, classes[order[:num_kept]]))
+    return lambda solutions: np.array([bytes(key) not in for_test for key in canonical_solution(solutions)])
+
+
 def _generate_apart(
     train: Puzzles, size: int, count: int, seed: int, givens: tuple[int, int] | None, min_rating: int
 ) -> tuple[Puzzles, int]:
@@ -86,7 +102,15 @@ def _generate_apart(
     known = set(symmetry_classes(train))
     found: list[Puzzles] = []
     num_found = dropped = 0
-    for batch in generate_batches(size, stream(seed, Purpose.PUZZLES, TEST), givens=givens, min_rating=min_rating):
+
+    def is_new(solutions: ByteArray) -> npt.NDArray[np.bool_]:
+        nonlocal dropped
+        new = np.array([bytes(key) not in known for key in canonical_solution(solutions)], bool)
+        dropped += int((~new).sum())
+        return new
+
+    keep = is_new if size > 4 else None  # before the puzzle is dug, which takes longest
+    for batch in generate_batches(size, stream(seed, Purpose.PUZZLES, TEST), givens=givens, min_rating=min_rating, keep=keep):
         new = np.array([key not in known for key in symmetry_classes(batch)])
         found.append(batch.select(new))
         num_found += int(new.sum())

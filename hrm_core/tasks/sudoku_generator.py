@@ -7,7 +7,7 @@ one of the 288 fits.
 Shapes: N puzzles, S cells. Grids hold digits, 0 for a blank.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import numpy as np
@@ -21,17 +21,27 @@ from hrm_core.tasks.sudoku_solver import Rules, State, count_solutions, rules_of
 BATCH = {4: 1024, 6: 64, 9: 16}  # puzzles dug at once
 PATIENCE = 25  # batches in a row that bring nothing new
 
+Keep = Callable[[ByteArray], npt.NDArray[np.bool_]]  # (N, S) solutions -> (N,) those that may become puzzles
 
-def generate(size: int, count: int, rng: np.random.Generator, *, givens: tuple[int, int] | None = None, min_rating: int = 0) -> Puzzles:
+
+def generate(
+    size: int,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    givens: tuple[int, int] | None = None,
+    min_rating: int = 0,
+    keep: Keep | None = None,
+) -> Puzzles:
     """Make `count` different puzzles, the same ones for the same generator state.
 
     `givens` is how many cells are given, at least and at most; each puzzle draws its number from this range. None
     leaves as few as the order of digging allows, so that no given can be spared. Puzzles that the solver rates lower
-    than `min_rating` are left out.
+    than `min_rating` are left out, and solutions that `keep` refuses do not become puzzles.
 
     Raises: PuzzleError where there are no such puzzles, or too few to be found.
     """
-    batches = generate_batches(size, rng, givens=givens, min_rating=min_rating)
+    batches = generate_batches(size, rng, givens=givens, min_rating=min_rating, keep=keep)
     puzzles = next(batches)
     parts = [puzzles]
     num_found = len(puzzles.ratings)
@@ -42,14 +52,14 @@ def generate(size: int, count: int, rng: np.random.Generator, *, givens: tuple[i
 
 
 def generate_batches(
-    size: int, rng: np.random.Generator, *, givens: tuple[int, int] | None = None, min_rating: int = 0
+    size: int, rng: np.random.Generator, *, givens: tuple[int, int] | None = None, min_rating: int = 0, keep: Keep | None = None
 ) -> Iterator[Puzzles]:
     """Yield batches of puzzles without end, none of them twice. Arguments and errors are those of `generate`."""
     _check_givens(size, givens)
     seen: set[bytes] = set()
     fruitless = 0
     while fruitless < PATIENCE:
-        questions, answers = _draw_puzzles(BOARDS[size], BATCH[size], rng, givens)
+        questions, answers = _draw_puzzles(BOARDS[size], BATCH[size], rng, givens, keep)
         new = _first_sights(questions, seen)
         ratings = np.array([solve(question).rating for question in questions[new]], dtype=np.int32)
         puzzles = Puzzles(questions[new] + np.uint8(1), answers[new] + np.uint8(1), ratings).select(ratings >= min_rating)
@@ -79,17 +89,25 @@ def _first_sights(questions: ByteArray, seen: set[bytes]) -> npt.NDArray[np.intp
     return np.array(new, dtype=np.intp)
 
 
-def _draw_puzzles(board: Board, count: int, rng: np.random.Generator, givens: tuple[int, int] | None) -> tuple[ByteArray, ByteArray]:
-    """Draw questions and answers (N, S), at most `count`: those that keep more givens than asked for are dropped."""
+def _draw_puzzles(
+    board: Board, count: int, rng: np.random.Generator, givens: tuple[int, int] | None, keep: Keep | None
+) -> tuple[ByteArray, ByteArray]:
+    """Draw questions and answers (N, S), at most `count`: unwanted solutions and those that keep more givens than asked for are dropped."""
     low, high = givens or (0, 0)
     targets = rng.integers(low, high + 1, size=count)
     orders = rng.permuted(np.tile(np.arange(board.num_cells), (count, 1)), axis=1)
     if board.size == 4:
         answers = _small_solutions()[rng.integers(len(_small_solutions()), size=count)]
-        questions = _dig_small(answers, orders, targets)
     else:
         answers = np.stack([random_solution(board, rng) for _ in range(count)])
-        questions = np.stack([_dig(*each) for each in zip(answers, orders, targets.tolist(), strict=True)])
+    if keep is not None:
+        wanted = keep(answers)
+        answers, orders, targets = answers[wanted], orders[wanted], targets[wanted]
+    if board.size == 4:
+        questions = _dig_small(answers, orders, targets)
+    else:
+        dug = [_dig(*each) for each in zip(answers, orders, targets.tolist(), strict=True)]
+        questions = np.array(dug, np.uint8).reshape(answers.shape)
     kept = (questions > 0).sum(axis=1) <= (high if givens else board.num_cells)
     return questions[kept], answers[kept]
 
