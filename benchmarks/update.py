@@ -1,6 +1,7 @@
-"""Training updates of the paper's Sudoku configuration next to the rate of a plain matrix product, in one run.
+"""Training updates of the paper's Sudoku configuration next to plain matrix products, taken in turn.
 
-python -m benchmarks.update --batch 16 --updates 5
+python -m benchmarks.update --batch 16
+python -m benchmarks.update --backend torch --batch 64 --dtype bfloat16 --compile on
 """
 
 import argparse
@@ -8,84 +9,59 @@ import json
 import statistics
 import time
 
-import hrm_mlx  # isort: skip - before mlx: it brings the BLAS
-import mlx.core as mx
 import numpy as np
 
-from hrm_core.backend import BackendOptions, Batch
+from cli.options import BackendMaker
+from hrm_core.backend import Backend, Batch
 from hrm_core.config import ModelConfig, load_config, validated
 from hrm_core.parameters import initial_values
 from hrm_core.schedule import rates
 from hrm_core.sizing import flops_per_example
-from hrm_mlx.backend import MLXBackend
-from hrm_mlx.devices import num_cores
 
-SIZE = 2048
+FIRST_UPDATES = 2  # not counted: they allocate and compile
 
 
-def gemm_rate() -> float:
-    """FLOP/s of float32 matrices of 2048 x 2048 with all BLAS threads, the best of ten."""
-    if hrm_mlx.BLAS.set_num_threads:
-        hrm_mlx.BLAS.set_num_threads(num_cores())
-    a, b = mx.random.normal((SIZE, SIZE)), mx.random.normal((SIZE, SIZE))
-    mx.eval(a, b)
-    return 2 * SIZE**3 / min(_seconds(lambda: mx.eval(a @ b)) for _ in range(10))
-
-
-def update_seconds(config: ModelConfig, batch_size: int, num_updates: int, options: BackendOptions) -> list[float]:
-    """Seconds of each update after a first one."""
-    optim = load_config("sudoku-extreme-1k").optim
-    backend = MLXBackend(config, options)
+def measure(backend: Backend, batch_size: int, num_updates: int) -> dict[str, float]:
+    """Rates of updates, each held against the products of 2048 x 2048 before and after it."""
+    config, optim = backend.config, load_config("sudoku-extreme-1k").optim
     backend.load_weights(initial_values(config, seed=0))
     backend.begin_training(optim, batch_size)
     rng = np.random.default_rng(0)
-    shape = (batch_size, config.seq_len)
-    seconds = []
-    for update in range(1, num_updates + 2):
-        inputs, labels = rng.integers(1, config.vocab_size, (2, *shape)).astype(np.int32)
+    seconds, gemms = [], [backend.gemm_rate()]
+    for update in range(1, num_updates + FIRST_UPDATES + 1):
+        inputs, labels = rng.integers(1, config.vocab_size, (2, batch_size, config.seq_len)).astype(np.int32)
         batch = Batch(inputs, labels, np.zeros(batch_size, np.int32))
-        min_steps = np.zeros(batch_size, np.int32)
-        seconds.append(_seconds(lambda: backend.update(batch, min_steps, rates(update, 1000, optim)).read()))  # noqa: B023
-        if update == 1:
-            mx.reset_peak_memory()
-    return seconds[1:]
-
-
-def _seconds(work) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+        started = time.perf_counter()
+        backend.update(batch, np.zeros(batch_size, np.int32), rates(update, 1000, optim)).read()
+        seconds.append(time.perf_counter() - started)
+        gemms.append(backend.gemm_rate())
+    flops = batch_size * flops_per_example(config)
+    shares = [flops / s / ((before + after) / 2) for s, before, after in zip(seconds, gemms, gemms[1:], strict=False)]
+    return {
+        "gemm_gflops": round(statistics.median(gemms) / 1e9, 1),
+        "examples_per_second": round(batch_size / statistics.median(seconds[FIRST_UPDATES:]), 3),
+        "share_of_gemm_rate": round(statistics.median(shares[FIRST_UPDATES:]), 3),
+        "first_update_seconds": round(seconds[0], 1),
+        "peak_memory_gib": round(backend.peak_memory() / 2**30, 3),
+    }
 
 
 def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backend", choices=["mlx", "torch"], default="mlx")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--compile", default="auto")
+    parser.add_argument("--attention", default="auto")
+    parser.add_argument("--micro-batch", type=int)
     parser.add_argument("--preset", default="sudoku-extreme-1k")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--updates", type=int, default=5)
-    parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--micro-batch", type=int)
-    arguments = parser.parse_args()
-    config = validated(ModelConfig, load_config(arguments.preset).model.model_dump(), arguments.preset)
-    before = gemm_rate()
-    options = BackendOptions(dtype=arguments.dtype, micro_batch=arguments.micro_batch)
-    seconds = update_seconds(config, arguments.batch, arguments.updates, options)
-    rate = arguments.batch / statistics.median(seconds)
-    peak = mx.get_peak_memory()
-    gemm = statistics.mean([before, gemm_rate()])
-    print(
-        json.dumps(
-            {
-                "preset": arguments.preset,
-                "batch": arguments.batch,
-                "blas": hrm_mlx.BLAS.name,
-                "gemm_gflops": round(gemm / 1e9, 1),
-                "examples_per_second": round(rate, 3),
-                "share_of_gemm_rate": round(rate * flops_per_example(config) / gemm, 3),
-                "peak_memory_gib": round(peak / 2**30, 3),
-            }
-        )
-    )
+    chosen = parser.parse_args()
+    config = validated(ModelConfig, load_config(chosen.preset).model.model_dump(), chosen.preset)
+    backend = BackendMaker(chosen.backend, chosen.device, chosen.dtype, chosen.compile, chosen.attention, chosen.micro_batch)(config)
+    print(json.dumps({**vars(chosen), "attention": backend.describe()["attention"], **measure(backend, chosen.batch, chosen.updates)}))
 
 
 if __name__ == "__main__":

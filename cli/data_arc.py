@@ -20,6 +20,10 @@ from cli.options import DIRECTORY, json_option, seed_option
 @click.option(
     "--augment", type=click.IntRange(0, 10_000), metavar="N", help="Augmentations of each task, where it has so many. [default: 1000]"
 )
+@click.option(
+    "--canvas", type=click.IntRange(2, 30), metavar="N", help="Side of the canvas; tasks with a larger grid are left out. [default: 30]"
+)
+@click.option("--subsample", type=click.IntRange(1), metavar="N", help="Choose N tasks at random.")
 @seed_option
 @json_option
 @click.pass_context
@@ -30,6 +34,8 @@ def arc(
     tasks: tuple[Path, ...],
     add: tuple[Path, ...],
     augment: int | None,
+    canvas: int | None,
+    subsample: int | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -38,6 +44,7 @@ def arc(
     \b
     Examples:
         hrm data arc data/arc-1 --tasks ARC-AGI-1.zip ConceptARC.zip
+        hrm data arc data/small --tasks ARC-AGI-1.zip --canvas 12 --subsample 20 --augment 30
         hrm data arc data/arc-1 --add my-tasks
     """
     from rich.console import Console
@@ -47,8 +54,9 @@ def arc(
 
     if bool(tasks) == bool(add):
         raise click.UsageError("give either --tasks PATH… or --add PATH…")
-    if add and (augment is not None or ctx.get_parameter_source("seed") != click.core.ParameterSource.DEFAULT):
-        raise click.UsageError("--augment and --seed go with --tasks; added tasks take those of the data set")
+    is_told = (augment, canvas, subsample) != (None, None, None) or ctx.get_parameter_source("seed") != click.core.ParameterSource.DEFAULT
+    if add and is_told:
+        raise click.UsageError("--augment, --canvas, --subsample and --seed go with --tasks; added tasks take those of the data set")
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("writing tasks", total=None)
 
@@ -58,20 +66,31 @@ def arc(
         if add:
             build = arc_add.add(out, [*add, *more], on_task)
         else:
-            build = arc_build.build(out, [*tasks, *more], augment=1000 if augment is None else augment, seed=seed, on_task=on_task)
+            build = arc_build.build(
+                out,
+                [*tasks, *more],
+                side=canvas or 30,
+                subsample=subsample,
+                augment=1000 if augment is None else augment,
+                seed=seed,
+                on_task=on_task,
+            )
     _report(out, build, as_json)
 
 
 def _report(out: Path, build: dict[str, Any], as_json: bool) -> None:
     """Say what was built, and warn of what was left out."""
-    tasks, dropped, shared = build["tasks"].values(), build["dropped_pairs"], build["shared_tasks"]
+    tasks, dropped, shared, too_large = build["tasks"].values(), build["dropped_pairs"], build["shared_tasks"], build.get("too_large", [])
+    if too_large:
+        side = build["task_settings"]["canvas"]
+        warnings.warn(f"tasks left out, with a grid larger than {side}x{side}: {len(too_large):,}, as {too_large[0]}", stacklevel=1)
     if dropped:
         warnings.warn(f"not trained on, because the test has it: {dropped[0]}{_more(dropped)}", stacklevel=1)
     if shared:
         name, folders = next(iter(shared.items()))
         warnings.warn(f"in several folders and taken from one: {name}, from {folders[0]}{_more(shared)}", stacklevel=1)
     if as_json:
-        counts = {"tasks": len(tasks), "dropped_pairs": len(dropped), "shared_tasks": len(shared)}
+        counts = {"tasks": len(tasks), "dropped_pairs": len(dropped), "shared_tasks": len(shared), "too_large": len(too_large)}
         click.echo(json.dumps({**build, **counts}))  # build.json has them whole
         return
     num_tests = sum(task["evaluation"] for task in tasks)

@@ -12,8 +12,9 @@ from convert.names import published_name
 from convert.published_config import FALLBACK_PRESET, published_training
 from convert.report import Report, Row
 from convert.reshape import Change, HowPositions, IdentifierChange, match_identifiers, reshaped
-from convert.sources import HUB_PREFIX, Format, Source, open_source, task_of
+from convert.sources import Format, Source, open_source, task_of
 from convert.tensors import FLOAT32, FLOATS, ConversionError, Dtype, Tensor
+from hrm_core import hub
 from hrm_core.config import ModelConfig
 from hrm_core.data.store import IDENTIFIERS_FILE, load_split, present_splits, read_identifiers, task_label
 from hrm_core.parameters import Role, parameter_table
@@ -56,7 +57,7 @@ def convert(source: str, dest: Path, request: Request) -> Conversion:
         to = chosen_format(dest, request.to, opened.format)
         if to == "official" and request.dtype != "float32":
             raise ConversionError(f"--dtype {request.dtype} goes with safetensors and checkpoint; published code takes float32 weights")
-        refuse_used(dest, None if source.startswith(HUB_PREFIX) else Path(source), to, request.force)
+        refuse_used(dest, None if source.startswith(hub.PREFIX) else Path(source), to, request.force)
         change = _change(opened, request)
         tensors, rows = _account(opened, change, to, FLOATS[request.dtype])
         task = opened.task if change.config.sizes == opened.config.sizes else _new_task(change.config, request)

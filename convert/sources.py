@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote
 
 from convert.names import DERIVED, by_canonical_name
 from convert.official import OfficialWeights
@@ -28,8 +27,6 @@ from hrm_core.training.checkpoint import METADATA, MODEL_FILE, WAY_OUT, Model, c
 
 Format = Literal["official", "safetensors", "checkpoint"]
 
-HUB_PREFIX = "hf://"
-HUB_ADDRESS = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[^/]+))?(/(?P<file>.+))?")
 WEIGHTS_FILE = "checkpoint"  # of a published checkpoint on the Hub; in a training folder it is step_<N>
 SIZES_FILE = "hrm.json"  # ours, beside a published checkpoint that we wrote: what all_config.yaml does not say
 PUBLISHED_TASKS = {11: ("sudoku", 81), 6: ("maze", 900), 12: ("arc", 900)}  # vocab_size -> task, seq_len. Source: SPEC.md section 12
@@ -69,7 +66,7 @@ def open_source(source: str, seq_len: int | None = None) -> Iterator[Source]:
     tensors that are missing, unexpected or of a wrong kind.
     """
     notes: list[str] = []
-    path, config_path = _from_hub(source) if source.startswith(HUB_PREFIX) else _locate(Path(source), notes)
+    path, config_path = _from_hub(source) if source.startswith(hub.PREFIX) else _locate(Path(source), notes)
     if is_safetensors(path):
         with open_safetensors(path) as file:
             if METADATA in file.metadata or config_path is None:
@@ -101,17 +98,15 @@ def task_of(vocab_size: int, seq_len: int) -> str:
     return name if length == seq_len else ""
 
 
-def _from_hub(address: str) -> tuple[Path, Path | None]:
+def _from_hub(source: str) -> tuple[Path, Path | None]:
     """Fetch a checkpoint. Returns: the weights and, for published ones, the settings beside them."""
-    match = HUB_ADDRESS.fullmatch(address)
-    if match is None:
-        raise hub.HubError(f"{address} is no address on the Hub; expected hf://owner/repository, with @revision and /file if you like")
-    name = match["file"] or WEIGHTS_FILE
-    revision = unquote(match["revision"] or "main")
-    config = None
-    if not name.endswith(".safetensors"):
-        config = hub.fetch(match["repository"], f"{name.rpartition('/')[0]}/{CONFIG_FILE}".lstrip("/"), revision=revision)
-    return hub.fetch(match["repository"], name, revision=revision), config
+    repository, revision, file = hub.parse_address(source)
+    name = file or WEIGHTS_FILE
+    if name.endswith(".safetensors"):
+        return hub.fetch(repository, name, revision=revision), None
+    settings = f"{name.rpartition('/')[0]}/{CONFIG_FILE}".lstrip("/")
+    config, weights = hub.fetch_together(repository, [settings, name], revision=revision).paths
+    return weights, config
 
 
 def _locate(path: Path, notes: list[str]) -> tuple[Path, Path | None]:

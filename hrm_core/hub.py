@@ -8,15 +8,18 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote
 
 from hrm_core.errors import BackendError, HRMError
 
 RepoType = Literal["model", "dataset"]
 
+PREFIX = "hf://"
+ADDRESS = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[^/]+))?(/(?P<file>.+))?")
 SHA256 = re.compile(r"[0-9a-f]{64}")  # the ETag of a large file; that of a small one is a git hash
 WAITS = (1.0, 2.0, 4.0)  # seconds before each further try of a download that broke off
 
@@ -25,27 +28,59 @@ class HubError(HRMError):
     """A file that could not be had from the Hub."""
 
 
+class Address(NamedTuple):
+    """What hf://owner/repository[@revision][/file] names."""
+
+    repository: str
+    revision: str
+    file: str | None
+
+
+class Snapshot(NamedTuple):
+    """Files of one commit."""
+
+    commit: str
+    paths: list[Path]
+
+
+def parse_address(text: str) -> Address:
+    """Take an address apart. Raises: HubError if it is none."""
+    match = ADDRESS.fullmatch(text)
+    if match is None:
+        raise HubError(f"{text} is no address on the Hub; expected hf://owner/repository, with @revision and /file if you like")
+    return Address(match["repository"], unquote(match["revision"] or "main"), match["file"])
+
+
 def fetch(repository: str, filename: str, repo_type: RepoType = "model", revision: str = "main") -> Path:
     """Bring a file of a repository into the cache, unless the same one is there. Returns: where it lies.
 
-    A download that breaks off is resumed; if even that fails it is tried a few times more. Progress goes to stderr, if that is a terminal.
+    A download that breaks off is resumed; if even that fails, or the file arrives damaged, it is tried a few times more.
+    Progress goes to stderr, if that is a terminal.
 
     Raises: HubError if it cannot be had, or is not the file that the Hub describes; BackendError without huggingface_hub.
     """
     package = _require_package()
-    where = f"hf://{'datasets/' if repo_type == 'dataset' else ''}{repository}@{revision}/{filename}"
+    name = f"{'datasets/' if repo_type == 'dataset' else ''}{repository}"  # as in addresses of pages, too
+    where = f"{PREFIX}{name}@{revision}/{filename}"
     download = package.hf_hub_download  # imports the rest of the package, which sets its level of logging
     for wait in (*WAITS, None):
         try:
             with _quiet():
                 path = Path(download(repository, filename, repo_type=repo_type, revision=revision))
-            _check(path, where)
+            _check(path)
             return path
         except (OSError, ValueError, package.errors.HTTPError) as error:
             if wait is None or not _is_passing(error):
-                raise HubError(_explained(error, where, repository, filename, revision)) from error
+                raise HubError(_explained(error, where, name, filename, revision)) from error
             time.sleep(wait)
     raise AssertionError("the last try returns or raises")
+
+
+def fetch_together(repository: str, filenames: Sequence[str], repo_type: RepoType = "model", revision: str = "main") -> Snapshot:
+    """Bring several files into the cache, all of the same commit whatever is pushed meanwhile. Raises: as `fetch` does."""
+    first = fetch(repository, filenames[0], repo_type, revision)
+    commit = first.parents[filenames[0].count("/")].name  # the cache keeps them as snapshots/<commit>/<filename>
+    return Snapshot(commit, [first, *(fetch(repository, name, repo_type, commit) for name in filenames[1:])])
 
 
 def _require_package() -> Any:
@@ -72,10 +107,10 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _check(path: Path, where: str) -> None:
+def _check(path: Path) -> None:
     """Hold a file against the hash in the name it has in the cache, and remove it from there if it is another.
 
-    Raises: HubError.
+    Raises: OSError, for another try may bring the right one.
     """
     stored = path.parent / path.readlink() if path.is_symlink() else path
     if not SHA256.fullmatch(stored.name):
@@ -83,9 +118,9 @@ def _check(path: Path, where: str) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != stored.name:
-        path.unlink()
-        stored.unlink(missing_ok=True)
-        raise HubError(f"{where} arrived damaged: sha256 {found[:12]}…, the Hub says {stored.name[:12]}…; it was removed, fetch it again")
+        for name in (path.resolve(), stored, path):  # a blob may itself be a link, to one that several repositories share
+            name.unlink(missing_ok=True)
+        raise OSError(f"it arrived damaged, with sha256 {found[:12]}…, the Hub says {stored.name[:12]}…")
 
 
 def _is_passing(error: Exception) -> bool:
@@ -100,7 +135,7 @@ def _is_passing(error: Exception) -> bool:
 
 
 def _explained(error: Exception, where: str, repository: str, filename: str, revision: str) -> str:
-    """What went wrong and the way out."""
+    """What went wrong and the way out. `repository` has datasets/ in front where it is one."""
     from huggingface_hub import errors
 
     cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ else error
@@ -125,7 +160,7 @@ def _explained(error: Exception, where: str, repository: str, filename: str, rev
         return f"{where} is no file on the Hub ({reason}); expected hf://owner/repository"
     if getattr(cause, "errno", None) is not None and not isinstance(cause, ConnectionError | TimeoutError):
         return f"{where} was not written into the cache ({reason}); make room, or set HF_HOME"
-    return f"{where} could not be fetched ({reason}); check the network and HF_ENDPOINT, or name a folder on this machine"
+    return f"{where} could not be fetched ({reason}); check the network and HF_ENDPOINT, or name files on this machine"
 
 
 def _status(error: BaseException) -> int | None:

@@ -12,6 +12,8 @@ from hrm_core.errors import BackendError
 
 Kernel = Callable[[mx.array, mx.array, mx.array, float], mx.array]  # softmax attention: q, k, v, scale; (B, N, T, h) each
 
+LONG = 512  # positions from which on the backward pass computes the attention weights again
+
 # sigmoid(x) - 1/2 = tanh(x/2)/2 = sum over odd k of 2x / (x² + (kπ)²): the first two poles are those of the series, the
 # others and the constant are fitted to its rest. Largest error of sigmoid in float32: 1.4e-7 (exp: 0.9e-7).
 _LIMIT = 17.0  # beyond it float32 cannot tell sigmoid from 0 or 1
@@ -30,8 +32,17 @@ def sdpa(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
     return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale)
 
 
-def choose_attention(name: str, on_gpu: bool) -> tuple[str, Kernel]:
-    """The kernel of this name and its name; with "auto" the faster one: on a CPU the fused form is a fifth slower.
+def recomputed(kernel: Kernel) -> Kernel:
+    """The same attention, to the bit, that keeps q, k and v for the backward pass instead of (B, N, T, T) weights a layer."""
+
+    def attend(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
+        return mx.checkpoint(lambda q, k, v: kernel(q, k, v, scale))(q, k, v)
+
+    return attend
+
+
+def choose_attention(name: str, on_gpu: bool, length: int) -> tuple[str, Kernel]:
+    """The kernel of this name for so many positions, and its name; with "auto" the faster one: on a CPU the fused form is a fifth slower.
 
     Raises: BackendError if MLX has no such kernel.
     """
@@ -39,7 +50,7 @@ def choose_attention(name: str, on_gpu: bool) -> tuple[str, Kernel]:
     kernels = {"eager": eager, "sdpa": sdpa}
     if found not in kernels:
         raise BackendError(f"--attention {name} is not for MLX, which has {', '.join(kernels)}; use --backend torch")
-    return found, kernels[found]
+    return found, recomputed(kernels[found]) if length >= LONG else kernels[found]
 
 
 def silu(x: mx.array) -> mx.array:

@@ -3,8 +3,9 @@
     <dir>/{train,test}/dataset.json            what the arrays hold: `DatasetMetadata`
     <dir>/{split}/{set}__{inputs,labels}.npy   tokens; never loaded whole
     <dir>/{split}/{set}__{puzzle_identifiers,puzzle_indices,group_indices}.npy
-    <dir>/{split}/{set}__ratings.npy           optional and ours, like <dir>/build.json: published readers ignore both
+    <dir>/{split}/{set}__ratings.npy           optional and ours, like build.json: published readers ignore both
     <dir>/identifiers.json                     name of each puzzle identifier
+    <dir>/build.json                           what was made, from what, how, and the version of this layout
 
 Examples puzzle_indices[i]:puzzle_indices[i+1] belong to puzzle i, and group_indices does the same for the puzzles of a group:
 one original puzzle with its augmentations.
@@ -19,7 +20,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,8 @@ from hrm_core.errors import DataError
 SPLITS = ("train", "test")
 WAY_OUT = "build or copy the data set again"
 IDENTIFIERS_FILE = "identifiers.json"
+BUILD_FILE = "build.json"
+LAYOUT_VERSION = 1  # of these files; published ones, and ours of the first days, do not say theirs and are of this one
 BLOCK_CELLS = 1 << 22  # what a scan of the tokens holds in memory
 
 IntArray = npt.NDArray[np.integer]
@@ -109,11 +112,39 @@ def array_path(folder: Path, set_name: str, field: str) -> Path:
     return folder / f"{set_name}__{field}.npy"
 
 
+def check_layout(directory: Path, build: object) -> None:
+    """Refuse what build.json says is of a layout that came after this one. Raises: DataError."""
+    layout = build.get("layout", LAYOUT_VERSION) if isinstance(build, dict) else LAYOUT_VERSION
+    if not isinstance(layout, int) or layout > LAYOUT_VERSION:
+        raise DataError(f"{directory} was written by a newer hrm-mlx (layout {layout!r}, this one knows {LAYOUT_VERSION}); upgrade hrm-mlx")
+
+
+def read_build(directory: Path) -> dict[str, Any]:
+    """What build.json says of a data set; nothing where another program made it.
+
+    Raises: DataError if it is there but cannot be read, or if it is of a newer layout.
+    """
+    path = directory / BUILD_FILE
+    if not path.is_file():
+        return {}
+    try:
+        build = json.loads(path.read_bytes())
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (ValueError, RecursionError):
+        build = None
+    if not isinstance(build, dict):
+        raise DataError(f"{path} is not a JSON object; {WAY_OUT}")
+    check_layout(directory, build)
+    return build
+
+
 def load_split(directory: Path, split: str) -> Split:
     """Open one split of a data set. Everything but the tokens themselves is checked; `check` looks at those too.
 
-    Raises: DataError naming the file: missing, damaged, or in disagreement with another.
+    Raises: DataError naming the file: missing, damaged, in disagreement with another, or of a newer layout.
     """
+    read_build(directory)
     folder = directory / split
     metadata = _load_metadata(folder / "dataset.json")
     sets = {name: _load_set(folder, name, metadata) for name in metadata.sets}
@@ -124,8 +155,9 @@ def load_split(directory: Path, split: str) -> Split:
 def present_splits(directory: Path) -> list[str]:
     """Names of the splits a directory holds.
 
-    Raises: DataError if it holds none.
+    Raises: DataError if it holds none, or some of a newer layout.
     """
+    read_build(directory)
     found = [split for split in SPLITS if (directory / split / "dataset.json").is_file()]
     if not found:
         raise DataError(
@@ -204,18 +236,10 @@ def read_identifiers(path: Path) -> list[str]:
 def task_label(directory: Path) -> str | None:
     """The task a data set was built for, from its build.json: name, then settings as JSON. None where another program built it.
 
-    Raises: DataError if build.json is there but cannot be read.
+    Raises: DataError as `read_build` does.
     """
-    path = directory / "build.json"
-    if not path.is_file():
-        return None
-    try:
-        build = json.loads(path.read_text(encoding="utf-8"))
-        task, settings = build.get("task"), build.get("task_settings")
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    except (ValueError, AttributeError) as error:
-        raise DataError(f"{path} is not a JSON object; {WAY_OUT}") from error
+    build = read_build(directory)
+    task, settings = build.get("task"), build.get("task_settings")
     if not isinstance(task, str):
         return None
     return f"{task} {json.dumps(settings, sort_keys=True)}" if settings else task

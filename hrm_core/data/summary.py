@@ -3,16 +3,27 @@
 Shapes: N examples, S `seq_len`, V `vocab_size`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hrm_core.data.store import ExampleSet, IntArray, Split, check, dataset_hash, load_split, present_splits, task_label, token_blocks
+from hrm_core.data.store import (
+    ExampleSet,
+    IntArray,
+    Split,
+    check,
+    dataset_hash,
+    load_split,
+    present_splits,
+    read_build,
+    task_label,
+    token_blocks,
+)
 
 FIELDS = ("inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices", "ratings")
 
@@ -66,7 +77,7 @@ def summarize(directory: Path, rating_bands: Sequence[int] = (0,)) -> DatasetSum
         task=task_label(directory),
         sha256=dataset_hash(directory),
         splits=splits,
-        remarks=[*_shared_groups(splits), *_shared_tasks(directory / "build.json")],
+        remarks=[*_shared_groups(splits), *_shared_tasks(read_build(directory))],
     )
 
 
@@ -126,9 +137,9 @@ def _shared_groups(splits: Mapping[str, SplitSummary]) -> list[str]:
     ]
 
 
-def _shared_tasks(build: Path) -> list[str]:
+def _shared_tasks(build: Mapping[str, Any]) -> list[str]:
     """A remark where the builder met tasks in several sources."""
-    shared = json.loads(build.read_text(encoding="utf-8")).get("shared_tasks") if build.is_file() else None
+    shared = build.get("shared_tasks")
     if not isinstance(shared, dict) or not shared:
         return []
     name, folders = next(iter(shared.items()))

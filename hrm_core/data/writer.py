@@ -17,7 +17,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hrm_core.data.store import DatasetMetadata, IntArray, array_path, check_tokens, load_split
+from hrm_core.data.store import (
+    BUILD_FILE,
+    IDENTIFIERS_FILE,
+    LAYOUT_VERSION,
+    DatasetMetadata,
+    IntArray,
+    array_path,
+    check_tokens,
+    load_split,
+)
 from hrm_core.errors import DataError
 
 
@@ -92,11 +101,13 @@ class ArrayFile:
 
 def write_dataset(
     directory: Path, layout: Layout, splits: Mapping[str, Mapping[str, Iterable[Examples]]], build: Mapping[str, Any]
-) -> None:
+) -> dict[str, Any]:
     """Write a data set in the published layout: `splits` gives the blocks of each set of each split.
 
     `build` goes to build.json: what was made, from what, how. It is read last, so a builder may fill in counts while its
     blocks are drawn. Equal arguments give equal bytes.
+
+    Returns: what build.json holds, `build` and the version of the layout.
 
     Raises: DataError if the directory is in use or cannot be written, or a block is not what `layout` says; nothing is
     left behind then.
@@ -107,8 +118,10 @@ def write_dataset(
             for split, sets in splits.items():
                 _write_split(folder / split, layout, sets)
                 load_split(folder, split)  # what was written can be read
-            _write_json(folder / "identifiers.json", list(layout.identifiers))
-            _write_json(folder / "build.json", dict(build))
+            _write_json(folder / IDENTIFIERS_FILE, list(layout.identifiers))
+            written = {**build, "layout": LAYOUT_VERSION}
+            _write_json(folder / BUILD_FILE, written)
+            return written
     except OSError as error:
         raise DataError(f"{directory} was not written: {error}; nothing was left behind") from error
 

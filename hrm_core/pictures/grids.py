@@ -23,6 +23,7 @@ SYMBOL_SHARE = 0.66  # of a cell's height
 CAPITAL_SHARE = 0.68  # of a symbol's size: how high digits and capitals are in Pillow's own font
 BOLD_SHIFT = 0.03  # of a symbol's size: Pillow's own font has one weight, so a bold symbol is set twice
 MIN_SYMBOL_SIZE = 6  # smaller ones are only dirt on the colour
+FADING = 0.75  # share of paper in a faded colour
 
 
 class Mark(IntEnum):
@@ -32,7 +33,8 @@ class Mark(IntEnum):
     GIVEN = 1  # part of the question
     AGREES = 2  # already what the final answer says
     CHANGED = 3  # another answer than in the step before
-    WRONG = 4  # not what the solution says
+    WRONG = 4  # not what the solution says; pictures show such a cell even outside of the grid
+    RIGHT = 5  # as the solution says: faded, so that what is wrong stands out
 
 
 class Paint(NamedTuple):
@@ -49,6 +51,7 @@ PAINTS: Mapping[Mark, Paint] = {
     Mark.AGREES: Paint(fill=(183, 226, 247), ink=(0, 76, 128)),
     Mark.CHANGED: Paint(fill=(255, 176, 46), ink=(74, 38, 0)),
     Mark.WRONG: Paint(fill=(190, 30, 50), ink=PAPER),
+    Mark.RIGHT: Paint(fill=PAPER, ink=(182, 186, 194)),
 }
 
 MEANINGS: Mapping[Mark, str] = {
@@ -57,6 +60,7 @@ MEANINGS: Mapping[Mark, str] = {
     Mark.AGREES: "as in the final answer",
     Mark.CHANGED: "just changed",
     Mark.WRONG: "wrong",
+    Mark.RIGHT: "right",
 }
 
 
@@ -77,6 +81,12 @@ def draw_board(
     _draw_lines(draw, board.size, (box_width * cell, box_height * cell), line_width(cell), line_width(cell), INK)
     draw.rectangle((0, 0, board.width - 1, board.height - 1), outline=INK, width=line_width(cell))
     return board
+
+
+def faded(paint: Paint) -> Paint:
+    """The same colours, paler: of a cell that is right."""
+    fill, ink = (tuple(round(FADING * white + (1 - FADING) * own) for white, own in zip(PAPER, colour, strict=True)) for colour in paint)
+    return Paint(fill, ink)
 
 
 def line_width(cell: int) -> int:

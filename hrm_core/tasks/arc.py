@@ -1,9 +1,9 @@
-"""ARC as a task: coloured grids up to 30x30 on a canvas of 900 tokens.
+"""ARC as a task: coloured grids on a square canvas, up to 30x30.
 
 What turns an input into its output is told by demonstrations, which a model knows only by the puzzle identifier it was trained
 with: a grid alone is no question. `arc_protocol.py` asks every augmentation of a task under its own identifier.
 
-Shapes: N grids, S = 900 cells, V = 12 tokens.
+Shapes: N grids, S = side · side cells, V = 12 tokens.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from hrm_core.data.augment import Symmetry
+from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import INK, PAINTS, PAPER, SYMBOL_SHARE, Colour, Mark, cell_box, font, line_width
-from hrm_core.tasks.arc_canvas import COLOUR, NUM_COLOURS, SEQ_LEN, SIDE, VOCAB_SIZE, encode, window
+from hrm_core.tasks.arc_canvas import COLOUR, NUM_COLOURS, SIDE, SMALLEST, VOCAB_SIZE, encode, window
 from hrm_core.tasks.arc_text import draw_grid, grid_word, read_grids
 from hrm_core.tasks.task import NO_SETTINGS, BoolArray, IntArray, TokenArray
 
@@ -38,32 +39,40 @@ NO_GRID = "(no grid)"
 
 
 class Arc:
-    """ARC. With `digits` pictures show the number of each colour, too."""
+    """ARC on a canvas of `side` rows. With `digits` pictures show the number of each colour, too."""
 
     name: str = "arc"
-    settings: Mapping[str, Any] = NO_SETTINGS
     vocab_size: int = VOCAB_SIZE
-    seq_len: int = SEQ_LEN
     legend: Sequence[Mark] = (Mark.CHANGED,)
     rating_bands: Sequence[int] = (0,)  # tasks are not rated
 
-    def __init__(self, digits: bool = False) -> None:
+    def __init__(self, side: int = SIDE, digits: bool = False) -> None:
+        self.side = side
+        self.seq_len = side * side
+        self.settings: Mapping[str, Any] = NO_SETTINGS if side == SIDE else {"canvas": side}  # the published one is known by its shape
         self.digits = digits
 
     def __repr__(self) -> str:
-        return "Arc()"
+        return f"Arc({self.side})"
 
     @classmethod
     def for_shape(cls, vocab_size: int, seq_len: int, settings: Mapping[str, Any] = NO_SETTINGS) -> "Arc | None":
-        """ARC, if this is its shape."""
-        return cls() if (vocab_size, seq_len) == (VOCAB_SIZE, SEQ_LEN) else None
+        """ARC on the canvas of these settings, the published one if they name none, if this is its shape."""
+        side = settings.get("canvas", SIDE)
+        is_canvas = type(side) is int and SMALLEST <= side <= SIDE
+        return cls(side) if is_canvas and (vocab_size, seq_len) == (VOCAB_SIZE, side * side) else None
 
     def parse(self, text: str) -> TokenArray:
         """Read every grid in a text: rows of digits, JSON lists of rows, or the test inputs of a task's JSON. Returns: (N, S).
 
         Raises: PuzzleError naming the grid and the place in it.
         """
-        return encode(read_grids(text))
+        grids = read_grids(text)
+        for number, grid in enumerate(grids, start=1):
+            if max(grid.shape) > self.side:
+                found, room = "x".join(map(str, grid.shape)), f"{self.side}x{self.side}"
+                raise PuzzleError(f"grid {number} is {found}, expected at most {room}; a model with a larger canvas takes it")
+        return encode(grids, self.side)
 
     def read_file(self, path: Path) -> TokenArray:
         """Read every grid in a text file, as `parse` does."""
@@ -100,7 +109,7 @@ class Arc:
         Other symmetries of a grid would take it out of its corner, so they are none of the canvas. And a trained model knows a
         task by its identifier, each augmentation by its own: votes are the augmentations of the data set, see `arc_protocol.py`.
         """
-        places = np.arange(SEQ_LEN).reshape(SIDE, SIDE)
+        places = np.arange(self.seq_len).reshape(self.side, self.side)
         colours = np.tile(np.arange(VOCAB_SIZE), (count, 1))
         colours[:, COLOUR + 1 :] = rng.permuted(colours[:, COLOUR + 1 :], axis=1)
         return Symmetry(cells=np.stack([places.ravel(), places.T.ravel()])[rng.integers(0, 2, count)], tokens=colours)
@@ -108,7 +117,7 @@ class Arc:
     def picture(self, tokens: IntArray, marks: IntArray, cell: int = 48) -> Image.Image:
         """Draw the grid on one canvas (S,) with a mark for each cell (S,), `cell` pixels a cell; changed and wrong cells are framed."""
         rows, columns = window(tokens)
-        grid, framed = self._grid(tokens), marks.reshape(SIDE, SIDE)[rows, columns]
+        grid, framed = self._grid(tokens), marks.reshape(self.side, self.side)[rows, columns]
         height, width = max(grid.shape[0], 1), max(grid.shape[1], 1)
         page = Image.new("RGB", (width * cell + line_width(cell), height * cell + line_width(cell)), LINE if grid.size else PAPER)
         draw = ImageDraw.Draw(page)
@@ -131,7 +140,7 @@ class Arc:
     def _grid(self, tokens: IntArray) -> TokenArray:
         """The colours (height, width) on a canvas, wherever the grid lies; of height and width 0 where there are none."""
         rows, columns = window(tokens)
-        return tokens.reshape(SIDE, SIDE)[rows, columns].astype(np.uint8) - np.uint8(COLOUR)
+        return tokens.reshape(self.side, self.side)[rows, columns].astype(np.uint8) - np.uint8(COLOUR)
 
 
 def _brightness(colour: Colour) -> float:

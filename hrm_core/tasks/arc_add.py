@@ -11,16 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, NonNegativeInt, ValidationError
+from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
-from hrm_core.data.store import IDENTIFIERS_FILE, WAY_OUT, ExampleSet, IntArray, load_split, present_splits, read_identifiers
+from hrm_core.data.store import IDENTIFIERS_FILE, WAY_OUT, ExampleSet, IntArray, check_layout, load_split, present_splits, read_identifiers
 from hrm_core.data.writer import Examples
 from hrm_core.errors import DataError
 from hrm_core.tasks.arc_build import SET, TASK, Blocks, OnTask, augment_tasks, blocks, describe_sources, drops, write
+from hrm_core.tasks.arc_canvas import SIDE, SMALLEST
 from hrm_core.tasks.arc_leaks import Known, settle
 from hrm_core.tasks.arc_read import read_source
 
 BLOCK_EXAMPLES = 1 << 15  # copied at once
+
+
+class Settings(BaseModel, frozen=True, strict=True):
+    """What build.json says of the canvas; nothing of the published one."""
+
+    canvas: int = Field(SIDE, ge=SMALLEST, le=SIDE)
 
 
 class BuiltTask(BaseModel, frozen=True, strict=True):
@@ -36,6 +43,7 @@ class Built(BaseModel, frozen=True, strict=True):
     """What build.json says of an ARC data set, as far as adding asks for it."""
 
     task: str
+    task_settings: Settings = Settings()
     seed: NonNegativeInt
     augment: NonNegativeInt
     tasks: dict[str, BuiltTask]
@@ -51,7 +59,7 @@ class Built(BaseModel, frozen=True, strict=True):
 
 
 def add(directory: Path, paths: Sequence[Path], on_task: OnTask = lambda name: None) -> dict[str, Any]:
-    """Add tasks to a data set, with its own seed and number of augmentations. It is written whole beside itself, then replaced.
+    """Add tasks to a data set, with its own canvas, seed and number of augmentations. It is written whole beside itself, then replaced.
 
     Returns: what was done, as in build.json. Raises: DataError naming the file; the data set is as it was then.
     """
@@ -61,11 +69,17 @@ def add(directory: Path, paths: Sequence[Path], on_task: OnTask = lambda name: N
         replaced.rename(directory)
     record, built, known = _read_build(directory / "build.json")
     sources = [read_source(path) for path in paths]
-    settled = settle((task for source in sources for task in source.tasks), known)
+    side, found = built.task_settings.canvas, [task for source in sources for task in source.tasks]
+    if too_large := next((task for task in found if task.side > side), None):
+        raise DataError(
+            f"task {too_large.name} of {too_large.folder} has no room on the canvas of {directory}, {side}x{side}; "
+            f"leave it out, or build the data set anew with --canvas {too_large.side}"
+        )
+    settled = settle(found, known)
     if not settled.tasks:
         raise DataError(f"{directory} holds every task of {', '.join(map(str, paths))} already; name others")
     old_names = _identifiers(directory)
-    tasks = augment_tasks(settled.tasks, built.augment, built.seed, first_identifier=len(old_names))
+    tasks = augment_tasks(settled.tasks, built.augment, built.seed, len(old_names), side)
     new_sources = [*_listed(record, "sources"), *describe_sources(sources)]
     new_drops = drops(settled)
     about = {
@@ -74,7 +88,9 @@ def add(directory: Path, paths: Sequence[Path], on_task: OnTask = lambda name: N
         "shared_tasks": {**record.get("shared_tasks", {}), **new_drops["shared_tasks"]},
         "dropped_pairs": [*_listed(record, "dropped_pairs"), *new_drops["dropped_pairs"]],
     }
-    return _replace(directory, replaced, lambda beside: write(beside, old_names, _joined(directory, blocks(tasks, on_task)), about, tasks))
+    return _replace(
+        directory, replaced, lambda beside: write(beside, side, old_names, _joined(directory, blocks(tasks, on_task)), about, tasks)
+    )
 
 
 def _replace(directory: Path, replaced: Path, write_to: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
@@ -96,6 +112,7 @@ def _replace(directory: Path, replaced: Path, write_to: Callable[[Path], dict[st
 def _read_build(path: Path) -> tuple[dict[str, Any], Built, Known]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
+        check_layout(path.parent, record)
         built = Built.model_validate(record)
         if built.task != TASK:
             raise DataError(f"{path} is of {built.task}, expected arc; only ARC data sets take more tasks")

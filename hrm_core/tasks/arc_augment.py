@@ -2,7 +2,7 @@
 
 The name says all of it: `<task>_t<symmetry>_<ten digits: the images of colours 0 to 9>`.
 
-Shapes: A augmentations, N canvases, E pairs, S = 900 cells.
+Shapes: A augmentations, N canvases, E pairs, S = side · side cells of a canvas.
 Source: sapientinc/HRM dataset/common.py and dataset/build_arc_dataset.py; SPEC.md section 12.
 """
 
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hrm_core.tasks.arc_canvas import COLOUR, NUM_COLOURS, PAD, ROOM, SEQ_LEN, SIDE, VOCAB_SIZE, grid_sizes
+from hrm_core.tasks.arc_canvas import COLOUR, NUM_COLOURS, PAD, SIDE, VOCAB_SIZE, grid_sizes, side_of
 from hrm_core.tasks.task import BoolArray, IntArray, TokenArray
 
 TRIES = 5  # draws for each augmentation that is wanted
@@ -85,18 +85,18 @@ def augmented(grid: TokenArray, symmetry: int, colours: TokenArray) -> TokenArra
 
 def undone(canvases: IntArray, augmentations: Augmentations) -> TokenArray:
     """Crop the grid of each canvas (N, S) and undo its augmentation. Returns: (N, S) the original grid in the corner, pad elsewhere."""
-    sizes = grid_sizes(canvases)
+    side, sizes = side_of(canvases), grid_sizes(canvases)
     heights, widths = np.where(augmentations.swaps[:, None], sizes[:, ::-1], sizes).T[:, :, None]  # (N, 1) of the originals
-    place = np.arange(SIDE)
-    rows = np.where(FLIPS_ROWS[augmentations.symmetries][:, None], heights - 1 - place, place)  # (N, SIDE)
+    place = np.arange(side)
+    rows = np.where(FLIPS_ROWS[augmentations.symmetries][:, None], heights - 1 - place, place)  # (N, side)
     columns = np.where(FLIPS_COLUMNS[augmentations.symmetries][:, None], widths - 1 - place, place)
-    row_step, column_step = np.where(augmentations.swaps, [[1], [SIDE]], [[SIDE], [1]])[:, :, None]
-    cells = (rows * row_step)[:, :, None] + (columns * column_step)[:, None, :]  # (N, SIDE, SIDE) on the canvas
+    row_step, column_step = np.where(augmentations.swaps, [[1], [side]], [[side], [1]])[:, :, None]
+    cells = (rows * row_step)[:, :, None] + (columns * column_step)[:, None, :]  # (N, side, side) on the canvas
     inside = (place < heights)[:, :, None] & (place < widths)[:, None, :]
-    cells = np.where(inside, cells, 0) + (np.arange(len(canvases)) * SEQ_LEN)[:, None, None]
+    cells = np.where(inside, cells, 0) + (np.arange(len(canvases)) * side * side)[:, None, None]
     originals = np.argsort(augmentations.tokens, axis=1).astype(np.uint8)  # token of the original, (N, V)
     tokens = canvases.ravel().take(cells) + (np.arange(len(canvases)) * VOCAB_SIZE)[:, None, None]
-    return np.where(inside, originals.ravel().take(tokens, mode="clip"), np.uint8(PAD)).reshape(-1, SEQ_LEN)
+    return np.where(inside, originals.ravel().take(tokens, mode="clip"), np.uint8(PAD)).reshape(-1, side * side)
 
 
 def draw_augmentations(sums: HashArray, count: int, rng: np.random.Generator) -> Augmentations:
@@ -125,9 +125,9 @@ def colour_sums(grids: Sequence[TokenArray]) -> HashArray:
     the colour's image: no grid need be augmented to see whether it is new.
     """
     total = np.zeros((NUM_COLOURS, len(SYMMETRIES)), np.uint64)
-    for side, grid in enumerate(grids):
+    for role, grid in enumerate(grids):
         has = (grid.ravel() == np.arange(NUM_COLOURS, dtype=np.uint8)[:, None]).astype(np.uint64)  # (10, cells)
-        total += has @ _weights(*grid.shape, side)
+        total += has @ _weights(*grid.shape, role)
     return total.T
 
 
@@ -154,9 +154,12 @@ def mixed(values: HashArray) -> HashArray:
 
 
 @lru_cache(maxsize=1024)
-def _weights(height: int, width: int, side: int) -> HashArray:
-    """The weight of the place where each cell of a grid comes to lie under each symmetry. Returns: (height * width, 8)."""
-    places = mixed(np.arange(SEQ_LEN, dtype=np.uint64) + np.uint64(SEQ_LEN * side)).reshape(SIDE, SIDE)
+def _weights(height: int, width: int, role: int) -> HashArray:
+    """The weight of the place where each cell of a grid comes to lie under each symmetry, whatever the canvas.
+
+    `role` is 0 for inputs and 1 for outputs. Returns: (height * width, 8).
+    """
+    places = mixed(np.arange(SIDE * SIDE, dtype=np.uint64) + np.uint64(SIDE * SIDE * role)).reshape(SIDE, SIDE)
     cells = np.arange(height * width).reshape(height, width)
     weights = np.empty((cells.size, len(SYMMETRIES)), np.uint64)
     for number, move in enumerate(SYMMETRIES):
@@ -166,12 +169,12 @@ def _weights(height: int, width: int, side: int) -> HashArray:
 
 
 @lru_cache(maxsize=1024)
-def cell_places(height: int, width: int) -> IntArray:
-    """Where in a room each cell of a grid comes to lie under each symmetry, behind them its end markers.
+def cell_places(height: int, width: int, room: int) -> IntArray:
+    """Where on a square of `room` rows each cell of a grid comes to lie under each symmetry, behind them its end markers.
 
-    Returns: (8, height * width + height + width), row * ROOM + column, corner at 0.
+    Returns: (8, height * width + height + width), row * room + column, corner at 0.
     """
-    places = np.arange(ROOM * ROOM).reshape(ROOM, ROOM)
+    places = np.arange(room * room).reshape(room, room)
     cells = np.arange(height * width).reshape(height, width)
     found = np.empty((len(SYMMETRIES), height * width + height + width), np.intp)
     for number, move in enumerate(SYMMETRIES):

@@ -4,7 +4,7 @@ Demonstrations of evaluation tasks go to train and their test pairs to test, und
 train. What is drawn for a task depends on the seed, its name and its grids only, so a task added later is the one that a
 build of everything would have made.
 
-Shapes: A augmentations of a task (itself the first), E pairs, S = 900 cells.
+Shapes: A augmentations of a task (itself the first), E pairs, S = side · side cells of the canvas.
 """
 
 import hashlib
@@ -17,10 +17,12 @@ import numpy as np
 
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
+from hrm_core.errors import DataError
 from hrm_core.tasks.arc_augment import Augmentations, cell_places, draw_augmentations
-from hrm_core.tasks.arc_canvas import COLOUR, END, ROOM, SEQ_LEN, SIDE, VOCAB_SIZE
+from hrm_core.tasks.arc_canvas import COLOUR, END, SIDE, VOCAB_SIZE
 from hrm_core.tasks.arc_leaks import Settled, Shares, settle
-from hrm_core.tasks.arc_read import BLANK, Pair, Source, read_source
+from hrm_core.tasks.arc_read import BLANK, ArcTask, Pair, Source, read_source
+from hrm_core.tasks.puzzles import SUBSAMPLE
 from hrm_core.tasks.task import IntArray, TokenArray
 
 TASK = "arc"
@@ -38,8 +40,9 @@ class Augmented:
 
     shares: Shares
     augmentations: Augmentations
-    corners: IntArray  # (A, E) where the corner of each training pair lies, row * ROOM + column
+    corners: IntArray  # (A, E) where the corner of each training pair lies, row * (side + 1) + column
     first_identifier: int
+    side: int  # of the canvas
 
     @property
     def identifiers(self) -> IntArray:
@@ -57,7 +60,7 @@ class Augmented:
 
     def _examples(self, pairs: Sequence[Pair], corners: IntArray) -> Examples:
         num_puzzles = len(self.augmentations.symmetries)
-        inputs, labels = draw_canvases(pairs, self.augmentations, corners)
+        inputs, labels = draw_canvases(pairs, self.augmentations, corners, self.side)
         return Examples(
             inputs,
             labels,
@@ -67,27 +70,69 @@ class Augmented:
         )
 
 
-def build(out: Path, paths: Sequence[Path], *, augment: int = 1000, seed: int = 0, on_task: OnTask = lambda name: None) -> dict[str, Any]:
+def build(
+    out: Path,
+    paths: Sequence[Path],
+    *,
+    side: int = SIDE,
+    subsample: int | None = None,
+    augment: int = 1000,
+    seed: int = 0,
+    on_task: OnTask = lambda name: None,
+) -> dict[str, Any]:
     """Build a data set from folders, zips and files of tasks; `on_task` is told each one that is being written.
+
+    Tasks with a grid that a canvas of `side` rows has no room for are left out; of the others `subsample` are drawn.
 
     Returns: what was done, as in build.json. Raises: DataError naming the file.
     """
     refuse_used(out)
     sources = [read_source(path) for path in paths]
-    settled = settle(task for source in sources for task in source.tasks)
-    tasks = augment_tasks(settled.tasks, augment, seed, first_identifier=1)
-    about = {"task": TASK, "seed": seed, "augment": augment, **drops(settled), "sources": describe_sources(sources)}
-    return write(out, [BLANK], blocks(tasks, on_task), about, tasks)
+    about: dict[str, Any] = {"task": TASK}
+    found = [task for source in sources for task in source.tasks]
+    if side < SIDE:
+        found, too_large = _fitting(found, side)
+        about |= {"task_settings": {"canvas": side}, "too_large": too_large}
+    if subsample is not None:
+        found = _drawn(found, subsample, seed)
+        about |= {"subsample": subsample}
+    settled = settle(found)
+    tasks = augment_tasks(settled.tasks, augment, seed, 1, side)
+    about |= {"seed": seed, "augment": augment, **drops(settled), "sources": describe_sources(sources)}
+    return write(out, side, [BLANK], blocks(tasks, on_task), about, tasks)
 
 
-def augment_tasks(tasks: Sequence[Shares], augment: int, seed: int, first_identifier: int) -> list[Augmented]:
-    """Draw the augmentations of each task and number them from `first_identifier`."""
+def _fitting(found: Sequence[ArcTask], side: int) -> tuple[list[ArcTask], list[str]]:
+    """The tasks that a canvas has room for, and the names of the others; what is too large in one folder is left out of all.
+
+    Raises: DataError if none is left.
+    """
+    too_large = list(dict.fromkeys(task.name for task in found if task.side > side))
+    fitting = [task for task in found if task.name not in set(too_large)]
+    if not fitting:
+        least = min(task.side for task in found)
+        raise DataError(f"every task has a grid larger than {side}x{side}; the smallest needs --canvas {least}")
+    return fitting, too_large
+
+
+def _drawn(found: Sequence[ArcTask], count: int, seed: int) -> list[ArcTask]:
+    """Some of the tasks, drawn by name. Raises: DataError if there are not so many."""
+    names = sorted({task.name for task in found})
+    if count > len(names):
+        raise DataError(f"there are {len(names):,} tasks to choose from, fewer than --subsample {count}; lower it")
+    chosen = set(stream(seed, Purpose.PUZZLES, SUBSAMPLE).choice(names, count, replace=False).tolist())
+    return [task for task in found if task.name in chosen]
+
+
+def augment_tasks(tasks: Sequence[Shares], augment: int, seed: int, first_identifier: int, side: int) -> list[Augmented]:
+    """Draw the augmentations of each task for a canvas of `side` rows and number them from `first_identifier`."""
     drawn = []
     for shares in tasks:
         key = int.from_bytes(hashlib.sha256(shares.name.encode()).digest()[:8], "little")  # not the task's position: see above
         rng = stream(seed, Purpose.AUGMENTATION, key)
         augmentations = draw_augmentations(shares.sums, augment, rng)
-        drawn.append(Augmented(shares, augmentations, _draw_corners(shares.training, augmentations, rng), first_identifier))
+        corners = _draw_corners(shares.training, augmentations, rng, side)
+        drawn.append(Augmented(shares, augmentations, corners, first_identifier, side))
         first_identifier += len(augmentations.symmetries)
     return drawn
 
@@ -109,7 +154,9 @@ def blocks(tasks: Sequence[Augmented], on_task: OnTask = lambda name: None) -> B
     return {split: {SET: told(split, chosen)} for split, chosen in found.items() if chosen}
 
 
-def write(out: Path, old_names: Sequence[str], splits: Blocks, about: Mapping[str, Any], tasks: Sequence[Augmented]) -> dict[str, Any]:
+def write(
+    out: Path, side: int, old_names: Sequence[str], splits: Blocks, about: Mapping[str, Any], tasks: Sequence[Augmented]
+) -> dict[str, Any]:
     """Write a data set whose identifiers are `old_names` and then those of `tasks`. Returns: what build.json holds."""
     names = [*old_names, *(name for task in tasks for name in task.augmentations.names(task.shares.name))]
     build = {**about, "identifiers": len(names)}
@@ -121,11 +168,10 @@ def write(out: Path, old_names: Sequence[str], splits: Blocks, about: Mapping[st
             yield block
         build.update(counts)
 
-    layout = Layout(VOCAB_SIZE, SEQ_LEN, identifiers=tuple(names))
+    layout = Layout(VOCAB_SIZE, side * side, identifiers=tuple(names))
     counting = {split: {name: counted(split, block) for name, block in sets.items()} for split, sets in splits.items()}
     build["tasks"] = {**about.get("tasks", {}), **{task.shares.name: describe_task(task) for task in tasks}}
-    write_dataset(out, layout, counting, build)
-    return build
+    return write_dataset(out, layout, counting, build)
 
 
 def describe_task(task: Augmented) -> dict[str, Any]:
@@ -150,35 +196,35 @@ def drops(settled: Settled) -> dict[str, Any]:
     return {"shared_tasks": settled.shared_tasks, "dropped_pairs": settled.dropped_pairs}
 
 
-def draw_canvases(pairs: Sequence[Pair], augmentations: Augmentations, corners: IntArray) -> tuple[TokenArray, TokenArray]:
+def draw_canvases(pairs: Sequence[Pair], augmentations: Augmentations, corners: IntArray, side: int) -> tuple[TokenArray, TokenArray]:
     """Each pair under each augmentation, its corner at `corners` (A, E). Returns: inputs and labels (A * E, S), a puzzle's pairs in a row.
 
     An output that is not known becomes a label of pads.
     """
     num_puzzles, num_pairs = corners.shape
-    canvases = np.empty((2, num_puzzles, num_pairs, SIDE, SIDE), np.uint8)
+    canvases = np.empty((2, num_puzzles, num_pairs, side, side), np.uint8)
     for start in range(0, num_puzzles, BLOCK_PUZZLES):
         rows = slice(start, start + BLOCK_PUZZLES)
         block = Augmentations(augmentations.symmetries[rows], augmentations.colours[rows])
-        canvases[:, rows] = _draw_block(pairs, block, corners[rows])[..., :SIDE, :SIDE]
-    inputs, labels = canvases.reshape(2, num_puzzles * num_pairs, SEQ_LEN)
+        canvases[:, rows] = _draw_block(pairs, block, corners[rows], side + 1)[..., :side, :side]
+    inputs, labels = canvases.reshape(2, num_puzzles * num_pairs, side * side)
     return inputs, labels
 
 
-def _draw_block(pairs: Sequence[Pair], augmentations: Augmentations, corners: IntArray) -> TokenArray:
-    """`draw_canvases` for a few augmentations. Returns: (2, A, E, ROOM, ROOM), end markers without room in the last row and column."""
+def _draw_block(pairs: Sequence[Pair], augmentations: Augmentations, corners: IntArray, room: int) -> TokenArray:
+    """`draw_canvases` for a few augmentations. Returns: (2, A, E, room, room), end markers without room in the last row and column."""
     num_puzzles, num_pairs = corners.shape
-    room = np.zeros((2, num_puzzles, num_pairs, ROOM, ROOM), np.uint8)
+    drawn = np.zeros((2, num_puzzles, num_pairs, room, room), np.uint8)
     numbers, grids = zip(*_numbered(pairs), strict=True)  # of G grids, the inputs first
-    places = [cell_places(*grid.shape) for grid in grids]
+    places = [cell_places(*grid.shape, room) for grid in grids]
     grid_of = np.repeat(np.arange(len(grids)), [place.shape[1] for place in places])  # of each of C cells
     sides, columns = np.divmod(np.array(numbers), num_pairs)
     canvases = sides * (num_puzzles * num_pairs) + columns + np.arange(num_puzzles)[:, None] * num_pairs  # (A, G)
-    starts = canvases * (ROOM * ROOM) + corners[:, columns]
+    starts = canvases * (room * room) + corners[:, columns]
     cells = np.concatenate(places, axis=1)[augmentations.symmetries] + starts.take(grid_of, axis=1)  # (A, C)
     tokens = np.concatenate([part for grid in grids for part in (grid.ravel() + np.uint8(COLOUR), ENDS[: sum(grid.shape)])])
-    room.reshape(-1)[cells] = augmentations.tokens.take(tokens, axis=1)
-    return room
+    drawn.reshape(-1)[cells] = augmentations.tokens.take(tokens, axis=1)
+    return drawn
 
 
 def _numbered(pairs: Sequence[Pair]) -> Iterator[tuple[int, TokenArray]]:
@@ -188,11 +234,11 @@ def _numbered(pairs: Sequence[Pair]) -> Iterator[tuple[int, TokenArray]]:
             yield number, grid
 
 
-def _draw_corners(pairs: Sequence[Pair], augmentations: Augmentations, rng: np.random.Generator) -> IntArray:
+def _draw_corners(pairs: Sequence[Pair], augmentations: Augmentations, rng: np.random.Generator, side: int) -> IntArray:
     """Where the corner of each pair lies: anywhere that input and output fit, but for one pair of each puzzle. Returns: (A, E)."""
     sizes = np.array([np.maximum(*(grid.shape for grid in pair if grid is not None)) for pair in pairs]).reshape(-1, 2)
     needed = np.where(augmentations.swaps[:, None, None], sizes[:, ::-1], sizes)  # (A, E, 2)
-    corners = rng.integers(0, SIDE - needed + 1) @ [ROOM, 1]
+    corners = rng.integers(0, side - needed + 1) @ [side + 1, 1]
     if pairs:
         corners[np.arange(len(needed)), rng.integers(0, len(pairs), len(needed))] = 0
     return corners.astype(np.uint16)

@@ -1,12 +1,15 @@
-"""ARC grids on the canvas a model sees: 30x30 tokens, the grid in the top-left corner, end markers beside and below it.
+"""ARC grids on the canvas a model sees, a square of tokens: the grid in the top-left corner, end markers beside and below it.
 
-Shapes: N canvases, S = 900 cells in row-major order. Tokens: pad 0, end marker 1, colour c is c + 2. A grid is an array of
-colours 0 to 9, (height, width), both from 1 to 30.
+The published canvas is 30x30 and holds every grid; smaller ones hold smaller grids and train faster.
+
+Shapes: N canvases, S = side · side cells in row-major order. Tokens: pad 0, end marker 1, colour c is c + 2. A grid is an array
+of colours 0 to 9, (height, width), both from 1 to 30.
 Source: sapientinc/HRM dataset/build_arc_dataset.py; SPEC.md section 12.
 """
 
 from collections.abc import Sequence
 from itertools import chain
+from math import isqrt
 
 import numpy as np
 
@@ -15,9 +18,8 @@ from hrm_core.tasks.task import IntArray, TokenArray
 
 PAD, END, COLOUR = 0, 1, 2  # COLOUR: the token of colour 0
 NUM_COLOURS = 10
-SIDE = 30
-SEQ_LEN = SIDE * SIDE
-ROOM = SIDE + 1  # where canvases are drawn: an end marker that has no room falls off the canvas
+SIDE = 30  # of the published canvas, and of the largest grid
+SMALLEST = 2  # side of a canvas
 VOCAB_SIZE = COLOUR + NUM_COLOURS
 
 
@@ -41,14 +43,19 @@ def checked_grid(value: object, place: str) -> TokenArray:
     return np.frombuffer(bytes(cells), np.uint8).reshape(height, width)
 
 
-def encode(grids: Sequence[TokenArray]) -> TokenArray:
-    """Put each grid into the corner of a canvas. Returns: (N, S)."""
-    room = np.zeros((len(grids), ROOM, ROOM), np.uint8)
+def side_of(canvases: IntArray) -> int:
+    """The side of canvases (..., S)."""
+    return isqrt(canvases.shape[-1])
+
+
+def encode(grids: Sequence[TokenArray], side: int = SIDE) -> TokenArray:
+    """Put each grid into the corner of a canvas that has room for it. Returns: (N, S)."""
+    room = np.zeros((len(grids), side + 1, side + 1), np.uint8)  # an end marker that has no room falls off the canvas
     for canvas, grid in zip(room, grids, strict=True):
         height, width = grid.shape
         canvas[:height, :width] = grid + np.uint8(COLOUR)
         canvas[height, :width] = canvas[:height, width] = END
-    return room[:, :SIDE, :SIDE].reshape(len(grids), SEQ_LEN)
+    return room[:, :side, :side].reshape(len(grids), side * side)
 
 
 def grid_sizes(canvases: IntArray) -> IntArray:
@@ -57,10 +64,11 @@ def grid_sizes(canvases: IntArray) -> IntArray:
     Shapes: (N, S) -> (N, 2) height and width, both 0 where the corner itself is no colour.
     Source: sapientinc/HRM arc_eval.ipynb.
     """
-    is_colour = np.zeros((len(canvases), SIDE, SIDE + 1), bool)  # the last column ends every run
-    is_colour[:, :, :SIDE] = ((canvases >= COLOUR) & (canvases < VOCAB_SIZE)).reshape(-1, SIDE, SIDE)
-    widths = np.minimum.accumulate(is_colour.argmin(axis=2), axis=1)  # (N, SIDE): of a rectangle down to each row
-    last = (widths * np.arange(1, SIDE + 1)).argmax(axis=1)
+    side = side_of(canvases)
+    is_colour = np.zeros((len(canvases), side, side + 1), bool)  # the last column ends every run
+    is_colour[:, :, :side] = ((canvases >= COLOUR) & (canvases < VOCAB_SIZE)).reshape(-1, side, side)
+    widths = np.minimum.accumulate(is_colour.argmin(axis=2), axis=1)  # (N, side): of a rectangle down to each row
+    last = (widths * np.arange(1, side + 1)).argmax(axis=1)
     found = widths[np.arange(len(canvases)), last]
     return np.stack([np.where(found > 0, last + 1, 0), found], axis=1)
 
@@ -68,20 +76,22 @@ def grid_sizes(canvases: IntArray) -> IntArray:
 def decode(canvas: IntArray) -> TokenArray:
     """The grid of one canvas (S,), of height and width 0 where its corner is no colour."""
     height, width = grid_sizes(canvas[None])[0]
-    colours: TokenArray = canvas.reshape(SIDE, SIDE)[:height, :width].astype(np.uint8) - np.uint8(COLOUR)
+    side = side_of(canvas)
+    colours: TokenArray = canvas.reshape(side, side)[:height, :width].astype(np.uint8) - np.uint8(COLOUR)
     return colours
 
 
 def window(canvas: IntArray) -> tuple[slice, slice]:
     """Where a grid lies on a canvas (S,) that may be shifted: rows and columns, empty where nothing is coloured."""
-    cells = canvas.reshape(SIDE, SIDE)
+    side = side_of(canvas)
+    cells = canvas.reshape(side, side)
     is_colour = (cells >= COLOUR) & (cells < VOCAB_SIZE)
     if not is_colour.any():
         return slice(0, 0), slice(0, 0)
     top, left = (int(is_colour.any(axis=axis).argmax()) for axis in (1, 0))
-    moved = np.zeros((SIDE, SIDE), np.uint8)
-    moved[: SIDE - top, : SIDE - left] = cells[top:, left:]
-    height, width = grid_sizes(moved.reshape(1, SEQ_LEN))[0]
+    moved = np.zeros((side, side), np.uint8)
+    moved[: side - top, : side - left] = cells[top:, left:]
+    height, width = grid_sizes(moved.reshape(1, -1))[0]
     return slice(top, top + int(height)), slice(left, left + int(width))
 
 

@@ -9,7 +9,7 @@ first K.
     questions = questions_of(split, names)          what the test split asks
     pass_at(votes, questions), submission(votes, questions)
 
-Shapes: N examples, S = 900 cells.
+Shapes: N examples, S = side · side cells of the canvas. Answers are pooled on the published one, which holds every grid.
 Source: sapientinc/HRM arc_eval.ipynb; SPEC.md section 12.
 """
 
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from hrm_core.data.store import Split
 from hrm_core.errors import DataError
 from hrm_core.tasks.arc_augment import Augmentations, augmented, parse_names, task_of, undone
-from hrm_core.tasks.arc_canvas import COLOUR, SEQ_LEN, decode, encode
+from hrm_core.tasks.arc_canvas import COLOUR, SIDE, decode, encode, side_of
 from hrm_core.tasks.arc_read import BLANK
 from hrm_core.tasks.task import IntArray, TokenArray
 
@@ -53,7 +53,27 @@ class Candidate:
     @property
     def grid(self) -> TokenArray:
         """Its colours (height, width), both 0 for an answer without any grid."""
-        return decode(np.frombuffer(self.canvas.ljust(SEQ_LEN, b"\0"), np.uint8))
+        return decode(np.frombuffer(self.canvas.ljust(SIDE * SIDE, b"\0"), np.uint8))
+
+
+class Pool:
+    """The answers to one test input, equal ones together."""
+
+    def __init__(self) -> None:
+        self._given: dict[bytes, tuple[int, float]] = {}
+
+    def add(self, canvas: bytes, confidence: float) -> None:
+        """Add one answer, as `Candidate` has it."""
+        count, total = self._given.get(canvas, (0, 0.0))
+        self._given[canvas] = (count + 1, total + confidence)
+
+    def ranked(self) -> list[Candidate]:
+        """The best first; of equals the one that came first.
+
+        An answer without any grid takes its place among them, as in the published evaluation.
+        """
+        candidates = [Candidate(canvas, count, total / count) for canvas, (count, total) in self._given.items()]
+        return sorted(candidates, key=lambda candidate: (-candidate.count, -candidate.confidence))
 
 
 class Votes:
@@ -62,32 +82,41 @@ class Votes:
     def __init__(self, names: Sequence[str]) -> None:
         """`names` are those of the data set's identifiers."""
         self._names = names
-        self._pools: dict[tuple[str, bytes], dict[bytes, tuple[int, float]]] = {}
+        self._pools: dict[tuple[str, bytes], Pool] = {}
 
     def add(self, identifiers: IntArray, inputs: IntArray, answers: IntArray, q_halt_logits: npt.NDArray[np.floating]) -> None:
         """Add the answers to some examples; those of the blank identifier, which is padding, are passed over.
 
         Shapes: (N,), (N, S), (N, S), (N,). `inputs` are the tokens of the test split, as they are there.
         """
-        confidence = 0.5 + 0.5 * np.tanh(q_halt_logits.astype(np.float64) / 2)  # sigmoid, of any size
+        confidence = _sigmoid(q_halt_logits)
         for start in range(0, len(identifiers), BLOCK):
             rows = slice(start, start + BLOCK)
             tasks, augmentations = parse_names([self._names[number] for number in identifiers[rows].tolist()])
             questions, grids = _packed(undone(inputs[rows], augmentations)), _packed(undone(answers[rows], augmentations))
             for task, question, grid, sure in zip(tasks, questions, grids, confidence[rows].tolist(), strict=True):
                 if task != BLANK:
-                    pool = self._pools.setdefault((task, question), {})
-                    count, total = pool.get(grid, (0, 0.0))
-                    pool[grid] = (count + 1, total + sure)
+                    self._pools.setdefault((task, question), Pool()).add(grid, sure)
 
     def ranked(self, task: str, question: TokenArray) -> list[Candidate]:
-        """The answers to a test input (height, width) of a task, the best first; of equals the one that came first. None: empty.
+        """The answers to a test input (height, width) of a task, as `Pool` ranks them. None: empty."""
+        return self._pools.get((task, _packed(encode([question]))[0]), Pool()).ranked()
 
-        An answer without any grid takes its place among them, as in the published evaluation.
-        """
-        pool = self._pools.get((task, _packed(encode([question]))[0]), {})
-        candidates = [Candidate(canvas, count, total / count) for canvas, (count, total) in pool.items()]
-        return sorted(candidates, key=lambda candidate: (-candidate.count, -candidate.confidence))
+
+def attempts(answers: IntArray, q_halt_logits: npt.NDArray[np.floating]) -> list[Candidate]:
+    """The two best of N answers to one test input, augmentations undone; fewer where they do not differ or have no grid.
+
+    Shapes: (N, S), (N,).
+    """
+    pool = Pool()
+    for canvas, sure in zip(_packed(answers), _sigmoid(q_halt_logits).tolist(), strict=True):
+        pool.add(canvas, sure)
+    return best_two(pool.ranked())
+
+
+def best_two(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The attempts among ranked candidates: answers without any grid are passed over."""
+    return [candidate for candidate in candidates if candidate.canvas][:2]
 
 
 def questions_of(split: Split, names: Sequence[str]) -> dict[str, Question]:
@@ -115,10 +144,10 @@ def identifiers_of(names: Sequence[str], task: str) -> IntArray:
     return np.array(sorted(own, key=lambda number: names[number] != task), dtype=np.int32)
 
 
-def asked_as(question: TokenArray, names: Sequence[str]) -> TokenArray:
+def asked_as(question: TokenArray, names: Sequence[str], side: int = SIDE) -> TokenArray:
     """A test input (height, width) as each of N identifiers of its task asks it, given their names. Returns: (N, S) tokens."""
     _, augmentations = parse_names(names)
-    return encode([augmented(question, symmetry, colours) for symmetry, colours in zip(*_listed(augmentations), strict=True)])
+    return encode([augmented(question, symmetry, colours) for symmetry, colours in zip(*_listed(augmentations), strict=True)], side)
 
 
 def ranks(votes: Votes, questions: Mapping[str, Question]) -> dict[str, float]:
@@ -155,7 +184,7 @@ def solutions(questions: Mapping[str, Question]) -> dict[str, list[Grid]]:
 
 
 def _attempts(candidates: Sequence[Candidate]) -> dict[str, Grid]:
-    grids = [candidate.grid.tolist() for candidate in candidates if candidate.canvas][:2]
+    grids = [candidate.grid.tolist() for candidate in best_two(candidates)]
     first, second = [*grids, NOTHING, NOTHING][:2]
     return {"attempt_1": first, "attempt_2": second}
 
@@ -166,10 +195,19 @@ def _rank(candidates: Sequence[Candidate], solution: TokenArray) -> float:
     return next((place for place, candidate in enumerate(candidates, start=1) if candidate.canvas == canvas), float("inf"))
 
 
+def _sigmoid(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Of logits of any size."""
+    half: npt.NDArray[np.float64] = 0.5 + 0.5 * np.tanh(logits.astype(np.float64) / 2)
+    return half
+
+
 def _packed(canvases: TokenArray) -> list[bytes]:
-    """Canvases (N, S) as keys: the colours in the corner, nothing else."""
-    colours = np.where(canvases >= COLOUR, canvases, np.uint8(0)).astype(np.uint8, copy=False)
-    return [row.rstrip(b"\0") for row in colours.view(f"V{SEQ_LEN}").ravel().tolist()]
+    """Canvases (N, S) as keys: the colours in the corner of the published canvas, nothing else."""
+    side = side_of(canvases)
+    cells = canvases.reshape(-1, side, side)
+    colours = np.zeros((len(cells), SIDE, SIDE), np.uint8)
+    colours[:, :side, :side] = np.where(cells >= COLOUR, cells, 0)
+    return [row.rstrip(b"\0") for row in colours.reshape(-1, SIDE * SIDE).view(f"V{SIDE * SIDE}").ravel().tolist()]
 
 
 def _listed(augmentations: Augmentations) -> tuple[list[int], list[TokenArray]]:

@@ -51,6 +51,11 @@ class ArcTask:
         """All pairs, demonstrations first."""
         return self.demonstrations + self.tests
 
+    @property
+    def side(self) -> int:
+        """The side of the smallest canvas that has room for every grid."""
+        return int(max(side for pair in self.pairs for grid in pair if grid is not None for side in grid.shape))
+
 
 @dataclass(frozen=True, eq=False)
 class Source:

@@ -2,8 +2,6 @@
 
 One grid is drawn with a row a line, and ends at a blank line; or it is a JSON list of rows; or a text is the JSON of a whole
 task, and asks its test inputs.
-
-Shapes: N grids, S = 900 cells.
 """
 
 import json
@@ -11,7 +9,7 @@ import re
 
 from hrm_core.errors import DataError, PuzzleError
 from hrm_core.tasks.arc_canvas import checked_grid
-from hrm_core.tasks.arc_read import parse_task
+from hrm_core.tasks.arc_read import Pair, parse_task
 from hrm_core.tasks.task import TokenArray
 
 WAY_OUT = "expected rows of digits 0 to 9, a JSON list of rows, or the JSON of a task"
@@ -23,11 +21,23 @@ def read_grids(text: str) -> list[TokenArray]:
 
     Raises: PuzzleError naming the grid and the place in it, or where there is none.
     """
-    text = text.removeprefix(BYTE_ORDER_MARK).strip()
+    if tests := read_tests(text):
+        return [pair.input for pair in tests]
+    text = _stripped(text)
     try:
-        if text.startswith("{"):
-            return [pair.input for pair in parse_task(text, "the task")[1]]
         return _json_grids(text) if text.startswith("[") else _drawn_grids(text)
+    except DataError as error:
+        raise PuzzleError(str(error)) from error
+
+
+def read_tests(text: str) -> tuple[Pair, ...]:
+    """The test pairs of a text that is the JSON of a task; none of any other text.
+
+    Raises: PuzzleError naming the pair and the place in it.
+    """
+    text = _stripped(text)
+    try:
+        return parse_task(text, "the task")[1] if text.startswith("{") else ()
     except DataError as error:
         raise PuzzleError(str(error)) from error
 
@@ -40,6 +50,10 @@ def draw_grid(grid: TokenArray) -> str:
 def grid_word(grid: TokenArray) -> str:
     """One grid (height, width) as JSON without spaces."""
     return json.dumps(grid.tolist(), separators=(",", ":"))
+
+
+def _stripped(text: str) -> str:
+    return text.removeprefix(BYTE_ORDER_MARK).strip()
 
 
 def _json_grids(text: str) -> list[TokenArray]:

@@ -209,8 +209,7 @@ def _write(
     counts = {f"{split}_examples": len(part) * views[split].shape[1] for split, part in parts.items()}
     build = {**about, **counts, "train_originals": len(parts["train"]), "identifiers": len(names)}
     splits = {split: {SET: told() if split == "train" else part.blocks()} for split, part in written.items()}
-    write_dataset(out, Layout(task.vocab_size, task.seq_len, ignore_label_id=None, identifiers=names), splits, build)
-    return build
+    return write_dataset(out, Layout(task.vocab_size, task.seq_len, ignore_label_id=None, identifiers=names), splits, build)
 
 
 def _groups(examples: Sequence[Example]) -> list[tuple[str, list[int]]]:

@@ -1,4 +1,4 @@
-"""A text grid as a picture: each character in a cell of its own colour, changed and wrong cells framed.
+"""A text grid as a picture: each character in a cell of its own colour, changed cells framed, wrong ones in the colour of their mark.
 
 Shapes: S cells of the canvas.
 """
@@ -18,10 +18,10 @@ from hrm_core.pictures.grids import (
     PAPER,
     SYMBOL_SHARE,
     THIN_LINE,
-    Colour,
     Mark,
     Paint,
     cell_box,
+    faded,
     font,
     line_width,
 )
@@ -29,8 +29,7 @@ from hrm_core.tasks.grids_canvas import FIRST, OUTSIDE, Canvas
 from hrm_core.tasks.grids_text import symbols_of
 from hrm_core.tasks.task import IntArray
 
-FRAMES: Mapping[Mark, Colour] = {mark: PAINTS[mark].fill for mark in (Mark.CHANGED, Mark.WRONG)}
-FRAME_SHARE = 0.1  # of a cell
+FRAME_SHARE = 0.14  # of a cell
 NOTHING = Paint(fill=(232, 234, 238), ink=(120, 124, 134))  # outside of the grid, or a pad
 PLAIN = Paint(fill=PAPER, ink=INK)
 FULL = Paint(fill=(60, 64, 74), ink=PAPER)
@@ -40,17 +39,17 @@ LIGHTNESS = (0.82, 0.68)  # alternating, so that hues that come close are told a
 
 
 def draw_canvas(tokens: IntArray, marks: IntArray, canvas: Canvas, cell: int) -> Image.Image:
-    """Draw one canvas (S,) as far as there are characters on it, with a mark for each cell (S,)."""
+    """Draw one canvas (S,) as far as there are characters or wrong cells on it, with a mark for each cell (S,)."""
     board = tokens.reshape(canvas.height, canvas.width)
-    rows, columns = np.nonzero(board > OUTSIDE)
+    marked = marks.reshape(board.shape)
+    rows, columns = np.nonzero((board > OUTSIDE) | (marked == Mark.WRONG))
     height, width = (int(places.max(initial=0)) + 1 for places in (rows, columns))
     page = Image.new("RGB", (width * cell + line_width(cell), height * cell + line_width(cell)), THIN_LINE)
     draw = ImageDraw.Draw(page)
     symbols, paints = symbols_of(canvas), paints_of(canvas.alphabet)
-    framed = marks.reshape(board.shape)
     for (row, column), token in np.ndenumerate(board[:height, :width]):
         symbol = "" if token == OUTSIDE else symbols[token]
-        _draw_cell(draw, cell_box(row, column, cell), symbol, paints[token], Mark(int(framed[row, column])))
+        _draw_cell(draw, cell_box(row, column, cell), symbol, paints[token], Mark(int(marked[row, column])))
     draw.rectangle((0, 0, page.width - 1, page.height - 1), outline=INK, width=max(1, line_width(cell) // 2))
     return page
 
@@ -69,13 +68,14 @@ def _paint(number: int) -> Paint:
 
 
 def _draw_cell(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], symbol: str, paint: Paint, mark: Mark) -> None:
-    """Fill one cell but for a thin line at its right and bottom, frame it, and set its character in the middle."""
+    """Fill one cell but for a thin line at its right and bottom, frame it if it has changed, and set its character in the middle."""
     left, top, right, bottom = box
     inner = left, top, max(left, right - 1), max(top, bottom - 1)
+    paint = PAINTS[mark] if mark == Mark.WRONG else faded(paint) if mark == Mark.RIGHT else paint
     draw.rectangle(inner, fill=paint.fill)
     cell = right - left + 1
-    if mark in FRAMES:
-        draw.rectangle(inner, outline=FRAMES[mark], width=max(1, round(cell * FRAME_SHARE)))
+    if mark == Mark.CHANGED:
+        draw.rectangle(inner, outline=PAINTS[mark].fill, width=max(1, round(cell * FRAME_SHARE)))
     size = round(cell * SYMBOL_SHARE)
     if symbol.strip() and size >= MIN_SYMBOL_SIZE:
         across, baseline = (left + right) / 2, (top + bottom + CAPITAL_SHARE * size) / 2

@@ -4,7 +4,7 @@ A group is one maze and its augmentations, each a puzzle of its own, as in the p
 Shapes: N mazes, S cells.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,28 @@ from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError
 from hrm_core.tasks.maze import Maze
-from hrm_core.tasks.maze_board import NUM_SYMMETRIES, ByteArray, canonical, size_of
+from hrm_core.tasks.maze_board import NUM_SYMMETRIES, canonical, size_of
 from hrm_core.tasks.maze_csv import MazeFile, read_csv
 from hrm_core.tasks.maze_generator import MIXED, MazeGenerator
 from hrm_core.tasks.maze_walls import KINDS
-from hrm_core.tasks.puzzles import TEST, TRAIN, Puzzles, file_sha256
+from hrm_core.tasks.puzzles import TEST, TRAIN, Puzzles, describe_file, num_shared
 from hrm_core.tasks.puzzles import subsample as subsample_of
 
 BLOCK_EXAMPLES = 1 << 13  # augmented at once
 
 
 def build_from_csv(
-    out: Path, train_csv: Path, test_csv: Path | None, *, subsample: int | None = None, augment: int = 0, min_rating: int = 0, seed: int = 0
+    out: Path,
+    train_csv: Path,
+    test_csv: Path | None,
+    origin: Mapping[str, Any] = {},
+    *,
+    subsample: int | None = None,
+    augment: int = 0,
+    min_rating: int = 0,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Build a data set from CSV files; only the training mazes are subsampled and augmented.
+    """Build a data set from CSV files; only the training mazes are subsampled and augmented. `origin` goes to build.json.
 
     Returns: what was done, as in build.json. Raises: DataError naming file and line.
     """
@@ -40,7 +48,7 @@ def build_from_csv(
     train = files["train"].mazes
     if subsample is not None:
         train = subsample_of(train, subsample, seed, train_csv)
-    about = {"min_rating": min_rating, "sources": {split: _source(paths[split], file) for split, file in files.items()}}
+    about = {**origin, "min_rating": min_rating, "sources": {split: _source(paths[split], file) for split, file in files.items()}}
     return _write(out, train, files["test"].mazes if test_csv else None, augment, seed, about)
 
 
@@ -81,11 +89,11 @@ def _write(out: Path, train: Puzzles, test: Puzzles | None, augment: int, seed: 
     counts = {"train_puzzles": len(train.ratings), "train_examples": len(train.ratings) * (1 + augment)}
     splits = {"train": {"all": _augmented(task, train, augment, seed)}}
     if test is not None:
-        counts |= {"test_puzzles": len(test.ratings), "test_questions_in_training": _num_shared(test.inputs, train.inputs, size)}
+        shared = num_shared(canonical(test.inputs, size), canonical(train.inputs, size))
+        counts |= {"test_puzzles": len(test.ratings), "test_questions_in_training": shared}
         splits["test"] = {"all": iter([Examples(test.inputs, test.labels, test.ratings)])}
     build = {"task": task.name, "size": size, "seed": seed, "augment": augment, **about, **counts}
-    write_dataset(out, Layout(task.vocab_size, task.seq_len), splits, build)
-    return build
+    return write_dataset(out, Layout(task.vocab_size, task.seq_len), splits, build)
 
 
 def _augmented(task: Maze, mazes: Puzzles, augment: int, seed: int) -> Iterator[Examples]:
@@ -111,10 +119,4 @@ def _source(path: Path, file: MazeFile) -> dict[str, Any]:
         "several_shortest_paths": file.ambiguous,
         "rating_is_not_moves": file.other_ratings,
     }
-    return {"file": path.name, "sha256": file_sha256(path), "mazes": len(file.mazes.ratings), **counts}
-
-
-def _num_shared(mazes: ByteArray, others: ByteArray, size: int) -> int:
-    """How many mazes are, in any view, among the others."""
-    known = set(map(bytes, canonical(others, size)))
-    return sum(maze in known for maze in map(bytes, canonical(mazes, size)))
+    return {**describe_file(path), "mazes": len(file.mazes.ratings), **counts}

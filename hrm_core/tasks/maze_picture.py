@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from hrm_core.pictures.grids import CAPITAL_SHARE, INK, MIN_SYMBOL_SIZE, PAINTS, PAPER, SYMBOL_SHARE, Mark, Paint, font
+from hrm_core.pictures.grids import CAPITAL_SHARE, INK, MIN_SYMBOL_SIZE, PAINTS, PAPER, SYMBOL_SHARE, Mark, Paint, faded, font
 from hrm_core.tasks.maze_board import GOAL, OPEN, PAD, PATH, START, WALL, ByteArray, IntArray
 
 OWN_PAINTS = {
@@ -43,6 +43,8 @@ def _paint(token: int, mark: Mark) -> Paint:
     """The colours of a cell: the mark's where it says that something is wrong or new, or of a path that it will stay."""
     if mark in (Mark.CHANGED, Mark.WRONG) or (token, mark) == (PATH, Mark.AGREES):
         return PAINTS[mark]
+    if mark == Mark.RIGHT:
+        return faded(OWN_PAINTS[token])
     return UNASKED_WALL if token == WALL and mark != Mark.GIVEN else OWN_PAINTS[token]
 
 
@@ -53,7 +55,7 @@ def _draw_sign(draw: ImageDraw.ImageDraw, corner: tuple[int, int], cell: int, to
         _draw_letter(draw, middle, cell, LETTERS[token], paint)
     elif token == PATH and cell >= MIN_DOT_CELL:
         draw.ellipse(_box(middle, cell * DOT_SHARE), fill=paint.ink)
-    elif token == WALL and paint not in (OWN_PAINTS[WALL], UNASKED_WALL):
+    elif token == WALL and paint in (PAINTS[Mark.CHANGED], PAINTS[Mark.WRONG]):
         draw.rectangle(_box(middle, cell * BLOCK_SHARE), fill=INK)
 
 

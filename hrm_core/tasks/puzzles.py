@@ -4,13 +4,14 @@ Shapes: N puzzles, S cells.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from hrm_core import hub
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError
 
@@ -19,6 +20,7 @@ IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 
 TRAIN, TEST, SUBSAMPLE = range(3)  # index of the random stream
+PUBLISHED_FILES = ("train.csv", "test.csv")  # of the data sets on the Hub. Source: sapientinc/HRM dataset/build_sudoku_dataset.py
 
 
 class Puzzles(NamedTuple):
@@ -39,6 +41,23 @@ class Puzzles(NamedTuple):
         return cls(inputs, labels, ratings)
 
 
+class CsvFiles(NamedTuple):
+    """What a data set is built from."""
+
+    train: Path
+    test: Path | None = None
+    origin: Mapping[str, Any] = {}  # what build.json says of where they are from
+
+
+def fetch_csv(source: str) -> CsvFiles:
+    """Fetch the puzzles of a data set on the Hub, hf://owner/repository[@revision]. Raises: HubError, BackendError."""
+    address = hub.parse_address(source.replace("hf://datasets/", "hf://", 1))  # as the Hub itself writes it
+    if address.file:
+        raise hub.HubError(f"{source} names one file; expected hf://owner/repository, which holds {' and '.join(PUBLISHED_FILES)}")
+    commit, (train, test) = hub.fetch_together(address.repository, PUBLISHED_FILES, "dataset", address.revision)
+    return CsvFiles(train, test, {"hub": {"repository": address.repository, "revision": address.revision, "commit": commit}})
+
+
 def subsample(puzzles: Puzzles, count: int, seed: int, source: Path) -> Puzzles:
     """Choose some puzzles at random. Raises: DataError if there are not so many."""
     if count > len(puzzles.ratings):
@@ -46,7 +65,14 @@ def subsample(puzzles: Puzzles, count: int, seed: int, source: Path) -> Puzzles:
     return puzzles.select(stream(seed, Purpose.PUZZLES, SUBSAMPLE).choice(len(puzzles.ratings), count, replace=False))
 
 
-def file_sha256(path: Path) -> str:
+def describe_file(path: Path) -> dict[str, Any]:
     """What build.json tells a source by."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def num_shared(questions: ByteArray, others: ByteArray) -> int:
+    """How many questions (N, S) are among others, which may be millions: no more is kept of them than of the questions."""
+    asked = set(map(bytes, questions))
+    found = {other for other in map(bytes, others) if other in asked}
+    return sum(question in found for question in map(bytes, questions))

@@ -4,7 +4,7 @@ A group is one puzzle and its augmentations, each a puzzle of its own, as in the
 Shapes: N puzzles, S cells.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError
-from hrm_core.tasks.puzzles import TEST, TRAIN, Puzzles, file_sha256
+from hrm_core.tasks.puzzles import TEST, TRAIN, Puzzles, describe_file, num_shared
 from hrm_core.tasks.puzzles import subsample as subsample_of
 from hrm_core.tasks.sudoku import BLANK, Sudoku
 from hrm_core.tasks.sudoku_board import BOARDS, ByteArray
@@ -28,9 +28,17 @@ NUM_SURVEYED = 500  # solutions drawn to learn how large the classes are
 
 
 def build_from_csv(
-    out: Path, train_csv: Path, test_csv: Path | None, *, subsample: int | None = None, augment: int = 0, min_rating: int = 0, seed: int = 0
+    out: Path,
+    train_csv: Path,
+    test_csv: Path | None,
+    origin: Mapping[str, Any] = {},
+    *,
+    subsample: int | None = None,
+    augment: int = 0,
+    min_rating: int = 0,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Build a data set from CSV files; only the training puzzles are subsampled and augmented.
+    """Build a data set from CSV files; only the training puzzles are subsampled and augmented. `origin` goes to build.json.
 
     Returns: what was done, as in build.json. Raises: DataError naming file and line.
     """
@@ -42,8 +50,8 @@ def build_from_csv(
     num_read = len(train.ratings)
     if subsample is not None:
         train = subsample_of(train, subsample, seed, train_csv)
-    sources = {path.name: file_sha256(path) for path in (train_csv, test_csv) if path}
-    return _write(out, train, test, augment, seed, {"sources": sources, "min_rating": min_rating, "read": num_read})
+    sources = {split: describe_file(path) for split, path in (("train", train_csv), ("test", test_csv)) if path}
+    return _write(out, train, test, augment, seed, {**origin, "sources": sources, "min_rating": min_rating, "read": num_read})
 
 
 def build_generated(
@@ -126,11 +134,10 @@ def _write(out: Path, train: Puzzles, test: Puzzles | None, augment: int, seed: 
     counts = {"train_puzzles": len(train.ratings), "train_examples": len(train.ratings) * (1 + augment)}
     splits = {"train": {"all": _augmented(task, train, augment, seed)}}
     if test is not None:
-        counts |= {"test_puzzles": len(test.ratings), "test_questions_in_training": _num_shared(test.inputs, train.inputs)}
+        counts |= {"test_puzzles": len(test.ratings), "test_questions_in_training": num_shared(test.inputs, train.inputs)}
         splits["test"] = {"all": iter([Examples(test.inputs, test.labels, test.ratings)])}
     build = {"task": task.name, "seed": seed, "augment": augment, **about, **counts}
-    write_dataset(out, Layout(task.vocab_size, task.seq_len), splits, build)
-    return build
+    return write_dataset(out, Layout(task.vocab_size, task.seq_len), splits, build)
 
 
 def _augmented(task: Sudoku, puzzles: Puzzles, augment: int, seed: int) -> Iterator[Examples]:
@@ -146,8 +153,3 @@ def _augmented(task: Sudoku, puzzles: Puzzles, augment: int, seed: int) -> Itera
             symmetry = task.draw_symmetries(stream(seed, Purpose.AUGMENTATION, start), int(moved.sum()))
             inputs[moved], labels[moved] = symmetry.apply(inputs[moved]), symmetry.apply(labels[moved])
         yield Examples(inputs, labels, repeated.ratings, group_sizes=np.full(len(block.ratings), copies))
-
-
-def _num_shared(questions: ByteArray, others: ByteArray) -> int:
-    known = set(map(bytes, others))
-    return sum(question in known for question in map(bytes, questions))

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark
-from hrm_core.tasks import require_task, task_of_shape
+from hrm_core.tasks import label_of, require_task, task_of_shape
 from hrm_core.tasks.arc import PALETTE, Arc
 from hrm_core.tasks.arc_canvas import decode, encode
 from hrm_core.tasks.task import Task, TokenArray
@@ -23,6 +23,29 @@ def test_arc_is_a_task_and_is_known_by_name_and_shape() -> None:
     assert isinstance(task_of_shape(12, 900), Arc)
     assert isinstance(require_task(12, 900, "arc", "x"), Arc)
     assert Arc.for_shape(11, 900) is None
+
+
+def test_smaller_canvas_is_known_by_its_label_only() -> None:
+    small = Arc(12)
+    found = require_task(12, 144, label_of(small), "x")
+    assert isinstance(found, Arc)
+    assert (found.side, found.seq_len, dict(found.settings), repr(found)) == (12, 144, {"canvas": 12}, "Arc(12)")
+    assert label_of(ARC) == "arc"
+    for label in ("", "arc", 'arc {"canvas": 13}', 'arc {"canvas": "12"}', 'arc {"canvas": -12}', 'arc {"canvas": null}'):
+        assert task_of_shape(12, 144, label) is None
+    assert task_of_shape(12, 961, 'arc {"canvas": 31}') is None
+
+
+def test_smaller_canvas_reads_draws_and_permutes_what_it_has_room_for() -> None:
+    small = Arc(5)
+    (tokens,) = small.parse("12345\n67890")
+    np.testing.assert_array_equal(tokens, encode([np.array([[1, 2, 3, 4, 5], [6, 7, 8, 9, 0]], np.uint8)], 5)[0], strict=True)
+    assert small.line(tokens) == "[[1,2,3,4,5],[6,7,8,9,0]]"
+    assert small.picture(tokens, np.zeros(25, int), cell=20).size == ARC.picture(ARC.parse(small.line(tokens))[0], PLAIN, cell=20).size
+    views = small.draw_symmetries(np.random.default_rng(0), 4)
+    assert np.sort(views.cells, axis=1).tolist() == [list(range(25))] * 4
+    with pytest.raises(PuzzleError, match="^grid 2 is 1x6, expected at most 5x5; a model with a larger canvas takes it$"):
+        small.parse("1\n\n123456")
 
 
 @given(st.lists(GRIDS, min_size=1, max_size=4))

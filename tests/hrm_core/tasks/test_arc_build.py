@@ -9,9 +9,10 @@ import pytest
 
 from hrm_core.data.store import check, dataset_hash, load_split
 from hrm_core.errors import DataError
-from hrm_core.tasks import arc_add, arc_build
+from hrm_core.tasks import arc_add, arc_build, find_task
+from hrm_core.tasks.arc import Arc
 from hrm_core.tasks.arc_augment import augmented, parse_names, task_of
-from hrm_core.tasks.arc_canvas import decode, encode, window
+from hrm_core.tasks.arc_canvas import decode, encode, side_of, window
 from hrm_core.tasks.arc_read import Pair, read_source
 from hrm_core.tasks.task import TokenArray
 
@@ -70,7 +71,8 @@ def tree(directory: Path) -> dict[str, bytes]:
 
 
 def visible(canvas: TokenArray) -> Grid:
-    grid: Grid = (canvas.reshape(30, 30)[window(canvas)] - np.uint8(2)).tolist()
+    side = side_of(canvas)
+    grid: Grid = (canvas.reshape(side, side)[window(canvas)] - np.uint8(2)).tolist()
     return grid
 
 
@@ -122,10 +124,83 @@ def test_training_pairs_are_shifted_together_but_for_one_and_test_pairs_are_not(
 def assert_marked(canvas: TokenArray) -> None:
     """The canvas holds its grid, end markers right below and beside it where there is room, and nothing else."""
     rows, columns = window(canvas)
-    room = np.zeros((31, 31), np.uint8)
+    side = side_of(canvas)
+    room = np.zeros((side + 1, side + 1), np.uint8)
     room[rows.stop, columns] = room[rows, columns.stop] = 1
-    room[rows, columns] = canvas.reshape(30, 30)[rows, columns]
-    np.testing.assert_array_equal(room[:30, :30].reshape(900), canvas)
+    room[rows, columns] = canvas.reshape(side, side)[rows, columns]
+    np.testing.assert_array_equal(room[:side, :side].reshape(-1), canvas)
+
+
+@pytest.mark.parametrize("side", [6, 12])
+def test_smaller_canvas_holds_the_same_puzzles_of_the_tasks_that_it_has_room_for(source: Path, tmp_path: Path, side: int) -> None:
+    build = arc_build.build(tmp_path / "small", [source], side=side, augment=20, seed=7)
+    arc_build.build(tmp_path / "published", [source], augment=20, seed=7)
+    assert (build["task_settings"], build["too_large"], list(build["tasks"])) == ({"canvas": side}, ["b"], ["c", "d", "a"])
+    found = find_task(tmp_path / "small", 12, side * side)
+    assert isinstance(found, Arc)
+    assert found.side == side
+    for split in ("train", "test"):
+        check(load_split(tmp_path / "small", split))
+        small, published = (by_name(tmp_path / name, split) for name in ("small", "published"))
+        assert small.keys() == {name for name in published if task_of(name) != "b"}
+        for name, canvases in small.items():
+            assert [list(map(visible, pair)) for pair in canvases] == [list(map(visible, pair)) for pair in published[name]]
+            for pair in canvases:
+                places = [tuple(part.start for part in window(canvas)) for canvas in pair]
+                assert places[0] == places[1]
+                assert split == "train" or places[0] == (0, 0)
+                for canvas in pair:
+                    assert_marked(canvas)
+    starts = [part.start for pairs in by_name(tmp_path / "small", "train").values() for question, _ in pairs for part in window(question)]
+    assert max(starts) > side / 2
+
+
+def test_task_that_is_too_large_in_one_folder_is_left_out_of_all(tmp_path: Path) -> None:
+    large = {**task(2), "test": [{"input": [[1] * 9], "output": [[1]]}]}
+    source = save(tmp_path / "arc", {"evaluation/a": large, "training/a": task(2), "training/b": task(1)})
+    build = arc_build.build(tmp_path / "out", [source], side=8, augment=2)
+    assert (build["too_large"], list(build["tasks"]), build["shared_tasks"]) == (["a"], ["b"], {})
+
+
+def test_published_canvas_holds_every_task_and_says_nothing_of_itself(source: Path, tmp_path: Path) -> None:
+    build = arc_build.build(tmp_path / "out", [source], side=30, augment=2)
+    assert not {"task_settings", "too_large", "subsample"} & build.keys()
+
+
+def test_canvas_without_room_for_any_task_is_refused(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="every task has a grid larger than 3x3; the smallest needs --canvas [4-6]$"):
+        arc_build.build(tmp_path / "out", [source], side=3)
+
+
+def test_subsample_is_drawn_by_the_seed_among_the_tasks_that_fit(source: Path, tmp_path: Path) -> None:
+    chosen = set()
+    for seed in range(12):
+        build = arc_build.build(tmp_path / f"out{seed}", [source], side=6, subsample=2, augment=1, seed=seed)
+        assert build["subsample"] == 2
+        assert set(names_of(tmp_path / f"out{seed}")) >= build["tasks"].keys()
+        chosen.add("".join(sorted(build["tasks"])))
+    assert chosen == {"ac", "ad", "cd"}
+    again = arc_build.build(tmp_path / "again", [source / "evaluation", source / "training"], side=6, subsample=2, augment=1, seed=3)
+    assert sorted(again["tasks"]) == sorted(json.loads((tmp_path / "out3" / "build.json").read_text())["tasks"])
+    with pytest.raises(DataError, match="there are 3 tasks to choose from, fewer than --subsample 4; lower it"):
+        arc_build.build(tmp_path / "out", [source], side=6, subsample=4)
+
+
+def test_added_task_takes_the_canvas_of_the_data_set_or_is_refused(source: Path, tmp_path: Path) -> None:
+    extra = save(tmp_path / "extra", {"evaluation/e": task(20)})
+    arc_build.build(tmp_path / "whole", [source, extra], side=6, augment=5)
+    arc_build.build(tmp_path / "grown", [source], side=6, augment=5)
+    before = tree(tmp_path / "grown")
+    with pytest.raises(DataError, match=r"task x of large has no room on the canvas of .*grown, 6x6; leave it out, or .* --canvas 7$"):
+        arc_add.add(tmp_path / "grown", [save(tmp_path / "large", {"x": {**task(1), "test": [{"input": [[1] * 7], "output": [[1]]}]}})])
+    assert tree(tmp_path / "grown") == before
+    build = arc_add.add(tmp_path / "grown", [extra])
+    assert (build["task_settings"], build["too_large"]) == ({"canvas": 6}, ["b"])
+    for split in ("train", "test"):
+        grown, whole = (by_name(tmp_path / name, split) for name in ("grown", "whole"))
+        assert grown.keys() == whole.keys()
+        for name in grown:
+            np.testing.assert_array_equal(grown[name], whole[name])
 
 
 def test_a_group_is_a_task_with_its_augmentations_under_the_same_identifiers_in_both_splits(source: Path, tmp_path: Path) -> None:
