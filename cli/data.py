@@ -11,7 +11,7 @@ import click
 from cli.data_arc import arc
 from cli.data_grids import grids
 from cli.data_maze import maze
-from cli.options import DIRECTORY, FILE, json_option, seed_option
+from cli.options import DIRECTORY, FILE, csv_files, digits_option, drawn_task, json_option, seed_option, source_option
 
 if TYPE_CHECKING:
     from hrm_core.data.summary import DatasetSummary
@@ -29,6 +29,7 @@ data.add_command(grids)
 
 @data.command()
 @click.argument("out", type=DIRECTORY)
+@source_option
 @click.option("--train-csv", type=FILE, help="Training puzzles in the published format: source,question,answer,rating.")
 @click.option("--test-csv", type=FILE, help="Test puzzles in the same format.")
 @click.option("--generate", type=click.IntRange(1), metavar="N", help="Generate N training puzzles instead.")
@@ -44,6 +45,7 @@ data.add_command(grids)
 @json_option
 def sudoku(
     out: Path,
+    source: str | None,
     train_csv: Path | None,
     test_csv: Path | None,
     generate: int | None,
@@ -56,20 +58,23 @@ def sudoku(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Build a Sudoku data set from CSV files, or generate one.
+    """Build a Sudoku data set from published puzzles or CSV files, or generate one.
 
     \b
     Examples:
+        hrm data sudoku data/extreme --source hf://sapientinc/sudoku-extreme --subsample 1000 --augment 1000
         hrm data sudoku data/9x9 --train-csv train.csv --test-csv test.csv --subsample 1000 --augment 1000
         hrm data sudoku data/6x6 --generate 2000 --size 6 --augment 100
     """
     from hrm_core.tasks import sudoku_build
 
-    if (train_csv is None) == (generate is None):
-        raise click.UsageError("give either --train-csv FILE or --generate N")
+    if [source, train_csv, generate].count(None) != 2:
+        raise click.UsageError("give one of --source hf://OWNER/NAME, --train-csv FILE and --generate N")
     if generate is not None:
         if test_csv or subsample:
-            raise click.UsageError("--test-csv and --subsample go with --train-csv; generated puzzles take --test N")
+            raise click.UsageError(
+                "--subsample goes with --source or --train-csv, --test-csv with --train-csv; generated puzzles take --test N"
+            )
         build = sudoku_build.build_generated(
             out,
             int(size or 9),
@@ -81,11 +86,10 @@ def sudoku(
             seed=seed,
         )
     else:
-        assert train_csv is not None
         if givens or size or num_test is not None:
-            raise click.UsageError("--givens, --size and --test go with --generate; --test-csv gives test puzzles")
+            raise click.UsageError("--givens, --size and --test go with --generate; test puzzles come with --source or from --test-csv")
         build = sudoku_build.build_from_csv(
-            out, train_csv, test_csv, subsample=subsample, augment=augment, min_rating=min_rating, seed=seed
+            out, *csv_files(out, source, train_csv, test_csv), subsample=subsample, augment=augment, min_rating=min_rating, seed=seed
         )
     if as_json:
         click.echo(json.dumps(build))
@@ -96,10 +100,11 @@ def sudoku(
 
 @data.command()
 @click.argument("directory", type=DIRECTORY)
-@click.option("--sheet", type=FILE, help="Draw the first examples of each split into this PNG.")
-@click.option("--rows", type=click.IntRange(1), default=8, show_default=True, help="Examples of each split on the sheet.")
+@click.option("--sheet", type=FILE, help="Draw examples from all over each split into this PNG.")
+@click.option("--rows", type=click.IntRange(1, 100), default=8, show_default=True, help="Examples of each split on the sheet.")
+@digits_option
 @json_option
-def inspect(directory: Path, sheet: Path | None, rows: int, as_json: bool) -> None:
+def inspect(directory: Path, sheet: Path | None, rows: int, digits: bool, as_json: bool) -> None:
     """Check every token of a data set and count what it holds.
 
     \b
@@ -108,15 +113,18 @@ def inspect(directory: Path, sheet: Path | None, rows: int, as_json: bool) -> No
     """
     from hrm_core.data.store import load_split, present_splits
     from hrm_core.data.summary import summarize
+    from hrm_core.pictures.animations import check_writable
     from hrm_core.tasks import find_task
+    from hrm_core.training.sheets import dataset_sheet
 
     metadata = load_split(directory, present_splits(directory)[0]).metadata
     task = find_task(directory, metadata.vocab_size, metadata.seq_len)
+    if sheet is not None:
+        check_writable(sheet)
+        drawn = drawn_task(task, digits, directory)
     summary = summarize(directory, task.rating_bands if task else (0,))
     if sheet is not None:
-        from hrm_core.training.sheets import dataset_sheet
-
-        dataset_sheet(directory, sheet, rows)
+        dataset_sheet(directory, drawn, sheet, rows)
     for remark in summary.remarks:
         warnings.warn(remark, stacklevel=1)
     click.echo(json.dumps(asdict(summary)) if as_json else _described(summary))
@@ -137,7 +145,7 @@ def _described(summary: "DatasetSummary") -> str:
                 f"    label tokens  {_counts(part.label_counts)}; ignored {part.ignored_share:.1%}",
             ]
             if part.rating_counts is not None:
-                lines.append("    ratings       " + "  ".join(f"{band}: {count:,}" for band, count in part.rating_counts.items()))
+                lines.append("    ratings       " + "  ".join(f"{band}: {count:,}" for band, count in part.rating_counts.items() if count))
     return "\n".join(lines)
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
-from cli.options import DIRECTORY, FILE, json_option, seed_option
+from cli.options import DIRECTORY, FILE, csv_files, json_option, seed_option, source_option
 
 
 @click.command()
 @click.argument("out", type=DIRECTORY)
+@source_option
 @click.option("--train-csv", type=FILE, help="Training mazes in the published format: source,question,answer,rating.")
 @click.option("--test-csv", type=FILE, help="Test mazes in the same format.")
 @click.option("--generate", type=click.IntRange(1), metavar="N", help="Generate N training mazes instead.")
@@ -26,6 +27,7 @@ from cli.options import DIRECTORY, FILE, json_option, seed_option
 @json_option
 def maze(
     out: Path,
+    source: str | None,
     train_csv: Path | None,
     test_csv: Path | None,
     generate: int | None,
@@ -39,21 +41,23 @@ def maze(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Build a maze data set from CSV files, or generate one.
+    """Build a maze data set from published mazes or CSV files, or generate one.
 
     \b
     Examples:
-        hrm data maze data/maze --train-csv train.csv --test-csv test.csv
+        hrm data maze data/maze --source hf://sapientinc/maze-30x30-hard-1k
+        hrm data maze data/mine --train-csv train.csv --test-csv test.csv
         hrm data maze data/10x10 --generate 2000 --size 10 --augment 7
     """
     from hrm_core.tasks import maze_build
 
-    if (train_csv is None) == (generate is None):
-        raise click.UsageError("give either --train-csv FILE or --generate N")
+    if [source, train_csv, generate].count(None) != 2:
+        raise click.UsageError("give one of --source hf://OWNER/NAME, --train-csv FILE and --generate N")
     if generate is not None:
         if test_csv or subsample or min_rating is not None:
             raise click.UsageError(
-                "--test-csv, --subsample and --min-rating go with --train-csv; generated mazes take --test and --min-path"
+                "--subsample and --min-rating go with --source or --train-csv, --test-csv with --train-csv; "
+                "generated mazes take --test and --min-path"
             )
         build = maze_build.build_generated(
             out,
@@ -66,11 +70,12 @@ def maze(
             seed=seed,
         )
     else:
-        assert train_csv is not None
         if size or kind or min_path or num_test is not None:
-            raise click.UsageError("--size, --kind, --test and --min-path go with --generate; --test-csv gives test mazes")
+            raise click.UsageError(
+                "--size, --kind, --test and --min-path go with --generate; test mazes come with --source or from --test-csv"
+            )
         build = maze_build.build_from_csv(
-            out, train_csv, test_csv, subsample=subsample, augment=augment, min_rating=min_rating or 0, seed=seed
+            out, *csv_files(out, source, train_csv, test_csv), subsample=subsample, augment=augment, min_rating=min_rating or 0, seed=seed
         )
     if as_json:
         click.echo(json.dumps(build))

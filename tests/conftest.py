@@ -1,8 +1,12 @@
 import contextlib
+import hashlib
 import io
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +20,7 @@ from hrm_core.tasks.sudoku_build import build_generated
 process.wait_without_spinning()  # before any test imports torch
 
 REPOSITORY = Path(__file__).parent.parent
+HUB_COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TINY = """\
 model:
   puzzle_emb_ndim: 32
@@ -50,6 +55,88 @@ class Outcome(NamedTuple):
     status: int
     out: str
     err: str
+
+
+@dataclass
+class FakeHub:
+    """What the server serves, what goes wrong, and what it was asked."""
+
+    files: dict[str, bytes] = field(default_factory=dict)  # path below /resolve/<revision>/ with the repository in front
+    statuses: list[tuple[int, str]] = field(default_factory=list)  # answers given before any other: status, X-Error-Code
+    cuts: list[int] = field(default_factory=list)  # bytes after which a body breaks off, once each
+    num_damaged: int = 0  # bodies that are changed on the way
+    git_etag: bool = False  # as small files have it: no hash of the content
+    asked: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, Range
+    get_statuses: list[int] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)  # that leads a command to this server, and to a cache of the test's own
+
+    def count(self, method: str) -> int:
+        """Requests for files; the package asks for lists of its own besides."""
+        return sum(asked == method and "/resolve/" in path for asked, path, _ in self.asked)
+
+
+class HubHandler(BaseHTTPRequestHandler):
+    """HEAD and GET /{repository}/resolve/{revision}/{file}."""
+
+    hub: FakeHub
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+    def _answer(self, with_body: bool) -> None:
+        served = self.hub
+        served.asked.append((self.command, self.path, self.headers.get("Range", "")))
+        if with_body and served.get_statuses:
+            self._refuse(served.get_statuses.pop(0), "")
+            return
+        if served.statuses:
+            self._refuse(*served.statuses.pop(0))
+            return
+        repository, _, rest = self.path.lstrip("/").partition("/resolve/")
+        revision, _, name = rest.partition("/")
+        if repository not in {path.rpartition(":")[0] for path in served.files}:
+            self._refuse(404, "RepoNotFound")
+        elif revision not in ("main", HUB_COMMIT, "v1"):
+            self._refuse(404, "RevisionNotFound")
+        elif f"{repository}:{name}" not in served.files:
+            self._refuse(404, "EntryNotFound")
+        else:
+            self._serve(served.files[f"{repository}:{name}"], with_body)
+
+    def _refuse(self, status: int, code: str) -> None:
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _serve(self, content: bytes, with_body: bool) -> None:
+        etag = "a" * 40 if self.hub.git_etag else hashlib.sha256(content).hexdigest()
+        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        body = content[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", f'"{etag}"')
+        self.send_header("X-Linked-Etag", f'"{etag}"')
+        self.send_header("X-Linked-Size", str(len(content)))
+        self.send_header("X-Repo-Commit", HUB_COMMIT)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(body)))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        if with_body:
+            if self.hub.num_damaged:
+                self.hub.num_damaged -= 1
+                body = bytes([body[0] ^ 1]) + body[1:]
+            if self.hub.cuts:
+                body = body[: self.hub.cuts.pop(0)]
+                self.close_connection = True
+            self.wfile.write(body)
 
 
 def run_command(*arguments: str | Path, stdin: str = "") -> Outcome:
@@ -105,6 +192,26 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_config: Path, tiny_d
     outcome = run_command("train", tiny_config, "--data", tiny_data, "--run", directory, "--device", "cpu")
     assert outcome.status == 0, outcome.err
     return directory
+
+
+@pytest.fixture
+def fake_hub(tmp_path: Path) -> Iterator[FakeHub]:
+    """A running server that speaks the Hub's file API."""
+    pytest.importorskip("huggingface_hub", reason="huggingface_hub is missing: fetching from the Hub is not tested")
+    served = FakeHub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundHandler", (HubHandler,), {"hub": served}))
+    served.environment = {
+        **os.environ,
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_CACHE": str(tmp_path / "hf" / "hub"),
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
+    }
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield served
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture(scope="session")

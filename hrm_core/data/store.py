@@ -178,12 +178,23 @@ def check(split: Split) -> None:
             split.check_labels(examples, rows, block)
 
 
+def read_rows(tokens: IntArray, rows: range) -> IntArray:
+    """Some rows of (N, S) memory-mapped tokens, read from their file: what is read through a map stays in memory as long as the map."""
+    assert isinstance(tokens, np.memmap)
+    assert tokens.filename is not None
+    if not tokens.flags.c_contiguous:  # others may have written them column by column
+        return np.array(tokens[rows.start : rows.stop])
+    dtype: np.dtype[np.integer] = tokens.dtype
+    offset = tokens.offset + rows.start * tokens.strides[0]
+    return np.fromfile(tokens.filename, dtype, len(rows) * tokens.shape[1], offset=offset).reshape(len(rows), -1)
+
+
 def token_blocks(tokens: IntArray) -> Iterator[tuple[range, IntArray]]:
     """Walk over (N, S) tokens in blocks of rows that fit in memory."""
     num_rows = max(1, BLOCK_CELLS // tokens.shape[1])
     for start in range(0, len(tokens), num_rows):
-        block = np.asarray(tokens[start : start + num_rows])
-        yield range(start, start + len(block)), block
+        rows = range(start, min(start + num_rows, len(tokens)))
+        yield rows, read_rows(tokens, rows)
 
 
 def check_tokens(path: Path, rows: Sequence[int] | IntArray, tokens: IntArray, vocab_size: int, also: Sequence[int] = ()) -> None:

@@ -120,10 +120,10 @@ def _summarize_set(split: Split, examples: ExampleSet, rating_bands: Sequence[in
 def _count_shared(examples: ExampleSet, blank: int) -> int:
     """How many puzzle identifiers stand in several groups."""
     num_groups = len(examples.group_indices) - 1
-    group_of = np.repeat(np.arange(num_groups), np.diff(examples.group_indices))
-    distinct = np.unique(examples.puzzle_identifiers * num_groups + group_of) // num_groups  # an identifier for each group it stands in
-    identifiers, counts = np.unique(distinct, return_counts=True)
-    return int(((counts > 1) & (identifiers != blank)).sum())
+    named = np.flatnonzero(examples.puzzle_identifiers != blank)
+    group_of = np.searchsorted(examples.group_indices, named, side="right") - 1
+    distinct = np.unique(examples.puzzle_identifiers[named] * num_groups + group_of) // num_groups  # one for each group it stands in
+    return int((np.unique(distinct, return_counts=True)[1] > 1).sum())
 
 
 def _shared_groups(splits: Mapping[str, SplitSummary]) -> list[str]:
@@ -152,7 +152,9 @@ def _count_tokens(tokens: IntArray, vocab_size: int, ignored: Sequence[int] = ()
     """How often each token occurs in (N, S) checked tokens; the ignored ones count as absent. Returns: (V,)."""
     counts = np.zeros(vocab_size, np.int64)
     for _, block in token_blocks(tokens):
-        counts += np.bincount(block[(block >= 0) & (block < vocab_size)], minlength=vocab_size)
+        if block.min() < 0 or block.max() >= vocab_size:
+            block = block[(block >= 0) & (block < vocab_size)]
+        counts += np.bincount(block.reshape(-1), minlength=vocab_size)
     counts[[token for token in ignored if 0 <= token < vocab_size]] = 0
     return counts
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
-from hrm_core.data.store import IDENTIFIERS_FILE, WAY_OUT, ExampleSet, IntArray, check_layout, load_split, present_splits, read_identifiers
+from hrm_core.data.store import IDENTIFIERS_FILE, WAY_OUT, ExampleSet, check_layout, load_split, present_splits, read_identifiers, read_rows
 from hrm_core.data.writer import Examples
 from hrm_core.errors import DataError
 from hrm_core.tasks.arc_build import SET, TASK, Blocks, OnTask, augment_tasks, blocks, describe_sources, drops, write
@@ -155,23 +155,13 @@ def copied(examples: ExampleSet) -> Iterator[Examples]:
         first, last = examples.group_indices[[group, end]]
         rows = range(starts[group], starts[end])
         yield Examples(
-            inputs=_read_rows(examples.path("inputs"), examples.inputs, rows),
-            labels=_read_rows(examples.path("labels"), examples.labels, rows),
+            inputs=read_rows(examples.inputs, rows),
+            labels=read_rows(examples.labels, rows),
             puzzle_sizes=np.diff(examples.puzzle_indices[first : last + 1]),
             group_sizes=np.diff(examples.group_indices[group : end + 1]),
             puzzle_identifiers=examples.puzzle_identifiers[first:last],
         )
         group = end
-
-
-def _read_rows(path: Path, array: IntArray, rows: range) -> IntArray:
-    """Some rows of a memory-mapped array, read from its file: what is read through a map stays in memory as long as the map."""
-    dtype: np.dtype[np.integer] = array.dtype
-    assert isinstance(array, np.memmap)
-    row_bytes = array.itemsize * array.shape[1]
-    with path.open("rb") as file:
-        file.seek(array.offset + rows.start * row_bytes)
-        return np.frombuffer(file.read(len(rows) * row_bytes), dtype).reshape(len(rows), -1)
 
 
 def _listed(record: dict[str, Any], name: str) -> list[Any]:

@@ -1,14 +1,10 @@
 """`hrm convert` as a user meets it: every form, what is said, what is refused, and that it verifies."""
 
-import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +15,6 @@ from hrm_core.training.checkpoint import find_model, load_model, save_model
 
 Hrm = Callable[..., Any]
 Refusal = Callable[..., str]
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PUBLISHED = {"HRM-checkpoint-sudoku-extreme": (11, 81), "HRM-checkpoint-maze-30x30-hard": (6, 900), "HRM-checkpoint-ARC-2": (12, 900)}
 CONVERT_ALL = """
 import sys
@@ -172,55 +167,7 @@ def test_force_replaces_the_old_one(hrm: Hrm, tiny_run: Path, tmp_path: Path) ->
     assert load_model(tmp_path / "x.safetensors").crc32 == load_model(find_model(tiny_run)).crc32
 
 
-class HubHandler(BaseHTTPRequestHandler):
-    """HEAD and GET of files of the Hub, served from a folder."""
-
-    folder: Path
-
-    def do_HEAD(self) -> None:
-        self._answer(b"")
-
-    def do_GET(self) -> None:
-        self._answer(None)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-    def _answer(self, body: bytes | None) -> None:
-        path = self.folder / self.path.lstrip("/").replace("/resolve/main/", "/")
-        content = path.read_bytes() if path.is_file() else b""
-        self.send_response(200 if content else 404)
-        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content if body is None else body)
-
-
-@pytest.fixture
-def hub_of(tmp_path: Path) -> Iterator[Callable[[Path], dict[str, str]]]:
-    """Starts a Hub that serves a folder. Returns: the environment that leads to it."""
-    pytest.importorskip("huggingface_hub", reason="huggingface_hub is missing: fetching from the Hub is not tested")
-    servers = []
-
-    def start(folder: Path) -> dict[str, str]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (HubHandler,), {"folder": folder}))
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        servers.append(server)
-        return {
-            **os.environ,
-            "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-            "HF_HOME": str(tmp_path / "hf"),
-            "HF_HUB_OFFLINE": "0",
-        }
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def test_checkpoints_on_the_hub_are_converted_by_name(hrm: Hrm, tiny_run: Path, tmp_path: Path, hub_of: Any, needs_torch: Any) -> None:
+def test_checkpoints_on_the_hub_are_converted_by_name(hrm: Hrm, tiny_run: Path, tmp_path: Path, fake_hub: Any, needs_torch: Any) -> None:
     """Files of the three published repositories, small ones with their names, sizes and vocabulary."""
     model = load_model(find_model(tiny_run))
     for repository, (vocab_size, seq_len) in PUBLISHED.items():
@@ -230,10 +177,10 @@ def test_checkpoints_on_the_hub_are_converted_by_name(hrm: Hrm, tiny_run: Path, 
         save_model(tmp_path / "x.safetensors", config, "", weights)
         folder = tmp_path / "served" / "sapientinc" / repository
         assert hrm("convert", tmp_path / "x.safetensors", folder, "--to", "official").status == 0
-        (folder / "hrm.json").unlink()  # published repositories have none
+        fake_hub.files |= {f"sapientinc/{repository}:{file.name}": file.read_bytes() for file in folder.iterdir()}
+        del fake_hub.files[f"sapientinc/{repository}:hrm.json"]  # published repositories have none
     command = [sys.executable, "-c", CONVERT_ALL, str(tmp_path), *PUBLISHED, "nope"]
-    environment = hub_of(tmp_path / "served")
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    ran = subprocess.run(command, env=fake_hub.environment, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert (ran.returncode, len(ran.stderr.splitlines())) == (2, 1), ran.stderr
     assert "sapientinc/nope" in ran.stderr
     for line, (repository, shape) in zip(ran.stdout.splitlines(), PUBLISHED.items(), strict=True):

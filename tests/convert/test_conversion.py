@@ -301,6 +301,17 @@ def test_run_travels_with_its_training_settings_and_identifiers(tmp_path: Path, 
     assert any("skipped a damaged checkpoint" in note for note in done(run, tmp_path / "x.safetensors").notes)
 
 
+def test_run_knows_its_identifiers_when_puzzles_were_added_to_its_data(
+    tmp_path: Path, config_of: Any, weights_of: Any, names_file: Any
+) -> None:
+    run = a_run(tmp_path / "run", data_set(tmp_path / "data", 11, 81, "a", "b", "c"), config_of, weights_of)
+    wishes = {"identifiers": names_file("new.json", "b")}
+    with pytest.raises(ConversionError, match=r"identifiers\.json has 4 names, .* 3 puzzle vectors"):
+        done(run, tmp_path / "x.safetensors", **wishes)
+    (run / "identifiers.json").write_text(json.dumps(["<blank>", "a", "b"]))
+    assert done(run, tmp_path / "x.safetensors", **wishes).config["num_puzzle_identifiers"] == 2
+
+
 def test_initial_states_with_more_bits_than_published_are_rounded_and_told(tmp_path: Path, config_of: Any, weights_of: Any) -> None:
     pytest.importorskip("torch", reason="torch is missing: published checkpoints are not tested")
     config = config_of()

@@ -26,7 +26,7 @@ class FetchedError(Exception):
     ],
 )
 def test_addresses_on_the_hub(address: str, expected: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetch(repository: str, filename: str, revision: str) -> Path:
+    def fetch(repository: str, filename: str, repo_type: str = "model", revision: str = "main") -> Path:
         raise FetchedError(repository, filename, revision)
 
     monkeypatch.setattr(hub, "fetch", fetch)
@@ -44,13 +44,13 @@ def test_other_addresses_are_refused(address: str) -> None:
 def test_weights_of_the_hub_are_fetched_beside_their_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def fetch(repository: str, filename: str, revision: str) -> Path:
-        asked.append(filename)
-        return Path("nope") / filename
+    def fetch(repository: str, filename: str, repo_type: str, revision: str) -> Path:
+        asked.append((filename, revision))
+        return Path("snapshots/a1b2") / filename
 
     monkeypatch.setattr(hub, "fetch", fetch)
-    assert sources._from_hub("hf://a/b/sub/step_5") == (Path("nope/sub/step_5"), Path("nope/sub/all_config.yaml"))
-    assert asked == ["sub/all_config.yaml", "sub/step_5"]
+    assert sources._from_hub("hf://a/b/sub/step_5") == (Path("snapshots/a1b2/sub/step_5"), Path("snapshots/a1b2/sub/all_config.yaml"))
+    assert asked == [("sub/all_config.yaml", "main"), ("sub/step_5", "a1b2")]
 
 
 @pytest.mark.parametrize(

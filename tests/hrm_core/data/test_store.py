@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hrm_core.data.store import check, dataset_hash, load_split, present_splits, task_label
+from hrm_core.data import store
+from hrm_core.data.store import check, dataset_hash, load_split, present_splits, task_label, token_blocks
 from hrm_core.errors import DataError
 
 FIELDS = ["inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices", "ratings"]
@@ -195,6 +196,22 @@ def test_vocabulary_of_the_metadata_holds_for_all_tokens(dataset: Path) -> None:
         check(load_split(dataset, "test"))
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("cells", [1, 7, 8, 1000])
+def test_tokens_are_walked_over_without_keeping_them_in_memory(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, order: Any, cells: int
+) -> None:
+    monkeypatch.setattr(store, "BLOCK_CELLS", cells)
+    change_array(dataset / "train" / "first__inputs.npy", lambda array: np.array(array, ">i4", order=order))
+    tokens = load_split(dataset, "train").sets["first"].inputs
+    rows, blocks = zip(*token_blocks(tokens), strict=True)
+    assert [row for part in rows for row in part] == list(range(15))
+    assert max(map(len, blocks)) == min(15, max(1, cells // 4))
+    np.testing.assert_array_equal(np.concatenate(blocks), tokens)
+    assert {block.dtype for block in blocks} == {tokens.dtype}
+    assert not any(np.shares_memory(block, tokens) for block in blocks), "what is read through a map stays"
+
+
 def test_ignored_label_may_lie_outside_the_vocabulary(dataset: Path) -> None:
     path = dataset / "test" / "all__labels.npy"
     change_array(path, lambda labels: np.where(labels == 0, -100, labels.astype(np.int32)))
@@ -235,7 +252,25 @@ def test_task_of_a_published_data_set_is_not_known(dataset: Path) -> None:
     assert task_label(dataset) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"\xff"])
+@pytest.mark.parametrize("layout", [2, 10**30, "1.1", None])
+@pytest.mark.parametrize("read", [present_splits, dataset_hash, task_label, lambda dataset: load_split(dataset, "train")])
+def test_data_set_of_a_newer_layout_is_refused(dataset: Path, layout: object, read: Callable[[Path], object]) -> None:
+    change_json(dataset / "build.json", layout=layout)
+    (dataset / "train" / "dataset.json").unlink()  # whatever has become of it
+    (dataset / "test" / "dataset.json").write_text("{}")
+    with pytest.raises(
+        DataError, match=rf"dataset was written by a newer hrm-mlx \(layout {layout!r}, this one knows 1\); upgrade hrm-mlx$"
+    ):
+        read(dataset)
+
+
+@pytest.mark.parametrize("layout", [1, ...])
+def test_data_set_of_this_layout_or_of_none_that_it_tells_is_read(dataset: Path, layout: object) -> None:
+    change_json(dataset / "build.json", layout=layout)
+    assert len(load_split(dataset, "test").sets["all"]) == 5
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"[" * 100_000])
 def test_damaged_build_is_named(dataset: Path, content: bytes) -> None:
     (dataset / "build.json").write_bytes(content)
     with pytest.raises(DataError, match=r"build\.json is not a JSON object"):

@@ -32,6 +32,22 @@ def test_counts_are_those_of_the_arrays(dataset: Path) -> None:
     assert first.bytes == sum(path.stat().st_size for path in (dataset / "train").glob("first__*.npy"))
 
 
+def test_labels_that_are_not_scored_are_not_counted(dataset: Path) -> None:
+    path = dataset / "train" / "first__labels.npy"
+    labels = np.load(path).astype(np.int32)
+    np.save(path, np.where(labels == 1, -100, labels))
+    first = summarize(dataset).splits["train"].sets["first"]
+    assert first.label_counts == [0, 0, *np.bincount(labels.ravel(), minlength=7)[2:].tolist()]
+    assert first.ignored_share == pytest.approx((labels < 2).mean())
+
+
+def test_identifiers_in_several_groups_are_counted_without_the_blank_one(dataset: Path) -> None:
+    np.save(dataset / "train" / "first__puzzle_identifiers.npy", np.array([1, 1, 0, 2, 0, 0, 2], np.int32))  # groups of 2, 1, 1, 3
+    summary = summarize(dataset)
+    assert summary.splits["train"].sets["first"].shared_identifiers == 1
+    assert summary.remarks[0].startswith("puzzle identifiers in several groups of train: 1; ")
+
+
 def test_summary_is_json(dataset: Path) -> None:
     summary = asdict(summarize(dataset))
     assert json.loads(json.dumps(summary)) == summary

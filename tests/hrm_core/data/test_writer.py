@@ -137,8 +137,8 @@ def test_build_is_read_when_all_blocks_are_written(tmp_path: Path) -> None:
         yield boards()
         build["dropped"] = 3
 
-    write_dataset(tmp_path / "out", LAYOUT, {"train": {"all": blocks()}}, build)
-    assert json.loads((tmp_path / "out" / "build.json").read_text()) == {"task": "sudoku", "dropped": 3}
+    written = write_dataset(tmp_path / "out", LAYOUT, {"train": {"all": blocks()}}, build)
+    assert json.loads((tmp_path / "out" / "build.json").read_text()) == written == {"task": "sudoku", "dropped": 3, "layout": 1}
 
 
 def test_directory_in_use_is_refused(tmp_path: Path) -> None:
