@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.models import open_model
-from cli.options import DIRECTORY, FILE, backend_options, json_option
+from cli.options import DIRECTORY, FILE, backend_options, digits_option, drawn_task, json_option
 
 if TYPE_CHECKING:
     from hrm_core.training.solving import Solution
@@ -25,39 +25,57 @@ if TYPE_CHECKING:
     show_default=True,
     help="q: think until q_halt > q_continue. fixed: take all ACT steps, as the published evaluation does.",
 )
+@click.option("--identifier", default="", metavar="NAME", help="Ask as this puzzle that the model was trained on; blank: as none of them.")
+@click.option("--data", type=DIRECTORY, help="Data set the model was trained on, where it does not know its puzzles by name.")
+@click.option("--votes", type=click.IntRange(1), help="ARC: ask under so many augmentations of the task, and vote. [default: 100]")
 @click.option("--gif", type=FILE, help="Draw the board from ACT step to ACT step; of several puzzles the first.")
 @click.option("--png", type=FILE, help="Draw questions and answers on one page.")
+@digits_option
 @json_option
 @backend_options
 def solve(
     model: Path,
     puzzles: tuple[str, ...],
     halt: Any,
+    identifier: str,
+    data: Path | None,
+    votes: int | None,
     gif: Path | None,
     png: Path | None,
+    digits: bool,
     as_json: bool,
     make_backend: Callable[..., Any],
 ) -> int:
     """Solve puzzles: each a puzzle itself, a file of them, or "-" for stdin. The exit status is 1 if the rules refuse an answer.
 
+    An ARC task is asked as the one that its file is named after, and the known solution of a test input judges the attempts.
+
     \b
     Examples:
         hrm solve runs/demo "1... ..2. .3.. ...4"
         hrm solve runs/demo puzzles.txt --gif thinking.gif
+        hrm solve runs/arc 007bbfb7.json
+        hrm solve runs/mine question.txt --identifier mirror
     """
+    from hrm_core.pictures.animations import check_writable
     from hrm_core.tasks import require_task
-    from hrm_core.training.solving import Solver, read_puzzles
+    from hrm_core.training.identifiers import load_identifiers
+    from hrm_core.training.solving import VOTES, Solver, read_puzzles
 
+    for path in filter(None, (gif, png)):
+        check_writable(path)
     loaded = open_model(model)
     task = require_task(loaded.config.vocab_size, loaded.config.seq_len, loaded.task, str(loaded.source))
-    questions = read_puzzles(task, puzzles, sys.stdin.read)
-    if loaded.config.num_puzzle_identifiers > 1:
-        click.echo("note: asked under the blank puzzle identifier; under their own, trained ones puzzles are asked by hrm eval", err=True)
+    task = drawn_task(task, digits, model)
+    if votes is not None and task.name != "arc":
+        raise click.UsageError(f"--votes is for ARC, {model} is of {task.name}; leave it out")
+    identifiers = load_identifiers(model, loaded.config.num_puzzle_identifiers, data)
+    asked = read_puzzles(task, puzzles, sys.stdin.read)
     backend = make_backend(loaded.config)
     backend.load_weights(loaded.weights)
-    solutions = Solver(backend, task).solve_tokens(questions, halt)
+    solutions = Solver(backend, task, identifiers).solve_puzzles(asked, halt, identifier, votes or VOTES)
     for i, solution in enumerate(solutions):
-        click.echo(json.dumps(_record(solution)) if as_json else ("\n" if i else "") + _described(solution))
+        click.echo(json.dumps(_record(solution)) if as_json else ("\n" if i else "") + _described(solution, identifiers.count > 1))
     _draw(solutions, gif, png)
     return 0 if all(solution.accepted is not False for solution in solutions) else 1
 
@@ -72,14 +90,42 @@ def _draw(solutions: list["Solution"], gif: Path | None, png: Path | None) -> No
         save_png(solutions_sheet(solutions), png)
 
 
-def _described(solution: "Solution") -> str:
-    return f"{solution}\n{solution.verdict}; settled after ACT step {solution.settled_step} of {len(solution.answers)} taken"
+def _described(solution: "Solution", tells_identifier: bool) -> str:
+    lines = _attempts(solution) if len(solution.attempts) > 1 or solution.num_identifiers > 1 else [str(solution)]
+    if tells_identifier:
+        count = f"{solution.num_identifiers:,} identifiers" if solution.num_identifiers > 1 else "the identifier"
+        lines.append(
+            "asked under the blank identifier" if solution.identifier == "blank" else f"asked under {count} of {solution.identifier}"
+        )
+    steps = f"settled after ACT step {solution.settled_step} of {len(solution.answers)} taken"
+    return "\n".join([*lines, f"{solution.verdict}; {steps}"])
+
+
+def _attempts(solution: "Solution") -> list[str]:
+    """Each attempt with its votes."""
+    from hrm_core.tasks.arc_text import draw_grid
+
+    of = f"of {solution.num_identifiers:,} answers"
+    drawn = [
+        f"attempt {i}: {attempt.count:,} {of}, confidence {attempt.confidence:.0%}\n{draw_grid(attempt.grid)}"
+        for i, attempt in enumerate(solution.attempts, start=1)
+    ]
+    return drawn or [f"no attempt: none {of} has a grid"]
 
 
 def _record(solution: "Solution") -> dict[str, Any]:
+    from hrm_core.tasks.arc_text import grid_word
+
+    attempts = [
+        {"answer": grid_word(attempt.grid), "votes": attempt.count, "confidence": round(attempt.confidence, 4)}
+        for attempt in solution.attempts
+    ]
     return {
         "question": solution.task.line(solution.question),
         "answer": solution.task.line(solution.answer),
+        **({"attempts": attempts} if solution.task.name == "arc" else {}),
+        "identifier": solution.identifier,
+        "num_identifiers": solution.num_identifiers,
         "accepted": solution.accepted,
         "verdict": solution.verdict,
         "steps": len(solution.answers),

@@ -1,6 +1,7 @@
 """`hrm train`: train a model on a data set, or continue a run."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,17 @@ if TYPE_CHECKING:
     "--run", "--run-directory", "run_directory", type=DIRECTORY, required=True, help="Directory of the run; under torchrun the long form."
 )
 @click.option("--resume", is_flag=True, help="Continue the run after its newest checkpoint.")
-@click.option("--init", type=DIRECTORY, metavar="MODEL", help="Start from the weights of a run, a checkpoint or a .safetensors file.")
+@click.option(
+    "--init",
+    type=DIRECTORY,
+    metavar="MODEL",
+    help="Start from the weights of a run, a checkpoint or a .safetensors file; the data may add puzzles.",
+)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, e.g. --set optim.lr=1e-4.")
 @click.option("--max-updates", type=click.IntRange(1), help="End the run, and its schedule, after so many updates.")
-@click.option("--micro-batch", type=click.IntRange(1), help="Slots that go through the network at once, to save memory.")
+@click.option(
+    "--micro-batch", type=click.IntRange(1), help="Slots that go through the network at once, to save memory; like train.micro_batch_size."
+)
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard events into the run, too.")
 @click.option("--dry-run", is_flag=True, help="Estimate operations, time and memory of the run on this device, and write nothing.")
 @backend_options
@@ -36,6 +44,7 @@ def train(
     init: Path | None,
     overrides: tuple[str, ...],
     max_updates: int | None,
+    micro_batch: int | None,
     tensorboard: bool,
     dry_run: bool,
     make_backend: BackendMaker,
@@ -56,6 +65,9 @@ def train(
     if max_updates is not None:
         overrides = (*overrides, f"train.max_updates={max_updates}")
     settings = _resumed_config(config, run_directory, overrides, init) if resume else _new_config(config, overrides)
+    if micro_batch is not None:
+        settings = settings.model_copy(update={"train": settings.train.model_copy(update={"micro_batch_size": micro_batch})})
+    make_backend = replace(make_backend, micro_batch=settings.train.micro_batch_size)
     data = _data_path(data, settings)
     assignment = session.assign(settings, data)
     if dry_run:
@@ -68,7 +80,10 @@ def train(
         if resume:
             trainer = session.resume(run, assignment, data, make_backend, reporter)
         else:
-            trainer = session.begin(run, assignment, data, make_backend, reporter, open_model(init) if init else None)
+            model = open_model(init) if init else None
+            trainer = session.begin(run, assignment, data, make_backend, reporter, model)
+            if model is not None and is_first:
+                _tell_growth(model.config.num_puzzle_identifiers, assignment.model.num_puzzle_identifiers)
         try:
             trainer.train()
         except Interrupted:
@@ -107,10 +122,14 @@ def _data_path(data: Path | None, settings: "RunConfig") -> Path:
     return Path(settings.data.path)
 
 
+def _tell_growth(before: int, after: int) -> None:
+    if after > before:
+        click.echo(f"the puzzle identifiers of --init are kept, {before:,} of {after:,}; the others are new and start from zero", err=True)
+
+
 def _plan(assignment: "Assignment", make_backend: BackendMaker) -> str:
     from hrm_core.sizing import plan_text
 
     backend = make_backend(assignment.model)
-    width = {"bfloat16": 2, "float32": 4, "float64": 8}[backend.describe()["dtype"]]
-    slots, updates = assignment.config.train.global_batch_size, assignment.total_updates
-    return plan_text(assignment.model, slots, updates, backend.gemm_rate(), width, make_backend.micro_batch)
+    train, updates = assignment.config.train, assignment.total_updates
+    return plan_text(assignment.model, train, updates, backend.gemm_rate(), backend.describe()["dtype"])

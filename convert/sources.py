@@ -154,7 +154,7 @@ def _ours(path: Path, file: SafetensorsFile, named: Path, notes: list[str]) -> S
     if crc32 not in (None, found):
         raise CheckpointError(f"{path} is damaged: its checksum is not the one in its metadata; {WAY_OUT}")
     settings = _run_settings(path)
-    data = Path(settings.data.path) / IDENTIFIERS_FILE if settings and settings.data else None
+    places = [path.resolve().parents[2], *([Path(settings.data.path)] if settings.data else [])] if settings else []  # the run, its data
     return Source(
         path,
         "safetensors" if named.is_file() else "checkpoint",
@@ -164,7 +164,7 @@ def _ours(path: Path, file: SafetensorsFile, named: Path, notes: list[str]) -> S
         {name: name for name in file.tensors},
         crc32=found,
         training=published_training(settings) if settings else None,
-        identifiers=data if data and data.is_file() else None,
+        identifiers=next((place / IDENTIFIERS_FILE for place in places if (place / IDENTIFIERS_FILE).is_file()), None),
         notes=notes,
     )
 

@@ -30,14 +30,15 @@ if TYPE_CHECKING:
     from hrm_core.training.solving import Solver
 
 
-def load(path: str | Path, options: "BackendOptions | None" = None) -> "Solver":
+def load(path: str | Path, options: "BackendOptions | None" = None, data: str | Path | None = None) -> "Solver":
     """Load a trained model: a run, a checkpoint folder or a .safetensors file. Its `solve(text)` gives solutions.
 
-    A damaged checkpoint that is passed over is warned of.
+    A damaged checkpoint that is passed over is warned of. `data` is the data set it was trained on, where a model of several puzzles
+    does not know them by name.
 
-    Raises: CheckpointError if there is no whole model; PuzzleError if its task is not known.
+    Raises: CheckpointError if there is no whole model; PuzzleError if its task is not known; DataError if `data` is another one.
     """
     from hrm_core.training.solving import load_solver
     from hrm_mlx.backend import MLXBackend
 
-    return load_solver(Path(path), lambda config: MLXBackend(config, options))
+    return load_solver(Path(path), lambda config: MLXBackend(config, options), Path(data) if data else None)

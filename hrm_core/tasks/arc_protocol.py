@@ -13,6 +13,7 @@ Shapes: N examples, S = side · side cells of the canvas. Answers are pooled on 
 Source: sapientinc/HRM arc_eval.ipynb; SPEC.md section 12.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -54,6 +55,14 @@ class Candidate:
     def grid(self) -> TokenArray:
         """Its colours (height, width), both 0 for an answer without any grid."""
         return decode(np.frombuffer(self.canvas.ljust(SIDE * SIDE, b"\0"), np.uint8))
+
+
+class Standing(NamedTuple):
+    """How a test input was answered."""
+
+    rank: float  # of its solution among the answers, from 1; infinite where it is none of them
+    votes: int  # answers that are its solution
+    answers: int  # all of them
 
 
 class Pool:
@@ -103,7 +112,7 @@ class Votes:
         return self._pools.get((task, _packed(encode([question]))[0]), Pool()).ranked()
 
 
-def attempts(answers: IntArray, q_halt_logits: npt.NDArray[np.floating]) -> list[Candidate]:
+def attempts(answers: TokenArray, q_halt_logits: npt.NDArray[np.floating]) -> list[Candidate]:
     """The two best of N answers to one test input, augmentations undone; fewer where they do not differ or have no grid.
 
     Shapes: (N, S), (N,).
@@ -150,14 +159,19 @@ def asked_as(question: TokenArray, names: Sequence[str], side: int = SIDE) -> To
     return encode([augmented(question, symmetry, colours) for symmetry, colours in zip(*_listed(augmentations), strict=True)], side)
 
 
-def ranks(votes: Votes, questions: Mapping[str, Question]) -> dict[str, float]:
-    """The K at which each task is solved, infinite where it never is. Tasks without all solutions are left out."""
+def standings(votes: Votes, questions: Mapping[str, Question]) -> dict[str, list[Standing]]:
+    """How each test input of each task was answered. Tasks without all solutions are left out."""
     found = {}
     for task, (inputs, solutions) in questions.items():
         known = [solution for solution in solutions if solution is not None]
         if len(known) == len(inputs):
-            found[task] = max(_rank(votes.ranked(task, question), solution) for question, solution in zip(inputs, known, strict=True))
+            found[task] = [_standing(votes.ranked(task, question), solution) for question, solution in zip(inputs, known, strict=True)]
     return found
+
+
+def ranks(votes: Votes, questions: Mapping[str, Question]) -> dict[str, float]:
+    """The K at which each task is solved, infinite where it never is. Tasks without all solutions are left out."""
+    return {task: max(standing.rank for standing in each) for task, each in standings(votes, questions).items()}
 
 
 def pass_at(votes: Votes, questions: Mapping[str, Question], ks: Iterable[int] = KS) -> dict[int, float]:
@@ -189,10 +203,10 @@ def _attempts(candidates: Sequence[Candidate]) -> dict[str, Grid]:
     return {"attempt_1": first, "attempt_2": second}
 
 
-def _rank(candidates: Sequence[Candidate], solution: TokenArray) -> float:
-    """The place of a solution among candidates, from 1."""
-    canvas = _packed(encode([solution]))[0]
-    return next((place for place, candidate in enumerate(candidates, start=1) if candidate.canvas == canvas), float("inf"))
+def _standing(candidates: Sequence[Candidate], solution: TokenArray) -> Standing:
+    canvas, answers = _packed(encode([solution]))[0], sum(candidate.count for candidate in candidates)
+    places = (Standing(rank, candidate.count, answers) for rank, candidate in enumerate(candidates, start=1) if candidate.canvas == canvas)
+    return next(places, Standing(math.inf, 0, answers))
 
 
 def _sigmoid(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -106,16 +106,19 @@ def _tokens_of_colours(pixels: npt.NDArray[np.uint8], path: Path) -> ByteArray:
 
 def _pixels_a_cell(tokens: ByteArray, path: Path) -> int:
     """The largest square cell on whose edges the picture, S and G begin and end. Shapes: (P, P)."""
-    edges = [len(tokens)]
+    edges, sides = [len(tokens)], [0]
     for token, colour in ((START, "green"), (GOAL, "red or magenta")):
         if not (tokens == token).any():
             raise PuzzleError(f"{path}: no {NAMES[token]}; expected one cell in {colour}")
-        edges += [edge for axis in (0, 1) for edge in _bounds((tokens == token).any(axis=axis))]
+        (left, right), (top, bottom) = (_bounds((tokens == token).any(axis=axis)) for axis in (0, 1))
+        edges += [left, right, top, bottom]
+        if bottom - top == right - left and (tokens[top:bottom, left:right] == token).mean() > MIN_SHARE:
+            sides.append(bottom - top)
     cell = math.gcd(*edges)
-    if len(tokens) // cell > MAX_SIZE:
+    if len(tokens) // cell > MAX_SIZE or max(sides) > cell:
         raise PuzzleError(
             f"{path}: S and G are not squares of the same whole number of pixels on a picture of {len(tokens)}x{len(tokens)}; "
-            "save it with as many pixels for each cell, without smoothing"
+            "save it with as many pixels for each cell, without smoothing or a frame"
         )
     return cell
 

@@ -1,8 +1,9 @@
 """A run directory: its config, its log, its checkpoints and the lock that keeps two processes apart.
 
-runs/<name>/  config.yaml   enough to repeat the run
-              log.jsonl     one line a report
-              checkpoints/  see checkpoint.py
+runs/<name>/  config.yaml       enough to repeat the run
+              identifiers.json  names of the puzzle identifiers, where there are several; data sets change when tasks are added
+              log.jsonl         one line a report
+              checkpoints/      see checkpoint.py
 """
 
 import contextlib
@@ -10,13 +11,14 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from hrm_core.backend import AnyArray, Arrays
 from hrm_core.config import ModelConfig, RunConfig, load_config
+from hrm_core.data.store import IDENTIFIERS_FILE
 from hrm_core.errors import CheckpointError, RunError
 from hrm_core.training.checkpoint import (
     MODEL_FILE,
@@ -77,10 +79,12 @@ class Run:
         """Whether a run was begun here."""
         return (self.directory / CONFIG_FILE).exists()
 
-    def begin(self, config: RunConfig) -> None:
+    def begin(self, config: RunConfig, identifiers: Sequence[str] = ()) -> None:
         """Start a run in an empty directory. Raises: RunError if one is there already or the disk is full."""
         if self.exists:
             raise RunError(f"{self.directory} holds a run already; continue it with --resume or choose another --run")
+        if identifiers:
+            _write_whole(self.directory / IDENTIFIERS_FILE, json.dumps(list(identifiers)))
         _write_whole(self.directory / CONFIG_FILE, config.to_yaml())
 
     def log(self, record: Mapping[str, Any]) -> None:
@@ -148,7 +152,7 @@ class Follower(Run):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Nothing was locked."""
 
-    def begin(self, config: RunConfig) -> None:
+    def begin(self, config: RunConfig, identifiers: Sequence[str] = ()) -> None:
         """The first replica writes the config."""
 
     def log(self, record: Mapping[str, Any]) -> None:

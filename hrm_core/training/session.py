@@ -8,13 +8,14 @@ from pathlib import Path
 
 from hrm_core.backend import AnyArray, Backend
 from hrm_core.config import DataConfig, DataSizes, InitConfig, ModelConfig, RunConfig
-from hrm_core.data.store import Split, dataset_hash, load_split, present_splits
+from hrm_core.data.store import IDENTIFIERS_FILE, Split, dataset_hash, load_split, present_splits, read_identifiers
 from hrm_core.errors import CheckpointError, ConfigError, DataError, RunError
 from hrm_core.parameters import initial_values
 from hrm_core.schedule import total_updates
 from hrm_core.tasks import find_task, label_of
 from hrm_core.training.checkpoint import Model, check_weights, load_model
 from hrm_core.training.fit import Assignment, Reporter, Trainer
+from hrm_core.training.identifiers import grown
 from hrm_core.training.run import Run
 
 MakeBackend = Callable[[ModelConfig], Backend]
@@ -46,20 +47,22 @@ def begin(
 ) -> Trainer:
     """Start a run from its seed, or from the weights of another model.
 
-    Raises: RunError if the directory holds a run; ConfigError if `init` is of another shape.
+    Raises: RunError if the directory holds a run; ConfigError if `init` is of another shape, or of puzzles with other identifiers.
     """
     if run.exists:
         raise RunError(f"{run.directory} holds a run already; continue it with --resume or choose another --run")
     init = init or _recorded_init(assignment.config)
     backend = make_backend(assignment.model)
-    backend.load_weights(_initial_weights(assignment, init))
+    backend.load_weights(_initial_weights(assignment, init, data))
     trainer = Trainer(assignment, backend, run, reporter)
     written = {
         "data": DataConfig(path=str(data.resolve()), sha256=dataset_hash(data), task=label_of(assignment.task)),
         "init": InitConfig(path=str(init.source.resolve()), crc32=init.crc32) if init else None,
         "environment": environment(backend),
     }
-    run.begin(assignment.config.model_copy(update=written))
+    names = data / IDENTIFIERS_FILE
+    has_names = assignment.model.num_puzzle_identifiers > 1 and names.is_file()
+    run.begin(assignment.config.model_copy(update=written), read_identifiers(names) if has_names else ())
     return trainer
 
 
@@ -78,7 +81,7 @@ def resume(run: Run, assignment: Assignment, data: Path, make_backend: MakeBacke
     restored = run.newest(reporter.warn)
     if restored is None:
         run.cut_log(0)
-        backend.load_weights(_initial_weights(assignment, _recorded_init(config)))
+        backend.load_weights(_initial_weights(assignment, _recorded_init(config), data))
         return Trainer(assignment, backend, run, reporter)
     check_weights(restored.model.weights, assignment.model, str(restored.folder))
     backend.load_weights(restored.model.weights)
@@ -116,14 +119,17 @@ def _recorded_init(config: RunConfig) -> Model | None:
     return model
 
 
-def _initial_weights(assignment: Assignment, init: Model | None) -> dict[str, AnyArray]:
+def _initial_weights(assignment: Assignment, init: Model | None, data: Path) -> dict[str, AnyArray]:
     if init is None:
         return dict(initial_values(assignment.model, assignment.config.train.seed))
-    if init.config.sizes != assignment.model.sizes:
-        found, expected = (", ".join(f"{k}={v}" for k, v in c.sizes._asdict().items()) for c in (init.config, assignment.model))
-        raise ConfigError(f"{init.source} is a model of {found}, this data has {expected}; choose a model for this data")
-    check_weights(init.weights, assignment.model, str(init.source))
-    return dict(init.weights)
+    found, expected = init.config.sizes, assignment.model.sizes
+    if found[:2] != expected[:2] or found.num_puzzle_identifiers > expected.num_puzzle_identifiers:
+        theirs, ours = (", ".join(f"{name}={size}" for name, size in sizes._asdict().items()) for sizes in (found, expected))
+        way_out = f"choose another model, or make one with hrm convert {init.source} DEST --to checkpoint --data {data}"
+        raise ConfigError(f"{init.source} is a model of {theirs}, this data has {ours}; {way_out}")
+    weights = grown(init, assignment.model, data)
+    check_weights(weights, assignment.model, str(init.source))
+    return weights
 
 
 def _warn_of_changes(before: dict[str, str], now: dict[str, str], reporter: Reporter) -> None:

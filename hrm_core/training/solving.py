@@ -1,12 +1,17 @@
 """From puzzles as people write them to answers they can read.
 
-Shapes: A ACT steps, S cells.
+A model of several puzzle identifiers is asked under that of the puzzle. An ARC task is asked under those of all its
+augmentations, and its answers are pooled as `arc_protocol.py` does.
+
+Shapes: A ACT steps, N puzzles, K answers to one puzzle, S cells.
 """
 
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +21,28 @@ from hrm_core.backend import Backend
 from hrm_core.config import ModelConfig
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.animations import thinking_frames
-from hrm_core.pictures.grids import Mark
-from hrm_core.tasks import require_task
+from hrm_core.tasks import arc_protocol, require_task
+from hrm_core.tasks.arc import Arc
+from hrm_core.tasks.arc_augment import parse_names, undone
+from hrm_core.tasks.arc_canvas import decode
+from hrm_core.tasks.arc_text import read_tests
 from hrm_core.tasks.task import IntArray, Task, TokenArray
 from hrm_core.training.checkpoint import find_model, load_model
-from hrm_core.training.evaluation import thoughts
+from hrm_core.training.evaluation import Thoughts, thoughts
+from hrm_core.training.identifiers import BLANK, BLANK_NAMES, ONLY_BLANK, Identifiers, load_identifiers
+from hrm_core.training.sheets import cell_size
 from hrm_core.training.thinking import Halt
 
-LARGEST_BOARD, LARGEST_CELL = 720, 48  # pixels
-BLANK_IDENTIFIER = 0  # of a puzzle that no training example shares an identifier with
+FRAME_ROOM = 720  # pixels that the longer side of a board may take
+VOTES = 100  # identifiers that an ARC task is asked under, if it has so many
+
+
+class Puzzle(NamedTuple):
+    """A question, and what its file tells besides."""
+
+    question: TokenArray  # (S,)
+    name: str = ""  # of the ARC task that asks it
+    solution: TokenArray | None = None  # of ARC: a grid (height, width), where the task has it
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +54,10 @@ class Solution:
     answers: TokenArray  # (A, S) after each ACT step taken
     q_halt_logits: npt.NDArray[np.float32]  # (A,)
     settled_step: int  # ACT step after which the answer no longer changed
+    identifier: str = BLANK  # the puzzle that it was asked as
+    num_identifiers: int = 1  # asked: of an ARC task its augmentations, too
+    attempts: Sequence[arc_protocol.Candidate] = ()  # ARC: the best answers, two at most; the fields above are of the first
+    solution: TokenArray | None = None  # ARC: the right grid (height, width), where it is known
 
     @property
     def answer(self) -> TokenArray:
@@ -45,18 +67,25 @@ class Solution:
 
     @property
     def accepted(self) -> bool | None:
-        """Whether the rules accept the answer; None where they cannot tell."""
-        return self.task.accepts(self.question, self.answer)
+        """Whether the rules accept the answer, or an attempt is the solution where that is known; None where nothing can tell."""
+        return self.task.accepts(self.question, self.answer) if self.solution is None else self._right_attempt > 0
 
     @property
     def verdict(self) -> str:
-        """What the rules say of the answer, in one line."""
-        return self.task.verdict(self.question, self.answer)
+        """What the rules, or the solution, say of the answer, in one line."""
+        if self.solution is None:
+            return self.task.verdict(self.question, self.answer)
+        return f"attempt {self._right_attempt} is right" if self._right_attempt else "no attempt is right"
+
+    @property
+    def _right_attempt(self) -> int:
+        """The number of the attempt that is the solution; 0 if none is."""
+        assert self.solution is not None
+        return next((i for i, attempt in enumerate(self.attempts, start=1) if np.array_equal(attempt.grid, self.solution)), 0)
 
     def frames(self) -> list[Image.Image]:
         """Pictures of the board from ACT step to ACT step."""
-        marks = np.full(self.question.shape, Mark.PLAIN)
-        cell = max(1, min(LARGEST_CELL, LARGEST_BOARD * 10 // max(self.task.picture(self.question, marks, cell=10).size)))
+        cell = cell_size(self.task, [self.question, *self.answers], FRAME_ROOM)
 
         def picture(tokens: IntArray, marks: IntArray) -> Image.Image:
             return self.task.picture(tokens.astype(np.uint8), marks, cell)
@@ -67,58 +96,134 @@ class Solution:
         return self.task.format(self.answer)
 
 
+class _Asked(NamedTuple):
+    """One puzzle in the ways it is asked."""
+
+    puzzle: Puzzle
+    name: str  # of the puzzle that it is asked as
+    names: Sequence[str]  # of K identifiers
+    identifiers: IntArray  # (K,)
+    inputs: TokenArray  # (K, S)
+
+
 @dataclass(frozen=True, eq=False)
 class Solver:
-    """A trained model with the task it was trained on."""
+    """A trained model with the task it was trained on, and the puzzles it knows by name."""
 
     backend: Backend
     task: Task
+    identifiers: Identifiers = ONLY_BLANK
 
-    def solve(self, text: str, halt: Halt = "q") -> list[Solution]:
-        """Solve every puzzle in a text.
+    def solve(self, text: str, halt: Halt = "q", identifier: str = "", votes: int = VOTES) -> list[Solution]:
+        """Solve every puzzle in a text. A model that knows several by name asks them as the one that `identifier` names, or "blank".
 
-        Raises: PuzzleError naming the puzzle and the place in it.
+        Raises: PuzzleError naming the puzzle and the place in it, or if none of that name was trained.
         """
-        return self.solve_tokens(self.task.parse(text), halt)
+        return self.solve_puzzles(read_text(self.task, text), halt, identifier, votes)
 
-    def solve_tokens(self, questions: IntArray, halt: Halt = "q") -> list[Solution]:
+    def solve_tokens(self, questions: IntArray, halt: Halt = "q", identifier: str = "", votes: int = VOTES) -> list[Solution]:
         """Solve puzzles (N, S) given as tokens, until the model wants to halt or for all ACT steps."""
-        paths = thoughts(self.backend, questions, np.full(len(questions), BLANK_IDENTIFIER), halt=halt)
-        questions, answers = questions.astype(np.uint8), paths.answers.astype(np.uint8)
-        return [
-            Solution(self.task, question, answers[:steps, i], paths.q_halt_logits[:steps, i], int(paths.settled_step[i]))
-            for i, (question, steps) in enumerate(zip(questions, paths.steps.tolist(), strict=True))
-        ]
+        return self.solve_puzzles(list(map(Puzzle, questions.astype(np.uint8))), halt, identifier, votes)
+
+    def solve_puzzles(self, puzzles: Sequence[Puzzle], halt: Halt = "q", identifier: str = "", votes: int = VOTES) -> list[Solution]:
+        """Solve puzzles, each under its own name or all of them as the one that `identifier` names.
+
+        Raises: PuzzleError if the model was trained on none of that name.
+        """
+        names = [identifier or puzzle.name for puzzle in puzzles]
+        found = {name: self.identifiers.find(name, self.task)[:votes] for name in dict.fromkeys(names)}
+        asked = [self._asked(puzzle, name, found[name]) for puzzle, name in zip(puzzles, names, strict=True)]
+        inputs, identifiers = (np.concatenate(parts) for parts in ([a.inputs for a in asked], [a.identifiers for a in asked]))
+        paths = thoughts(self.backend, inputs, identifiers, halt=halt)
+        starts = np.cumsum([0, *(len(one.inputs) for one in asked)]).tolist()
+        return [self._solution(one, paths, slice(*rows)) for one, rows in zip(asked, pairwise(starts), strict=True)]
+
+    def _asked(self, puzzle: Puzzle, name: str, identifiers: IntArray) -> _Asked:
+        """A puzzle as it is asked under the identifiers (K,) of a name."""
+        if not identifiers[0]:
+            return _Asked(puzzle, BLANK, BLANK_NAMES, identifiers, puzzle.question[None])
+        names = [self.identifiers.names[number] for number in identifiers.tolist()]
+        if isinstance(self.task, Arc):
+            return _Asked(puzzle, name, names, identifiers, arc_protocol.asked_as(decode(puzzle.question), names, self.task.side))
+        return _Asked(puzzle, name, names, identifiers, puzzle.question[None])
+
+    def _solution(self, asked: _Asked, paths: Thoughts, rows: slice) -> Solution:
+        """What came of one puzzle, whose K answers are these rows."""
+        final, q_halt_logits = paths.final[rows], paths.q_halt_logits[-1, rows]
+        attempts: list[arc_protocol.Candidate] = []
+        best = 0
+        if isinstance(self.task, Arc):
+            originals = undone(final, parse_names(asked.names)[1])
+            attempts = arc_protocol.attempts(originals, q_halt_logits)
+            best = _surest(originals, q_halt_logits, attempts)
+        row = rows.start + best
+        steps = int(paths.steps[row])
+        answers = paths.answers[:steps, row].astype(np.uint8)
+        return Solution(
+            self.task,
+            asked.puzzle.question,
+            undone(answers, parse_names([asked.names[best]] * steps)[1]) if isinstance(self.task, Arc) else answers,
+            paths.q_halt_logits[:steps, row],
+            int(paths.settled_step[row]),
+            asked.name,
+            len(asked.names),
+            attempts,
+            asked.puzzle.solution,
+        )
 
 
-def load_solver(path: Path, make_backend: Callable[[ModelConfig], Backend]) -> Solver:
+def _surest(originals: TokenArray, q_halt_logits: npt.NDArray[np.float32], attempts: Sequence[arc_protocol.Candidate]) -> int:
+    """Which of K answers (K, S) is the first attempt, and of several the one of highest q_halt (K,); the first if there is no attempt."""
+    given = [k for k, canvas in enumerate(originals) if attempts and np.array_equal(decode(canvas), attempts[0].grid)]
+    return max(given, key=lambda k: float(q_halt_logits[k]), default=0)
+
+
+def load_solver(path: Path, make_backend: Callable[[ModelConfig], Backend], data: Path | None = None) -> Solver:
     """Load a trained model: a run, a checkpoint folder or a .safetensors file. A damaged checkpoint that is passed over is warned of.
 
-    Raises: CheckpointError if there is no whole model; PuzzleError if its task is not known.
+    `data` is the data set it was trained on, where a model of several puzzle identifiers does not know their names by itself.
+
+    Raises: CheckpointError if there is no whole model; PuzzleError if its task is not known; DataError if `data` is another one.
     """
     model = load_model(find_model(path, warnings.warn))
+    identifiers = load_identifiers(path, model.config.num_puzzle_identifiers, data)
     backend = make_backend(model.config)
     backend.load_weights(model.weights)
-    return Solver(backend, require_task(model.config.vocab_size, model.config.seq_len, model.task, str(model.source)))
+    return Solver(backend, require_task(model.config.vocab_size, model.config.seq_len, model.task, str(model.source)), identifiers)
 
 
-def read_puzzles(task: Task, arguments: Sequence[str], read_stdin: Callable[[], str]) -> TokenArray:
-    """Read what a user means by each argument: "-" for stdin, a file of puzzles, or a puzzle itself. Returns: (N, S).
+def read_puzzles(task: Task, arguments: Sequence[str], read_stdin: Callable[[], str]) -> list[Puzzle]:
+    """Read what a user means by each argument: "-" for stdin, a file of puzzles, or a puzzle itself.
 
     Raises: PuzzleError naming the argument.
     """
-    return np.concatenate([_read_argument(task, argument, read_stdin) for argument in arguments])
+    return [puzzle for argument in arguments for puzzle in _read_argument(task, argument, read_stdin)]
 
 
-def _read_argument(task: Task, argument: str, read_stdin: Callable[[], str]) -> TokenArray:
+def read_text(task: Task, text: str, name: str = "") -> list[Puzzle]:
+    """Read every puzzle in a text; `name` is that of the ARC task whose JSON it may be.
+
+    Raises: PuzzleError naming the puzzle and the place in it.
+    """
+    questions = task.parse(text)
+    if isinstance(task, Arc) and (tests := read_tests(text)):
+        return [Puzzle(question, name, pair.output) for question, pair in zip(questions, tests, strict=True)]
+    return list(map(Puzzle, questions))
+
+
+def _read_argument(task: Task, argument: str, read_stdin: Callable[[], str]) -> list[Puzzle]:
     is_file = _is_file(argument)
     try:
-        return task.read_file(Path(argument)) if is_file else task.parse(read_stdin() if argument == "-" else argument)
+        if is_file and not isinstance(task, Arc):
+            return list(map(Puzzle, task.read_file(Path(argument))))
+        if is_file:
+            return read_text(task, Path(argument).read_text(encoding="utf-8"), Path(argument).stem)
+        return read_text(task, read_stdin() if argument == "-" else argument)
     except (OSError, UnicodeDecodeError) as error:
         raise PuzzleError(f"{argument} cannot be read as text: {error}") from error
     except PuzzleError as error:
         place = "stdin" if argument == "-" else argument if is_file else f"{argument[:40]!r} is no file, so it was read as a puzzle"
-        raise PuzzleError(f"{place}: {error}") from error
+        raise PuzzleError(str(error) if str(error).startswith(place) else f"{place}: {error}") from error  # pictures name themselves
 
 
 def _is_file(argument: str) -> bool:

@@ -10,7 +10,19 @@ from hrm_core.data.writer import Examples, Layout, write_dataset
 from hrm_core.errors import DataError
 from hrm_core.tasks.arc_augment import augmented, colour_sums, draw_augmentations, parse_names
 from hrm_core.tasks.arc_canvas import encode
-from hrm_core.tasks.arc_protocol import Question, Votes, asked_as, identifiers_of, pass_at, questions_of, ranks, solutions, submission
+from hrm_core.tasks.arc_protocol import (
+    Question,
+    Standing,
+    Votes,
+    asked_as,
+    identifiers_of,
+    pass_at,
+    questions_of,
+    ranks,
+    solutions,
+    standings,
+    submission,
+)
 from hrm_core.tasks.arc_score import score
 from hrm_core.tasks.task import TokenArray
 
@@ -48,6 +60,19 @@ def test_answers_of_all_augmentations_are_pooled() -> None:
     first, second = votes.ranked("a", ASKED)
     assert (first.count, second.count) == (2, 1)
     assert first.confidence == pytest.approx((1 / (1 + math.exp(3)) + 0.5) / 2)
+
+
+@pytest.mark.parametrize("side", [3, 12])
+def test_answers_on_a_smaller_canvas_are_pooled_as_on_the_published_one(side: int) -> None:
+    full = np.arange(9, dtype=np.uint8).reshape(3, 3)  # no room for end markers on the smallest
+    votes, names = Votes(NAMES), NAMES[1:4]
+    votes.add(np.arange(1, 4), asked_as(full, names, side), asked_as(RIGHT, names, side), np.zeros(3))
+    votes.add(np.arange(1, 4), asked_as(full, names), asked_as(RIGHT, names), np.zeros(3))
+    votes.add(np.arange(1, 3), asked_as(full, names[:2], side), asked_as(full, names[:2], side), np.zeros(2))
+    assert [(candidate.grid.tolist(), candidate.count) for candidate in votes.ranked("a", full)] == [
+        (RIGHT.tolist(), 6),
+        (full.tolist(), 2),
+    ]
 
 
 def test_of_grids_given_as_often_the_surer_comes_first() -> None:
@@ -100,6 +125,13 @@ def test_task_is_solved_only_with_all_of_its_test_inputs() -> None:
     questions = {"a": Question([ASKED, second], [RIGHT, RIGHT]), "b": Question([ASKED], [RIGHT])}
     assert pass_at(votes, questions) == {1: 0, 2: 0.5, 10: 0.5, 100: 0.5, 1000: 0.5}
     assert ranks(votes, questions) == {"a": 2, "b": math.inf}
+
+
+def test_each_test_input_has_its_place_and_votes() -> None:
+    second, third = np.array([[4]], np.uint8), np.array([[6]], np.uint8)
+    votes = votes_of([*ranked_at(1), *ranked_at(2, second), *ranked_at(1), ("a", third, WRONG, 0.0)])
+    found = standings(votes, {"a": Question([ASKED, second, third], [RIGHT] * 3), "b": Question([ASKED], [None])})
+    assert found == {"a": [Standing(1, 2, 2), Standing(2, 1, 3), Standing(math.inf, 0, 1)]}
 
 
 def test_tasks_without_solutions_do_not_count() -> None:

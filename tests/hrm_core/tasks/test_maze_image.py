@@ -109,10 +109,12 @@ def test_picture_that_is_oblong_or_too_large_is_refused(path: Path, size: tuple[
 def test_cells_of_uneven_pixels_are_refused(path: Path) -> None:
     uneven = painted(cell=100).resize((401, 401), Image.Resampling.NEAREST)
     assert "S and G are not squares of the same whole number of pixels on a picture of 401x401" in refusal(path, uneven)
+    assert "whole number of pixels on a picture of 20x20" in refusal(path, painted(cell=7).crop((0, 0, 20, 20)))
+    assert "whole number of pixels on a picture of 22x22" in refusal(path, painted(cell=7).resize((22, 22), Image.Resampling.NEAREST))
     assert "no way" in refusal(path, painted("S.#\n###\n#.G").resize((30, 30), Image.Resampling.NEAREST))
     frame = Image.new("RGB", (36, 36), WHITE)
     frame.paste(painted(cell=10), (3, 3))
-    assert "expected" in refusal(path, frame)
+    assert "on a picture of 36x36; save it with as many pixels for each cell, without smoothing or a frame" in refusal(path, frame)
 
 
 def test_other_depths_and_plain_grey_are_refused(path: Path) -> None:
