@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.models import open_model
-from cli.options import DIRECTORY, FILE, backend_options, json_option, seed_option
+from cli.options import DIRECTORY, FILE, backend_options, digits_option, drawn_task, json_option, seed_option
 
 if TYPE_CHECKING:
     from cli.evaluation_arc import Pooled
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True)
 @click.option("--submission", type=FILE, help="ARC: write two attempts for every test input, in the Kaggle ARC Prize format.")
 @click.option("--save-predictions", type=FILE, help="Write inputs, labels, answers and halting values as .npz.")
+@click.option("--sheet", type=FILE, help="Draw examples into this PNG, wrong ones first: question, answer, prediction, differences.")
+@click.option("--rows", type=click.IntRange(1, 100), default=12, show_default=True, help="Examples on the sheet.")
+@digits_option
 @seed_option
 @json_option
 @backend_options
@@ -64,6 +67,9 @@ def evaluate(
     batch_size: int,
     submission: Path | None,
     save_predictions: Path | None,
+    sheet: Path | None,
+    rows: int,
+    digits: bool,
     seed: int,
     as_json: bool,
     make_backend: Callable[..., Any],
@@ -74,6 +80,7 @@ def evaluate(
     Examples:
         hrm eval runs/small --data data/sudoku-4x4
         hrm eval runs/small --halt both --votes 9
+        hrm eval runs/small --sheet mistakes.png
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -82,11 +89,13 @@ def evaluate(
     from hrm_core.training.answering import answer, ways
     from hrm_core.training.evaluation import num_examples
     from hrm_core.training.evaluation import save_predictions as save
+    from hrm_core.training.sheets import evaluation_sheet
 
-    _check_options(halt, noise, rollouts, limit, submission, save_predictions)
+    _check_options(halt, noise, rollouts, limit, submission, save_predictions, sheet)
     loaded = [open_model(model) for model in models]
     opened, task = _open_data(_data_of(models, data), split, loaded)
     _check_task(task, opened, votes, submission)
+    drawn = drawn_task(task, digits, opened.folder.parent) if sheet else None
     backends = [_loaded_backend(make_backend, model) for model in loaded]
     halts = ["fixed", "q"] if halt == "both" else [halt]
     asked: dict[str, Any] = {name: ways(task, name, votes, noise, rollouts, seed) for name in halts}  # type: ignore[arg-type]
@@ -109,11 +118,12 @@ def evaluate(
         pooled[halt].write_submission(submission)
     if save_predictions is not None:
         save(save_predictions, opened, outcomes[halt].scores, outcomes[halt].answers, limit)
+    if sheet is not None and drawn is not None:
+        title = f"{', '.join(map(str, models))} on {opened.folder.parent}"
+        evaluation_sheet(opened, drawn, outcomes[halt], sheet, rows, title, limit)
 
 
-def _check_options(
-    halt: str, noise: float, rollouts: int, limit: int | None, submission: Path | None, save_predictions: Path | None
-) -> None:
+def _check_options(halt: str, noise: float, rollouts: int, limit: int | None, submission: Path | None, *others: Path | None) -> None:
     """Refuse what does not go together, before anything is computed."""
     from hrm_core.pictures.animations import check_writable
 
@@ -123,7 +133,7 @@ def _check_options(
         raise click.UsageError("rollouts differ by their noise; add --noise, e.g. --noise 0.1")
     if submission is not None and limit is not None:
         raise click.UsageError("a submission answers every task; leave out --limit")
-    for path in filter(None, (submission, save_predictions)):
+    for path in filter(None, (submission, *others)):
         if halt == "both":
             raise click.UsageError(f"--halt both gives two answers to each puzzle; choose fixed or q to write {path}")
         check_writable(path)

@@ -1,16 +1,23 @@
 """What `hrm eval` adds for ARC: answers to all augmentations of a test input pooled, pass@K, a submission."""
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 from cli.tables import print_table
 from hrm_core.data.store import IDENTIFIERS_FILE, Split, read_identifiers
 from hrm_core.pictures.animations import replaced_whole
 from hrm_core.tasks import arc_protocol
+from hrm_core.tasks.arc_protocol import Standing
 from hrm_core.training.answering import Outcome
+
+ATTEMPTS = 2  # at a test input, in the ARC Prize
+NUM_SHOWN = 20  # tasks in the table
 
 
 class Pooled:
@@ -28,19 +35,52 @@ class Pooled:
                 part = slice(first, first + len(examples))
                 self._votes.add(identifiers, examples.inputs, answers[part], scores.q_halt_logits[part])
             first += len(examples)
+        self._standings = arc_protocol.standings(self._votes, self._questions)
 
     def record(self) -> dict[str, Any]:
-        """pass@K, and the rank of the solution of each task, null where it never appears."""
-        ranks = arc_protocol.ranks(self._votes, self._questions)
-        found = {task: None if rank == float("inf") else rank for task, rank in ranks.items()}
-        return {"pass_at": arc_protocol.pass_at(self._votes, self._questions), "ranks": found}
+        """pass@K, and of each task the rank of its solution, null where it never appears, and the votes of each test input."""
+        tasks = {
+            task: {"rank": _or_none(_rank(inputs)), "inputs": [{**each._asdict(), "rank": _or_none(each.rank)} for each in inputs]}
+            for task, inputs in self._standings.items()
+        }
+        return {"pass_at": arc_protocol.pass_at(self._votes, self._questions), "tasks": tasks}
 
     def print(self) -> None:
-        """Print pass@K."""
+        """Print pass@K, then a line for each of the first tasks, the best answered ones first."""
         rows = [[f"pass@{k}", f"{share:.2%}"] for k, share in arc_protocol.pass_at(self._votes, self._questions).items()]
         print_table(f"{len(self._questions):,} test tasks, answers to all their augmentations pooled", ["", "tasks solved"], rows)
+        best = sorted(self._standings.items(), key=lambda task: (_rank(task[1]), -_votes(task[1]), task[0]))
+        if best:
+            columns = ["task", "solved", "test inputs solved", "answers", "of them right"]
+            print_table(f"Tasks: solved is pass@{ATTEMPTS}, the best answered first", columns, [_row(*task) for task in best[:NUM_SHOWN]])
+        if len(best) > NUM_SHOWN:
+            num_solved = sum(_rank(inputs) <= ATTEMPTS for _, inputs in best[NUM_SHOWN:])
+            click.echo(f"  and {len(best) - NUM_SHOWN:,} more, {num_solved:,} of them solved; --json lists all\n")
 
     def write_submission(self, path: Path) -> None:
         """Write two attempts for every test input. Raises: HRMError if the file cannot be written."""
         with replaced_whole(path) as draft:
             draft.write_text(json.dumps(arc_protocol.submission(self._votes, self._questions)))
+
+
+def _row(task: str, inputs: Sequence[Standing]) -> list[str]:
+    num_solved = sum(each.rank <= ATTEMPTS for each in inputs)
+    return [
+        task,
+        "yes" if _rank(inputs) <= ATTEMPTS else "no",
+        f"{num_solved} of {len(inputs)}",
+        f"{sum(each.answers for each in inputs):,}",
+        f"{_votes(inputs):,}",
+    ]
+
+
+def _rank(inputs: Sequence[Standing]) -> float:
+    return max(each.rank for each in inputs)
+
+
+def _votes(inputs: Sequence[Standing]) -> int:
+    return sum(each.votes for each in inputs)
+
+
+def _or_none(rank: float) -> float | None:
+    return None if rank == math.inf else rank

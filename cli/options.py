@@ -11,6 +11,8 @@ import click
 if TYPE_CHECKING:
     from hrm_core.backend import Backend
     from hrm_core.config import ModelConfig
+    from hrm_core.tasks.puzzles import CsvFiles
+    from hrm_core.tasks.task import Task
 
 Command = Callable[..., Any]
 
@@ -21,7 +23,36 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 backend_option = click.option(
     "--backend", type=click.Choice(["mlx", "torch"]), default="mlx", show_default=True, help="Framework that computes."
 )
+source_option = click.option(
+    "--source", metavar="hf://OWNER/NAME", help="Fetch train.csv and test.csv from there on the Hugging Face Hub; @REVISION may follow."
+)
+digits_option = click.option("--digits", is_flag=True, help="ARC: write the number of each colour into its cells in pictures.")
 seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of all random draws.")
+
+
+def csv_files(out: Path, source: str | None, train_csv: Path | None, test_csv: Path | None) -> "CsvFiles":
+    """The files that --source or --train-csv and --test-csv name; the Hub's are fetched, unless `out` is in use."""
+    from hrm_core.data.writer import refuse_used
+    from hrm_core.tasks.puzzles import CsvFiles, fetch_csv
+
+    if source is None:
+        assert train_csv is not None, "the command has seen that one of them is given"
+        return CsvFiles(train_csv, test_csv)
+    if test_csv:
+        raise click.UsageError("--test-csv goes with --train-csv; --source has test puzzles of its own")
+    refuse_used(out)
+    return fetch_csv(source)
+
+
+def drawn_task(task: "Task | None", digits: bool, source: Path) -> "Task":
+    """The task that draws the pictures of a data set or model. Raises: UsageError if there is none, or it has no numbers to overlay."""
+    from hrm_core.tasks.arc import Arc
+
+    if task is None:
+        raise click.UsageError(f"{source} is of no task that can be drawn; leave out pictures")
+    if digits and not isinstance(task, Arc):
+        raise click.UsageError(f"--digits is for ARC, {source} is {task.name}; leave it out")
+    return task.with_digits() if isinstance(task, Arc) and digits else task
 
 
 @dataclass(frozen=True)
@@ -78,9 +109,7 @@ def backend_options(command: Command) -> Command:
         help="Attention kernel; auto: what `hrm doctor` says.",
     )
     @functools.wraps(command)
-    def wrapped(
-        *args: Any, backend: str, device: Any, dtype: Any, compiled: Any, attention: Any, micro_batch: int | None = None, **kwargs: Any
-    ) -> Any:
-        return command(*args, make_backend=BackendMaker(backend, device, dtype, compiled, attention, micro_batch), **kwargs)
+    def wrapped(*args: Any, backend: str, device: Any, dtype: Any, compiled: Any, attention: Any, **kwargs: Any) -> Any:
+        return command(*args, make_backend=BackendMaker(backend, device, dtype, compiled, attention), **kwargs)
 
     return wrapped

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from hrm_core.errors import HRMError
-from hrm_core.pictures.grids import PAPER, TEXT_SIZE, Mark, caption, legend, stack
+from hrm_core.pictures.grids import PAPER, TEXT_SIZE, Mark, beside, caption, legend, stack
 
 Tokens = npt.NDArray[np.integer[Any]]
 Picture = Callable[[Tokens, Tokens], Image.Image]  # draws tokens (S,) with marks (S,)
@@ -42,18 +42,28 @@ def thinking_frames(
     answers: Tokens,
     explained: Sequence[Mark] = (Mark.GIVEN, Mark.CHANGED, Mark.AGREES),
 ) -> list[Image.Image]:
-    """Draw the question, then the answer after each ACT step, all frames with a caption and the same legend.
+    """Draw the question, then the answer after each ACT step, all frames alike in size, with a caption and the same legend.
 
+    An answer that keeps nothing of the question, as ARC's, stands beside it.
     Shapes: given (S,), True where the question already answers; inputs (S,); answers (A, S), A >= 1. `explained` are the marks of
     the legend.
     Returns: A + 1 frames for `save_gif`.
     """
-    question = np.where(given, Mark.GIVEN, Mark.PLAIN)
-    grids = [picture(inputs, question), *map(picture, answers, thinking_marks(given, inputs, answers))]
-    texts = ["question", *(f"step {step} of {len(answers)}" for step in range(1, len(answers) + 1))]
-    words = legend(explained, width=grids[0].width)
-    frames = (stack([caption(grid, text), words], gap=TEXT_SIZE // 2) for grid, text in zip(grids, texts, strict=True))
-    return [ImageOps.expand(frame, TEXT_SIZE, PAPER) for frame in frames]
+    question = picture(inputs, np.where(given, Mark.GIVEN, Mark.PLAIN))
+    grids = [picture(*each) for each in zip(answers, thinking_marks(given, inputs, answers), strict=True)]
+    size = max(grid.width for grid in [question, *grids]), max(grid.height for grid in [question, *grids])
+    steps = [_captioned(grid, f"step {step} of {len(answers)}", size) for step, grid in enumerate(grids, start=1)]
+    asked, nothing = _captioned(question, "question", size), Image.new("RGB", steps[0].size, PAPER)
+    pages = [asked, *steps] if given.any() else [beside([asked, page], gap=2 * TEXT_SIZE) for page in [nothing, *steps]]
+    words = legend(explained, width=pages[0].width)
+    return [ImageOps.expand(stack([page, words], gap=TEXT_SIZE // 2), TEXT_SIZE, PAPER) for page in pages]
+
+
+def _captioned(grid: Image.Image, text: str, size: tuple[int, int]) -> Image.Image:
+    """A grid in the corner of a page of `size`, where it is in every frame, below a caption."""
+    page = Image.new("RGB", size, PAPER)
+    page.paste(grid)
+    return caption(page, text)
 
 
 def save_gif(frames: Sequence[Image.Image], path: Path, seconds_a_frame: float = 0.6, hold_last: float = 2.5) -> None:

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hrm_core.errors import BackendError, DataError, RunError
 from hrm_core.pictures.animations import replaced_whole
@@ -19,6 +19,8 @@ LOG_NAME = "log.jsonl"
 SIZE = (1600, 1100)  # pixels
 DPI = 125
 RUN_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#333333")  # Okabe and Ito's, fit for the colour-blind
+LINES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
+RUN_STYLES = tuple(product(LINES, RUN_COLOURS))  # of each run; no two are alike up to 21 runs
 SPLIT_MARKERS = ("o", "s", "D", "^", "v")
 MARKER_STYLE: Mapping[str, Any] = {"linestyle": "none", "markersize": 8, "markeredgecolor": "white", "zorder": 3}
 
@@ -115,9 +117,9 @@ def _empty_figure() -> "Figure":
 def _draw_panel(axes: "Axes", panel: Panel, logs: Mapping[str, Sequence[Record]]) -> None:
     """Draw one quantity of all runs."""
     markers = _split_markers(logs)
-    for records, colour in zip(logs.values(), cycle(RUN_COLOURS)):
+    for records, (line, colour) in zip(logs.values(), cycle(RUN_STYLES)):
         training = _series(records, panel.key, "train")
-        axes.plot(*training, color=colour, linewidth=1.2, marker="." if len(training[0]) == 1 else "")
+        axes.plot(*training, color=colour, linestyle=line, linewidth=1.2, marker="." if len(training[0]) == 1 else "")
         for split, marker in markers.items():
             axes.plot(*_series(records, panel.key, "eval", split), color=colour, marker=marker, **MARKER_STYLE)
     _dress(axes, panel)
@@ -148,14 +150,16 @@ def _dress(axes: "Axes", panel: Panel) -> None:
         axes.set_ylim(-0.02, 1.02)
         axes.yaxis.set_major_formatter("{x:.0%}")
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.05 * axes.get_ylim()[1])  # room for a marker at the top
 
 
 def _draw_key(figure: "Figure", logs: Mapping[str, Sequence[Record]]) -> None:
     """Say below the panels which colour is which run and which marker which split."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=colour, linewidth=4, label=name) for name, colour in zip(logs, cycle(RUN_COLOURS))]
+    handles = [
+        Line2D([], [], color=colour, linestyle=line, linewidth=3, label=name) for name, (line, colour) in zip(logs, cycle(RUN_STYLES))
+    ]
     handles += [Line2D([], [], color="#666a73", linewidth=1.2, label="training")]
     handles += [
         Line2D([], [], color="#666a73", marker=marker, label=f"evaluation, {split}", **MARKER_STYLE)

@@ -37,11 +37,22 @@ class Mark(IntEnum):
     RIGHT = 5  # as the solution says: faded, so that what is wrong stands out
 
 
+def faded(colour: Colour) -> Colour:
+    """A paler one."""
+    red, green, blue = (round(FADING * white + (1 - FADING) * own) for white, own in zip(PAPER, colour, strict=True))
+    return red, green, blue
+
+
 class Paint(NamedTuple):
     """The two colours of a cell."""
 
     fill: Colour
     ink: Colour
+
+    @property
+    def faded(self) -> "Paint":
+        """The same, paler: of a cell that is right."""
+        return Paint(faded(self.fill), faded(self.ink))
 
 
 # No two fills are told apart by red against green alone; given cells are bold besides.
@@ -83,12 +94,6 @@ def draw_board(
     return board
 
 
-def faded(paint: Paint) -> Paint:
-    """The same colours, paler: of a cell that is right."""
-    fill, ink = (tuple(round(FADING * white + (1 - FADING) * own) for white, own in zip(PAPER, colour, strict=True)) for colour in paint)
-    return Paint(fill, ink)
-
-
 def line_width(cell: int) -> int:
     """How wide a heavy line is on a board whose cells are `cell` pixels."""
     return max(2, cell // 14)
@@ -100,16 +105,20 @@ def cell_box(row: int, column: int, cell: int) -> tuple[int, int, int, int]:
     return left, top, left + cell - 1, top + cell - 1
 
 
+def draw_symbol(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], symbol: str, ink: Colour, shift: float = 0.0) -> None:
+    """Set a symbol in the middle of a cell, or `shift` of its size to the right; one too small to read is left out."""
+    left, top, right, bottom = box
+    size = round((right - left + 1) * SYMBOL_SHARE)
+    if symbol.strip() and size >= MIN_SYMBOL_SIZE:
+        across, baseline = (left + right + 1) / 2, (top + bottom + 1 + CAPITAL_SHARE * size) / 2
+        draw.text((across + shift * size, baseline), symbol, fill=ink, font=font(size), anchor="ms")
+
+
 def _draw_cell(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], symbol: str, mark: Mark) -> None:
     """Fill one cell and set its symbol in the middle, bold where it is given."""
-    left, top, right, bottom = box
     draw.rectangle(box, fill=PAINTS[mark].fill)
-    size = round((right - left + 1) * SYMBOL_SHARE)
-    if symbol and size >= MIN_SYMBOL_SIZE:
-        across, baseline = (left + right + 1) / 2, (top + bottom + 1 + CAPITAL_SHARE * size) / 2
-        shifts = (-BOLD_SHIFT * size, BOLD_SHIFT * size) if mark == Mark.GIVEN else (0.0,)
-        for shift in shifts:
-            draw.text((across + shift, baseline), symbol, fill=PAINTS[mark].ink, font=font(size), anchor="ms")
+    for shift in (-BOLD_SHIFT, BOLD_SHIFT) if mark == Mark.GIVEN else (0.0,):
+        draw_symbol(draw, box, symbol, PAINTS[mark].ink, shift)
 
 
 def _draw_lines(draw: ImageDraw.ImageDraw, size: tuple[int, int], pitch: tuple[int, int], room: int, width: int, colour: Colour) -> None:

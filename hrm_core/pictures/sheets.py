@@ -11,6 +11,7 @@ COLUMN_GAP = 28
 EXAMPLE_GAP = 64  # between examples that stand side by side
 ROW_GAP = 24
 TITLE_SIZE = 28
+PAGE_WIDTH = 2320  # pixels
 
 
 def sheet(
@@ -19,19 +20,19 @@ def sheet(
     captions: Sequence[str] | None = None,
     title: str = "",
     marks: Sequence[Mark] = (),
-    across: int = 1,
+    page_width: int = PAGE_WIDTH,
 ) -> Image.Image:
-    """Lay out one example a row: a picture below each heading.
+    """Lay out examples: a row of pictures each, one below each heading.
 
-    `captions`, one an example, stand above it; `title` and a legend of `marks` stand above everything. With `across` > 1
-    that many examples stand side by side, read line by line.
+    `captions`, one an example, stand above it; `title` and a legend of `marks` stand above everything. As many examples stand
+    side by side as `page_width` has room for, read line by line.
     """
     widths = _column_widths(rows, headings)
     head = _row([text_line(heading, CAPTION_SIZE) for heading in headings], widths)
     examples = [_row(row, widths) for row in rows]
     if captions is not None:
         examples = [stack([text_line(text), example], gap=ROW_GAP // 4) for text, example in zip(captions, examples, strict=True)]
-    body = _side_by_side(head, examples, across)
+    body = _side_by_side(head, examples, page_width - 2 * MARGIN)
     page = stack([*_title_lines(title, marks, body.width), body], gap=ROW_GAP)
     return ImageOps.expand(page, MARGIN, PAPER)
 
@@ -48,9 +49,10 @@ def _row(images: Sequence[Image.Image], widths: Sequence[int]) -> Image.Image:
     return beside((_widen(image, width, align=0.5) for image, width in zip(images, widths, strict=True)), gap=COLUMN_GAP)
 
 
-def _side_by_side(head: Image.Image, examples: Sequence[Image.Image], across: int) -> Image.Image:
-    """Break examples into lines of `across`, below as many headings."""
+def _side_by_side(head: Image.Image, examples: Sequence[Image.Image], room: int) -> Image.Image:
+    """Break examples into lines no wider than `room`, if one fits at all, below as many headings."""
     width = max(image.width for image in (head, *examples))
+    across = max(1, min(len(examples), (room + EXAMPLE_GAP) // (width + EXAMPLE_GAP)))
     blocks = [_widen(image, width) for image in (*[head] * across, *examples)]
     lines = (blocks[start : start + across] for start in range(0, len(blocks), across))
     return stack((beside(line, gap=EXAMPLE_GAP) for line in lines), gap=ROW_GAP)

@@ -11,30 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from hrm_core.data.augment import Symmetry
 from hrm_core.errors import PuzzleError
-from hrm_core.pictures.grids import INK, PAINTS, PAPER, SYMBOL_SHARE, Colour, Mark, cell_box, font, line_width
-from hrm_core.tasks.arc_canvas import COLOUR, NUM_COLOURS, SIDE, SMALLEST, VOCAB_SIZE, encode, window
+from hrm_core.pictures.grids import Mark
+from hrm_core.tasks import arc_picture
+from hrm_core.tasks.arc_canvas import COLOUR, SIDE, SMALLEST, VOCAB_SIZE, encode, window
 from hrm_core.tasks.arc_text import draw_grid, grid_word, read_grids
 from hrm_core.tasks.task import NO_SETTINGS, BoolArray, IntArray, TokenArray
 
-PALETTE: Sequence[Colour] = (
-    (0, 0, 0),
-    (0, 116, 217),
-    (255, 65, 54),
-    (46, 204, 64),
-    (255, 220, 0),
-    (170, 170, 170),
-    (240, 18, 190),
-    (255, 133, 27),
-    (127, 219, 255),
-    (135, 12, 37),
-)  # Source: fchollet/ARC-AGI apps/css/common.css
-LINE: Colour = (85, 85, 85)
-FRAMES: Mapping[Mark, Colour] = {Mark.CHANGED: PAINTS[Mark.CHANGED].fill, Mark.WRONG: PAINTS[Mark.WRONG].fill}
-LIGHT = 128  # the brightness from which digits are dark
 NO_GRID = "(no grid)"
 
 
@@ -114,39 +100,15 @@ class Arc:
         colours[:, COLOUR + 1 :] = rng.permuted(colours[:, COLOUR + 1 :], axis=1)
         return Symmetry(cells=np.stack([places.ravel(), places.T.ravel()])[rng.integers(0, 2, count)], tokens=colours)
 
-    def picture(self, tokens: IntArray, marks: IntArray, cell: int = 48) -> Image.Image:
-        """Draw the grid on one canvas (S,) with a mark for each cell (S,), `cell` pixels a cell; changed and wrong cells are framed."""
-        rows, columns = window(tokens)
-        grid, framed = self._grid(tokens), marks.reshape(self.side, self.side)[rows, columns]
-        height, width = max(grid.shape[0], 1), max(grid.shape[1], 1)
-        page = Image.new("RGB", (width * cell + line_width(cell), height * cell + line_width(cell)), LINE if grid.size else PAPER)
-        draw = ImageDraw.Draw(page)
-        for (row, column), colour in np.ndenumerate(grid):
-            self._draw_cell(draw, cell_box(row, column, cell), int(colour), Mark(int(framed[row, column])))
-        return page
+    def with_digits(self) -> "Arc":
+        """The same task whose pictures show the number of each colour, too."""
+        return Arc(self.side, digits=True)
 
-    def _draw_cell(self, draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], colour: int, mark: Mark) -> None:
-        left, top, right, bottom = box
-        draw.rectangle((left, top, right - 1, bottom - 1), fill=PALETTE[colour])
-        if mark in FRAMES:
-            width = max(1, (right - left) // 8)
-            draw.rectangle((left, top, right - 1, bottom - 1), outline=FRAMES[mark], width=width)
-            draw.rectangle((left + width, top + width, right - 1 - width, bottom - 1 - width), outline=PAPER)
-        if self.digits:
-            ink = INK if _brightness(PALETTE[colour]) >= LIGHT else PAPER
-            size = max(1, round((right - left + 1) * SYMBOL_SHARE))
-            draw.text(((left + right) / 2, (top + bottom) / 2), str(colour), fill=ink, font=font(size), anchor="mm")
+    def picture(self, tokens: IntArray, marks: IntArray, cell: int = 48) -> Image.Image:
+        """Draw the grid on one canvas (S,) with a mark for each cell (S,), `cell` pixels a cell or as many as digits take."""
+        return arc_picture.draw_grid(tokens, marks, cell, self.digits)
 
     def _grid(self, tokens: IntArray) -> TokenArray:
         """The colours (height, width) on a canvas, wherever the grid lies; of height and width 0 where there are none."""
         rows, columns = window(tokens)
         return tokens.reshape(self.side, self.side)[rows, columns].astype(np.uint8) - np.uint8(COLOUR)
-
-
-def _brightness(colour: Colour) -> float:
-    """Source: ITU-R BT.601."""
-    red, green, blue = colour
-    return 0.299 * red + 0.587 * green + 0.114 * blue
-
-
-assert len(PALETTE) == NUM_COLOURS

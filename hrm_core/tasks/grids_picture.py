@@ -11,18 +11,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from hrm_core.pictures.grids import (
-    CAPITAL_SHARE,
     INK,
-    MIN_SYMBOL_SIZE,
     PAINTS,
     PAPER,
-    SYMBOL_SHARE,
     THIN_LINE,
     Mark,
     Paint,
     cell_box,
-    faded,
-    font,
+    draw_symbol,
     line_width,
 )
 from hrm_core.tasks.grids_canvas import FIRST, OUTSIDE, Canvas
@@ -71,12 +67,8 @@ def _draw_cell(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], symbol
     """Fill one cell but for a thin line at its right and bottom, frame it if it has changed, and set its character in the middle."""
     left, top, right, bottom = box
     inner = left, top, max(left, right - 1), max(top, bottom - 1)
-    paint = PAINTS[mark] if mark == Mark.WRONG else faded(paint) if mark == Mark.RIGHT else paint
+    paint = PAINTS[mark] if mark == Mark.WRONG else paint.faded if mark == Mark.RIGHT else paint
     draw.rectangle(inner, fill=paint.fill)
-    cell = right - left + 1
     if mark == Mark.CHANGED:
-        draw.rectangle(inner, outline=PAINTS[mark].fill, width=max(1, round(cell * FRAME_SHARE)))
-    size = round(cell * SYMBOL_SHARE)
-    if symbol.strip() and size >= MIN_SYMBOL_SIZE:
-        across, baseline = (left + right) / 2, (top + bottom + CAPITAL_SHARE * size) / 2
-        draw.text((across, baseline), symbol, fill=paint.ink, font=font(size), anchor="ms")
+        draw.rectangle(inner, outline=PAINTS[mark].fill, width=max(1, round((right - left + 1) * FRAME_SHARE)))
+    draw_symbol(draw, inner, symbol, paint.ink)

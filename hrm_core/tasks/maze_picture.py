@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from hrm_core.pictures.grids import CAPITAL_SHARE, INK, MIN_SYMBOL_SIZE, PAINTS, PAPER, SYMBOL_SHARE, Mark, Paint, faded, font
+from hrm_core.pictures.grids import INK, PAINTS, PAPER, Mark, Paint, draw_symbol
 from hrm_core.tasks.maze_board import GOAL, OPEN, PAD, PATH, START, WALL, ByteArray, IntArray
 
 OWN_PAINTS = {
@@ -19,12 +19,12 @@ OWN_PAINTS = {
     OPEN: Paint(fill=(240, 241, 244), ink=PAPER),
     START: Paint(fill=(0, 140, 100), ink=PAPER),
     GOAL: Paint(fill=(197, 27, 125), ink=PAPER),
-    PATH: Paint(fill=(122, 184, 240), ink=(16, 70, 150)),
+    PATH: Paint(fill=(86, 164, 242), ink=(10, 52, 122)),
 }
 UNASKED_WALL = Paint(fill=(108, 112, 122), ink=INK)  # where the question has none
 LETTERS = {PAD: "?", START: "S", GOAL: "G"}
 DOT_SHARE, BLOCK_SHARE = 0.36, 0.5  # of a cell: the dot on a path, a wall on a mark's colour
-MIN_DOT_CELL = 8  # pixels; the path is its colour alone on smaller cells
+MIN_DOT_CELL = 10  # pixels; the path is its colour alone on smaller cells
 
 
 def draw_maze(tokens: ByteArray, marks: IntArray, size: int, cell: int) -> Image.Image:
@@ -44,7 +44,7 @@ def _paint(token: int, mark: Mark) -> Paint:
     if mark in (Mark.CHANGED, Mark.WRONG) or (token, mark) == (PATH, Mark.AGREES):
         return PAINTS[mark]
     if mark == Mark.RIGHT:
-        return faded(OWN_PAINTS[token])
+        return OWN_PAINTS[token].faded
     return UNASKED_WALL if token == WALL and mark != Mark.GIVEN else OWN_PAINTS[token]
 
 
@@ -52,18 +52,12 @@ def _draw_sign(draw: ImageDraw.ImageDraw, corner: tuple[int, int], cell: int, to
     """Draw what a cell shows besides its colour: a letter, the dot of a path, a wall on the colour of a mark."""
     middle = np.array(corner) + (cell - 1) / 2
     if token in LETTERS:
-        _draw_letter(draw, middle, cell, LETTERS[token], paint)
+        left, top = corner
+        draw_symbol(draw, (left, top, left + cell - 1, top + cell - 1), LETTERS[token], paint.ink)
     elif token == PATH and cell >= MIN_DOT_CELL:
         draw.ellipse(_box(middle, cell * DOT_SHARE), fill=paint.ink)
     elif token == WALL and paint in (PAINTS[Mark.CHANGED], PAINTS[Mark.WRONG]):
         draw.rectangle(_box(middle, cell * BLOCK_SHARE), fill=INK)
-
-
-def _draw_letter(draw: ImageDraw.ImageDraw, middle: npt.NDArray[np.floating], cell: int, letter: str, paint: Paint) -> None:
-    size = round(cell * SYMBOL_SHARE)
-    if size >= MIN_SYMBOL_SIZE:
-        across, down = (middle + 0.5).tolist()
-        draw.text((across, down + CAPITAL_SHARE * size / 2), letter, fill=paint.ink, font=font(size), anchor="ms")
 
 
 def _box(middle: npt.NDArray[np.floating], width: float) -> tuple[float, float, float, float]:

@@ -1,47 +1,135 @@
-"""Sheets: many examples on one page."""
+"""Sheets: many examples on one page, each as large as it can be read at a glance.
 
-from collections.abc import Sequence
+Shapes: S cells.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from hrm_core.data.store import load_split, present_splits
-from hrm_core.errors import DataError
+from hrm_core.data.store import IDENTIFIERS_FILE, ExampleSet, IntArray, Split, load_split, present_splits, read_identifiers
 from hrm_core.pictures.animations import save_png
 from hrm_core.pictures.grids import Mark
 from hrm_core.pictures.sheets import sheet
-from hrm_core.tasks import find_task
-from hrm_core.tasks.task import Task, TokenArray
-from hrm_core.training.solving import Solution
+from hrm_core.tasks.task import BoolArray, Task, TokenArray
+
+if TYPE_CHECKING:
+    from hrm_core.training.answering import Outcome
+    from hrm_core.training.solving import Solution
+
+LARGEST_CELL = 48  # pixels
+PROBE_CELL = 24  # pixels of the cells that a grid is drawn with to learn its size; lines are narrower
+EXAMPLE_ROOM, SOLUTION_ROOM = 240, 480  # pixels that the longer side of a grid may take
 
 
-def dataset_sheet(directory: Path, out: Path, num_rows: int, cell: int = 24) -> None:
-    """Draw the first examples of each split: question and answer.
+def cell_size(task: Task, grids: Iterable[TokenArray], room: int) -> int:
+    """How large cells can be for each of these grids (S,) to be drawn within about `room` pixels."""
+    plain = np.full(task.seq_len, Mark.PLAIN)
+    cells = max(max(task.picture(tokens, plain, PROBE_CELL).size) // PROBE_CELL for tokens in grids)
+    return max(1, min(LARGEST_CELL, room // cells))
 
-    Raises: DataError if the task of the data set is not known, HRMError if the picture cannot be written.
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One example of a data set."""
+
+    question: TokenArray  # (S,)
+    solution: TokenArray  # (S,), pad where nothing is scored
+    is_scored: BoolArray  # (S,)
+    name: str  # "test 17, rating 5"
+
+
+def dataset_sheet(directory: Path, task: Task, out: Path, num_rows: int) -> None:
+    """Draw questions and answers, `num_rows` of each split, spread evenly over it.
+
+    Raises: HRMError if the picture cannot be written.
     """
+    rows, names, counts = [], [], []
+    for split in (load_split(directory, name) for name in present_splits(directory)):
+        count = sum(map(len, split.sets.values()))
+        chosen = _spread(np.arange(count), num_rows)
+        counts.append(f"{len(chosen)} of {count:,} {split.folder.name} examples")
+        for example in _examples(split, chosen):
+            rows.append(_pair(task, example.question, example.solution, EXAMPLE_ROOM))
+            names.append(example.name)
+    save_png(sheet(rows, ["question", "answer"], names, f"{directory.resolve().name}, {task.name}: {', '.join(counts)}"), out)
+
+
+def evaluation_sheet(split: Split, task: Task, outcome: "Outcome", out: Path, num_rows: int, title: str, limit: int | None = None) -> None:
+    """Draw question, answer, prediction and differences of the first `limit` examples of each set of a split.
+
+    Those that are wrong come first, as many as there is room for, spread evenly over them all; then those that are exact.
+    Raises: HRMError if the picture cannot be written.
+    """
+    scores = outcome.scores
+    counted = scores.num_labelled > 0
+    wrong = _spread(np.flatnonzero(counted & ~scores.exact), num_rows)
+    chosen = np.concatenate([wrong, _spread(np.flatnonzero(counted & scores.exact), num_rows - len(wrong))])
     rows, captions = [], []
-    for name in present_splits(directory):
-        split = load_split(directory, name)
-        task = find_task(directory, split.metadata.vocab_size, split.metadata.seq_len)
-        if task is None:
-            raise DataError(f"{directory} is of no task that can be drawn; leave out --sheet")
-        for examples in split.sets.values():
-            for i in range(min(num_rows, len(examples))):
-                question, answer = np.asarray(examples.inputs[i], np.uint8), np.asarray(examples.labels[i], np.uint8)
-                rows.append([_drawn(task, question, question, cell), _drawn(task, question, answer, cell)])
-                rating = "" if examples.ratings is None else f", rating {examples.ratings[i]}"
-                captions.append(f"{name} {i}{rating}")
-    save_png(sheet(rows, ["question", "answer"], captions, str(directory.name), across=2), out)
+    for number, example in zip(chosen.tolist(), _examples(split, chosen, limit), strict=True):
+        rows.append(_comparison(task, example, outcome.answers[number].astype(np.uint8)))
+        cells = int(scores.num_labelled[number])
+        missed = cells - int(scores.num_right[number])
+        steps = int(scores.steps[number])
+        verdict = f"{missed} of {cells} cells wrong" if missed else "exact"
+        captions.append(f"{example.name}: {verdict}, {steps} ACT step{'s' if steps > 1 else ''}")
+    total = f"{int(scores.exact[counted].sum()):,} of {int(counted.sum()):,} {split.folder.name} examples exact"
+    order = ", wrong ones first" if len(wrong) else ""
+    marks = [mark for mark in (Mark.GIVEN, Mark.WRONG) if mark == Mark.WRONG or mark in task.legend]
+    save_png(sheet(rows, ["question", "answer", "prediction", "differences"], captions, f"{title}: {total}{order}", marks), out)
 
 
-def solutions_sheet(solutions: Sequence[Solution], cell: int = 32) -> Image.Image:
-    """Draw questions and answers side by side."""
-    rows = [[_drawn(s.task, s.question, s.question, cell), _drawn(s.task, s.question, s.answer, cell)] for s in solutions]
-    verdicts = {True: "accepted", False: "not a solution", None: "not checked"}
-    return sheet(rows, ["question", "answer"], [f"{i + 1}: {verdicts[s.accepted]}" for i, s in enumerate(solutions)])
+def solutions_sheet(solutions: Sequence["Solution"]) -> Image.Image:
+    """Draw questions and answers, each with its verdict."""
+    rows = [_pair(s.task, s.question, s.answer, SOLUTION_ROOM) for s in solutions]
+    return sheet(rows, ["question", "answer"], [f"{number}: {s.verdict}" for number, s in enumerate(solutions, start=1)])
+
+
+def _spread(numbers: IntArray, count: int) -> IntArray:
+    """So many of these numbers, or all if there are fewer, evenly spread."""
+    places = np.linspace(0, len(numbers) - 1, max(0, min(count, len(numbers))))
+    return numbers[places.astype(np.intp)]
+
+
+def _examples(split: Split, numbers: IntArray, limit: int | None = None) -> Iterable[Example]:
+    """Examples by number, counted through the first `limit` of each set of a split."""
+    path = split.folder.parent / IDENTIFIERS_FILE
+    identifiers = read_identifiers(path) if path.is_file() else []
+    sets = list(split.sets.values())
+    ends = np.cumsum([min(len(examples), limit or len(examples)) for examples in sets])
+    for number in numbers.tolist():
+        place = int(np.searchsorted(ends, number, side="right"))
+        yield _example(split, sets[place], number, number - int(ends[place - 1] if place else 0), identifiers)
+
+
+def _example(split: Split, examples: ExampleSet, number: int, row: int, identifiers: Sequence[str]) -> Example:
+    question, label = (np.asarray(tokens[row]) for tokens in (examples.inputs, examples.labels))
+    is_scored = ~np.isin(label, split.ignored_labels)
+    identifier = int(examples.puzzle_identifiers[examples.puzzle_of(np.array([row]))[0]])
+    is_named = identifier != split.metadata.blank_identifier_id and identifier < len(identifiers)
+    name = [f"{split.folder.name} {number}", *([identifiers[identifier]] if is_named else [])]
+    rating = [] if examples.ratings is None else [f"rating {examples.ratings[row]}"]
+    solution = np.where(is_scored, label, split.metadata.pad_id)
+    return Example(question.astype(np.uint8), solution.astype(np.uint8), is_scored, ", ".join([*name, *rating]))
+
+
+def _pair(task: Task, question: TokenArray, answer: TokenArray, room: int) -> list[Image.Image]:
+    cell = cell_size(task, [question, answer], room)
+    return [_drawn(task, question, tokens, cell) for tokens in (question, answer)]
+
+
+def _comparison(task: Task, example: Example, prediction: TokenArray) -> list[Image.Image]:
+    """Question, solution, prediction, and the prediction with its wrong cells marked and all others faded."""
+    cell = cell_size(task, [example.question, example.solution, prediction], EXAMPLE_ROOM)
+    judged = np.where(example.is_scored, prediction, example.solution)
+    drawn = [_drawn(task, example.question, tokens, cell) for tokens in (example.question, example.solution, prediction)]
+    return [*drawn, task.picture(judged, np.where(judged == example.solution, Mark.RIGHT, Mark.WRONG), cell)]
 
 
 def _drawn(task: Task, question: TokenArray, tokens: TokenArray, cell: int) -> Image.Image:
-    return task.picture(tokens, np.where(task.given(question), Mark.GIVEN, Mark.PLAIN), cell)
+    is_given = task.given(question) & (tokens == question)
+    return task.picture(tokens, np.where(is_given, Mark.GIVEN, Mark.PLAIN), cell)

@@ -87,6 +87,28 @@ class TestPlot:
             assert image.size == SIZE
         assert [has_colour(tmp_path / "curves.png", colour) for colour in RUN_COLOURS[:4]] == [True, True, True, False]
 
+    def test_more_runs_than_colours_differ_in_their_lines(self, make_run, tmp_path):
+        """The eighth run has the colour of the first; of its line, dashed, less is to be seen."""
+        lines = [train_line(update) for update in range(100, 1000, 100)]
+        flat = [{**line, "lm_loss": 0, "accuracy": 0, "exact_accuracy": 0, "steps": 0} for line in lines]
+        runs = [make_run(str(number), flat) for number in range(7)]
+        shown = []
+        for chosen in ([make_run("first", lines), *runs], [*runs, make_run("last", lines)]):
+            plot_runs(chosen, tmp_path / "curves.png")
+            with Image.open(tmp_path / "curves.png") as image:
+                panels = np.array(image.convert("RGB"))[: SIZE[1] * 4 // 10]
+            shown.append((panels == ImageColor.getrgb(RUN_COLOURS[0])).all(axis=-1).sum())
+        assert 0 < shown[1] < 0.9 * shown[0]
+
+    def test_highest_marker_is_not_cut(self, make_run, tmp_path):
+        lines = [{**eval_line(update), "steps": 8} for update in (100, 200)]
+        plot_runs([make_run("a", [train_line(50), *lines])], tmp_path / "curves.png")
+        with Image.open(tmp_path / "curves.png") as image:
+            steps = np.array(image.convert("RGB"))[SIZE[1] // 2 : SIZE[1] * 9 // 10, SIZE[0] // 2 :]
+        rows, columns = np.nonzero((steps == ImageColor.getrgb(RUN_COLOURS[0])).all(axis=-1))
+        marker = columns > columns.max() - 30
+        assert np.ptp(rows[marker]) + 1 >= np.ptp(columns[marker]) - 1, "the last marker is as high as it is wide"
+
     @pytest.mark.parametrize("line", [train_line(100), eval_line(100)], ids=["train", "eval"])
     def test_a_single_report_is_visible(self, make_run, tmp_path, line):
         plot_runs([make_run("a", [line])], tmp_path / "curves.png")

@@ -12,6 +12,7 @@ from hrm_core.pictures.grids import (
     PAPER,
     THIN_LINE,
     Mark,
+    Paint,
     caption,
     cell_box,
     draw_board,
@@ -20,6 +21,7 @@ from hrm_core.pictures.grids import (
     stack,
 )
 
+VIVID = [mark for mark in Mark if mark != Mark.RIGHT]  # that one fades on purpose, and is never seen beside PLAIN
 BOARDS = {"4x4": (4, 2, 2, 48), "6x6": (6, 2, 3, 48), "9x9": (9, 3, 3, 48), "small 9x9": (9, 3, 3, 16), "30x30": (30, 30, 30, 12)}
 
 # Machado et al. 2009, severity 1: what linear RGB looks like without red or without green cones.
@@ -130,17 +132,25 @@ def test_symbols_too_small_to_read_are_left_out():
     assert draw_board([["8"] * 2] * 2, marks, 2, 2, cell=6) == draw_board([[""] * 2] * 2, marks, 2, 2, cell=6)
 
 
-@pytest.mark.parametrize("mark", Mark)
+@pytest.mark.parametrize("mark", VIVID)
 def test_symbols_stand_out_from_their_cell(mark):
     darker, lighter = sorted(map(luminance, PAINTS[mark]))
     assert (lighter + 0.05) / (darker + 0.05) > 4.5  # WCAG AA
 
 
 @pytest.mark.parametrize("kind", COLOUR_BLIND)
-@pytest.mark.parametrize(("one", "other"), list(combinations(Mark, 2)))
+@pytest.mark.parametrize(("one", "other"), list(combinations(VIVID, 2)))
 def test_marks_differ_for_the_colour_blind(kind, one, other):
     seen = [np.clip(COLOUR_BLIND[kind] @ linear(PAINTS[mark].fill), 0, 1) ** (1 / 2.2) * 255 for mark in (one, other)]
     assert np.abs(seen[0] - seen[1]).max() > 20
+
+
+def test_wrong_cell_stands_out_from_all_others_when_they_are_right():
+    right, wrong = (abs(np.subtract(linear(PAINTS[mark].fill), linear(PAPER))).max() for mark in (Mark.RIGHT, Mark.WRONG))
+    assert right < 0.05
+    assert wrong > 0.9
+    paint = Paint(fill=(0, 116, 217), ink=PAPER)
+    assert paint.faded == Paint(fill=(191, 220, 246), ink=PAPER)
 
 
 def test_legend_shows_the_colour_of_each_mark_asked_for():

@@ -22,7 +22,7 @@ def place(page, index, column):
 
 
 def test_each_example_stands_whole_in_one_row_and_each_heading_has_a_column():
-    page = sheet([example(0), example(1), example(2)], HEADINGS)
+    page = sheet([example(0), example(1), example(2)], HEADINGS, page_width=400)
     places = np.array([[place(page, index, column) for column in range(3)] for index in range(3)])
     assert (places[..., 2] - places[..., 0] == 60).all()
     assert (places[..., 3] - places[..., 1] == 40).all()
@@ -39,12 +39,20 @@ def test_page_has_a_margin():
 
 
 def test_examples_stand_side_by_side_read_line_by_line():
-    page = sheet([example(index) for index in range(3)], HEADINGS, across=2)
+    page = sheet([example(index) for index in range(3)], HEADINGS, page_width=1000)
     first, second, third = (place(page, index, 0) for index in range(3))
     assert second[1] == first[1]
     assert second[0] > place(page, 0, 2)[2]
     assert third[0] == first[0]
     assert third[1] > first[3]
+
+
+@pytest.mark.parametrize(("page_width", "across"), [(100, 1), (600, 1), (800, 2), (2000, 4)])
+def test_as_many_examples_stand_side_by_side_as_the_page_has_room_for(page_width, across):
+    page = sheet([example(index) for index in range(4)], HEADINGS, page_width=page_width)
+    assert len({place(page, index, 0)[0] for index in range(4)}) == across
+    assert page.width <= max(page_width, sheet([example(0)], HEADINGS).width)
+    assert sheet([example(0)], HEADINGS, page_width=page_width).width < 500, "no headings without examples"
 
 
 def test_title_captions_and_legend_take_room_of_their_own():
@@ -55,14 +63,15 @@ def test_title_captions_and_legend_take_room_of_their_own():
 
 
 def test_pictures_of_different_sizes_do_not_overlap():
-    page = sheet([example(0, (20, 90)), example(1, (200, 30))], HEADINGS)
+    page = sheet([example(0, (20, 90)), example(1, (200, 30))], HEADINGS, page_width=400)
     assert [place(page, 0, column)[2] - place(page, 0, column)[0] for column in range(3)] == [20] * 3
     assert place(page, 1, 0)[1] >= place(page, 0, 0)[3]
 
 
 def test_long_caption_is_not_cut():
-    page = sheet([example(0)], HEADINGS, captions=["a caption that is a good deal longer than three small pictures are wide"], across=2)
-    assert page.width > 2 * 400
+    text = "a caption that is a good deal longer than three small pictures are wide"
+    page = sheet([example(0)], HEADINGS, captions=[text], page_width=200)
+    assert page.width > 400
 
 
 def test_caption_missing_for_an_example_is_noticed():

@@ -1,0 +1,149 @@
+"""Sheets of examples, read back from their files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hrm_core.data.store import Split, load_split
+from hrm_core.data.writer import Examples, Layout, write_dataset
+from hrm_core.pictures.grids import PAINTS, PAPER, Mark
+from hrm_core.pictures.sheets import MARGIN
+from hrm_core.tasks.arc import Arc
+from hrm_core.tasks.grids import Grids
+from hrm_core.tasks.maze import Maze
+from hrm_core.tasks.sudoku import Sudoku
+from hrm_core.tasks.task import IntArray, Task
+from hrm_core.training.answering import Outcome
+from hrm_core.training.scoring import Scores
+from hrm_core.training.sheets import EXAMPLE_ROOM, LARGEST_CELL, cell_size, dataset_sheet, evaluation_sheet
+
+CRIMSON = PAINTS[Mark.WRONG].fill
+IN_LEGEND = 14 * 14  # pixels of its swatch, without the frame
+TASKS: dict[str, tuple[Task, IntArray]] = {
+    "sudoku": (Sudoku(4), np.array([4, 1, 2, 3, 2, 3, 4, 1, 1, 4, 3, 2, 3, 2, 1, 4]) + 1),
+    "maze": (Maze(4), np.array([3, 2, 1, 2, 5, 1, 2, 2, 5, 5, 5, 2, 1, 1, 5, 4])),
+    "arc": (Arc(6), Arc(6).parse("1234\n5678\n9012\n3456")[0].astype(int)),
+    "grids": (Grids("#.ab", 4, 4), np.array([2, 3, 4, 5] * 4)),
+}
+
+
+def split_of(folder: Path, task: Task, labels: IntArray, splits: tuple[str, ...] = ("test",)) -> Split:
+    """A data set whose questions are their answers (N, S)."""
+    layout = Layout(task.vocab_size, task.seq_len, identifiers=("<blank>", "puzzle"))
+    examples = Examples(labels, labels, puzzle_identifiers=np.ones(len(labels), int))
+    write_dataset(folder, layout, {split: {"all": [examples]} for split in splits}, {})
+    return load_split(folder, splits[-1])
+
+
+def outcome_of(answers: IntArray, labels: IntArray) -> Outcome:
+    """As an evaluation gives it, where 0 is not scored."""
+    scored, zeros = labels > 0, np.zeros(len(labels))
+    right = ((answers == labels) & scored).sum(axis=1)
+    steps = np.full(len(labels), 3)
+    scores = Scores(right, scored.sum(axis=1), right, scored.sum(axis=1), zeros, zeros, steps, steps, steps)
+    return Outcome(scores, answers, [scores], answers[None], steps, 1.0)
+
+
+def pixels(path: Path) -> IntArray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"), int)
+
+
+def last_grid(page: IntArray) -> IntArray:
+    """The colour at the upper left of each cell of the 4x4 picture in the lower right corner of a page. Returns: (4, 4, 3)."""
+    size = LARGEST_CELL * 4
+    below, right = page.shape[0] - MARGIN, page.shape[1] - MARGIN
+    corner = 6  # pixels right of and below any line
+    found: IntArray = page[below - size : below, right - size : right][corner::LARGEST_CELL, corner::LARGEST_CELL]
+    return found
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_cells_are_marked_exactly_where_prediction_and_answer_differ(name: str, tmp_path: Path) -> None:
+    task, label = TASKS[name]
+    differs = np.zeros((4, 4), bool)
+    differs[[0, 1, 3], [1, 3, 0]] = True
+    board = np.zeros(task.seq_len, bool)
+    board.reshape(int(task.seq_len**0.5), -1)[:4, :4] = differs
+    answer = np.where(board, np.where(label == task.vocab_size - 1, label - 1, label + 1), label)
+    split = split_of(tmp_path / "data", task, label[None])
+    evaluation_sheet(split, task, outcome_of(answer[None], label[None]), tmp_path / "sheet.png", 1, "mine")
+    found = last_grid(pixels(tmp_path / "sheet.png"))
+    np.testing.assert_array_equal((found == CRIMSON).all(axis=-1), differs)
+    assert (found[~differs] > 180).all(), "what is right fades"
+
+
+def test_wrong_answers_come_first_and_then_right_ones(tmp_path: Path) -> None:
+    task, label = TASKS["sudoku"]
+    labels = np.tile(label, (9, 1))
+    answers = labels.copy()
+    answers[[4, 7], 5] = 2 + (answers[[4, 7], 5] == 2)
+    split = split_of(tmp_path / "data", task, labels)
+    for rows, wrong in ((1, 1), (2, 2), (5, 2)):
+        evaluation_sheet(split, task, outcome_of(answers, labels), tmp_path / "sheet.png", rows, "mine")
+        page = pixels(tmp_path / "sheet.png")
+        marked = (page == CRIMSON).all(axis=-1)
+        assert marked.sum() == pytest.approx(wrong * 47 * 47 * 0.9 + IN_LEGEND, rel=0.15)
+        is_last_right = not (last_grid(page) == CRIMSON).all(axis=-1).any()
+        assert is_last_right == (rows > 2)
+
+
+def test_cells_that_are_not_scored_are_neither_right_nor_wrong(tmp_path: Path) -> None:
+    """Whatever a model says beside a small answer to ARC, only what was asked of it is shown."""
+    task = Arc(8)
+    label = task.parse("12\n34")[0].astype(int)
+    answer = np.where(label > 0, label, 7)
+    answer[0] = 9
+    split = split_of(tmp_path / "data", task, label[None])
+    evaluation_sheet(split, task, outcome_of(answer[None], label[None]), tmp_path / "sheet.png", 1, "mine")
+    one_wrong = np.where(np.arange(64) == 0, Mark.WRONG, Mark.RIGHT)
+    expected = np.asarray(task.picture(np.where(label > 0, answer, 0), one_wrong, LARGEST_CELL))
+    marked = (pixels(tmp_path / "sheet.png") == CRIMSON).all(axis=-1).sum()
+    assert marked == (expected == CRIMSON).all(axis=-1).sum() + IN_LEGEND
+
+
+def test_examples_without_labels_are_left_out(tmp_path: Path) -> None:
+    task, label = TASKS["arc"]
+    labels = np.stack([label, np.zeros_like(label)])
+    split = split_of(tmp_path / "data", task, labels)
+    evaluation_sheet(split, task, outcome_of(np.full_like(labels, 5), labels), tmp_path / "two.png", 2, "mine")
+    evaluation_sheet(split, task, outcome_of(np.full_like(labels, 5), labels), tmp_path / "one.png", 1, "mine")
+    np.testing.assert_array_equal(pixels(tmp_path / "two.png"), pixels(tmp_path / "one.png"))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_dataset_sheet_spreads_over_every_split(name: str, tmp_path: Path) -> None:
+    task, label = TASKS[name]
+    split_of(tmp_path / "data", task, np.tile(label, (5, 1)), ("train", "test"))
+    heights = []
+    for rows in (1, 2, 5, 9):
+        dataset_sheet(tmp_path / "data", task, tmp_path / "sheet.png", rows)
+        page = pixels(tmp_path / "sheet.png")
+        assert (page[:MARGIN] == PAPER).all()
+        assert (page[:, -MARGIN:] == PAPER).all()
+        heights.append(page.shape[0])
+    assert heights[0] == heights[1] < heights[2] == heights[3], "four fit beside each other, ten do not, and there are no more"
+
+
+def test_first_and_last_example_are_on_the_sheet(tmp_path: Path) -> None:
+    """Not the augmentations of one puzzle only, which stand side by side."""
+    task = Grids("#.ab", 4, 4)
+    labels = np.full((50, 16), 3)
+    labels[0], labels[-1] = 4, 5
+    split_of(tmp_path / "data", task, labels)
+    dataset_sheet(tmp_path / "data", task, tmp_path / "sheet.png", 3)
+    colours = {tuple(colour) for colour in np.unique(pixels(tmp_path / "sheet.png").reshape(-1, 3), axis=0).tolist()}
+    for token in (3, 4, 5):
+        assert task.picture(np.full(16, token, np.uint8), np.zeros(16, int), 24).getpixel((4, 4)) in colours
+
+
+@pytest.mark.parametrize("side", [2, 5, 12, 30])
+def test_cells_are_as_large_as_there_is_room_for(side: int) -> None:
+    task = Arc(30)
+    grids = [task.parse("\n".join(["1" * width] * height))[0] for width, height in ((1, 1), (side, 1), (1, side))]
+    cell = cell_size(task, grids, EXAMPLE_ROOM)
+    assert cell == min(LARGEST_CELL, EXAMPLE_ROOM // side)
+    assert cell_size(task.with_digits(), grids, EXAMPLE_ROOM) == cell
+    assert cell_size(task, grids, 1) == 1
