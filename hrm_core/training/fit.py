@@ -63,6 +63,7 @@ class Position:
 
     update: int = 0
     seconds: float = 0.0  # of training, evaluation and saving
+    window_began: float = 0.0  # at which second; evaluations move it on, so that they do not count in examples/s
     window: dict[str, float] = field(default_factory=dict)  # sums of metrics since the last report
     evaluated: int = 0  # the last update that was evaluated
     best: dict[str, Any] = field(default_factory=dict)  # checkpoint, exact_accuracy, accuracy
@@ -180,10 +181,10 @@ class Trainer:
             "seconds": round(seconds, 3),
             **metrics,
             "lr": rates(update, self._job.total_updates, self._job.config.optim).lr,
-            "examples_per_second": round(window_updates * slots / max(seconds - self._position.seconds, 1e-9), 1),
+            "examples_per_second": round(window_updates * slots / max(seconds - self._position.window_began, 1e-9), 1),
             "memory_gib": round(self._backend.peak_memory() / 2**30, 3),
         }
-        self._position.seconds = seconds
+        self._position.seconds = self._position.window_began = seconds
         self._position.window = {}
         self._position.last_metrics = metrics
         self._run.log(record)
@@ -196,13 +197,16 @@ class Trainer:
         if test is None or not due or position.update == position.evaluated:
             return False
         self._read_metrics()  # of a model that has diverged nothing need be known
+        began = time.monotonic()
         given = self._job.task.given if self._job.task else None
-        slots, limit = self._settings.global_batch_size, self._settings.eval_examples
+        slots = min(self._settings.global_batch_size, self._settings.slots_at_once * self._replica.num_replicas)
+        limit = self._settings.eval_examples
         scores, _ = evaluate(self._backend, test, given, slots, limit, lambda _: self._stop_if_alone())
         metrics = summary(joined(self._backend.gather(scores)))
         self._check_finite(metrics)
         position.evaluated = position.update
         position.seconds = time.monotonic() - self._started
+        position.window_began += time.monotonic() - began
         record = {"kind": "eval", "update": position.update, "seconds": round(position.seconds, 3), "split": "test", **metrics}
         self._run.log(record)
         self._reporter.evaluated(record)

@@ -73,7 +73,7 @@ def assert_same_end(found: Path, expected: Path) -> None:
             assert tensors[key].tobytes() == others[key].tobytes(), key
     states = [json.loads((folder / STATE_FILE).read_text()) for folder in (ours, theirs)]
     for state in states:
-        del state["sha256"][STATE_FILE], state["position"]["seconds"]
+        del state["sha256"][STATE_FILE], state["position"]["seconds"], state["position"]["window_began"]
     assert states[0] == states[1]
     assert log(found) == log(expected)
     assert not list((found / "checkpoints").glob(".*"))
@@ -317,3 +317,33 @@ def test_bfloat16_run_is_resumed_as_it_was(hrm: Callable[..., Any], train: list[
     shutil.rmtree(again / "checkpoints" / LAST)
     assert hrm("train", "--run", again, *RESUME, "--dtype", "bfloat16").err.startswith("update 21/24")
     assert_same_end(again, run)
+
+
+# An update takes a second on this clock, an evaluation a thousand.
+SLOW_EVALUATIONS = """
+import sys, types
+import hrm_mlx
+from hrm_core.training import fit
+from hrm_mlx.backend import MLXBackend
+now = [0.0]
+def taking(seconds, function):
+    def call(*args, **kwargs):
+        now[0] += seconds
+        return function(*args, **kwargs)
+    return call
+fit.time = types.SimpleNamespace(monotonic=lambda: now[0])
+MLXBackend.update, fit.evaluate = taking(1.0, MLXBackend.update), taking(1000.0, fit.evaluate)
+from cli.main import main
+sys.exit(main())
+"""
+
+
+def test_evaluations_take_time_but_no_speed(train: list[str | Path], tmp_path: Path) -> None:
+    status, err = finish(start(*train, "--set", "train.report_every=10", code=SLOW_EVALUATIONS))
+    assert status == 0, err
+    records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    trained = [record for record in records if record["kind"] == "train"]
+    num_evaluations = sum(record["kind"] == "eval" for record in records)
+    assert num_evaluations > len(trained)  # some fall within a window
+    assert {record["examples_per_second"] for record in trained} == {trained[0]["examples"] / trained[0]["update"]}
+    assert records[-1]["seconds"] == trained[-1]["update"] + 1000.0 * num_evaluations
