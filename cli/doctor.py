@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from cli.options import json_option
+from hrm_core.errors import BackendError
 
 PACKAGES = {
     "numpy": "",
@@ -73,12 +74,15 @@ def _facts() -> dict[str, str]:
             facts[package] = version(package)
         except PackageNotFoundError:
             facts[package] = f"not installed: {way_out}"
-    return facts | _facts_of("hrm_mlx", facts["mlx"]) | _facts_of("hrm_torch_ref", facts["torch"])
+    return facts | _facts_of("hrm_mlx", "mlx", facts) | _facts_of("hrm_torch_ref", "torch", facts)
 
 
-def _facts_of(package: str, installed: str) -> dict[str, str]:
-    """What a backend knows of its device; nothing where its framework is not installed."""
-    if installed.startswith("not installed"):
+def _facts_of(package: str, framework: str, facts: dict[str, str]) -> dict[str, str]:
+    """What a backend knows of its device; nothing where its framework is not installed, and why if it cannot be loaded."""
+    if facts[framework].startswith("not installed"):
         return {}
-    facts: dict[str, str] = import_module(f"{package}.devices").facts()
-    return facts
+    try:
+        found: dict[str, str] = import_module(f"{package}.devices").facts()
+    except BackendError as error:
+        return {framework: f"{facts[framework]}: {error}"}
+    return found

@@ -99,7 +99,12 @@ def backend_options(command: Command) -> Command:
         help="auto: bfloat16 on a GPU, float32 on a CPU; float64 only with torch.",
     )
     @click.option(
-        "--compile", "compiled", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True, help="auto: on a GPU."
+        "--compile",
+        "compiled",
+        type=click.Choice(["auto", "on", "off"]),
+        default="auto",
+        show_default=True,
+        help="auto: on a GPU, with MLX on Metal.",
     )
     @click.option(
         "--attention",

@@ -41,7 +41,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class BackendOptions:
-    """What a user may choose about a backend. "auto" is bf16, compiled, on a GPU; f32, eager, on a CPU."""
+    """What a user may choose about a backend. "auto" is bf16, compiled (MLX: on Metal only), on a GPU; f32, eager, on a CPU."""
 
     device: Literal["auto", "gpu", "cpu"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"  # of activations; float64 only in PyTorch

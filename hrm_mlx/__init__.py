@@ -17,12 +17,12 @@ process.keep_freed_memory()
 
 try:
     import mlx.core as _mlx  # noqa: F401 - after the BLAS, before everything else
-except ModuleNotFoundError as error:
-    if error.name is None or not error.name.startswith("mlx"):
+except ImportError as error:
+    if error.name is not None and not error.name.startswith("mlx"):
         raise
+    found = "not installed" if isinstance(error, ModuleNotFoundError) else f"installed, but cannot be loaded ({error})"
     raise BackendError(
-        "MLX is not installed; pip install 'hrm-mlx' on a Mac, 'hrm-mlx[cpu]' on Linux ([cuda12], [cuda13] for a GPU), "
-        "or use --backend torch"
+        f"MLX is {found}; pip install 'hrm-mlx' on a Mac, 'hrm-mlx[cpu]' on Linux ([cuda12], [cuda13] for a GPU), or use --backend torch"
     ) from error
 
 if TYPE_CHECKING:

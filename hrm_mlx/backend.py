@@ -89,9 +89,9 @@ class MLXBackend:
             raise BackendError("float64 is there to check with, on --backend torch; use --dtype float32 with MLX")
         self._on_gpu = choose_device(options.device)
         self._dtype_name = options.dtype if options.dtype != "auto" else config.forward_dtype if self._on_gpu else "float32"
-        self._compiled = options.compile == "on" or (options.compile == "auto" and self._on_gpu)
+        self._compiled = options.compile == "on" or (options.compile == "auto" and mx.metal.is_available() and self._on_gpu)
         self._workers = shared_workers(num_workers(self._on_gpu or self._compiled))
-        self._attention, kernel = choose_attention(options.attention, self._on_gpu, config.total_len)
+        self._attention, kernel = choose_attention(options.attention, self._on_gpu)
         self._model = HRM(config, DTYPES[self._dtype_name], kernel)
         self._roles = {name: parameter.role for name, parameter in parameter_table(config).items()}
         self._constants: Tensors = {}

@@ -3,6 +3,7 @@
 Shapes: B slots, S tokens, T positions, D hidden, V vocabulary.
 """
 
+import warnings
 from collections.abc import Callable
 from functools import cached_property, wraps
 from typing import Any, NamedTuple, TypeVar
@@ -106,6 +107,7 @@ class TorchBackend:
         """torch.compile, if it is wanted: into whole graphs or not at all, but where flash-attn's functions may break them."""
         if not self._compiled:
             return lambda function: function
+        warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)  # float32 products are meant to be float32
         whole = self._attention.name not in attention.FLASH
         return lambda function: _explained(torch.compile(function, fullgraph=whole))
 
@@ -189,15 +191,14 @@ class TorchBackend:
         }
         if result.puzzle_gradients is not None:
             named["puzzle_grad_local"] = result.puzzle_gradients
-        return {name: to_numpy(tensor) for name, tensor in named.items()}
+        return {name: to_numpy(tensor).copy() for name, tensor in named.items()}  # the carry is written in place
 
     def _advance(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Piece:
         if self._updater is None:
             raise RuntimeError("begin_training comes before the first update")
         self._working = None
         factors = scalars(rates, self._optim, self._weight_dtype, self._device)
-        self._state, result = self._updater.run(self._state, self._data(batch), self._tensor(min_steps), factors)
-        return result
+        return self._updater.run(self._state, self._data(batch), self._tensor(min_steps), factors)
 
     def state(self) -> Arrays:
         """Optimizer state, the carry of all processes and the data it works on; float64 weights too, as a checkpoint's are float32."""

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,3 +80,16 @@ def test_too_little_memory_is_one_line(refusal: Callable[..., str], monkeypatch:
 
     monkeypatch.setattr("hrm_core.training.evaluation.check_fits", too_much)
     assert refusal("eval", tiny_run) == "not enough memory (Unable to allocate 10.9 TiB); choose a smaller model or --micro-batch"
+
+
+def test_mlx_without_its_library_is_one_line(tmp_path: Path) -> None:
+    """As `pip install mlx` leaves it on Linux."""
+    (tmp_path / "mlx").mkdir()
+    (tmp_path / "mlx" / "__init__.py").touch()
+    (tmp_path / "mlx" / "core.py").write_text("raise ImportError('libmlx.so: cannot open shared object file')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    found = run("demo", "--run", str(tmp_path / "run"), env=environment)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.splitlines()[-1].startswith("hrm: MLX is installed, but cannot be loaded (libmlx.so")
+    assert "Traceback" not in found.stderr
+    assert "cannot be loaded (libmlx.so" in run("doctor", env=environment).stdout
