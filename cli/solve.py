@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 )
 @click.option("--identifier", default="", metavar="NAME", help="Ask as this puzzle that the model was trained on; blank: as none of them.")
 @click.option("--data", type=DIRECTORY, help="Data set the model was trained on, where it does not know its puzzles by name.")
-@click.option("--votes", type=click.IntRange(1), help="ARC: ask under so many augmentations of the task, and vote. [default: 100]")
+@click.option(
+    "--votes", type=click.IntRange(1), help="Choose from so many answers, under symmetries. [default: 1; ARC, under augmentations: 100]"
+)
 @click.option("--gif", type=FILE, help="Draw the board from ACT step to ACT step; of several puzzles the first.")
 @click.option("--png", type=FILE, help="Draw questions and answers on one page.")
 @digits_option
@@ -53,27 +55,25 @@ def solve(
     \b
     Examples:
         hrm solve runs/demo "1... ..2. .3.. ...4"
-        hrm solve runs/demo puzzles.txt --gif thinking.gif
+        hrm solve runs/demo puzzles.txt --votes 9 --gif thinking.gif
         hrm solve runs/arc 007bbfb7.json
         hrm solve runs/mine question.txt --identifier mirror
     """
     from hrm_core.pictures.animations import check_writable
     from hrm_core.tasks import require_task
     from hrm_core.training.identifiers import load_identifiers
-    from hrm_core.training.solving import VOTES, Solver, read_puzzles
+    from hrm_core.training.solving import Solver, read_puzzles
 
     for path in filter(None, (gif, png)):
         check_writable(path)
     loaded = open_model(model)
     task = require_task(loaded.config.vocab_size, loaded.config.seq_len, loaded.task, str(loaded.source))
     task = drawn_task(task, digits, model)
-    if votes is not None and task.name != "arc":
-        raise click.UsageError(f"--votes is for ARC, {model} is of {task.name}; leave it out")
     identifiers = load_identifiers(model, loaded.config.num_puzzle_identifiers, data)
     asked = read_puzzles(task, puzzles, sys.stdin.read)
     backend = make_backend(loaded.config)
     backend.load_weights(loaded.weights)
-    solutions = Solver(backend, task, identifiers).solve_puzzles(asked, halt, identifier, votes or VOTES)
+    solutions = Solver(backend, task, identifiers).solve_puzzles(asked, halt, identifier, votes)
     for i, solution in enumerate(solutions):
         click.echo(json.dumps(_record(solution)) if as_json else ("\n" if i else "") + _described(solution, identifiers.count > 1))
     _draw(solutions, gif, png)
@@ -97,6 +97,8 @@ def _described(solution: "Solution", tells_identifier: bool) -> str:
         lines.append(
             "asked under the blank identifier" if solution.identifier == "blank" else f"asked under {count} of {solution.identifier}"
         )
+    if solution.num_answers > 1 and not solution.attempts:
+        lines.append(f"given by {solution.num_agreeing:,} of {solution.num_answers:,} answers")
     steps = f"settled after ACT step {solution.settled_step} of {len(solution.answers)} taken"
     return "\n".join([*lines, f"{solution.verdict}; {steps}"])
 
@@ -126,6 +128,8 @@ def _record(solution: "Solution") -> dict[str, Any]:
         **({"attempts": attempts} if solution.task.name == "arc" else {}),
         "identifier": solution.identifier,
         "num_identifiers": solution.num_identifiers,
+        "num_answers": solution.num_answers,
+        "num_agreeing": solution.num_agreeing,
         "accepted": solution.accepted,
         "verdict": solution.verdict,
         "steps": len(solution.answers),

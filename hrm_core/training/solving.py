@@ -1,7 +1,8 @@
 """From puzzles as people write them to answers they can read.
 
 A model of several puzzle identifiers is asked under that of the puzzle. An ARC task is asked under those of all its
-augmentations, and its answers are pooled as `arc_protocol.py` does.
+augmentations, and its answers are pooled as `arc_protocol.py` does. Other puzzles may be asked under symmetries, and an answer
+is chosen as `voting.py` does.
 
 Shapes: A ACT steps, N puzzles, K answers to one puzzle, S cells.
 """
@@ -29,12 +30,13 @@ from hrm_core.tasks.arc_text import read_tests
 from hrm_core.tasks.task import IntArray, Task, TokenArray
 from hrm_core.training.checkpoint import find_model, load_model
 from hrm_core.training.evaluation import Thoughts, thoughts
-from hrm_core.training.identifiers import BLANK, BLANK_NAMES, ONLY_BLANK, Identifiers, load_identifiers
+from hrm_core.training.identifiers import BLANK, ONLY_BLANK, Identifiers, load_identifiers
 from hrm_core.training.sheets import cell_size
 from hrm_core.training.thinking import Halt
+from hrm_core.training.voting import Candidates, Symmetries
 
 FRAME_ROOM = 720  # pixels that the longer side of a board may take
-VOTES = 100  # identifiers that an ARC task is asked under, if it has so many
+ARC_VOTES = 100  # identifiers that an ARC task is asked under, if it has so many and nobody says how many
 
 
 class Puzzle(NamedTuple):
@@ -56,6 +58,8 @@ class Solution:
     settled_step: int  # ACT step after which the answer no longer changed
     identifier: str = BLANK  # the puzzle that it was asked as
     num_identifiers: int = 1  # asked: of an ARC task its augmentations, too
+    num_answers: int = 1  # that it was chosen from
+    num_agreeing: int = 1  # of them that are the same
     attempts: Sequence[arc_protocol.Candidate] = ()  # ARC: the best answers, two at most; the fields above are of the first
     solution: TokenArray | None = None  # ARC: the right grid (height, width), where it is known
 
@@ -101,9 +105,9 @@ class _Asked(NamedTuple):
 
     puzzle: Puzzle
     name: str  # of the puzzle that it is asked as
-    names: Sequence[str]  # of K identifiers
     identifiers: IntArray  # (K,)
     inputs: TokenArray  # (K, S)
+    undo: Callable[[int, TokenArray], TokenArray]  # turns answers (N, S) to question k back to the puzzle as it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,59 +118,73 @@ class Solver:
     task: Task
     identifiers: Identifiers = ONLY_BLANK
 
-    def solve(self, text: str, halt: Halt = "q", identifier: str = "", votes: int = VOTES) -> list[Solution]:
+    def solve(self, text: str, halt: Halt = "q", identifier: str = "", votes: int | None = None) -> list[Solution]:
         """Solve every puzzle in a text. A model that knows several by name asks them as the one that `identifier` names, or "blank".
 
-        Raises: PuzzleError naming the puzzle and the place in it, or if none of that name was trained.
+        `votes` is how many answers to choose from: of ARC to augmentations, 100 if not set, else to symmetries, 1 if not set.
+
+        Raises: PuzzleError naming the puzzle and the place in it, if none of that name was trained, or if there are no symmetries.
         """
         return self.solve_puzzles(read_text(self.task, text), halt, identifier, votes)
 
-    def solve_tokens(self, questions: IntArray, halt: Halt = "q", identifier: str = "", votes: int = VOTES) -> list[Solution]:
+    def solve_tokens(self, questions: IntArray, halt: Halt = "q", identifier: str = "", votes: int | None = None) -> list[Solution]:
         """Solve puzzles (N, S) given as tokens, until the model wants to halt or for all ACT steps."""
         return self.solve_puzzles(list(map(Puzzle, questions.astype(np.uint8))), halt, identifier, votes)
 
-    def solve_puzzles(self, puzzles: Sequence[Puzzle], halt: Halt = "q", identifier: str = "", votes: int = VOTES) -> list[Solution]:
+    def solve_puzzles(self, puzzles: Sequence[Puzzle], halt: Halt = "q", identifier: str = "", votes: int | None = None) -> list[Solution]:
         """Solve puzzles, each under its own name or all of them as the one that `identifier` names.
 
-        Raises: PuzzleError if the model was trained on none of that name.
+        Raises: PuzzleError if the model was trained on none of that name, or if there are no symmetries to vote with.
         """
         names = [identifier or puzzle.name for puzzle in puzzles]
-        found = {name: self.identifiers.find(name, self.task)[:votes] for name in dict.fromkeys(names)}
-        asked = [self._asked(puzzle, name, found[name]) for puzzle, name in zip(puzzles, names, strict=True)]
+        found = {name: self.identifiers.find(name, self.task) for name in dict.fromkeys(names)}
+        asked = [self._asked(i, puzzle, name, found[name], votes) for i, (puzzle, name) in enumerate(zip(puzzles, names, strict=True))]
         inputs, identifiers = (np.concatenate(parts) for parts in ([a.inputs for a in asked], [a.identifiers for a in asked]))
         paths = thoughts(self.backend, inputs, identifiers, halt=halt)
         starts = np.cumsum([0, *(len(one.inputs) for one in asked)]).tolist()
         return [self._solution(one, paths, slice(*rows)) for one, rows in zip(asked, pairwise(starts), strict=True)]
 
-    def _asked(self, puzzle: Puzzle, name: str, identifiers: IntArray) -> _Asked:
-        """A puzzle as it is asked under the identifiers (K,) of a name."""
-        if not identifiers[0]:
-            return _Asked(puzzle, BLANK, BLANK_NAMES, identifiers, puzzle.question[None])
-        names = [self.identifiers.names[number] for number in identifiers.tolist()]
-        if isinstance(self.task, Arc):
-            return _Asked(puzzle, name, names, identifiers, arc_protocol.asked_as(decode(puzzle.question), names, self.task.side))
-        return _Asked(puzzle, name, names, identifiers, puzzle.question[None])
+    def _asked(self, number: int, puzzle: Puzzle, name: str, identifiers: IntArray, votes: int | None) -> _Asked:
+        """A puzzle as it is asked under the identifiers of a name, or of one of them under symmetries."""
+        name = name if identifiers[0] else BLANK
+        if isinstance(self.task, Arc) and identifiers[0]:
+            chosen = identifiers[: votes or ARC_VOTES]
+            names = [self.identifiers.names[number] for number in chosen.tolist()]
+            questions = arc_protocol.asked_as(decode(puzzle.question), names, self.task.side)
+            return _Asked(puzzle, name, chosen, questions, lambda k, answers: undone(answers, parse_names([names[k]] * len(answers))[1]))
+        if isinstance(self.task, Arc) or not votes:
+            return _Asked(puzzle, name, identifiers[:1], puzzle.question[None], lambda k, answers: answers)
+        symmetries = [Symmetries(self.task, vote)(np.array([number])) for vote in range(1, votes)]  # vote 0 is the puzzle as it is
+
+        def undo(k: int, answers: TokenArray) -> TokenArray:
+            return np.concatenate([symmetries[k - 1].inverse().apply(answer[None]) for answer in answers]) if k else answers
+
+        questions = np.concatenate([puzzle.question[None], *(symmetry.apply(puzzle.question[None]) for symmetry in symmetries)])
+        return _Asked(puzzle, name, np.repeat(identifiers[:1], votes), questions, undo)
 
     def _solution(self, asked: _Asked, paths: Thoughts, rows: slice) -> Solution:
         """What came of one puzzle, whose K answers are these rows."""
         final, q_halt_logits = paths.final[rows], paths.q_halt_logits[-1, rows]
+        originals = np.concatenate([asked.undo(k, answer[None]) for k, answer in enumerate(final)])
         attempts: list[arc_protocol.Candidate] = []
-        best = 0
         if isinstance(self.task, Arc):
-            originals = undone(final, parse_names(asked.names)[1])
             attempts = arc_protocol.attempts(originals, q_halt_logits)
             best = _surest(originals, q_halt_logits, attempts)
+        else:
+            candidates = Candidates(asked.puzzle.question[None], originals[:, None], q_halt_logits[:, None])
+            best = int(candidates.choose("rules", self.task)[0])
         row = rows.start + best
         steps = int(paths.steps[row])
-        answers = paths.answers[:steps, row].astype(np.uint8)
         return Solution(
             self.task,
             asked.puzzle.question,
-            undone(answers, parse_names([asked.names[best]] * steps)[1]) if isinstance(self.task, Arc) else answers,
+            asked.undo(best, paths.answers[:steps, row].astype(np.uint8)),
             paths.q_halt_logits[:steps, row],
             int(paths.settled_step[row]),
             asked.name,
-            len(asked.names),
+            len(np.unique(asked.identifiers)),
+            len(originals),
+            int((originals == originals[best]).all(axis=1).sum()),
             attempts,
             asked.puzzle.solution,
         )

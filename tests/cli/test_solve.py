@@ -199,4 +199,28 @@ def test_models_of_one_identifier_say_nothing_of_it(hrm: Hrm, refusal: Refusal, 
     assert json.loads(hrm("solve", tiny_run, puzzle, "--json").out)["identifier"] == "blank"
     assert hrm("solve", tiny_run, puzzle, "--identifier", "blank").out == hrm("solve", tiny_run, puzzle).out
     assert "leave out --identifier" in refusal("solve", tiny_run, puzzle, "--identifier", "x")
-    assert "--votes is for ARC" in refusal("solve", tiny_run, puzzle, "--votes", 3)
+
+
+def test_votes_choose_what_an_evaluation_with_as_many_chooses(hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:
+    predictions = tmp_path / "predictions.npz"
+    assert hrm("eval", tiny_run, "--halt", "q", "--votes", 4, "--save-predictions", predictions).status == 0
+    with np.load(predictions) as saved:
+        inputs, expected = saved["inputs"], saved["answers"]
+    model = hrm_mlx.load(tiny_run, CPU)
+    solutions = model.solve_tokens(inputs, votes=4)
+    np.testing.assert_array_equal([solution.answer for solution in solutions], expected)
+    assert {solution.num_answers for solution in solutions} == {4}
+    alone = [solution.answer for solution in model.solve_tokens(inputs)]
+    assert (np.array(alone) != expected).any()  # the control
+
+
+def test_votes_are_told_of(hrm: Hrm, tiny_run: Path) -> None:
+    puzzle = "1... ..2. .3.. ...4"
+    record = json.loads(hrm("solve", tiny_run, puzzle, "--votes", 3, "--json").out)
+    assert record["num_answers"] == 3
+    assert f"given by {record['num_agreeing']} of 3 answers" in hrm("solve", tiny_run, puzzle, "--votes", 3).out
+    assert "given by" not in hrm("solve", tiny_run, puzzle).out
+
+
+def test_tasks_without_symmetries_refuse_votes(refusal: Refusal, mine: Path) -> None:
+    assert "no symmetries to vote with" in refusal("solve", mine / "run", "ab", "--identifier", "swap", "--votes", 2)
