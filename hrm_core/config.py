@@ -145,6 +145,7 @@ class TrainConfig(Settings):
     """How long, on how much at once, and how often to report, evaluate and save."""
 
     global_batch_size: Size
+    micro_batch_size: Size | None = None  # slots that go through the network at once, to save memory; all of them if not set
     epochs: PositiveInt
     eval_interval: PositiveInt  # epochs between evaluations; also the published `epochs_per_iter` of the batch order
     max_updates: PositiveInt | None = None  # ends the run, and its schedule, before the epochs are over
@@ -160,6 +161,11 @@ class TrainConfig(Settings):
         if self.epochs % self.eval_interval:
             raise ValueError(f"epochs={self.epochs} is no multiple of eval_interval={self.eval_interval}; make it one")
         return self
+
+    @property
+    def slots_at_once(self) -> int:
+        """Slots that go through the network of one process at once."""
+        return min(self.micro_batch_size or self.global_batch_size, self.global_batch_size)
 
 
 class DataConfig(Settings):

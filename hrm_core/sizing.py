@@ -5,10 +5,12 @@ Symbols: T positions, D hidden, I inside SwiGLU.
 
 import math
 
-from hrm_core.config import ModelConfig
+from hrm_core.config import ModelConfig, TrainConfig
 from hrm_core.parameters import PUZZLE_TABLE, num_trainable, parameter_table
 
 FLOAT_BYTES = 4
+WIDTHS = {"bfloat16": 2, "float32": FLOAT_BYTES, "float64": 8}  # bytes of an activation
+LONG = 512  # positions from which on no layer keeps its attention weights for the backward pass
 
 
 def flops_per_example(config: ModelConfig) -> float:
@@ -30,33 +32,40 @@ def state_bytes(config: ModelConfig) -> int:
     return FLOAT_BYTES * (4 * num_trainable(config) + (table.size if table else 0))
 
 
-def carry_bytes(config: ModelConfig, batch_size: int) -> int:
-    """Memory of the two states of all slots."""
-    width = 2 if config.forward_dtype == "bfloat16" else FLOAT_BYTES
-    return 2 * batch_size * config.total_len * config.hidden_size * width
+def carry_bytes(config: ModelConfig, batch_size: int, dtype: str | None = None) -> int:
+    """Memory of the two states of all slots, by default in the dtype the model was made for."""
+    return WIDTHS[dtype or config.forward_dtype] * 2 * batch_size * config.total_len * config.hidden_size
 
 
-def activation_bytes(config: ModelConfig, slots: int, width: int) -> int:
-    """Memory of what the backward pass of so many slots needs, `width` bytes a value: about so much, as kernels differ.
+def activation_bytes(config: ModelConfig, slots: int, dtype: str) -> int:
+    """Memory of what the backward pass of so many slots needs: about so much, as kernels differ.
 
-    A layer keeps its input, q, k and v before and after rotation, the attention weights of each head, and what each
-    projection, product, sum and norm gives.
+    A layer keeps its input, q, k and v before and after rotation, and what each projection, product, sum and norm gives; of short
+    sequences the attention weights of each head, too. Those weights and two gradients of theirs are there for one layer at a time.
     """
     D, intermediate, T = config.hidden_size, config.intermediate_size, config.total_len
-    layer = T * (12 * D + 4 * intermediate) + config.num_heads * T * T
-    return width * slots * layer * (config.H_layers + config.L_layers)
+    layers = config.H_layers + config.L_layers
+    weights = config.num_heads * T * T * (3 if T >= LONG else 3 + layers)
+    return WIDTHS[dtype] * slots * (layers * T * (12 * D + 4 * intermediate) + weights)
 
 
-def plan_text(config: ModelConfig, batch_size: int, updates: int, gemm_rate: float, width: int, micro_batch: int | None) -> str:
+def update_bytes(config: ModelConfig, train: TrainConfig, dtype: str) -> int:
+    """Memory of an update: the carry before and after it, activations and gradients of the slots that go through the network at once."""
+    carries = 2 * carry_bytes(config, train.global_batch_size, dtype)
+    gradients = FLOAT_BYTES * num_trainable(config) if train.slots_at_once < train.global_batch_size else 0  # besides their sum
+    return state_bytes(config) + carries + activation_bytes(config, train.slots_at_once, dtype) + gradients
+
+
+def plan_text(config: ModelConfig, train: TrainConfig, updates: int, gemm_rate: float, dtype: str) -> str:
     """What a whole run takes on a device that multiplies at `gemm_rate` FLOP/s."""
-    slots = min(micro_batch or batch_size, batch_size)
-    memory = state_bytes(config) + carry_bytes(config, batch_size) + activation_bytes(config, slots, width)
+    batch_size = train.global_batch_size
     seconds = batch_size * flops_per_example(config) / gemm_rate
     return "\n".join(
         [
             sizes_text(config, batch_size),
             f"{updates:,} updates of {batch_size} slots, {updates * batch_size:,} examples",
-            f"about {_scaled(memory, 1024, 'KMGT')}iB of memory with {slots} slots in the network at once (--micro-batch)",
+            f"about {_scaled(update_bytes(config, train, dtype), 1024, 'KMGT')}iB of memory in {dtype} with {train.slots_at_once} slots "
+            "in the network at once (--micro-batch)",
             f"{_scaled(gemm_rate, 1000, 'kMGTP')}FLOP/s in products of 2048 x 2048 here: at least {duration(seconds)} an update, "
             f"{duration(updates * seconds)} in all",
         ]

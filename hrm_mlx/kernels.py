@@ -9,10 +9,9 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from hrm_core.errors import BackendError
+from hrm_core.sizing import LONG
 
 Kernel = Callable[[mx.array, mx.array, mx.array, float], mx.array]  # softmax attention: q, k, v, scale; (B, N, T, h) each
-
-LONG = 512  # positions from which on the backward pass computes the attention weights again
 
 # sigmoid(x) - 1/2 = tanh(x/2)/2 = sum over odd k of 2x / (x² + (kπ)²): the first two poles are those of the series, the
 # others and the constant are fitted to its rest. Largest error of sigmoid in float32: 1.4e-7 (exp: 0.9e-7).
@@ -32,17 +31,22 @@ def sdpa(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
     return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale)
 
 
-def recomputed(kernel: Kernel) -> Kernel:
-    """The same attention, to the bit, that keeps q, k and v for the backward pass instead of (B, N, T, T) weights a layer."""
+def recomputed(kernel: Kernel, length: int = LONG) -> Kernel:
+    """The same attention, to the bit; from so many positions on the backward pass gets its weights by computing them again.
+
+    Else each layer would keep (B, N, T, T) of them until then: MLX has no fused backward pass on a CPU and on Metal.
+    """
 
     def attend(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
+        if q.shape[2] < length:
+            return kernel(q, k, v, scale)
         return mx.checkpoint(lambda q, k, v: kernel(q, k, v, scale))(q, k, v)
 
     return attend
 
 
-def choose_attention(name: str, on_gpu: bool, length: int) -> tuple[str, Kernel]:
-    """The kernel of this name for so many positions, and its name; with "auto" the faster one: on a CPU the fused form is a fifth slower.
+def choose_attention(name: str, on_gpu: bool) -> tuple[str, Kernel]:
+    """The kernel of this name and its name; with "auto" the faster one: on a CPU the fused form is a fifth slower.
 
     Raises: BackendError if MLX has no such kernel.
     """
@@ -50,7 +54,7 @@ def choose_attention(name: str, on_gpu: bool, length: int) -> tuple[str, Kernel]
     kernels = {"eager": eager, "sdpa": sdpa}
     if found not in kernels:
         raise BackendError(f"--attention {name} is not for MLX, which has {', '.join(kernels)}; use --backend torch")
-    return found, recomputed(kernels[found]) if length >= LONG else kernels[found]
+    return found, recomputed(kernels[found])
 
 
 def silu(x: mx.array) -> mx.array:

@@ -112,6 +112,8 @@ class Updater:
         leaves = working if table is None else {**working, PUZZLE_VECTORS: table[carry.data.puzzle_identifiers]}
         (_, step), gradients = mx.value_and_grad(loss)(leaves)
         puzzle_gradients = gradients.pop(PUZZLE_VECTORS, None)
+        if puzzle_gradients is not None:
+            puzzle_gradients = mx.contiguous(puzzle_gradients)  # not a view that keeps the gradient of all of x
         bind(self._model, dict.fromkeys(working, NOTHING))  # or the model would keep the weights before the update alive
         return Piece({name: g.astype(mx.float32) for name, g in gradients.items()}, puzzle_gradients, step)
 

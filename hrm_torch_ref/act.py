@@ -40,10 +40,10 @@ class Start(NamedTuple):
 
 def empty_carry(config: ModelConfig, batch_size: int, dtype: torch.dtype, device: torch.device) -> Carry:
     """A carry in which every slot is halted, so the first step fills it."""
-    z = torch.zeros((batch_size, config.total_len, config.hidden_size), dtype=dtype, device=device)
-    cells = torch.zeros((batch_size, config.seq_len), dtype=torch.int32, device=device)
-    slots = torch.zeros((batch_size,), dtype=torch.int32, device=device)
-    return Carry(z, z, slots, torch.ones((batch_size,), dtype=torch.bool, device=device), Data(cells, cells, slots))
+    z_H, z_L = torch.zeros((2, batch_size, config.total_len, config.hidden_size), dtype=dtype, device=device)
+    inputs, labels = torch.zeros((2, batch_size, config.seq_len), dtype=torch.int32, device=device)
+    steps, ids = torch.zeros((2, batch_size), dtype=torch.int32, device=device)
+    return Carry(z_H, z_L, steps, torch.ones((batch_size,), dtype=torch.bool, device=device), Data(inputs, labels, ids))
 
 
 def refill(carry: Carry, batch: Data, start: Start) -> Carry:

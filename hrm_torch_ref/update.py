@@ -22,7 +22,7 @@ Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]  # what makes a fu
 
 
 class TrainState(NamedTuple):
-    """All that one update hands to the next. All but the carry is written in place."""
+    """All that one update hands to the next, written in place."""
 
     weights: Tensors  # float32 or better, what Adam-atan2 moves
     m: Tensors
@@ -51,8 +51,8 @@ class Updater:
         self._groups = [slots[i : i + (micro_batch or len(slots))] for i in range(0, len(slots), micro_batch or len(slots))]
         self._loss, self._optimize = compiler(self._compute_loss), compiler(self._move_weights)
 
-    def run(self, state: TrainState, batch: Data, min_steps: torch.Tensor, rates: Scalars) -> tuple[TrainState, Piece]:
-        """One ACT step of every slot and one optimizer update."""
+    def run(self, state: TrainState, batch: Data, min_steps: torch.Tensor, rates: Scalars) -> Piece:
+        """One ACT step of every slot and one optimizer update; `state` is afterwards that of the next."""
         working = {name: w.detach().requires_grad_() for name, w in working_weights(state.weights, self._dtype).items()}
         gradients: Tensors = {}
         pieces = []
@@ -60,14 +60,14 @@ class Updater:
             carry, rows, floor = (_rows(tree, slots) for tree in (state.carry, batch, min_steps))
             piece = self._compute_piece(working, state.table, carry, rows, floor)
             gradients = {name: gradients[name].add_(g) if gradients else g for name, g in piece.gradients.items()}
-            pieces.append(piece._replace(gradients={}))
+            pieces.append(piece._replace(gradients={}, step=_written(piece.step, carry)))
         del working
         gradients, result = summed(gradients, self._replica), _join(pieces)
         with torch.no_grad():
             if state.table is not None:
-                self._move_rows(state.table, result.step.carry.data.puzzle_identifiers, result.puzzle_gradients, rates)
+                self._move_rows(state.table, state.carry.data.puzzle_identifiers, result.puzzle_gradients, rates)
             self._optimize(state.weights, state.m, state.v, gradients, rates)
-        return state._replace(carry=result.step.carry), result._replace(gradients=gradients)
+        return result._replace(gradients=gradients, step=result.step._replace(carry=state.carry))
 
     def _compute_piece(self, working: Tensors, table: torch.Tensor | None, carry: Carry, batch: Data, min_steps: torch.Tensor) -> Piece:
         carry = refill(carry, batch, self._start)
@@ -75,7 +75,7 @@ class Updater:
         step = self._loss(working, carry, vectors, min_steps)
         leaves = working if vectors is None else {**working, "": vectors}
         gradients = dict(zip(leaves, torch.autograd.grad(step.total, list(leaves.values())), strict=True))
-        puzzle_gradients = gradients.pop("", None)
+        puzzle_gradients = None if vectors is None else gradients.pop("").clone()  # not a view that keeps the gradient of all of x
         step = step._replace(total=step.total.detach(), output=type(step.output)(*(tensor.detach() for tensor in step.output)))
         return Piece({name: g.to(torch.promote_types(g.dtype, torch.float32)) for name, g in gradients.items()}, puzzle_gradients, step)
 
@@ -104,6 +104,22 @@ def _rows(tree: Any, slots: range) -> Any:
     if isinstance(tree, torch.Tensor):
         return tree[slots.start : slots.stop]
     return type(tree)(*(_rows(child, slots) for child in tree))
+
+
+def _written(step: StepLoss, carry: Carry) -> StepLoss:
+    """A step without its states and data, which are written over those it came from: no slot has them in memory twice."""
+    _copy(step.carry, carry)
+    nothing = step.output.z_H[:0]
+    return step._replace(carry=_rows(carry, range(0)), output=step.output._replace(z_H=nothing, z_L=nothing))
+
+
+def _copy(source: Any, target: Any) -> None:
+    """Write every tensor in a tuple of tuples over that in another."""
+    if isinstance(source, torch.Tensor):
+        target.copy_(source)
+        return
+    for new, old in zip(source, target, strict=True):
+        _copy(new, old)
 
 
 def _join(trees: Sequence[Any]) -> Any:

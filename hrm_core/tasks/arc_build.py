@@ -107,12 +107,12 @@ def _fitting(found: Sequence[ArcTask], side: int) -> tuple[list[ArcTask], list[s
 
     Raises: DataError if none is left.
     """
-    too_large = list(dict.fromkeys(task.name for task in found if task.side > side))
-    fitting = [task for task in found if task.name not in set(too_large)]
+    too_large = dict.fromkeys(task.name for task in found if task.side > side)  # a set in order
+    fitting = [task for task in found if task.name not in too_large]
     if not fitting:
         least = min(task.side for task in found)
         raise DataError(f"every task has a grid larger than {side}x{side}; the smallest needs --canvas {least}")
-    return fitting, too_large
+    return fitting, list(too_large)
 
 
 def _drawn(found: Sequence[ArcTask], count: int, seed: int) -> list[ArcTask]:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,9 @@ import pytest
 from cli.main import COMMANDS
 from hrm_core.data.store import load_split
 from hrm_core.data.writer import Examples, Layout, write_dataset
+from hrm_core.tasks.arc_score import read_submission
+
+REPOSITORY = Path(__file__).parents[2]
 
 TASK = {
     "train": [{"input": [[1, 2]], "output": [[2], [1]]}, {"input": [[4]], "output": [[5]]}],
@@ -61,6 +66,29 @@ def test_what_is_left_out_is_said_and_inspect_warns(hrm: Callable[..., Any], sou
         hrm("data", "inspect", tmp_path / "out")
 
 
+def test_model_of_a_smaller_canvas_is_trained_and_evaluated(
+    hrm: Callable[..., Any], refusal: Callable[..., str], source: Path, tiny_config: Path, tmp_path: Path
+) -> None:
+    data, run, submission = tmp_path / "data", tmp_path / "run", tmp_path / "submission.json"
+    large = source / "training" / "large.json"
+    large.write_text(json.dumps({**TASK, "test": [{"input": [[7] * 9], "output": [[7]]}]}))
+    with pytest.warns(UserWarning, match="^tasks left out, with a grid larger than 8x8: 1, as large$"):
+        built = json.loads(hrm("data", "arc", data, "--tasks", source, "--canvas", "8", "--subsample", "2", "--augment", "6", "--json").out)
+    assert (built["tasks"], built["too_large"], built["test_examples"]) == (2, 1, 7)
+    assert refusal("data", "arc", data, "--add", large).startswith("task large of training has no room on the canvas of ")
+    assert hrm("data", "inspect", data, "--sheet", tmp_path / "sheet.png").status == 0
+    for arguments in (
+        ["train", tiny_config, "--data", data, "--run", run, "--max-updates", "6"],
+        ["eval", run, "--submission", submission],
+    ):
+        subprocess.run(
+            [sys.executable, "-m", "cli.main", *map(str, arguments)], check=True, timeout=120, cwd=REPOSITORY, capture_output=True
+        )
+    ((task, answers),) = read_submission(submission).items()
+    assert (task, len(answers)) == ("b", 1)
+    assert max(max(np.shape(grid)) for grid in answers[0].values()) <= 8
+
+
 def test_inspect_warns_of_groups_that_share_identifiers(hrm: Callable[..., Any], tmp_path: Path) -> None:
     """As in data sets that the published script built from ARC-AGI-1 and ARC-AGI-2."""
     canvases = np.full((5, 900), 2)
@@ -75,8 +103,11 @@ def test_inspect_warns_of_groups_that_share_identifiers(hrm: Callable[..., Any],
     [
         ([], "give either --tasks PATH… or --add PATH…"),
         (["--tasks", "x", "--add", "y"], "give either --tasks PATH… or --add PATH…"),
-        (["--add", "y", "--augment", "3"], "--augment and --seed go with --tasks"),
-        (["--add", "y", "--seed", "0"], "--augment and --seed go with --tasks"),
+        (["--add", "y", "--augment", "3"], "--augment, --canvas, --subsample and --seed go with --tasks"),
+        (["--add", "y", "--seed", "0"], "--augment, --canvas, --subsample and --seed go with --tasks"),
+        (["--add", "y", "--canvas", "30"], "--augment, --canvas, --subsample and --seed go with --tasks"),
+        (["--add", "y", "--subsample", "1"], "--augment, --canvas, --subsample and --seed go with --tasks"),
+        (["--tasks", "x", "--canvas", "31"], "Invalid value for '--canvas': 31 is not in the range 2<=x<=30"),
         (["--tasks", "gone"], "gone is no folder, zip or JSON file of tasks; name one that is there"),
         (["--add", "gone"], "build.json cannot be read (No such file or directory); expected a data set made by `hrm data arc`"),
     ],

@@ -17,6 +17,7 @@ from cli.options import BackendMaker
 from hrm_core.data.store import load_split
 from hrm_core.tasks.sudoku import Sudoku
 from hrm_mlx import blas, devices
+from hrm_mlx.backend import MLXBackend
 
 Hrm = Callable[..., Any]
 Refusal = Callable[..., str]
@@ -64,9 +65,9 @@ def test_bad_csv_is_refused_with_file_and_line(refusal: Refusal, tmp_path: Path,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give either --train-csv FILE or --generate N"),
-        (["--generate", "3", "--train-csv", "x"], "give either --train-csv FILE or --generate N"),
-        (["--generate", "3", "--subsample", "2"], "--test-csv and --subsample go with --train-csv"),
+        ([], "give one of --source hf://OWNER/NAME, --train-csv FILE and --generate N"),
+        (["--generate", "3", "--train-csv", "x"], "give one of --source hf://OWNER/NAME, --train-csv FILE and --generate N"),
+        (["--generate", "3", "--subsample", "2"], "--subsample goes with --source or --train-csv"),
         (["--train-csv", "x", "--givens", "1", "2"], "--givens, --size and --test go with --generate"),
         (["--train-csv", "nope.csv"], "nope.csv: No such file or directory"),
         (["--generate", "3", "--givens", "9", "3"], "givens=(9, 3); expected the least and the most"),
@@ -101,6 +102,19 @@ def test_damaged_data_is_refused(refusal: Refusal, tiny_data: Path, tiny_config:
     assert "all__labels.npy is missing" in refusal("data", "inspect", data)
     assert not (tmp_path / "run").exists()
     assert "is not a data set" in refusal("data", "inspect", tmp_path)
+
+
+def test_data_of_a_newer_layout_is_refused(refusal: Refusal, tiny_data: Path, tiny_config: Path, tiny_run: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    build = json.loads((data / "build.json").read_text())
+    (data / "build.json").write_text(json.dumps({**build, "layout": 2}))
+    for command in (
+        ["data", "inspect", data],
+        ["data", "arc", data, "--add", tmp_path],
+        ["train", tiny_config, "--data", data, "--run", tmp_path / "run"],
+        ["eval", tiny_run, "--data", data],
+    ):
+        assert refusal(*command) == f"{data} was written by a newer hrm-mlx (layout 2, this one knows 1); upgrade hrm-mlx"
 
 
 def test_eval_prints_exact_accuracy_first(hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:
@@ -234,7 +248,33 @@ def test_bad_puzzle_is_refused(refusal: Refusal, tiny_run: Path, puzzle: str, me
 def test_train_plans_without_writing(hrm: Hrm, tiny_config: Path, tiny_data: Path, tmp_path: Path) -> None:
     outcome = hrm("train", tiny_config, "--data", tiny_data, "--run", tmp_path / "run", "--dry-run")
     assert "24 updates of 16 slots, 384 examples" in outcome.out
+    assert "with 16 slots in the network at once" in outcome.out
+    micro = hrm("train", tiny_config, "--data", tiny_data, "--run", tmp_path / "run", "--dry-run", "--set", "train.micro_batch_size=4")
+    assert "with 4 slots in the network at once" in micro.out
     assert not list(tmp_path.iterdir())
+
+
+def test_run_keeps_its_micro_batches(
+    hrm: Hrm, tiny_config: Path, tiny_data: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In updates and evaluations, until --micro-batch says otherwise; they change rounding only."""
+    evaluated: list[int] = []
+    begin = MLXBackend.begin
+    monkeypatch.setattr(MLXBackend, "begin", lambda self, batch: (evaluated.append(len(batch.inputs)), begin(self, batch))[1])
+    run, resume = tmp_path / "run", ["--resume", "--device", "cpu"]
+    begun = hrm(
+        "train", tiny_config, "--data", tiny_data, "--run", run, "--device", "cpu", "--micro-batch", 5, "--set", "train.keep_checkpoints=9"
+    )
+    assert begun.status == 0, begun.err
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert (config["train"]["micro_batch_size"], config["environment"]["micro_batch"]) == (5, "5")
+    assert max(evaluated) == 5
+    ours, theirs = (json.loads((path / "log.jsonl").read_text().splitlines()[0]) for path in (run, tiny_run))
+    assert ours["lm_loss"] == pytest.approx(theirs["lm_loss"], rel=1e-5)
+    shutil.rmtree(run / "checkpoints" / "update_00000024")
+    assert "warning" not in hrm("train", "--run", run, *resume).err
+    shutil.rmtree(run / "checkpoints" / "update_00000024")
+    assert "micro_batch was 5, is 4" in hrm("train", "--run", run, *resume, "--micro-batch", 4).err
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,44 @@ def test_published_recipes_are_as_published(name: str) -> None:
     assert (model.expansion, model.halt_exploration_prob, model.forward_dtype) == (4.0, 0.1, "bfloat16")
 
 
+LARGE = {"maze-30x30-hard": (6, 1, 20_000, 2_000, 1e-4, 1.0), **dict.fromkeys(["arc-1", "arc-2"], (12, None, 100_000, 10_000, 1e-2, 0.1))}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_published_recipes_of_30x30_are_as_published(name: str) -> None:
+    paper, config = load_config("sudoku-extreme-1k"), load_config(name)
+    vocab_size, identifiers, epochs, interval, puzzle_emb_lr, decay = LARGE[name]
+    sizes = {"vocab_size": vocab_size, "seq_len": 900, "num_puzzle_identifiers": identifiers}
+    assert config.model == paper.model.model_copy(update=sizes)
+    rates = {"puzzle_emb_lr": puzzle_emb_lr, "weight_decay": decay, "puzzle_emb_weight_decay": decay}
+    assert config.optim == paper.optim.model_copy(update=rates)
+    assert config.train == paper.train.model_copy(update={"epochs": epochs, "eval_interval": interval})
+
+
+@pytest.mark.parametrize("name", [name.removesuffix("-mac") for name in preset_names() if name.endswith("-mac")])
+def test_variant_for_one_machine_has_another_batch_and_rate(name: str) -> None:
+    """And micro-batches; nothing else."""
+    paper, mac = load_config(name), load_config(f"{name}-mac")
+    assert mac.model == paper.model
+    assert mac.optim == paper.optim.model_copy(update={"lr": mac.optim.lr, "puzzle_emb_lr": mac.optim.puzzle_emb_lr})
+    share = mac.train.global_batch_size / paper.train.global_batch_size
+    assert mac.optim.lr == pytest.approx(share**0.5 * paper.optim.lr, rel=0.05)
+    batch = {"global_batch_size": mac.train.global_batch_size, "micro_batch_size": mac.train.micro_batch_size}
+    assert mac.train == paper.train.model_copy(update=batch)
+    assert paper.train.micro_batch_size is None
+    assert mac.train.global_batch_size % mac.train.slots_at_once == 0
+    assert mac.train.slots_at_once < mac.train.global_batch_size
+
+
+def test_each_published_recipe_has_a_variant_for_one_machine() -> None:
+    assert {f"{name.removesuffix('-mac')}-mac" for name in (*PUBLISHED, *LARGE)} <= set(preset_names())
+
+
+def test_slots_at_once_are_those_of_a_micro_batch(tmp_path: Path) -> None:
+    found = [load(tmp_path, GOOD, f"train.micro_batch_size={size}").train.slots_at_once for size in ("null", 3, 8, 100)]
+    assert found == [8, 3, 8, 8]
+
+
 def test_numbers_are_read_as_json_reads_them(tmp_path: Path) -> None:
     config = load(tmp_path, GOOD)
     assert (config.optim.lr, config.optim.puzzle_emb_lr) == (1e-4, 1e-2)

@@ -48,6 +48,28 @@ def test_kernel_is_attention_head_by_head(kernel: Callable[..., Any], dtype: Any
     np.testing.assert_allclose(found.double().numpy(), reference(q, k, v, 0.3), rtol=0, atol=LIMITS[dtype])
 
 
+def kept_values(kernel: Callable[..., Any], dtype: Any, length: int) -> int:
+    """How many values the backward pass of one sequence keeps."""
+    kept = []
+
+    def keep(tensor: Any) -> Any:
+        kept.append(tensor.numel())
+        return tensor
+
+    q, k, v = torch.zeros((3, 1, length, N, h), dtype=dtype).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        kernel(q, k, v, 0.3)
+    return sum(kept)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_default_kernel_keeps_no_attention_weights(dtype: Any) -> None:
+    """Nothing that grows with the square of the length; written out it would be noticed."""
+    kernel = choose("auto", CPU, dtype).kernel
+    assert kept_values(kernel, dtype, 512) == 2 * kept_values(kernel, dtype, 256)
+    assert kept_values(eager, dtype, 512) > 3 * kept_values(eager, dtype, 256)
+
+
 @pytest.mark.parametrize("mistake", ["scale", "heads", "causal"])
 def test_wrong_attention_would_be_noticed(mistake: str) -> None:
     q, k, v = heads(torch.float64)

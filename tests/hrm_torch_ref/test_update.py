@@ -85,6 +85,23 @@ def test_forgotten_micro_batch_would_be_noticed(monkeypatch: pytest.MonkeyPatch)
         assert_agree(run(small(), micro_batch=3)[0][0], whole, atol=1e-6)
 
 
+@pytest.mark.parametrize("micro_batch", [None, 4])
+def test_carry_is_written_where_it_was(micro_batch: int | None) -> None:
+    """No slot has its states in memory twice; what was traced is a copy."""
+    config, rng = small(), np.random.default_rng(1)
+    backend = begun(config, micro_batch=micro_batch)
+    before = {name: array for name, array in backend.state().items() if name.startswith("carry.")}
+    trace = backend.trace_update(batch(rng, config), NO_FLOOR, rates(1, 9, OPTIM))
+    after = backend.state()
+    for name, array in before.items():
+        assert np.shares_memory(array, after[name]), name
+    np.testing.assert_array_equal(before["carry.z_L"], trace["z_L"])
+    kept = {name: array.copy() for name, array in trace.items()}
+    backend.update(batch(rng, config), NO_FLOOR, rates(2, 9, OPTIM)).read()
+    assert not np.array_equal(before["carry.z_L"], trace["z_L"])
+    assert_agree(trace, kept, atol=0)
+
+
 def test_update_without_a_trace_is_the_same() -> None:
     config = small()
     backend, rng = begun(config), np.random.default_rng(1)

@@ -168,7 +168,7 @@ def test_published_canvas_holds_every_task_and_says_nothing_of_itself(source: Pa
 
 
 def test_canvas_without_room_for_any_task_is_refused(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="every task has a grid larger than 3x3; the smallest needs --canvas [4-6]$"):
+    with pytest.raises(DataError, match=r"every task has a grid larger than 3x3; the smallest needs --canvas [4-6]$"):
         arc_build.build(tmp_path / "out", [source], side=3)
 
 
