@@ -27,6 +27,7 @@ from hrm_parity.checks import Factory
 from hrm_parity.limits import APART, SAME_DECISIONS, TRAINED, UNTRAINED_APART, Verdict
 
 PRESET = "sudoku-4x4"
+HALT_MAX_STEPS = 4  # half the preset's, which halves the evaluations; docs/parity.md has the figures of such a run
 NUM_TRAIN, NUM_TEST, GIVENS, AUGMENT = 2000, 2000, (4, 8), 31  # those of `hrm demo`, with more puzzles to test with
 EVALUATION_BATCH = 250
 FIRST_ROWS = (1, 2, 5, 10, 20, 30, 50)  # updates that get a row; then every 100th and the last
@@ -89,7 +90,7 @@ def train_together(makes: Mapping[str, Factory], updates: int, seed: int, say: S
         say(f"generating {NUM_TRAIN:,} puzzles to train on and {NUM_TEST:,} to test with")
         data = Path(folder) / "data"
         build_generated(data, 4, NUM_TRAIN, NUM_TEST, givens=GIVENS, augment=AUGMENT, seed=seed)
-        job = assign(load_config(PRESET, [f"train.seed={seed}"]), data)
+        job = assign(load_config(PRESET, [f"train.seed={seed}", f"model.halt_max_steps={HALT_MAX_STEPS}"]), data)
         weights = initial_values(job.model, seed)
         backends = {name: make(job.model, BackendOptions(dtype="float32")) for name, make in makes.items()}
         for backend in backends.values():
