@@ -25,8 +25,8 @@ TOO_SHORT, REPEATED, IN_TRAINING = "too_short", "repeated", "same_as_training"  
 
 
 def default_min_path(size: int, kind: str) -> int:
-    """The moves that the shortest path of such a maze takes at least: at 30x30 112, 90 and 30, at 10x10 12, 10 and 10."""
-    return max(2, {"perfect": size * size // 8, "loops": size * size // 10, "obstacles": size}[kind])
+    """The moves that the shortest path of such a maze takes at least: at 30x30 112, 90 and 28, at 10x10 12, 10 and 8."""
+    return max(2, {"perfect": size * size // 8, "loops": size * size // 10, "obstacles": size - 2}[kind])
 
 
 class MazeGenerator:

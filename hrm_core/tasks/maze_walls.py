@@ -1,7 +1,8 @@
 """The walls of new mazes, drawn for many boards at once. Three kinds, `KINDS`.
 
 `perfect`: corridors on a lattice of every second cell, with one way between any two places. `loops`: the same with some
-walls opened. `obstacles`: walls strewn at random.
+walls opened. `obstacles`: walls strewn at random inside outer walls. No way leads off one edge of a board and, in the flattened
+sequence, on to the next cell: a model that knows positions by their distance alone could not tell that from a step.
 
 Shapes: N boards, S = size · size cells, M places of the lattice.
 """
@@ -15,7 +16,7 @@ from hrm_core.tasks.maze_board import NUM_SYMMETRIES, BoolArray, IntArray, symme
 
 NEWEST_SHARE = (0.6, 1.0)  # how often a corridor goes on from its newest end, in each board: the more often, the longer they are
 OPENED_SHARE = (0.02, 0.1)  # of the walls between two places
-OBSTACLE_SHARE = (0.36, 0.42)  # of all cells; with more, most of a large board is cut off from the rest
+OBSTACLE_SHARE = (0.36, 0.42)  # of the cells inside; with more, most of a large board is cut off from the rest
 
 
 class Lattice(NamedTuple):
@@ -41,9 +42,10 @@ def draw_loops(size: int, count: int, rng: np.random.Generator) -> BoolArray:
 
 
 def draw_obstacles(size: int, count: int, rng: np.random.Generator) -> BoolArray:
-    """Draw every cell by itself. Returns: (N, S)."""
-    is_open: BoolArray = rng.random((count, size * size)) >= rng.uniform(*OBSTACLE_SHARE, size=(count, 1))
-    return is_open
+    """Draw every cell inside the outer walls by itself. Returns: (N, S)."""
+    is_open = (rng.random((count, size * size)) >= rng.uniform(*OBSTACLE_SHARE, size=(count, 1))).reshape(count, size, size)
+    is_open[:, [0, -1]] = is_open[:, :, [0, -1]] = False
+    return is_open.reshape(count, -1)
 
 
 KINDS = {"perfect": draw_perfect, "loops": draw_loops, "obstacles": draw_obstacles}

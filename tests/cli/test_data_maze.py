@@ -14,7 +14,7 @@ Refusal = Callable[..., str]
 HEADER = "source,question,answer,rating"
 LINE = "mine,S ## ## G,So##o##oG,4"
 OTHER = "mine,S#G   ###,S#Gooo###,7"
-QUESTION = "S.##\n#.##\n#...\n###G"
+QUESTION = "######\n#S.###\n##.###\n##...#\n####G#\n######"
 
 
 @pytest.fixture
@@ -94,11 +94,11 @@ def test_data_is_not_written_over(refusal: Refusal, train_csv: Path) -> None:
 
 def test_model_is_trained_measured_and_solves_a_drawn_maze(hrm: Hrm, refusal: Refusal, tmp_path: Path, tiny_config: Path) -> None:
     data, run = tmp_path / "data", tmp_path / "run"
-    assert hrm("data", "maze", data, "--generate", 40, "--size", 4, "--kind", "obstacles", "--min-path", 3, "--test", 8).status == 0
+    assert hrm("data", "maze", data, "--generate", 40, "--size", 6, "--kind", "obstacles", "--min-path", 3, "--test", 8).status == 0
     assert hrm("train", tiny_config, "--data", data, "--run", run, "--device", "cpu", "--max-updates", 2).status == 0
     assert json.loads(hrm("eval", run, "--json").out)["count"] == 8
     (tmp_path / "maze.txt").write_text(QUESTION)
-    outcome = hrm("solve", run, tmp_path / "maze.txt", Maze(4).line(Maze(4).parse(QUESTION)[0]), "--json", "--gif", tmp_path / "x.gif")
+    outcome = hrm("solve", run, tmp_path / "maze.txt", Maze(6).line(Maze(6).parse(QUESTION)[0]), "--json", "--gif", tmp_path / "x.gif")
     assert outcome.status in (0, 1)
     assert [json.loads(line)["question"] for line in outcome.out.splitlines()] == [QUESTION.replace("\n", "")] * 2
     assert (tmp_path / "x.gif").exists()

@@ -53,10 +53,18 @@ def test_loops_have_more_than_one_way_and_obstacles_are_no_lattice() -> None:
 
 
 def test_mixed_mazes_are_as_many_of_each_kind_in_any_order() -> None:
-    inputs = generator(11).generate(61).inputs
-    has_full_border = (inputs.reshape(-1, 11, 11)[:, [0, -1]] == WALL).all(axis=(1, 2))
-    assert has_full_border.sum() == 41  # 21 perfect ones, 20 with loops; obstacles never fill two rows
-    assert not has_full_border[:41].all()
+    rows = generator(11).generate(61).inputs.reshape(-1, 11, 11)
+    is_lattice = (rows[:, ::2, ::2] == WALL).all(axis=(1, 2))
+    assert is_lattice.sum() == 41  # 21 perfect ones, 20 with loops; of obstacles the sixteen cells between are never all walls
+    assert not is_lattice[:41].all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [9, 10])
+def test_no_row_ends_open_where_the_next_one_begins_open(kind: str, size: int) -> None:
+    rows = generator(size).generate(200, kind).inputs.reshape(-1, size, size) != WALL
+    assert not (rows[:, :-1, -1] & rows[:, 1:, 0]).any()
+    assert (rows[:, :-1, -2] & rows[:, 1:, 1]).any()  # control: further in they do
 
 
 def test_outer_walls_of_even_boards_stand_on_any_two_sides() -> None:
