@@ -37,7 +37,7 @@ class Maze:
     name: str = "maze"
     settings: Mapping[str, Any] = NO_SETTINGS
     legend: Sequence[Mark] = (Mark.CHANGED, Mark.AGREES)
-    rating_bands: Sequence[int] = (0, 15, 20, 30, 60, 110, 130, 160, 200)  # moves of the shortest path
+    rating_bands: Sequence[int] = (0, 4, 7, 10, 15, 20, 30, 60, 110, 130, 160, 200)  # moves of the shortest path
 
     def __init__(self, size: int) -> None:
         check_size(size)
