@@ -11,7 +11,7 @@ import click
 from cli.data_arc import arc
 from cli.data_grids import grids
 from cli.data_maze import maze
-from cli.options import DIRECTORY, FILE, csv_files, digits_option, drawn_task, json_option, seed_option, source_option
+from cli.options import DIRECTORY, FILE, csv_files, digits_option, drawn_task, json_option, seed_option, source_option, warn_of_repeats
 
 if TYPE_CHECKING:
     from hrm_core.data.summary import DatasetSummary
@@ -91,6 +91,7 @@ def sudoku(
         build = sudoku_build.build_from_csv(
             out, *csv_files(out, source, train_csv, test_csv), subsample=subsample, augment=augment, min_rating=min_rating, seed=seed
         )
+    warn_of_repeats(build)
     if as_json:
         click.echo(json.dumps(build))
     else:
@@ -120,7 +121,7 @@ def inspect(directory: Path, sheet: Path | None, rows: int, digits: bool, as_jso
     metadata = load_split(directory, present_splits(directory)[0]).metadata
     task = find_task(directory, metadata.vocab_size, metadata.seq_len)
     if sheet is not None:
-        check_writable(sheet)
+        check_writable(sheet, ".png")
         drawn = drawn_task(task, digits, directory)
     summary = summarize(directory, task.rating_bands if task else (0,))
     if sheet is not None:

@@ -3,7 +3,7 @@
 import json
 import sys
 import warnings
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ def arc(
     from rich.console import Console
     from rich.progress import Progress
 
+    from hrm_core.data.store import read_build
     from hrm_core.tasks import arc_add, arc_build
 
     if bool(tasks) == bool(add):
@@ -63,6 +64,7 @@ def arc(
         def on_task(name: str) -> None:
             progress.advance(bar)
 
+        before = read_build(out) if add else {}
         if add:
             build = arc_add.add(out, [*add, *more], on_task)
         else:
@@ -75,12 +77,14 @@ def arc(
                 seed=seed,
                 on_task=on_task,
             )
-    _report(out, build, as_json)
+    _report(out, build, before, as_json)
 
 
-def _report(out: Path, build: dict[str, Any], as_json: bool) -> None:
-    """Say what was built, and warn of what was left out."""
-    tasks, dropped, shared, too_large = build["tasks"].values(), build["dropped_pairs"], build["shared_tasks"], build.get("too_large", [])
+def _report(out: Path, build: dict[str, Any], before: Mapping[str, Any], as_json: bool) -> None:
+    """Say what was built, and warn of what was left out; where tasks were added to what was there `before`, of theirs."""
+    tasks, too_large = build["tasks"].values(), [] if before else build.get("too_large", [])
+    dropped = build["dropped_pairs"][len(before.get("dropped_pairs", [])) :]
+    shared = {name: folders for name, folders in build["shared_tasks"].items() if name not in before.get("shared_tasks", {})}
     if too_large:
         side = build["task_settings"]["canvas"]
         warnings.warn(f"tasks left out, with a grid larger than {side}x{side}: {len(too_large):,}, as {too_large[0]}", stacklevel=1)

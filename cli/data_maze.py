@@ -1,11 +1,12 @@
 """`hrm data maze`: build a maze data set."""
 
 import json
+import warnings
 from pathlib import Path
 
 import click
 
-from cli.options import DIRECTORY, FILE, csv_files, json_option, seed_option, source_option
+from cli.options import DIRECTORY, FILE, csv_files, json_option, seed_option, source_option, warn_of_repeats
 
 
 @click.command()
@@ -77,6 +78,10 @@ def maze(
         build = maze_build.build_from_csv(
             out, *csv_files(out, source, train_csv, test_csv), subsample=subsample, augment=augment, min_rating=min_rating or 0, seed=seed
         )
+    warn_of_repeats(build)
+    longer = sum(file["longer_than_shortest"] for file in build.get("sources", {}).values())
+    if longer:
+        warnings.warn(f"answers that are paths, but not shortest ones: {longer:,}", stacklevel=1)
     if as_json:
         click.echo(json.dumps(build))
     else:

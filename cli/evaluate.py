@@ -123,7 +123,9 @@ def evaluate(
         evaluation_sheet(opened, drawn, outcomes[halt], sheet, rows, title, limit)
 
 
-def _check_options(halt: str, noise: float, rollouts: int, limit: int | None, submission: Path | None, *others: Path | None) -> None:
+def _check_options(
+    halt: str, noise: float, rollouts: int, limit: int | None, submission: Path | None, predictions: Path | None, sheet: Path | None
+) -> None:
     """Refuse what does not go together, before anything is computed."""
     from hrm_core.pictures.animations import check_writable
 
@@ -133,10 +135,10 @@ def _check_options(halt: str, noise: float, rollouts: int, limit: int | None, su
         raise click.UsageError("rollouts differ by their noise; add --noise, e.g. --noise 0.1")
     if submission is not None and limit is not None:
         raise click.UsageError("a submission answers every task; leave out --limit")
-    for path in filter(None, (submission, *others)):
+    for path in filter(None, (submission, predictions, sheet)):
         if halt == "both":
             raise click.UsageError(f"--halt both gives two answers to each puzzle; choose fixed or q to write {path}")
-        check_writable(path)
+        check_writable(path, ".png" if path == sheet else "")
 
 
 def _check_task(task: "Task | None", opened: "Split", votes: int, submission: Path | None) -> None:

@@ -47,12 +47,16 @@ class Pooled:
 
     def print(self) -> None:
         """Print pass@K, then a line for each of the first tasks, the best answered ones first."""
+        num_open = len(self._questions) - len(self._standings)
+        if num_open:
+            click.echo(f"{num_open:,} test tasks whose solutions are not known are answered, but not counted\n")
+        if not self._standings:
+            return
         rows = [[f"pass@{k}", f"{share:.2%}"] for k, share in arc_protocol.pass_at(self._votes, self._questions).items()]
-        print_table(f"{len(self._questions):,} test tasks, answers to all their augmentations pooled", ["", "tasks solved"], rows)
+        print_table(f"{len(self._standings):,} test tasks, answers to all their augmentations pooled", ["", "tasks solved"], rows)
         best = sorted(self._standings.items(), key=lambda task: (_rank(task[1]), -_votes(task[1]), task[0]))
-        if best:
-            columns = ["task", "solved", "test inputs solved", "answers", "of them right"]
-            print_table(f"Tasks: solved is pass@{ATTEMPTS}, the best answered first", columns, [_row(*task) for task in best[:NUM_SHOWN]])
+        columns = ["task", "solved", "test inputs solved", "answers", "of them right"]
+        print_table(f"Tasks: solved is pass@{ATTEMPTS}, the best answered first", columns, [_row(*task) for task in best[:NUM_SHOWN]])
         if len(best) > NUM_SHOWN:
             num_solved = sum(_rank(inputs) <= ATTEMPTS for _, inputs in best[NUM_SHOWN:])
             click.echo(f"  and {len(best) - NUM_SHOWN:,} more, {num_solved:,} of them solved; --json lists all\n")

@@ -1,7 +1,8 @@
 """Options that several commands share."""
 
 import functools
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,18 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
-DIRECTORY = click.Path(path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
+
+class _Place(click.Path):
+    """A path; an empty one, as an unset shell variable leaves it, would be the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty; expected a path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+DIRECTORY = _Place(path_type=Path)
+FILE = _Place(dir_okay=False, path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 backend_option = click.option(
@@ -42,6 +53,14 @@ def csv_files(out: Path, source: str | None, train_csv: Path | None, test_csv: P
         raise click.UsageError("--test-csv goes with --train-csv; --source has test puzzles of its own")
     refuse_used(out)
     return fetch_csv(source)
+
+
+def warn_of_repeats(build: "Mapping[str, Any]") -> None:
+    """Warn of test questions that are also trained on, from what build.json says."""
+    from hrm_core.data.summary import repeated_questions
+
+    for remark in repeated_questions(build):
+        warnings.warn(remark, stacklevel=1)
 
 
 def drawn_task(task: "Task | None", digits: bool, source: Path) -> "Task":

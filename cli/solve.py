@@ -64,8 +64,9 @@ def solve(
     from hrm_core.training.identifiers import load_identifiers
     from hrm_core.training.solving import Solver, read_puzzles
 
-    for path in filter(None, (gif, png)):
-        check_writable(path)
+    for path, suffix in ((gif, ".gif"), (png, ".png")):
+        if path is not None:
+            check_writable(path, suffix)
     loaded = open_model(model)
     task = require_task(loaded.config.vocab_size, loaded.config.seq_len, loaded.task, str(loaded.source))
     task = drawn_task(task, digits, model)

@@ -146,6 +146,11 @@ def load_split(directory: Path, split: str) -> Split:
     """
     read_build(directory)
     folder = directory / split
+    others = [name for name in SPLITS if name != split and (directory / name).is_dir()]
+    if others and not folder.is_dir():
+        raise DataError(
+            f"{directory} has no {split} split, only {others[0]}; choose --split {others[0]}, or build it with {split} examples"
+        )
     metadata = _load_metadata(folder / "dataset.json")
     sets = {name: _load_set(folder, name, metadata) for name in metadata.sets}
     _check_totals(folder / "dataset.json", metadata, sets)

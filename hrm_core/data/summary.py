@@ -71,13 +71,14 @@ def summarize(directory: Path, rating_bands: Sequence[int] = (0,)) -> DatasetSum
 
     Raises: DataError if anything in it is damaged or out of range.
     """
+    build = read_build(directory)
     splits = {name: _summarize_split(load_split(directory, name), rating_bands) for name in present_splits(directory)}
     return DatasetSummary(
         directory=str(directory),
         task=task_label(directory),
         sha256=dataset_hash(directory),
         splits=splits,
-        remarks=[*_shared_groups(splits), *_shared_tasks(read_build(directory))],
+        remarks=[*_shared_groups(splits), *_shared_tasks(build), *_dropped_pairs(build), *repeated_questions(build)],
     )
 
 
@@ -146,6 +147,22 @@ def _shared_tasks(build: Mapping[str, Any]) -> list[str]:
     return [
         f"tasks that two sources share: {len(shared):,}, as {name} ({', '.join(map(str, folders))}); each was taken from the first named"
     ]
+
+
+def _dropped_pairs(build: Mapping[str, Any]) -> list[str]:
+    """A remark where a training pair was left out because the test has it."""
+    dropped = build.get("dropped_pairs")
+    if not isinstance(dropped, list) or not dropped:
+        return []
+    return [f"pairs that were not trained on, because the test has them: {len(dropped):,}, as {dropped[0]}"]
+
+
+def repeated_questions(build: Mapping[str, Any]) -> list[str]:
+    """A remark where test questions are also trained on, from what build.json says."""
+    count = build.get("test_questions_in_training", build.get("test_inputs_in_training"))
+    if not isinstance(count, int) or not count:
+        return []
+    return [f"test questions that are also trained on: {count:,}; accuracy on them is no accuracy on new puzzles"]
 
 
 def _count_tokens(tokens: IntArray, vocab_size: int, ignored: Sequence[int] = ()) -> npt.NDArray[np.int64]:

@@ -122,8 +122,11 @@ def _with_palette(indices: npt.NDArray[np.uint8], palette: Image.Image) -> Image
     return image
 
 
-def check_writable(path: Path) -> None:
-    """Refuse a place for a file that will not do, before hours are spent. Raises: HRMError."""
+def check_writable(path: Path, suffix: str = "") -> None:
+    """Refuse a place for a file that will not do, before hours are spent; or a name that does not end in `suffix`. Raises: HRMError."""
+    if not path.name.lower().endswith(suffix):
+        raise HRMError(f"cannot write {path}: expected a name that ends in {suffix}")
+    _refuse_special(path)
     if not path.parent.is_dir():
         raise HRMError(f"cannot write {path}: there is no folder {path.parent}; make it first")
     if not os.access(path.parent, os.W_OK):
@@ -136,6 +139,7 @@ def replaced_whole(path: Path) -> Iterator[Path]:
 
     Raises: HRMError when the file cannot be written.
     """
+    _refuse_special(path)
     draft = path.parent / f".{path.name}.{os.getpid()}"
     try:
         yield draft
@@ -145,3 +149,9 @@ def replaced_whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # most often it is gone: it bears the right name now, or never was
             draft.unlink()
+
+
+def _refuse_special(path: Path) -> None:
+    """A device or a pipe would be replaced, not written to."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise HRMError(f"cannot write {path}: it is there and no ordinary file; choose another name")

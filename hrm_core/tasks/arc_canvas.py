@@ -35,7 +35,7 @@ def checked_grid(value: object, place: str) -> TokenArray:
         if len(row) != width:
             raise DataError(f"{place}: row {number} has {len(row)} cells, row 1 has {width}; make them alike")
     if not 0 < width <= SIDE or height > SIDE:
-        raise DataError(f"{place} is {height}x{width}, expected 1x1 to {SIDE}x{SIDE}")
+        raise DataError(f"{place} is {height}x{width}, expected 1x1 to {SIDE}x{SIDE}; leave the task out")
     cells = list(chain.from_iterable(value))
     if set(map(type, cells)) != {int} or not 0 <= min(cells) <= max(cells) < NUM_COLOURS:
         wrong = next(i for i, cell in enumerate(cells) if type(cell) is not int or not 0 <= cell < NUM_COLOURS)

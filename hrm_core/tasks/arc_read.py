@@ -7,6 +7,7 @@ disk; their entries are read one by one, within limits, whatever their headers p
 import hashlib
 import json
 import os
+import re
 import stat
 import zipfile
 import zlib
@@ -223,4 +224,5 @@ def _sha256(path: Path) -> str:
 
 def _reason(error: BaseException) -> str:
     """Why, as one short line."""
-    return (" ".join(str(error).split()) or type(error).__name__)[:120]
+    said = re.sub(r"<ZipInfo filename=(\S+)[^>]*>", r"\1", str(error))
+    return (" ".join(said.split()) or type(error).__name__)[:120]

@@ -37,7 +37,7 @@ class Canvas:
                 f"{shown(self.alphabet)} is no alphabet; expected visible characters or a blank, in code-point order, each once"
             )
         if len(self.alphabet) > MAX_CHARACTERS:
-            raise PuzzleError(f"{len(self.alphabet):,} different characters; expected at most {MAX_CHARACTERS}")
+            raise PuzzleError(f"{len(self.alphabet):,} different characters; expected at most {MAX_CHARACTERS}, write rare ones as one")
         if min(self.height, self.width) < 1 or self.num_cells > MAX_CELLS:
             raise PuzzleError(
                 f"a canvas of {self.height}x{self.width} has {self.num_cells:,} cells; expected 1 to {MAX_CELLS:,}; leave out larger grids"

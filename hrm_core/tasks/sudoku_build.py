@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
-from hrm_core.errors import DataError
+from hrm_core.errors import DataError, PuzzleError
 from hrm_core.tasks.puzzles import TEST, TRAIN, Puzzles, describe_file, num_shared
 from hrm_core.tasks.puzzles import subsample as subsample_of
 from hrm_core.tasks.sudoku import BLANK, Sudoku
@@ -24,6 +24,7 @@ from hrm_core.tasks.sudoku_generator import Keep, generate, generate_batches, ra
 
 BLOCK_EXAMPLES = 1 << 15  # augmented at once
 TEST_SHARE = 0.2  # of the solutions of a board that has few classes of them
+PATIENCE = 5  # batches in a row without a puzzle that is not equivalent to one of the training set
 NUM_SURVEYED = 500  # solutions drawn to learn how large the classes are
 
 
@@ -109,7 +110,7 @@ def _generate_apart(
     """Draw test puzzles until `count` are in no symmetry class of the training set. Returns: they, and how many were dropped."""
     known = set(symmetry_classes(train))
     found: list[Puzzles] = []
-    num_found = dropped = 0
+    num_found = dropped = fruitless = 0
 
     def is_new(solutions: ByteArray) -> npt.NDArray[np.bool_]:
         nonlocal dropped
@@ -125,6 +126,12 @@ def _generate_apart(
         dropped += int((~new).sum())
         if num_found >= count:
             break
+        fruitless = 0 if new.any() else fruitless + 1
+        if fruitless == PATIENCE:
+            raise PuzzleError(
+                f"{num_found:,} test puzzles found that are equivalent to none of {len(train.ratings):,} training puzzles, not {count:,}; "
+                "ask for fewer, or for other --givens"
+            )
     return Puzzles.join(found).select(np.arange(count)), dropped
 
 

@@ -237,8 +237,10 @@ def _read_argument(task: Task, argument: str, read_stdin: Callable[[], str]) -> 
         if is_file:
             return read_text(task, Path(argument).read_text(encoding="utf-8"), Path(argument).stem)
         return read_text(task, read_stdin() if argument == "-" else argument)
-    except (OSError, UnicodeDecodeError) as error:
-        raise PuzzleError(f"{argument} cannot be read as text: {error}") from error
+    except UnicodeDecodeError as error:
+        raise PuzzleError(f"{argument} is no text; expected a puzzle as text, or a maze as a file that ends in .png") from error
+    except OSError as error:
+        raise PuzzleError(f"{argument} cannot be read ({error.strerror or error}); expected a file of puzzles") from error
     except PuzzleError as error:
         place = "stdin" if argument == "-" else argument if is_file else f"{argument[:40]!r} is no file, so it was read as a puzzle"
         raise PuzzleError(str(error) if str(error).startswith(place) else f"{place}: {error}") from error  # pictures name themselves

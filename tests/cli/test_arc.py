@@ -60,10 +60,28 @@ def test_what_is_left_out_is_said_and_inspect_warns(hrm: Callable[..., Any], sou
         "not trained on, because the test has it: twin/other, pair 3: a test pair of b",
         "in several folders and taken from one: b, from arc/evaluation",
     ]
-    with pytest.warns(
-        UserWarning, match=r"tasks that two sources share: 1, as b \(arc/evaluation, twin\); each was taken from the first named"
-    ):
+    with pytest.warns(UserWarning, match="two sources|the test has them") as remarked:
         hrm("data", "inspect", tmp_path / "out")
+    assert [str(warning.message) for warning in remarked] == [
+        "tasks that two sources share: 1, as b (arc/evaluation, twin); each was taken from the first named",
+        "pairs that were not trained on, because the test has them: 1, as twin/other, pair 3: a test pair of b",
+    ]
+    more = tmp_path / "c.json"
+    more.write_text(json.dumps({"train": [{"input": [[8]], "output": [[9]]}], "test": [{"input": [[7, 7]], "output": [[7]]}]}))
+    assert hrm("data", "arc", tmp_path / "out", "--add", more).err == ""  # nothing of the task that was added was left out
+
+
+def test_tasks_without_solutions_are_answered_and_not_counted(
+    hrm: Callable[..., Any], source: Path, tiny_config: Path, tmp_path: Path
+) -> None:
+    path = source / "evaluation" / "b.json"
+    path.write_text(json.dumps({**TASK, "test": [{"input": [[6]]}]}))
+    hrm("data", "arc", tmp_path / "data", "--tasks", source, "--canvas", "6", "--augment", "3")
+    assert hrm("train", tiny_config, "--data", tmp_path / "data", "--run", tmp_path / "run", "--max-updates", "2").status == 0
+    outcome = hrm("eval", tmp_path / "run", "--submission", tmp_path / "submission.json")
+    assert "1 test tasks whose solutions are not known are answered, but not counted" in outcome.out
+    assert "pass@" not in outcome.out
+    assert list(read_submission(tmp_path / "submission.json")) == ["b"]
 
 
 def test_model_of_a_smaller_canvas_is_trained_and_evaluated(

@@ -34,7 +34,8 @@ def train_csv(tmp_path: Path) -> Path:
 
 
 def test_data_sudoku_reads_csv_files(hrm: Hrm, train_csv: Path, tmp_path: Path) -> None:
-    outcome = hrm("data", "sudoku", tmp_path / "out", "--train-csv", train_csv, "--test-csv", train_csv, "--augment", 3, "--json")
+    with pytest.warns(UserWarning, match="^test questions that are also trained on: 2; accuracy on them is no accuracy on new puzzles$"):
+        outcome = hrm("data", "sudoku", tmp_path / "out", "--train-csv", train_csv, "--test-csv", train_csv, "--augment", 3, "--json")
     build = json.loads(outcome.out)
     assert (build["train_examples"], build["test_puzzles"], build["test_questions_in_training"]) == (8, 2, 2)
     assert load_split(tmp_path / "out", "train").sets["all"].ratings.tolist() == [7] * 4 + [0] * 4
@@ -77,6 +78,23 @@ def test_bad_csv_is_refused_with_file_and_line(refusal: Refusal, tmp_path: Path,
 def test_bad_build_is_refused(refusal: Refusal, tmp_path: Path, arguments: list[str], message: str) -> None:
     assert message in refusal("data", "sudoku", tmp_path / "out", *arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_small_boards_run_out_of_puzzles_in_one_line(refusal: Refusal, tmp_path: Path) -> None:
+    told = refusal("data", "sudoku", tmp_path / "out", "--generate", 300, "--size", 4, "--test", 5)
+    assert told == "0 test puzzles found that are equivalent to none of 300 training puzzles, not 5; ask for fewer, or for other --givens"
+    assert not (tmp_path / "out").exists()
+
+
+def test_empty_path_is_not_the_current_folder(refusal: Refusal) -> None:
+    assert refusal("data", "arc", "out", "--tasks", "") == "Invalid value for '--tasks': it is empty; expected a path"
+    assert refusal("data", "inspect", "") == "Invalid value for 'DIRECTORY': it is empty; expected a path"
+
+
+def test_missing_split_is_named_with_the_other(refusal: Refusal, hrm: Hrm, tmp_path: Path, tiny_run: Path) -> None:
+    assert hrm("data", "sudoku", tmp_path / "data", "--generate", 3, "--size", 4, "--test", 0).status == 0
+    told = refusal("eval", tiny_run, "--data", tmp_path / "data")
+    assert told == f"{tmp_path / 'data'} has no test split, only train; choose --split train, or build it with test examples"
 
 
 def test_data_is_not_written_over(refusal: Refusal, tiny_data: Path) -> None:
@@ -353,7 +371,7 @@ def test_demo_goes_the_whole_way_and_then_only_shows(hrm: Hrm, tmp_path: Path, m
 
 def test_published_puzzles_are_solved_from_their_strings(hrm: Hrm, data_dir: Path, tmp_path: Path) -> None:
     data, source = tmp_path / "data", data_dir / "sudoku" / "test.csv"
-    assert hrm("data", "sudoku", data, "--train-csv", source, "--test-csv", source).status == 0
+    assert hrm("data", "sudoku", data, "--train-csv", source.with_name("train.csv"), "--test-csv", source).status == 0
     settings = ["--set", "train.eval_examples=8", "--set", "train.global_batch_size=8", "--max-updates", 2]
     assert hrm("train", "sudoku-9x9", "--data", data, "--run", tmp_path / "run", *settings).status == 0
     with source.open() as file:

@@ -25,7 +25,8 @@ def train_csv(tmp_path: Path) -> Path:
 
 
 def test_data_maze_reads_csv_files(hrm: Hrm, train_csv: Path, tmp_path: Path) -> None:
-    outcome = hrm("data", "maze", tmp_path / "out", "--train-csv", train_csv, "--test-csv", train_csv, "--augment", 3, "--json")
+    with pytest.warns(UserWarning, match="^test questions that are also trained on: 2; accuracy on them is no accuracy on new puzzles$"):
+        outcome = hrm("data", "maze", tmp_path / "out", "--train-csv", train_csv, "--test-csv", train_csv, "--augment", 3, "--json")
     build = json.loads(outcome.out)
     assert (build["train_examples"], build["test_puzzles"], build["test_questions_in_training"]) == (8, 2, 2)
     assert build["sources"]["test"]["rating_is_not_moves"] == 1
@@ -103,3 +104,15 @@ def test_model_is_trained_measured_and_solves_a_drawn_maze(hrm: Hrm, refusal: Re
     assert [json.loads(line)["question"] for line in outcome.out.splitlines()] == [QUESTION.replace("\n", "")] * 2
     assert (tmp_path / "x.gif").exists()
     assert "stdin: maze 1 (line 1): no S; expected one S and one G" in refusal("solve", run, "-", stdin=QUESTION.replace("S", "."))
+
+
+def test_longer_answers_and_repeated_questions_are_warned_of(hrm: Hrm, tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text("\n".join([HEADER, "mine,S#G      ,S#Gooo   ,4", "mine,S G      ,SoG      ,2", "mine,S G   #  ,S Gooo#  ,4", ""]))
+    with pytest.warns(UserWarning, match="^answers that are paths, but not shortest ones: 1$"):
+        hrm("data", "maze", tmp_path / "out", "--train-csv", path)
+    with pytest.warns(UserWarning, match="^test questions that are also trained on: 3|^answers that are paths") as warned:
+        hrm("data", "maze", tmp_path / "both", "--train-csv", path, "--test-csv", path)
+    assert [str(each.message) for each in warned][1] == "answers that are paths, but not shortest ones: 2"
+    with pytest.warns(UserWarning, match="^test questions that are also trained on: 3"):
+        hrm("data", "inspect", tmp_path / "both")

@@ -1,6 +1,7 @@
 """Pictures that commands draw, on request: sheets, numbers, GIFs."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,13 +60,20 @@ def test_eval_draws_its_mistakes(hrm: Hrm, tiny_run: Path, tmp_path: Path) -> No
         (["data", "inspect", "DATA", "--sheet", "s.png", "--digits"], "is sudoku; leave it out"),
         (["solve", "RUN", PUZZLE, "--digits"], "--digits is for ARC, "),
         (["solve", "RUN", PUZZLE, "--gif", "/nope/s.gif"], "cannot write /nope/s.gif: there is no folder /nope; make it first"),
+        (["solve", "RUN", PUZZLE, "--png", "s.jpg"], "cannot write s.jpg: expected a name that ends in .png"),
+        (["eval", "RUN", "--sheet", "s.pdf"], "cannot write s.pdf: expected a name that ends in .png"),
+        (["eval", "RUN", "--save-predictions", "PIPE"], "pipe: it is there and no ordinary file; choose another name"),
+        (["solve", "RUN", "IMAGE"], "is no text; expected a puzzle as text, or a maze as a file that ends in .png"),
     ],
 )
 def test_picture_that_cannot_be_had_is_refused_before_the_work(
-    refusal: Refusal, tiny_run: Path, tiny_data: Path, command: list[str], message: str
+    refusal: Refusal, tiny_run: Path, tiny_data: Path, tmp_path: Path, command: list[str], message: str
 ) -> None:
-    places = {"RUN": tiny_run, "DATA": tiny_data}
+    places = {"RUN": tiny_run, "DATA": tiny_data, "PIPE": tmp_path / "pipe", "IMAGE": tmp_path / "image"}
+    os.mkfifo(places["PIPE"])
+    Image.new("RGB", (8, 8)).save(places["IMAGE"], "png")
     assert message in refusal(*[places.get(word, word) for word in command])
+    assert places["PIPE"].is_fifo()
 
 
 def test_gif_has_a_frame_for_the_question_and_each_step(hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:

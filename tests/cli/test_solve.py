@@ -143,7 +143,7 @@ def test_task_that_was_never_trained_is_refused_asked_as_none_or_added(
         ),
         (json.dumps({**TASK, "test": [{"input": [[1], [1, 2]]}]}), "x.json: the task: test pair 1, input: row 2 has 2 cells, row 1 has 1"),
         (json.dumps({**TASK, "test": [{"output": [[1]]}]}), "x.json: the task: test pair 1 has no input"),
-        ("\ud800", "x.json cannot be read as text"),
+        ("\ud800", "x.json is no text; expected a puzzle as text"),
         ("12\n3", "x.json: grid 1: row 2 has 1 cells, row 1 has 2"),
         ("12\n34", "run was trained on 2 puzzles (flip, turn), and which of them is asked is not said; name it with --identifier, or"),
     ],
