@@ -109,7 +109,7 @@ def _rows(tree: Any, slots: range) -> Any:
 def _written(step: StepLoss, carry: Carry) -> StepLoss:
     """A step without its states and data, which are written over those it came from: no slot has them in memory twice."""
     _copy(step.carry, carry)
-    nothing = step.output.z_H[:0]
+    nothing = step.output.z_H.new_empty((0, *step.output.z_H.shape[1:]))  # a view would keep all of it
     return step._replace(carry=_rows(carry, range(0)), output=step.output._replace(z_H=nothing, z_L=nothing))
 
 
