@@ -30,7 +30,7 @@ FILES = {
     },
     "maze": {
         "train.csv": ["mine,S ## ## G,So##o##oG,4", "mine,S#G   ###,S#Gooo###,4", "mine,G#S   ###,G#Sooo###,4"],
-        "test.csv": ["mine,G ## ## S,Go##o##oS,4"],
+        "test.csv": ["mine,S##  ## G,S##oo##oG,4"],
     },
 }
 
