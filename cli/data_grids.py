@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.options import DIRECTORY, json_option, seed_option
+from cli.options import DIRECTORY, json_option, seed_option, warn_of_repeats
 
 SOURCE = click.Path(path_type=Path)
 
@@ -55,6 +55,7 @@ def grids(
     build = grids_build.build(out, source, test=test, test_share=share, max_size=max_size, augment=augment, seed=seed)
     for remark in _remarks(build):
         warnings.warn(remark, stacklevel=1)
+    warn_of_repeats(build)
     click.echo(json.dumps(build) if as_json else f"{out}: {_described(build)}")
 
 
@@ -76,7 +77,6 @@ def _remarks(build: dict[str, Any]) -> list[str]:
         f"{build['questions_with_several_answers']:,} questions come with another answer, too: no model can know which is meant": build[
             "questions_with_several_answers"
         ],
-        f"{build.get('test_inputs_in_training', 0):,} test questions are also trained on": build.get("test_inputs_in_training"),
         f"{len(new_names):,} names occur only in the test, nothing is learned of their puzzles: {_few(new_names)}": new_names,
         f"{len(new_characters):,} characters occur only in the test: {new_characters!r}": new_characters,
     }

@@ -3,6 +3,7 @@
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -78,12 +79,17 @@ def maze(
         build = maze_build.build_from_csv(
             out, *csv_files(out, source, train_csv, test_csv), subsample=subsample, augment=augment, min_rating=min_rating or 0, seed=seed
         )
-    warn_of_repeats(build)
-    longer = sum(file["longer_than_shortest"] for file in build.get("sources", {}).values())
-    if longer:
-        warnings.warn(f"answers that are paths, but not shortest ones: {longer:,}", stacklevel=1)
+    _warn(build)
     if as_json:
         click.echo(json.dumps(build))
     else:
         training = f"{build['train_examples']:,} training examples of {build['train_puzzles']:,} mazes"
         click.echo(f"{out}: {training}, {build.get('test_puzzles', 0):,} test mazes of {build['size']}x{build['size']}")
+
+
+def _warn(build: dict[str, Any]) -> None:
+    """Warn of what makes results doubtful."""
+    warn_of_repeats(build)
+    longer = sum(file["longer_than_shortest"] for file in build.get("sources", {}).values())
+    if longer:
+        warnings.warn(f"answers that are paths, but not shortest ones: {longer:,}", stacklevel=1)

@@ -135,10 +135,12 @@ def _check_options(
         raise click.UsageError("rollouts differ by their noise; add --noise, e.g. --noise 0.1")
     if submission is not None and limit is not None:
         raise click.UsageError("a submission answers every task; leave out --limit")
-    for path in filter(None, (submission, predictions, sheet)):
+    for path, suffix in ((submission, ""), (predictions, ""), (sheet, ".png")):
+        if path is None:
+            continue
         if halt == "both":
             raise click.UsageError(f"--halt both gives two answers to each puzzle; choose fixed or q to write {path}")
-        check_writable(path, ".png" if path == sheet else "")
+        check_writable(path, suffix)
 
 
 def _check_task(task: "Task | None", opened: "Split", votes: int, submission: Path | None) -> None:

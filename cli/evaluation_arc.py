@@ -38,12 +38,13 @@ class Pooled:
         self._standings = arc_protocol.standings(self._votes, self._questions)
 
     def record(self) -> dict[str, Any]:
-        """pass@K, and of each task the rank of its solution, null where it never appears, and the votes of each test input."""
+        """pass@K, null where no solution is known; of each task the rank of its solution, null where it never appears, and its votes."""
         tasks = {
             task: {"rank": _or_none(_rank(inputs)), "inputs": [{**each._asdict(), "rank": _or_none(each.rank)} for each in inputs]}
             for task, inputs in self._standings.items()
         }
-        return {"pass_at": arc_protocol.pass_at(self._votes, self._questions), "tasks": tasks}
+        shares = arc_protocol.pass_at(self._votes, self._questions) if tasks else None
+        return {"pass_at": shares, "tasks": tasks}
 
     def print(self) -> None:
         """Print pass@K, then a line for each of the first tasks, the best answered ones first."""

@@ -159,7 +159,7 @@ def _dropped_pairs(build: Mapping[str, Any]) -> list[str]:
 
 def repeated_questions(build: Mapping[str, Any]) -> list[str]:
     """A remark where test questions are also trained on, from what build.json says."""
-    count = build.get("test_questions_in_training", build.get("test_inputs_in_training"))
+    count = build.get("test_questions_in_training")
     if not isinstance(count, int) or not count:
         return []
     return [f"test questions that are also trained on: {count:,}; accuracy on them is no accuracy on new puzzles"]

@@ -204,7 +204,7 @@ def _write(
             known.update(question for question in map(bytes, block.inputs) if question in asked)
             yield block
         if "test" in written:
-            build["test_inputs_in_training"] = sum(bytes(question) in known for question in written["test"].inputs)
+            build["test_questions_in_training"] = sum(bytes(question) in known for question in written["test"].inputs)
 
     counts = {f"{split}_examples": len(part) * views[split].shape[1] for split, part in parts.items()}
     build = {**about, **counts, "train_originals": len(parts["train"]), "identifiers": len(names)}

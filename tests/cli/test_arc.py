@@ -81,6 +81,7 @@ def test_tasks_without_solutions_are_answered_and_not_counted(
     outcome = hrm("eval", tmp_path / "run", "--submission", tmp_path / "submission.json")
     assert "1 test tasks whose solutions are not known are answered, but not counted" in outcome.out
     assert "pass@" not in outcome.out
+    assert json.loads(hrm("eval", tmp_path / "run", "--json").out)["pass_at"] is None
     assert list(read_submission(tmp_path / "submission.json")) == ["b"]
 
 

@@ -53,9 +53,9 @@ def test_doubtful_data_is_told_in_a_line_each(hrm: Hrm, tmp_path: Path) -> None:
     assert [str(warning.message) for warning in told] == [
         "1 examples stand there twice and were taken once",
         "1 questions come with another answer, too: no model can know which is meant",
-        "1 test questions are also trained on",
         "1 names occur only in the test, nothing is learned of their puzzles: new",
         "1 characters occur only in the test: 'c'",
+        "test questions that are also trained on: 1; accuracy on them is no accuracy on new puzzles",
     ]
     assert "3 training examples, 1 test examples, 2 named puzzles; 3 characters on 1x1 cells" in outcome.out
 

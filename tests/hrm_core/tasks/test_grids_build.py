@@ -56,7 +56,7 @@ def test_a_share_is_drawn_for_the_test_and_everything_is_recorded(tmp_path: Path
     record = build(tmp_path / "out", source, seed=3)
     assert json.loads((tmp_path / "out" / "build.json").read_text()) == record
     assert record["task_settings"] == {"alphabet": "ab", "height": 3, "width": 3, "rating_bands": [0], "symmetric": False}
-    assert (record["train_examples"], record["test_examples"], record["test_inputs_in_training"]) == (36, 4, 0)
+    assert (record["train_examples"], record["test_examples"], record["test_questions_in_training"]) == (36, 4, 0)
     assert record["sources"]["train"]["examples"] == 40
     task = task_of(record)
     parts = [written(tmp_path / "out", split) for split in ("train", "test")]
@@ -141,9 +141,9 @@ def test_repeats_are_dropped_and_doubtful_questions_counted(tmp_path: Path) -> N
     turned = {"input": ["baa", "aaa", "aaa"], "output": ["c"]}  # a view of the second training example
     test = jsonl(tmp_path / "test.jsonl", [*examples[5:7], turned, *squares(20)[19:]])
     record = build(tmp_path / "out", train, test=test, augment=7)
-    assert (record["repeats_dropped"], record["questions_with_several_answers"], record["test_inputs_in_training"]) == (1, 1, 3)
+    assert (record["repeats_dropped"], record["questions_with_several_answers"], record["test_questions_in_training"]) == (1, 1, 3)
     assert record["characters_only_in_test"] == "c"
-    assert build(tmp_path / "plain", train, test=test)["test_inputs_in_training"] == 3  # aab of example 1 is baa of none, but of 4
+    assert build(tmp_path / "plain", train, test=test)["test_questions_in_training"] == 3  # aab of example 1 is baa of none, but of 4
     assert (record["train_originals"], record["test_examples"], record["test_share"]) == (12, 4, None)
 
 
