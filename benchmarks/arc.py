@@ -1,6 +1,6 @@
 """`hrm data arc`: examples a second, and the most memory the process ever held.
 
-python -m benchmarks.arc --tasks ../shared/data/arc/ARC-AGI-1.zip --tasks ../shared/data/arc/ConceptARC.zip --augment 1000
+python -m benchmarks.arc --tasks ARC-AGI-1.zip --tasks ConceptARC.zip --augment 1000
 """
 
 import argparse

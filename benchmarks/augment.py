@@ -1,6 +1,6 @@
 """`hrm data sudoku` with 1,000 augmentations of 1,000 puzzles: time, and memory above the imported process.
 
-python -m benchmarks.augment --train-csv ../shared/data/sudoku/train.csv
+python -m benchmarks.augment --train-csv train.csv
 """
 
 import argparse

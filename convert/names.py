@@ -1,6 +1,6 @@
 """Published tensor names and ours. A published name is ours behind a mix of prefixes, one for each module around the network.
 
-Source: SPEC.md section 2; sapientinc/HRM models/losses.py (model.), models/hrm/hrm_act_v1.py (inner.), torch.compile (_orig_mod.).
+Source: sapientinc/HRM models/losses.py (model.), models/hrm/hrm_act_v1.py (inner.), torch.compile (_orig_mod.).
 """
 
 import re

@@ -29,7 +29,7 @@ Format = Literal["official", "safetensors", "checkpoint"]
 
 WEIGHTS_FILE = "checkpoint"  # of a published checkpoint on the Hub; in a training folder it is step_<N>
 SIZES_FILE = "hrm.json"  # ours, beside a published checkpoint that we wrote: what all_config.yaml does not say
-PUBLISHED_TASKS = {11: ("sudoku", 81), 6: ("maze", 900), 12: ("arc", 900)}  # vocab_size -> task, seq_len. Source: SPEC.md section 12
+PUBLISHED_TASKS = {11: ("sudoku", 81), 6: ("maze", 900), 12: ("arc", 900)}  # vocab_size -> task, seq_len. Source: sapientinc/HRM dataset/
 
 
 class Sizes(Settings):

@@ -139,7 +139,7 @@ class Backend(Protocol):
         ...
 
     def trace_update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Arrays:
-        """The same update, with everything that went into it: see `golden/README.md` for the names.
+        """The same update, with everything that went into it: see hrm_parity/recorded/README.md for the names.
 
         logits, q_halt_logits, q_continue_logits, target_q_continue, steps, halted, z_H, z_L (B, T, D), loss, metrics/<name>,
         grad/<weight>, puzzle_grad_local (B, puzzle_emb_ndim), current/<field of Batch>.

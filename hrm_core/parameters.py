@@ -45,7 +45,7 @@ class Parameter:
 
 
 def parameter_table(config: ModelConfig) -> dict[str, Parameter]:
-    """Name -> tensor, in the order of the network. Source: SPEC section 2, the published checkpoints."""
+    """Name -> tensor, in the order of the network. Source: the published checkpoints."""
     D = config.hidden_size
     table = {"embed_tokens.embedding_weight": Parameter((config.vocab_size, D), Role.TRAINED, std=D**-0.5)}
     if config.pos_encodings == "learned":

@@ -26,6 +26,16 @@ def keep_freed_memory() -> None:
         mallopt(_M_ARENA_MAX, 1)  # what one thread frees the other may use: a quarter less memory
 
 
+def give_back_freed_memory() -> None:
+    """Tell glibc to give the system what is freed, also between what is in use. Does nothing elsewhere.
+
+    The holes that freed arrays leave seldom fit the next ones to the byte, so the heap grows with the number of micro-batches.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
 def wait_without_spinning() -> None:
     """Let threads that wait give their core away, unless the user has said otherwise."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

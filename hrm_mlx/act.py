@@ -83,7 +83,7 @@ class StepLoss(NamedTuple):
 
 
 def step_loss(model: HRM, carry: Carry, puzzle_vectors: mx.array | None, min_steps: mx.array, global_batch_size: int) -> StepLoss:
-    """One ACT step in training from a refilled carry. Source: arXiv 2506.21734, section 2; SPEC sections 4 and 5."""
+    """One ACT step in training from a refilled carry. Source: arXiv 2506.21734, section 2; sapientinc/HRM models/losses.py."""
     config, data = model.config, carry.data
     x = model.embed(data.inputs, puzzle_vectors)
     output = model(carry.z_H, carry.z_L, x)

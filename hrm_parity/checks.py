@@ -85,7 +85,7 @@ def check_case(case: Case, make: Factory, dtype: Dtype = "auto") -> Report:
 def check_initial(make: Factory) -> Report:
     """One update from the published initialisation: the Q head says -5 twice everywhere, a tie and a gradient of zero.
 
-    Adam-atan2 makes a full step of a gradient of 1e-9, so the row must be exactly where decay puts it. Source: SPEC.md section 9, trap 15.
+    Adam-atan2 makes a full step of a gradient of 1e-9, so the row must be exactly where decay puts it. See docs/parity.md, "Controls".
     """
     backend = make(INITIAL_MODEL, BackendOptions(dtype="float32"))
     backend.load_weights(initial_values(INITIAL_MODEL, seed=0))

@@ -243,7 +243,7 @@ def _pair(name: str, replayed: Arrays, recorded: Recorded) -> Pair:
 
 
 def _stored_form(name: str, replayed: Arrays, ndim: int) -> tuple[AnyArray, AnyArray]:
-    """A whole replayed tensor, and what of it was recorded under this name. Source: golden/README.md."""
+    """A whole replayed tensor, and what of it was recorded under this name. Source: recorded/README.md."""
     if form := re.fullmatch(r"(grad|w1|w12)_(?:stat|rows([1-9]\d*))/(.*)", name):
         whole = replayed[f"{form[1]}/{form[3]}"]
         return whole, whole[:: int(form[2])] if form[2] else statistics(whole)

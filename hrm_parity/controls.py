@@ -1,4 +1,4 @@
-"""Breaks one thing at a time in the MLX backend, to show that the checks notice: SPEC.md section 9.
+"""Breaks one thing at a time in the MLX backend, to show that the checks notice: docs/parity.md, "Controls".
 
 Each break patches functions of `hrm_mlx` (or of `hrm_core`, for what both backends share) while a check runs. A backend is made inside
 the break, so nothing that was compiled before hides it.

@@ -1,4 +1,4 @@
-"""Recorded cases of the published code: a folder with case.json and safetensors. The format: golden/README.md.
+"""Recorded cases of the published code: a folder with case.json and safetensors. The format: recorded/README.md.
 
 Shapes: U updates, B slots, S `seq_len`.
 """
@@ -265,7 +265,7 @@ def _weights(folder: Path, settings: ModelSettings) -> Arrays:
 
 
 def _by_rule(entry: RuleEntry, path: Path) -> AnyArray:
-    """Draw one tensor and check that it is the one that was meant. Source: golden/README.md, "weights.safetensors"."""
+    """Draw one tensor and check that it is the one that was meant. Source: recorded/README.md, "weights.safetensors"."""
     first = np.array(entry.first4, np.float32)
     if entry.std is None:
         if first.size != math.prod(entry.shape):

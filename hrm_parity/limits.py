@@ -1,7 +1,7 @@
 """How far a backend may be from the published numbers and from the referee, beside how far MLX and PyTorch were.
 
-Measured: MLX 0.32.4 and torch 2.13.0 on an x86-64 CPU (AMD EPYC, MKL, 2 cores) with `hrm parity --golden ../shared/golden`, the same with
-`--backend torch`, and `hrm parity`. The limits and their reasons: SPEC.md section 10.
+Measured: MLX 0.32.4 and torch 2.13.0 on an x86-64 CPU (AMD EPYC, MKL, 2 cores) with `hrm parity --golden DIR`, the same with
+`--backend torch`, and `hrm parity`. The limits and their reasons: docs/parity.md.
 A limit of zero means identical: the gap is then the number of entries that differ.
 
 One weight of `rope_stablemax_f32`, H_level.layers.1.mlp.gate_up_proj.weight[186,26], has a first gradient of 3e-9, near the rounding
@@ -63,7 +63,7 @@ FLOAT32: Limits = {  #                                worst gap measured: MLX, t
 
 ROPE_STABLEMAX: Limits = {**FLOAT32, "forward logits": 6e-5, "weights after update 12": 1.2e-6}  # 7.1e-6 and 1.1e-5, 3.4e-7 and 2.4e-7
 
-HIDDEN_512: Limits = {**FLOAT32, "forward q": 1e-4}  # not measured here: no such case is recorded; SPEC.md says 2.6e-5
+HIDDEN_512: Limits = {**FLOAT32, "forward q": 1e-4}  # not measured here: no such case is recorded; elsewhere 2.6e-5 was seen
 
 # Rounding differs from kernel to kernel: no more than this is the same everywhere.
 BFLOAT16: Limits = {  #                               worst gap measured: MLX, torch

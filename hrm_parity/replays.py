@@ -23,7 +23,7 @@ FIELDS = tuple(field.name for field in fields(Batch))
 
 
 def replay_forward(backend: Backend, case: ModelCase, recorded: Recorded) -> Arrays:
-    """Evaluate the recorded batch. Names: golden/README.md, "forward.safetensors"; every tensor is (A, ...)."""
+    """Evaluate the recorded batch. Names: recorded/README.md, "forward.safetensors"; every tensor is (A, ...)."""
     labels = recorded["labels"]
     carry = backend.begin(Batch(recorded["inputs"], labels, recorded["puzzle_identifiers"]))
     steps: list[Named] = []
@@ -40,7 +40,7 @@ def replay_forward(backend: Backend, case: ModelCase, recorded: Recorded) -> Arr
 
 
 def evaluation_loss(step: Named, tokens: IntArray, labels: IntArray, loss_type: str) -> Named:
-    """Loss and sums of metrics of one ACT step in evaluation. Source: SPEC.md section 5."""
+    """Loss and sums of metrics of one ACT step in evaluation. Source: sapientinc/HRM models/losses.py."""
     scores = scoring.score(tokens, labels, np.zeros(labels.shape, np.bool_), step["logits"], loss_type)
     right, count = (np.asarray(scores[name], np.int64) for name in ("num_right", "num_labelled"))
     exact, counted = right == count, step["halted"] & (count > 0)
@@ -60,7 +60,7 @@ def evaluation_loss(step: Named, tokens: IntArray, labels: IntArray, loss_type: 
 
 
 def replay_training(backend: Backend, case: ModelCase, recorded: Recorded) -> Arrays:
-    """Make the recorded updates. Names: golden/README.md, "train.safetensors"; every tensor but grad, w1 and w12 is (U, ...)."""
+    """Make the recorded updates. Names: recorded/README.md, "train.safetensors"; every tensor but grad, w1 and w12 is (U, ...)."""
     min_halt_steps = exploration(recorded, case.config.halt_exploration_prob)
     backend.begin_training(case.optim, case.batch_size)
     updates: list[Named] = []
@@ -83,7 +83,7 @@ def exploration(recorded: Recorded, probability: float) -> IntArray:
 
 
 def replay_order(case: OrderCase) -> Arrays:
-    """Read the recorded data set in our order. Names: golden/README.md, "data_order"."""
+    """Read the recorded data set in our order. Names: recorded/README.md, "batches.safetensors"."""
     replayed: Named = {}
     readers: dict[str, list[str]] = {}
     for recorded in case.settings.batches:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from hrm_core import process
 from hrm_core.backend import Replica
 from hrm_core.config import OptimConfig
 from hrm_torch_ref.act import Carry, Data, Start, StepLoss, refill, step_loss
@@ -61,6 +62,8 @@ class Updater:
             piece = self._compute_piece(working, state.table, carry, rows, floor)
             gradients = {name: gradients[name].add_(g) if gradients else g for name, g in piece.gradients.items()}
             pieces.append(piece._replace(gradients={}, step=_written(piece.step, carry)))
+            if len(self._groups) > 1 and state.carry.z_H.device.type == "cpu":
+                process.give_back_freed_memory()
         del working
         gradients, result = summed(gradients, self._replica), _join(pieces)
         with torch.no_grad():

@@ -216,13 +216,13 @@ def fake_hub(tmp_path: Path) -> Iterator[FakeHub]:
 
 @pytest.fixture(scope="session")
 def golden_dir() -> Path:
-    """Recorded runs of the published code: HRM_GOLDEN, or ../shared/golden beside the repository."""
+    """Recorded runs of the published code: HRM_GOLDEN, or shared/golden beside the repository."""
     return _given_directory("HRM_GOLDEN", REPOSITORY.parent / "shared" / "golden")
 
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Published puzzles: HRM_DATA, or ../shared/data beside the repository."""
+    """Published puzzles: HRM_DATA, or shared/data beside the repository."""
     return _given_directory("HRM_DATA", REPOSITORY.parent / "shared" / "data")
 
 

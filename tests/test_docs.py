@@ -17,7 +17,8 @@ from hrm_core.config import ArchConfig, OptimConfig, RunConfig, Settings, TrainC
 
 REPOSITORY = Path(__file__).parent.parent
 README = REPOSITORY / "README.md"
-PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md", REPOSITORY / "models" / "README.md"]
+PAGES += sorted((REPOSITORY / "docs").glob("*.md"))
 SECTIONS: dict[str, type[Settings]] = {"model": ArchConfig, "optim": OptimConfig, "train": TrainConfig}
 FRAMEWORKS = {"mlx", "torch", "matplotlib", "tensorboardX", "huggingface_hub"}
 
@@ -129,7 +130,7 @@ def default_of(section: str, name: str) -> str:
         return "the data's"
     if default is PydanticUndefined:
         return "required"
-    return "`none`" if default is None else f"`{default}`"
+    return "`null`" if default is None else f"`{default}`"
 
 
 def test_no_section_of_the_settings_is_left_out() -> None:

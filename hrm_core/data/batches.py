@@ -6,7 +6,7 @@ batches. Two streams of random numbers take part: a Philox stream, new for each 
 stream that runs on for the whole training (which examples of a puzzle, in which order).
 
 Shapes: B examples of a batch on one rank, S `seq_len`.
-Source: sapientinc/HRM puzzle_dataset.py; SPEC.md section 7.
+Source: sapientinc/HRM puzzle_dataset.py.
 """
 
 from collections.abc import Iterator

@@ -11,7 +11,7 @@ Examples puzzle_indices[i]:puzzle_indices[i+1] belong to puzzle i, and group_ind
 one original puzzle with its augmentations.
 
 Shapes: N examples, P puzzles, G groups, S `seq_len`, V `vocab_size`.
-Source: sapientinc/HRM puzzle_dataset.py and dataset/common.py; SPEC.md section 7.
+Source: sapientinc/HRM puzzle_dataset.py and dataset/common.py.
 """
 
 import hashlib

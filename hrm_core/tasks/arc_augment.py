@@ -3,7 +3,7 @@
 The name says all of it: `<task>_t<symmetry>_<ten digits: the images of colours 0 to 9>`.
 
 Shapes: A augmentations, N canvases, E pairs, S = side · side cells of a canvas.
-Source: sapientinc/HRM dataset/common.py and dataset/build_arc_dataset.py; SPEC.md section 12.
+Source: sapientinc/HRM dataset/common.py and dataset/build_arc_dataset.py.
 """
 
 import re

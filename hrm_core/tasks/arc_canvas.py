@@ -4,7 +4,7 @@ The published canvas is 30x30 and holds every grid; smaller ones hold smaller gr
 
 Shapes: N canvases, S = side · side cells in row-major order. Tokens: pad 0, end marker 1, colour c is c + 2. A grid is an array
 of colours 0 to 9, (height, width), both from 1 to 30.
-Source: sapientinc/HRM dataset/build_arc_dataset.py; SPEC.md section 12.
+Source: sapientinc/HRM dataset/build_arc_dataset.py.
 """
 
 from collections.abc import Sequence

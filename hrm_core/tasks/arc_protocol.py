@@ -10,7 +10,7 @@ first K.
     pass_at(votes, questions), submission(votes, questions)
 
 Shapes: N examples, S = side · side cells of the canvas. Answers are pooled on the published one, which holds every grid.
-Source: sapientinc/HRM arc_eval.ipynb; SPEC.md section 12.
+Source: sapientinc/HRM arc_eval.ipynb.
 """
 
 import math

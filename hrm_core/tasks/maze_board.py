@@ -70,7 +70,7 @@ def symmetries(size: int) -> npt.NDArray[np.intp]:
     """The rotations and reflections of the square in the published order: cell j of the result is cell [k, j] of the argument.
 
     0 identity, 1 to 3 quarter turns counter-clockwise, 4 left-right, 5 up-down, 6 transposed, 7 left-right after one turn.
-    Returns: (8, S). Source: SPEC.md section 12.
+    Returns: (8, S). Source: sapientinc/HRM dataset/common.py.
     """
     cells = np.arange(size * size).reshape(size, size)
     turned = np.rot90(cells)

@@ -162,7 +162,7 @@ def _share(part: float, whole: float) -> float:
 
 
 def _token_losses(logits: FloatArray, labels: IntArray, loss_type: str) -> FloatArray:
-    """Cross entropy of each labelled cell, in float64. Shapes: (N, S, V), (N, S) -> (N, S). Source: SPEC section 5."""
+    """Cross entropy of each labelled cell, in float64. Shapes: (N, S, V), (N, S) -> (N, S). Source: sapientinc/HRM models/losses.py."""
     exact = logits.astype(np.float64)
     is_softmax = loss_type == "softmax_cross_entropy"
     # the log of exp(a), or of stablemax's a + 1, which is 1 / (1 - a) below zero

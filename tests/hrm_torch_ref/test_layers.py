@@ -175,7 +175,7 @@ def forward(config: ModelConfig, dtype: str, inputs: NDArray[np.int32], vectors:
 
 
 def reference_forward(config: ModelConfig, inputs: NDArray[np.int32], vectors: NDArray[np.float32]) -> tuple[F64, F64, F64, F64]:
-    """SPEC.md section 3 in float64, from x as z_H and z_L. Returns: z_H, z_L, logits, q."""
+    """The published forward in float64, from x as z_H and z_L. Returns: z_H, z_L, logits, q."""
     weights = {name: array.astype(np.float64) for name, array in values_of(config).items()}
     D, P = config.hidden_size, config.puzzle_emb_len
     slots = np.zeros((len(inputs), P * D))

@@ -25,7 +25,7 @@ def factors(update: int, dtype: str = "float32") -> Scalars:
 
 
 def reference_adam_atan2(weight: F64, gradients: F64) -> F64:
-    """SPEC.md section 6 in float64. Shapes: (n,), (UPDATES, n) -> (n,)."""
+    """Adam-atan2 as published, in float64. Shapes: (n,), (UPDATES, n) -> (n,)."""
     m, v = np.zeros_like(weight), np.zeros_like(weight)
     for t, gradient in enumerate(gradients, start=1):
         lr = rates(t, UPDATES, OPTIM).lr

@@ -102,6 +102,16 @@ def test_carry_is_written_where_it_was(micro_batch: int | None) -> None:
     assert_agree(trace, kept, atol=0)
 
 
+@pytest.mark.parametrize(("micro_batch", "times"), [(None, 0), (4, 2), (2, 3)])
+def test_what_a_micro_batch_freed_is_given_back(monkeypatch: pytest.MonkeyPatch, micro_batch: int | None, times: int) -> None:
+    """Or the heap would grow with their number; a batch that goes through at once keeps its pages for the next."""
+    calls: list[None] = []
+    monkeypatch.setattr(update.process, "give_back_freed_memory", lambda: calls.append(None))
+    config = small()
+    begun(config, micro_batch=micro_batch).update(batch(np.random.default_rng(1), config), NO_FLOOR, rates(1, 9, OPTIM)).read()
+    assert len(calls) == times
+
+
 def test_update_without_a_trace_is_the_same() -> None:
     config = small()
     backend, rng = begun(config), np.random.default_rng(1)

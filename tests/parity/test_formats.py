@@ -1,4 +1,4 @@
-"""Cases in every format that golden/README.md describes, recorded here from MLX itself."""
+"""Cases in every format that hrm_parity/recorded/README.md describes, recorded here from MLX itself."""
 
 import hashlib
 import json
@@ -42,7 +42,7 @@ def weights_rule(config: ModelConfig) -> tuple[dict[str, Any], Arrays]:
         total = float(values.sum(dtype=np.float64))
         first4 = [float(value) for value in values.ravel()[:4]]
         entries.append({"index": index, "key": name, "shape": list(values.shape), "std": std, "first4": first4, "sum_float64": total})
-    return {"text": "see golden/README.md", "table": entries}, weights
+    return {"text": "see hrm_parity/recorded/README.md", "table": entries}, weights
 
 
 def batches(rng: np.random.Generator, *shape: int) -> Arrays:

@@ -171,7 +171,7 @@ def test_weight_turned_by_noise_is_put_aside_and_named() -> None:
 
 @pytest.mark.parametrize("gradient", [0.0, 1e-3], ids=["zero", "above the noise"])
 def test_no_other_weight_is_put_aside(gradient: float) -> None:
-    """A gradient of exactly zero is one that a wrong cross entropy spoils: SPEC.md section 9, trap 15."""
+    """A gradient of exactly zero is one that a wrong cross entropy spoils: docs/parity.md, "Controls"."""
     cleaned, places = without_turned(*turned(gradient), slack=1)
     assert not len(places["weight/w"])
     assert cleaned["weight/w"].any()

@@ -50,7 +50,7 @@ def test_gradient_of_1e_8_is_a_full_step() -> None:
 
 
 def test_library_cross_entropy_would_be_noticed() -> None:
-    """The cross entropy that MLX brings leaves such a gradient (SPEC.md section 9, trap 15)."""
+    """The cross entropy that MLX brings leaves such a gradient (docs/parity.md, "Controls")."""
     from mlx.nn.losses import binary_cross_entropy
 
     q, target = mx.array([-5.0]), mx.sigmoid(mx.array([-5.0]))

@@ -66,7 +66,7 @@ def take(order: Iterator[Batch], count: int) -> list[tuple[str, list[int]]]:
 
 
 def published_order(sets: dict[str, ExampleSet], seed: int, epochs: int, batch_size: int) -> Iterator[tuple[str, list[int]]]:
-    """The rules of golden/README.md written down one draw at a time: the slow path that ours is checked against."""
+    """The published order written down one draw at a time: the slow path that ours is checked against."""
     legacy = np.random.RandomState(seed)
     number = 0
     while True:
