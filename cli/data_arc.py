@@ -4,12 +4,15 @@ import json
 import sys
 import warnings
 from collections.abc import Mapping, Sized
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cli.options import DIRECTORY, json_option, seed_option
+
+LEFT_OUT = ("dropped_pairs", "shared_tasks", "namesakes")  # of build.json
 
 
 @click.command()
@@ -50,7 +53,6 @@ def arc(
     from rich.console import Console
     from rich.progress import Progress
 
-    from hrm_core.data.store import read_build
     from hrm_core.tasks import arc_add, arc_build
 
     if bool(tasks) == bool(add):
@@ -64,11 +66,10 @@ def arc(
         def on_task(name: str) -> None:
             progress.advance(bar)
 
-        before = read_build(out) if add else {}
         if add:
-            build = arc_add.add(out, [*add, *more], on_task)
+            build, left_out = arc_add.add(out, [*add, *more], on_task)
         else:
-            build = arc_build.build(
+            build = left_out = arc_build.build(
                 out,
                 [*tasks, *more],
                 side=canvas or 30,
@@ -77,24 +78,25 @@ def arc(
                 seed=seed,
                 on_task=on_task,
             )
-    _report(out, build, before, as_json)
+    _report(out, build, left_out, as_json)
 
 
-def _report(out: Path, build: dict[str, Any], before: Mapping[str, Any], as_json: bool) -> None:
-    """Say what was built, and warn of what was left out; where tasks were added to what was there `before`, of theirs."""
-    tasks, too_large = build["tasks"].values(), [] if before else build.get("too_large", [])
-    dropped = build["dropped_pairs"][len(before.get("dropped_pairs", [])) :]
-    shared = {name: folders for name, folders in build["shared_tasks"].items() if name not in before.get("shared_tasks", {})}
+def _report(out: Path, build: dict[str, Any], left_out: Mapping[str, Any], as_json: bool) -> None:
+    """Say what was built, and warn of what was left out by it, or by adding to it."""
+    tasks, too_large = build["tasks"].values(), left_out.get("too_large", [])
+    dropped, shared, namesakes = (left_out[kind] for kind in LEFT_OUT)
     if too_large:
         side = build["task_settings"]["canvas"]
         warnings.warn(f"tasks left out, with a grid larger than {side}x{side}: {len(too_large):,}, as {too_large[0]}", stacklevel=1)
     if dropped:
         warnings.warn(f"not trained on, because the test has it: {dropped[0]}{_more(dropped)}", stacklevel=1)
-    if shared:
-        name, folders = next(iter(shared.items()))
+    for name, folders in islice(shared.items(), 1):
         warnings.warn(f"in several folders and taken from one: {name}, from {folders[0]}{_more(shared)}", stacklevel=1)
+    for name, (folder, other, *_) in islice(namesakes.items(), 1):
+        what = f"{name} of {other} (taken from {folder}){_more(namesakes)}"
+        warnings.warn(f"left out, because a task of the same name but other contents was taken: {what}; rename its file", stacklevel=1)
     if as_json:
-        counts = {"tasks": len(tasks), "dropped_pairs": len(dropped), "shared_tasks": len(shared), "too_large": len(too_large)}
+        counts = {"tasks": len(tasks), "too_large": len(too_large)} | {kind: len(left_out[kind]) for kind in LEFT_OUT}
         click.echo(json.dumps({**build, **counts}))  # build.json has them whole
         return
     num_tests = sum(task["evaluation"] for task in tasks)

@@ -1,6 +1,7 @@
 """`hrm data grids`: build a data set of anybody's own task."""
 
 import json
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,11 @@ import click
 
 from cli.options import DIRECTORY, json_option, seed_option, warn_of_repeats
 
-SOURCE = click.Path(path_type=Path)
-
 
 @click.command()
 @click.argument("out", type=DIRECTORY)
-@click.argument("source", type=SOURCE)
-@click.option("--test", type=SOURCE, metavar="FILE|FOLDER", help="Test examples; without it a share of SOURCE is drawn for them.")
+@click.argument("source", type=DIRECTORY)
+@click.option("--test", type=DIRECTORY, metavar="FILE|FOLDER", help="Test examples; without it a share of SOURCE is drawn for them.")
 @click.option(
     "--test-share",
     type=click.FloatRange(0, 1, max_open=True),
@@ -52,6 +51,8 @@ def grids(
     if test is not None and test_share is not None:
         raise click.UsageError("give either --test or --test-share")
     share = 0.1 if test_share is None else test_share
+    if math.isnan(share):
+        raise click.UsageError("--test-share nan is no share; try 0.1")
     build = grids_build.build(out, source, test=test, test_share=share, max_size=max_size, augment=augment, seed=seed)
     for remark in _remarks(build):
         warnings.warn(remark, stacklevel=1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.models import open_model
-from cli.options import DIRECTORY, FILE, backend_options, digits_option, drawn_task, json_option, seed_option
+from cli.options import DIRECTORY, FILE, backend_options, digits_option, drawn_task, json_option, refuse_same, seed_option
 
 if TYPE_CHECKING:
     from cli.evaluation_arc import Pooled
@@ -91,9 +91,9 @@ def evaluate(
     from hrm_core.training.evaluation import save_predictions as save
     from hrm_core.training.sheets import evaluation_sheet
 
-    _check_options(halt, noise, rollouts, limit, submission, save_predictions, sheet)
+    _check_options(halt, noise, rollouts, limit, split, submission, save_predictions, sheet, digits)
     loaded = [open_model(model) for model in models]
-    opened, task = _open_data(_data_of(models, data), split, loaded)
+    opened, task = _open_data(_data_of(models, data), split, models, loaded)
     _check_task(task, opened, votes, submission)
     drawn = drawn_task(task, digits, opened.folder.parent) if sheet else None
     backends = [_loaded_backend(make_backend, model) for model in loaded]
@@ -107,24 +107,34 @@ def evaluate(
             for name, chosen_ways in asked.items()
         }
     sources, bands = [str(model.source) for model in loaded], task.rating_bands if task else (0,)
-    pooled = _pooled(opened, outcomes) if _is_arc(task) and limit is None else {}
-    if as_json:
-        click.echo(json.dumps(record(sources, split, outcomes, bands, {name: pool.record() for name, pool in pooled.items()})))
-    else:
-        print_outcomes(sources, outcomes, bands)
-        for pool in pooled.values():
-            pool.print()
-    if submission is not None:
-        pooled[halt].write_submission(submission)
-    if save_predictions is not None:
-        save(save_predictions, opened, outcomes[halt].scores, outcomes[halt].answers, limit)
-    if sheet is not None and drawn is not None:
-        title = f"{', '.join(map(str, models))} on {opened.folder.parent}"
-        evaluation_sheet(opened, drawn, outcomes[halt], sheet, rows, title, limit)
+    pooled = _pooled(opened, outcomes) if _is_arc(task) and split == "test" and limit is None else {}
+    try:
+        if submission is not None:
+            pooled[halt].write_submission(submission)
+        if save_predictions is not None:
+            save(save_predictions, opened, outcomes[halt].scores, outcomes[halt].answers, limit)
+        if sheet is not None and drawn is not None:
+            title = f"{', '.join(map(str, models))} on {opened.folder.parent}"
+            evaluation_sheet(opened, drawn, outcomes[halt], sheet, rows, title, limit)
+    finally:  # a file that could not be written does not cost the numbers, nor a reader who leaves the files
+        if as_json:
+            click.echo(json.dumps(record(sources, split, outcomes, bands, {name: pool.record() for name, pool in pooled.items()})))
+        else:
+            print_outcomes(sources, outcomes, bands)
+            for name, pool in pooled.items():
+                pool.print(title=f"Halting: {name}" if len(pooled) > 1 else "")
 
 
 def _check_options(
-    halt: str, noise: float, rollouts: int, limit: int | None, submission: Path | None, predictions: Path | None, sheet: Path | None
+    halt: str,
+    noise: float,
+    rollouts: int,
+    limit: int | None,
+    split: str,
+    submission: Path | None,
+    predictions: Path | None,
+    sheet: Path | None,
+    digits: bool,
 ) -> None:
     """Refuse what does not go together, before anything is computed."""
     from hrm_core.pictures.animations import check_writable
@@ -135,12 +145,16 @@ def _check_options(
         raise click.UsageError("rollouts differ by their noise; add --noise, e.g. --noise 0.1")
     if submission is not None and limit is not None:
         raise click.UsageError("a submission answers every task; leave out --limit")
-    for path, suffix in ((submission, ""), (predictions, ""), (sheet, ".png")):
-        if path is None:
-            continue
+    if submission is not None and split != "test":
+        raise click.UsageError("a submission answers the test inputs; leave out --split train")
+    if digits and sheet is None:
+        raise click.UsageError("--digits are written into pictures; add --sheet, or leave it out")
+    outputs = [(path, suffix) for path, suffix in ((submission, ""), (predictions, ""), (sheet, ".png")) if path is not None]
+    for path, suffix in outputs:
         if halt == "both":
             raise click.UsageError(f"--halt both gives two answers to each puzzle; choose fixed or q to write {path}")
         check_writable(path, suffix)
+    refuse_same([path for path, _ in outputs])
 
 
 def _check_task(task: "Task | None", opened: "Split", votes: int, submission: Path | None) -> None:
@@ -156,15 +170,18 @@ def _is_arc(task: "Task | None") -> bool:
     return task is not None and task.name == "arc"
 
 
-def _open_data(data: Path, split: str, models: "list[Model]") -> "tuple[Split, Task | None]":
+def _open_data(data: Path, split: str, paths: tuple[Path, ...], models: "list[Model]") -> "tuple[Split, Task | None]":
     """The data, and its task. Raises: DataError if it does not fit every model."""
     from hrm_core.data.store import load_split
     from hrm_core.tasks import task_of_shape
-    from hrm_core.training.evaluation import check_fits
+    from hrm_core.training.evaluation import check_fits, check_task
+    from hrm_core.training.identifiers import check_identifiers
 
     opened = load_split(data, split)
-    for model in models:
+    for path, model in zip(paths, models, strict=True):
         check_fits(opened, model.config, model.source)
+        check_task(data, model)
+        check_identifiers(path, model.config.num_puzzle_identifiers, data)
     return opened, task_of_shape(models[0].config.vocab_size, models[0].config.seq_len, models[0].task)
 
 

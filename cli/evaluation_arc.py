@@ -46,8 +46,10 @@ class Pooled:
         shares = arc_protocol.pass_at(self._votes, self._questions) if tasks else None
         return {"pass_at": shares, "tasks": tasks}
 
-    def print(self) -> None:
-        """Print pass@K, then a line for each of the first tasks, the best answered ones first."""
+    def print(self, title: str = "") -> None:
+        """Print pass@K under a title, then a line for each of the first tasks, the best answered ones first."""
+        if title:
+            click.echo(f"{title}\n")
         num_open = len(self._questions) - len(self._standings)
         if num_open:
             click.echo(f"{num_open:,} test tasks whose solutions are not known are answered, but not counted\n")

@@ -16,6 +16,9 @@ def print_outcomes(sources: Sequence[str], outcomes: Mapping[str, Outcome], band
     """Print the accuracies first, then steps and calibration; of two ways to halt, both beside each other."""
     for halt, outcome in outcomes.items():
         name = f"{', '.join(sources)}: halting {halt}, {_answers(outcome)}"
+        if not summary(outcome.scores)["count"]:
+            click.echo(f"{name}: no solution is known, so nothing is scored\n")
+            continue
         values = [("all", summary(outcome.scores)), *((f"rating {band}", v) for band, v in by_band(outcome.scores, bands).items())]
         print_table(
             name, ["", "exact", "95 % interval", "all cells", "blank cells", "ACT steps", "settled", "puzzles"], list(map(_row, values))
@@ -44,9 +47,11 @@ def module_calls(outcome: Outcome) -> float:
 
 
 def _record(outcome: Outcome, bands: Sequence[int]) -> dict[str, Any]:
+    measured = summary(outcome.scores)
+    known = measured if measured["count"] else {**dict.fromkeys(measured), "count": 0}  # null where nothing is scored
     several = {} if len(outcome.each) == 1 else {"oracle": outcome.oracle, "each": [summary(s)["exact_accuracy"] for s in outcome.each]}
     return {
-        **summary(outcome.scores),
+        **known,
         **several,
         "module_calls": module_calls(outcome),
         "seconds": round(outcome.seconds, 3),

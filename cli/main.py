@@ -4,10 +4,12 @@ Commands are loaded when they are called, so `hrm --help` loads neither numpy no
 """
 
 import errno
+import io
 import os
 import sys
 import warnings
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -42,7 +44,7 @@ class LazyGroup(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that is asked for; several processes can only train."""
-        if args[0] in COMMANDS and args[0] != "train" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if args[0] in COMMANDS and args[0] != "train" and os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
             raise click.UsageError(f"only hrm train runs in several processes; start hrm {args[0]} without torchrun")
         return super().resolve_command(ctx, args)
 
@@ -63,10 +65,14 @@ def main() -> int:
     from hrm_core.errors import HRMError
 
     warnings.formatwarning = _warning_line
+    _mend_streams()
     try:
         status = hrm.main(prog_name="hrm", standalone_mode=False) or 0
         sys.stdout.flush()
         return status
+    except (click.Abort, KeyboardInterrupt):  # the first is a RuntimeError
+        click.echo("hrm: interrupted", err=True)
+        return 130
     except HRMError as error:
         click.echo(f"hrm: {' '.join(str(error).split())}", err=True)
         return error.exit_status
@@ -79,23 +85,35 @@ def main() -> int:
     except MemoryError as error:
         click.echo(f"hrm: not enough memory ({error}); choose a smaller model or --micro-batch", err=True)
         return 2
-    except RuntimeError as error:  # what MLX and PyTorch raise
-        if not any(words in str(error).lower() for words in ("out of memory", "can't allocate memory", "malloc")):
+    except RuntimeError as error:
+        if "symlink loop" in str(error).lower():  # pathlib before Python 3.13
+            click.echo(f"hrm: {error}; choose another path", err=True)
+        elif any(words in str(error).lower() for words in ("out of memory", "can't allocate memory", "malloc")):
+            click.echo("hrm: not enough memory on the device; choose --micro-batch or a smaller --batch-size", err=True)
+        else:
             raise
-        click.echo("hrm: not enough memory on the device; choose --micro-batch or a smaller --batch-size", err=True)
         return 2
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("hrm: interrupted", err=True)
-        return 130
     except (BrokenPipeError, SystemExit):  # `hrm … | head`: nobody reads any more; click and rich leave by SystemExit then
         _forget_stdout()
         return 0
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno == errno.ENOSPC:
+            _forget_stdout()
+            click.echo("hrm: no space left on the device; make room and try again", err=True)
+        elif error.filename is not None:
+            click.echo(f"hrm: {error.filename} cannot be used ({error.strerror}); choose another path", err=True)
+        else:
             raise
-        _forget_stdout()
-        click.echo("hrm: no space left on the device; make room and try again", err=True)
         return 2
+
+
+def _mend_streams() -> None:
+    """A stream that is closed leads nowhere, and what the encoding of stdout lacks is replaced."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for as long as the process lasts
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _forget_stdout() -> None:

@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ class _Place(click.Path):
 
 DIRECTORY = _Place(path_type=Path)
 FILE = _Place(dir_okay=False, path_type=Path)
+NAME = _Place()  # of a preset, or a path
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 backend_option = click.option(
@@ -39,6 +40,13 @@ source_option = click.option(
 )
 digits_option = click.option("--digits", is_flag=True, help="ARC: write the number of each colour into its cells in pictures.")
 seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of all random draws.")
+
+
+def refuse_same(outputs: Sequence[Path]) -> None:
+    """Refuse two outputs that would be one file. Raises: UsageError."""
+    for i, path in enumerate(outputs):
+        if path.absolute() in [other.absolute() for other in outputs[:i]]:
+            raise click.UsageError(f"two outputs would be {path}; give each a name of its own")
 
 
 def csv_files(out: Path, source: str | None, train_csv: Path | None, test_csv: Path | None) -> "CsvFiles":

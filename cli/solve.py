@@ -75,9 +75,11 @@ def solve(
     backend = make_backend(loaded.config)
     backend.load_weights(loaded.weights)
     solutions = Solver(backend, task, identifiers).solve_puzzles(asked, halt, identifier, votes)
-    for i, solution in enumerate(solutions):
-        click.echo(json.dumps(_record(solution)) if as_json else ("\n" if i else "") + _described(solution, identifiers.count > 1))
-    _draw(solutions, gif, png)
+    try:
+        _draw(solutions, gif, png)
+    finally:  # a picture that could not be written does not cost the answers, nor a reader who leaves the pictures
+        for i, solution in enumerate(solutions):
+            click.echo(json.dumps(_record(solution)) if as_json else ("\n" if i else "") + _described(solution, identifiers.count > 1))
     return 0 if all(solution.accepted is not False for solution in solutions) else 1
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.models import open_model
-from cli.options import DIRECTORY, BackendMaker, backend_options
+from cli.options import DIRECTORY, NAME, BackendMaker, backend_options
 
 if TYPE_CHECKING:
     from hrm_core.config import RunConfig
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("config", metavar="PRESET|CONFIG", required=False)
+@click.argument("config", metavar="PRESET|CONFIG", type=NAME, required=False)
 @click.option("--data", type=DIRECTORY, help="Data set made by `hrm data`, or by the published scripts.")
 @click.option(
     "--run", "--run-directory", "run_directory", type=DIRECTORY, required=True, help="Directory of the run; under torchrun the long form."

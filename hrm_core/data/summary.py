@@ -5,14 +5,17 @@ Shapes: N examples, S `seq_len`, V `vocab_size`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ValidationError
 
 from hrm_core.data.store import (
+    BUILD_FILE,
+    WAY_OUT,
     ExampleSet,
     IntArray,
     Split,
@@ -24,6 +27,7 @@ from hrm_core.data.store import (
     task_label,
     token_blocks,
 )
+from hrm_core.errors import DataError
 
 FIELDS = ("inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices", "ratings")
 
@@ -66,19 +70,28 @@ class DatasetSummary:
     remarks: list[str]  # what makes results doubtful, a sentence each
 
 
+class LeftOut(BaseModel, frozen=True, strict=True):
+    """What build.json says was left out, as far as it says so."""
+
+    shared_tasks: dict[str, list[str]] = {}  # name -> the folders it stands in, the one it was taken from first
+    namesakes: dict[str, list[str]] = {}  # name -> the folder it was taken from, then those where it has other contents
+    dropped_pairs: list[str] = []
+
+
 def summarize(directory: Path, rating_bands: Sequence[int] = (0,)) -> DatasetSummary:
     """Check every token of a data set and count what it holds. `rating_bands` are lower bounds, ascending from 0.
 
     Raises: DataError if anything in it is damaged or out of range.
     """
     build = read_build(directory)
+    left_out = _left_out(directory / BUILD_FILE, build)
     splits = {name: _summarize_split(load_split(directory, name), rating_bands) for name in present_splits(directory)}
     return DatasetSummary(
         directory=str(directory),
         task=task_label(directory),
         sha256=dataset_hash(directory),
         splits=splits,
-        remarks=[*_shared_groups(splits), *_shared_tasks(build), *_dropped_pairs(build), *repeated_questions(build)],
+        remarks=[*_shared_groups(splits), *_left_out_tasks(left_out), *_dropped_pairs(left_out), *repeated_questions(build)],
     )
 
 
@@ -86,6 +99,14 @@ def band_names(bounds: Sequence[int]) -> list[str]:
     """Names of bands given by their lower bounds: [0, 1, 5] are "0", "1-4" and "5+"."""
     closed = [str(low) if low == high - 1 else f"{low}-{high - 1}" for low, high in pairwise(bounds)]
     return [*closed, f"{bounds[-1]}+"]
+
+
+def _left_out(path: Path, build: Mapping[str, Any]) -> LeftOut:
+    try:
+        return LeftOut.model_validate(build)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise DataError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; {WAY_OUT}") from error
 
 
 def _summarize_split(split: Split, rating_bands: Sequence[int]) -> SplitSummary:
@@ -138,23 +159,23 @@ def _shared_groups(splits: Mapping[str, SplitSummary]) -> list[str]:
     ]
 
 
-def _shared_tasks(build: Mapping[str, Any]) -> list[str]:
-    """A remark where the builder met tasks in several sources."""
-    shared = build.get("shared_tasks")
-    if not isinstance(shared, dict) or not shared:
-        return []
-    name, folders = next(iter(shared.items()))
+def _left_out_tasks(left_out: LeftOut) -> list[str]:
+    """Remarks where the builder met tasks, or other tasks of their names, in several sources."""
+    kinds = {
+        "tasks that two sources share": left_out.shared_tasks,
+        "names that two sources give to tasks of other contents": left_out.namesakes,
+    }
     return [
-        f"tasks that two sources share: {len(shared):,}, as {name} ({', '.join(map(str, folders))}); each was taken from the first named"
+        f"{kind}: {len(found):,}, as {name} ({', '.join(folders)}); each was taken from the first named"
+        for kind, found in kinds.items()
+        for name, folders in islice(found.items(), 1)
     ]
 
 
-def _dropped_pairs(build: Mapping[str, Any]) -> list[str]:
+def _dropped_pairs(left_out: LeftOut) -> list[str]:
     """A remark where a training pair was left out because the test has it."""
-    dropped = build.get("dropped_pairs")
-    if not isinstance(dropped, list) or not dropped:
-        return []
-    return [f"pairs that were not trained on, because the test has them: {len(dropped):,}, as {dropped[0]}"]
+    dropped = left_out.dropped_pairs
+    return [f"pairs that were not trained on, because the test has them: {len(dropped):,}, as {dropped[0]}"] if dropped else []
 
 
 def repeated_questions(build: Mapping[str, Any]) -> list[str]:

@@ -138,8 +138,11 @@ def refuse_used(directory: Path) -> None:
 
 
 @contextmanager
-def _staging(directory: Path) -> Iterator[Path]:
-    """A directory to write into, renamed to `directory` at the end or else removed."""
+def claimed(directory: Path) -> Iterator[Path]:
+    """An empty hidden sibling of a directory, held by this process alone, as long as it lives; removed at the end unless renamed.
+
+    Raises: DataError if another process holds it.
+    """
     partial = directory.with_name(f".{directory.name}.hrm-partial")
     partial.mkdir(parents=True, exist_ok=True)
     lock = os.open(partial, os.O_RDONLY)
@@ -147,22 +150,37 @@ def _staging(directory: Path) -> Iterator[Path]:
         _claim(partial, lock)
         try:
             yield partial
-            partial.rename(directory)
-        except BaseException:  # Ctrl-C too
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+        finally:  # after Ctrl-C too
+            if _is_held(partial, lock):
+                shutil.rmtree(partial, ignore_errors=True)
     finally:
         os.close(lock)
 
 
+@contextmanager
+def _staging(directory: Path) -> Iterator[Path]:
+    """A directory to write into, renamed to `directory` at the end or else removed."""
+    with claimed(directory) as partial:
+        yield partial
+        partial.rename(directory)
+
+
 def _claim(partial: Path, lock: int) -> None:
-    """Lock a directory for this process, as long as it lives, and empty it of what a killed process left."""
+    """Lock a directory for this process and empty it of what a killed process left."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise DataError(f"{partial} is being written by another process; wait for it or choose another directory") from error
+        is_free = _is_held(partial, lock)  # else its last holder has just put it elsewhere
+    except BlockingIOError:
+        is_free = False
+    if not is_free:
+        raise DataError(f"{partial} is being written by another process; wait for it or choose another directory")
     for leftover in partial.iterdir():
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def _is_held(partial: Path, lock: int) -> bool:
+    """Whether the directory of this name is the one that is locked."""
+    return partial.exists() and os.path.samestat(partial.stat(), os.fstat(lock))
 
 
 def _write_split(folder: Path, layout: Layout, sets: Mapping[str, Iterable[Examples]]) -> None:

@@ -31,14 +31,17 @@ class Panel(NamedTuple):
     key: str
     title: str
     is_share: bool = False  # between 0 and 1, shown in per cent
+    of_halted: bool = True  # a mean over the slots that halted: of none it says nothing
 
 
 PANELS = (
-    Panel("lm_loss", "loss per example"),
+    Panel("lm_loss", "loss per example", of_halted=False),
     Panel("exact_accuracy", "exact accuracy", is_share=True),
     Panel("accuracy", "cell accuracy", is_share=True),
     Panel("steps", "mean ACT steps"),
 )
+METRICS = ("count", *(panel.key for panel in PANELS))
+MAX_UPDATE = 2**53  # up to here a float counts exactly
 
 
 def read_log(path: Path) -> list[Record]:
@@ -62,18 +65,25 @@ def read_log(path: Path) -> list[Record]:
 
 
 def _record(line: bytes) -> Record | None:
-    """One line of a log; None where it is not a JSON object."""
+    """One line of a log, its numbers as floats; None where it is no JSON object or a field that is drawn is not what it should be."""
     try:
-        record = json.loads(line)
-    except ValueError:
+        record = json.loads(line, parse_int=float)
+    except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) else None
+    return record if isinstance(record, dict) and _is_sound(record) else None
+
+
+def _is_sound(record: Record) -> bool:
+    """Whether the fields that are drawn have their types, as far as they are there."""
+    update, split = record.get("update", 0.0), record.get("split", "")
+    metrics = [record.get(key, 0.0) for key in METRICS]
+    return isinstance(split, str) and all(isinstance(number, float) for number in [update, *metrics]) and 0 <= update <= MAX_UPDATE
 
 
 def _checked(record: Record | None, place: str) -> Record:
     """The record, which must be one. Raises: DataError."""
     if record is None:
-        raise DataError(f"{place}: not a JSON object; take the line out or restore the file")
+        raise DataError(f"{place}: not a JSON object as training writes it; take the line out or restore the file")
     return record
 
 
@@ -118,18 +128,18 @@ def _draw_panel(axes: "Axes", panel: Panel, logs: Mapping[str, Sequence[Record]]
     """Draw one quantity of all runs."""
     markers = _split_markers(logs)
     for records, (line, colour) in zip(logs.values(), cycle(RUN_STYLES)):
-        training = _series(records, panel.key, "train")
+        training = _series(records, panel, "train")
         axes.plot(*training, color=colour, linestyle=line, linewidth=1.2, marker="." if len(training[0]) == 1 else "")
         for split, marker in markers.items():
-            axes.plot(*_series(records, panel.key, "eval", split), color=colour, marker=marker, **MARKER_STYLE)
+            axes.plot(*_series(records, panel, "eval", split), color=colour, marker=marker, **MARKER_STYLE)
     _dress(axes, panel)
 
 
-def _series(records: Sequence[Record], key: str, kind: str, split: str | None = None) -> tuple[list[int], list[float]]:
-    """The updates and values of a quantity, where it was reported."""
-    reported = (record for record in records if record["kind"] == kind and {"update", key} <= record.keys())
-    chosen = [record for record in reported if record.get("split") == split]
-    return [record["update"] for record in chosen], [record[key] for record in chosen]
+def _series(records: Sequence[Record], panel: Panel, kind: str, split: str | None = None) -> tuple[list[float], list[float]]:
+    """The updates and values of a quantity, where it was reported and says something."""
+    reported = (record for record in records if record["kind"] == kind and {"update", panel.key} <= record.keys())
+    chosen = [record for record in reported if record.get("split") == split and not (panel.of_halted and record.get("count") == 0)]
+    return [record["update"] for record in chosen], [record[panel.key] for record in chosen]
 
 
 def _split_markers(logs: Mapping[str, Sequence[Record]]) -> dict[str, str]:
@@ -158,11 +168,19 @@ def _draw_key(figure: "Figure", logs: Mapping[str, Sequence[Record]]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=colour, linestyle=line, linewidth=3, label=name) for name, (line, colour) in zip(logs, cycle(RUN_STYLES))
+        Line2D([], [], color=colour, linestyle=line, linewidth=3, label=_printable(name))
+        for name, (line, colour) in zip(logs, cycle(RUN_STYLES))
     ]
     handles += [Line2D([], [], color="#666a73", linewidth=1.2, label="training")]
     handles += [
-        Line2D([], [], color="#666a73", marker=marker, label=f"evaluation, {split}", **MARKER_STYLE)
+        Line2D([], [], color="#666a73", marker=marker, label=f"evaluation, {_printable(split)}", **MARKER_STYLE)
         for split, marker in _split_markers(logs).items()
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
+    key = figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
+    for text in key.get_texts():
+        text.set_parse_math(False)  # a folder's name may hold dollar signs
+
+
+def _printable(name: str) -> str:
+    """A name that a font can set: `?` for what is no Unicode, as bytes in a folder's name may be."""
+    return name.encode(errors="replace").decode()

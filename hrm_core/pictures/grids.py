@@ -5,7 +5,7 @@ Shapes: R rows, C columns. Sizes are in pixels. Every image is RGB on `PAPER`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ SYMBOL_SHARE = 0.66  # of a cell's height
 CAPITAL_SHARE = 0.68  # of a symbol's size: how high digits and capitals are in Pillow's own font
 BOLD_SHIFT = 0.03  # of a symbol's size: Pillow's own font has one weight, so a bold symbol is set twice
 MIN_SYMBOL_SIZE = 6  # smaller ones are only dirt on the colour
+NO_CHARACTER = "\uffff"  # Unicode keeps it free: no font has it
 FADING = 0.75  # share of paper in a faded colour
 
 
@@ -106,10 +107,10 @@ def cell_box(row: int, column: int, cell: int) -> tuple[int, int, int, int]:
 
 
 def draw_symbol(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], symbol: str, ink: Colour, shift: float = 0.0) -> None:
-    """Set a symbol in the middle of a cell, or `shift` of its size to the right; one too small to read is left out."""
+    """Set a symbol in the middle of a cell, or `shift` of its size to the right; left out if too small to read or not in the font."""
     left, top, right, bottom = box
     size = round((right - left + 1) * SYMBOL_SHARE)
-    if symbol.strip() and size >= MIN_SYMBOL_SIZE:
+    if symbol.strip() and size >= MIN_SYMBOL_SIZE and all(map(_has_glyph, symbol)):
         across, baseline = (left + right + 1) / 2, (top + bottom + 1 + CAPITAL_SHARE * size) / 2
         draw.text((across + shift * size, baseline), symbol, fill=ink, font=font(size), anchor="ms")
 
@@ -134,6 +135,12 @@ def _draw_lines(draw: ImageDraw.ImageDraw, size: tuple[int, int], pitch: tuple[i
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """The font Pillow brings along: the same picture on every machine."""
     return ImageFont.load_default(size=size)
+
+
+@cache
+def _has_glyph(character: str) -> bool:
+    """Whether Pillow's own font knows a character; it sets the same crossed box for all others."""
+    return bytes(font(TEXT_SIZE).getmask(character)) != bytes(font(TEXT_SIZE).getmask(NO_CHARACTER))
 
 
 def text_line(text: str, size: int = TEXT_SIZE) -> Image.Image:

@@ -5,7 +5,7 @@ Shapes: P puzzles, G groups.
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,24 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
-from hrm_core.data.store import IDENTIFIERS_FILE, WAY_OUT, ExampleSet, check_layout, load_split, present_splits, read_identifiers, read_rows
-from hrm_core.data.writer import Examples
+from hrm_core.data.store import (
+    BUILD_FILE,
+    IDENTIFIERS_FILE,
+    WAY_OUT,
+    ExampleSet,
+    load_split,
+    present_splits,
+    read_build,
+    read_identifiers,
+    read_rows,
+)
+from hrm_core.data.summary import LeftOut
+from hrm_core.data.writer import Examples, claimed
 from hrm_core.errors import DataError
 from hrm_core.tasks.arc_build import SET, TASK, Blocks, OnTask, augment_tasks, blocks, describe_sources, drops, write
 from hrm_core.tasks.arc_canvas import SIDE, SMALLEST
-from hrm_core.tasks.arc_leaks import Known, settle
-from hrm_core.tasks.arc_read import read_source
+from hrm_core.tasks.arc_leaks import Known, Settled, settle
+from hrm_core.tasks.arc_read import ArcTask, Source, read_source
 
 BLOCK_EXAMPLES = 1 << 15  # copied at once
 
@@ -35,70 +46,104 @@ class BuiltTask(BaseModel, frozen=True, strict=True):
 
     folder: str
     evaluation: bool
+    identifiers: NonNegativeInt
     training_pairs: str  # keys in hexadecimal
     test_pairs: str
 
 
-class Built(BaseModel, frozen=True, strict=True):
+class Built(LeftOut, frozen=True, strict=True):
     """What build.json says of an ARC data set, as far as adding asks for it."""
 
-    task: str
     task_settings: Settings = Settings()
     seed: NonNegativeInt
     augment: NonNegativeInt
+    sources: list[Any] = Field(default_factory=list)
     tasks: dict[str, BuiltTask]
 
     def known(self) -> Known:
         """What new tasks are kept apart from. Raises: ValueError if a key is none."""
         return Known(
             folders={name: task.folder for name, task in self.tasks.items()},
+            contents={
+                name: frozenset(int(key, 16) for key in f"{task.training_pairs} {task.test_pairs}".split())
+                for name, task in self.tasks.items()
+            },
             evaluation=frozenset(name for name, task in self.tasks.items() if task.evaluation),
             training_keys={int(key, 16): name for name, task in self.tasks.items() for key in task.training_pairs.split()},
             test_keys={int(key, 16): name for name, task in self.tasks.items() for key in task.test_pairs.split()},
         )
 
 
-def add(directory: Path, paths: Sequence[Path], on_task: OnTask = lambda name: None) -> dict[str, Any]:
+def add(directory: Path, paths: Sequence[Path], on_task: OnTask = lambda name: None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Add tasks to a data set, with its own canvas, seed and number of augmentations. It is written whole beside itself, then replaced.
 
-    Returns: what was done, as in build.json. Raises: DataError naming the file; the data set is as it was then.
+    Returns: what build.json holds now, and what of it was left out now, as `drops` gives it.
+
+    Raises: DataError naming the file, or if another process writes here; the data set is as it was then.
     """
     directory = directory.resolve()
     replaced = directory.with_name(f".{directory.name}.hrm-replaced")
-    if replaced.is_dir() and not directory.exists():  # killed between two renames
-        replaced.rename(directory)
-    record, built, known = _read_build(directory / "build.json")
+    if not directory.is_dir() and not replaced.is_dir():
+        raise DataError(f"{directory} is no directory; expected a data set made by `hrm data arc`")
+    try:
+        with claimed(directory) as partial:  # from the first thing read to the last one written
+            if replaced.is_dir() and not directory.exists():  # killed between two renames
+                replaced.rename(directory)
+            shutil.rmtree(replaced, ignore_errors=True)
+            done = _write_joined(directory, partial / "added", paths, on_task)
+            _replace(directory, replaced, partial / "added")
+            return done
+    except OSError as error:
+        raise DataError(f"{directory} was not added to: {error}") from error
+
+
+def _write_joined(directory: Path, beside: Path, paths: Sequence[Path], on_task: OnTask) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write a data set that has tasks more than another. Returns: as `add` does."""
+    record, built, known = _read_build(directory)
+    old_names = _identifiers(directory, built)
     sources = [read_source(path) for path in paths]
-    side, found = built.task_settings.canvas, [task for source in sources for task in source.tasks]
+    side = built.task_settings.canvas
+    settled = settle(_fitting(directory, sources, side), known)
+    if not settled.tasks:
+        raise _nothing_new(directory, paths, settled)
+    tasks = augment_tasks(settled.tasks, built.augment, built.seed, len(old_names), side)
+    about = {
+        **record,
+        "sources": [*built.sources, *describe_sources(sources)],
+        "shared_tasks": _merged(built.shared_tasks, settled.shared_tasks),
+        "namesakes": _merged(built.namesakes, settled.namesakes),
+        "dropped_pairs": [*built.dropped_pairs, *settled.dropped_pairs],
+    }
+    return write(beside, side, old_names, _joined(directory, blocks(tasks, on_task)), about, tasks), drops(settled)
+
+
+def _fitting(directory: Path, sources: Sequence[Source], side: int) -> list[ArcTask]:
+    """All tasks of the sources. Raises: DataError if the canvas has no room for one."""
+    found = [task for source in sources for task in source.tasks]
     if too_large := next((task for task in found if task.side > side), None):
         raise DataError(
             f"task {too_large.name} of {too_large.folder} has no room on the canvas of {directory}, {side}x{side}; "
             f"leave it out, or build the data set anew with --canvas {too_large.side}"
         )
-    settled = settle(found, known)
-    if not settled.tasks:
-        raise DataError(f"{directory} holds every task of {', '.join(map(str, paths))} already; name others")
-    old_names = _identifiers(directory)
-    tasks = augment_tasks(settled.tasks, built.augment, built.seed, len(old_names), side)
-    new_sources = [*_listed(record, "sources"), *describe_sources(sources)]
-    new_drops = drops(settled)
-    about = {
-        **record,
-        "sources": new_sources,
-        "shared_tasks": {**record.get("shared_tasks", {}), **new_drops["shared_tasks"]},
-        "dropped_pairs": [*_listed(record, "dropped_pairs"), *new_drops["dropped_pairs"]],
-    }
-    return _replace(
-        directory, replaced, lambda beside: write(beside, side, old_names, _joined(directory, blocks(tasks, on_task)), about, tasks)
-    )
+    return found
 
 
-def _replace(directory: Path, replaced: Path, write_to: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """Write a data set beside another and let it take its place."""
-    beside = directory.with_name(f".{directory.name}.hrm-added")
-    shutil.rmtree(beside, ignore_errors=True)  # a whole one, of a process killed before it took its place
-    shutil.rmtree(replaced, ignore_errors=True)
-    build = write_to(beside)
+def _nothing_new(directory: Path, paths: Sequence[Path], settled: Settled) -> DataError:
+    for name, (folder, other, *_) in settled.namesakes.items():
+        return DataError(
+            f"task {name} of {other} has other contents than the one that {directory} holds, from {folder}, and no other task is new; "
+            "rename its file"
+        )
+    return DataError(f"{directory} holds every task of {', '.join(map(str, paths))} already; name others")
+
+
+def _merged(old: Mapping[str, list[str]], new: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The folders of each name, each once."""
+    return {**old, **{name: list(dict.fromkeys([*old.get(name, []), *folders])) for name, folders in new.items()}}
+
+
+def _replace(directory: Path, replaced: Path, beside: Path) -> None:
+    """Let the data set beside another take its place."""
     directory.rename(replaced)
     try:
         beside.rename(directory)
@@ -106,19 +151,16 @@ def _replace(directory: Path, replaced: Path, write_to: Callable[[Path], dict[st
         replaced.rename(directory)
         raise
     shutil.rmtree(replaced, ignore_errors=True)
-    return build
 
 
-def _read_build(path: Path) -> tuple[dict[str, Any], Built, Known]:
+def _read_build(directory: Path) -> tuple[dict[str, Any], Built, Known]:
+    path, record = directory / BUILD_FILE, read_build(directory)
+    if (task := record.get("task", "an unknown task")) != TASK:
+        raise DataError(f"{directory} is a data set of {str(task)[:40]}, expected arc; only those that `hrm data arc` made take more tasks")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        check_layout(path.parent, record)
+        json.dumps(record, ensure_ascii=False).encode()  # it is written again
         built = Built.model_validate(record)
-        if built.task != TASK:
-            raise DataError(f"{path} is of {built.task}, expected arc; only ARC data sets take more tasks")
         return record, built, built.known()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); expected a data set made by `hrm data arc`") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
@@ -127,12 +169,18 @@ def _read_build(path: Path) -> tuple[dict[str, Any], Built, Known]:
         raise DataError(f"{path} is damaged ({str(error)[:80]}); {WAY_OUT}") from error
 
 
-def _identifiers(directory: Path) -> list[str]:
-    """The names of a data set's identifiers, as many as its arrays count."""
-    names = read_identifiers(directory / IDENTIFIERS_FILE)
-    expected = load_split(directory, present_splits(directory)[0]).metadata.num_puzzle_identifiers
-    if len(names) != expected:
-        raise DataError(f"{directory / IDENTIFIERS_FILE} has {len(names)} names, expected {expected}; {WAY_OUT}")
+def _identifiers(directory: Path, built: Built) -> list[str]:
+    """The names of a data set's identifiers, as many as its arrays and build.json count."""
+    path = directory / IDENTIFIERS_FILE
+    names = read_identifiers(path)
+    for expected in (
+        load_split(directory, present_splits(directory)[0]).metadata.num_puzzle_identifiers,
+        1 + sum(task.identifiers for task in built.tasks.values()),
+    ):
+        if len(names) != expected:
+            raise DataError(f"{path} has {len(names)} names, expected {expected}; {WAY_OUT}")
+    if unwritable := next((name for name in names if not name.isprintable()), None):
+        raise DataError(f"{path} holds {ascii(unwritable)[:80]}, expected names of tasks; {WAY_OUT}")
     return names
 
 
@@ -162,8 +210,3 @@ def copied(examples: ExampleSet) -> Iterator[Examples]:
             puzzle_identifiers=examples.puzzle_identifiers[first:last],
         )
         group = end
-
-
-def _listed(record: dict[str, Any], name: str) -> list[Any]:
-    found = record.get(name, [])
-    return found if isinstance(found, list) else []

@@ -193,7 +193,7 @@ def describe_sources(sources: Sequence[Source]) -> list[dict[str, Any]]:
 
 def drops(settled: Settled) -> dict[str, Any]:
     """What build.json says of tasks and pairs that were left out."""
-    return {"shared_tasks": settled.shared_tasks, "dropped_pairs": settled.dropped_pairs}
+    return {"shared_tasks": settled.shared_tasks, "namesakes": settled.namesakes, "dropped_pairs": settled.dropped_pairs}
 
 
 def draw_canvases(pairs: Sequence[Pair], augmentations: Augmentations, corners: IntArray, side: int) -> tuple[TokenArray, TokenArray]:

@@ -23,10 +23,10 @@ SMALLEST = 2  # side of a canvas
 VOCAB_SIZE = COLOUR + NUM_COLOURS
 
 
-def checked_grid(value: object, place: str) -> TokenArray:
+def checked_grid(value: object, place: str, way_out: str = "leave the task out") -> TokenArray:
     """A grid from JSON: a list of rows of colours. Returns: (height, width).
 
-    Raises: DataError beginning with `place`.
+    Raises: DataError beginning with `place`, with this way out where the grid is too large.
     """
     if type(value) is not list or not value or any(type(row) is not list for row in value):
         raise DataError(f"{place} is {_shown(value)}, expected a list of rows of colours")
@@ -35,7 +35,7 @@ def checked_grid(value: object, place: str) -> TokenArray:
         if len(row) != width:
             raise DataError(f"{place}: row {number} has {len(row)} cells, row 1 has {width}; make them alike")
     if not 0 < width <= SIDE or height > SIDE:
-        raise DataError(f"{place} is {height}x{width}, expected 1x1 to {SIDE}x{SIDE}; leave the task out")
+        raise DataError(f"{place} is {height}x{width}, expected 1x1 to {SIDE}x{SIDE}; {way_out}")
     cells = list(chain.from_iterable(value))
     if set(map(type, cells)) != {int} or not 0 <= min(cells) <= max(cells) < NUM_COLOURS:
         wrong = next(i for i, cell in enumerate(cells) if type(cell) is not int or not 0 <= cell < NUM_COLOURS)

@@ -1,8 +1,8 @@
 """What each ARC task may give to training: evaluation outputs never get there, whatever the sources have in common.
 
-A task that stands in several folders is taken once; if one of them is an evaluation folder, it is an evaluation task. A pair
-that is, but for symmetry and colours, a test pair of an evaluation task is left out of training, whatever its task is called;
-among the demonstrations of that task itself only a pair exactly like it is.
+Of the tasks of one name, whether their contents are the same or not, one is taken: the first that stands in an evaluation folder,
+else the first. A pair that is, but for symmetry and colours, a test pair of an evaluation task is left out of training, whatever
+its task is called; among the demonstrations of that task itself only a pair exactly like it is.
 
 Shapes: E pairs.
 """
@@ -40,6 +40,11 @@ class Shares:
         keys = self.keys[len(self.training) :]
         return frozenset(key for key, pair in zip(keys, self.tests, strict=True) if pair.output is not None)
 
+    @property
+    def contents(self) -> frozenset[int]:
+        """What tells the task from another of its name: the keys of all pairs whose output is known."""
+        return self.test_keys.union(self.training_keys)
+
     def keeping(self, chosen: Sequence[bool]) -> "Shares":
         """The same with some of the training pairs only."""
         kept = [*np.flatnonzero(chosen).tolist(), *range(len(self.training), len(self.keys))]
@@ -53,6 +58,7 @@ class Settled:
 
     tasks: list[Shares]
     shared_tasks: dict[str, list[str]]  # name -> the folders it stands in, the one it was taken from first
+    namesakes: dict[str, list[str]]  # name -> the folder it was taken from, then those where it has other contents
     dropped_pairs: list[str]  # "training/a, pair 3: a test pair of b"
 
 
@@ -61,9 +67,15 @@ class Known:
     """What a data set holds already."""
 
     folders: Mapping[str, str] = field(default_factory=dict)  # task -> folder
+    contents: Mapping[str, frozenset[int]] = field(default_factory=dict)  # task -> keys of its pairs
     evaluation: frozenset[str] = frozenset()  # tasks
     training_keys: Mapping[int, str] = field(default_factory=dict)  # key of a pair -> task
     test_keys: Mapping[int, str] = field(default_factory=dict)
+
+    def holds(self, task: Shares) -> bool:
+        """Whether its task of this name is this one; pairs that the test has may have been left out of it."""
+        own = self.contents[task.name]
+        return own <= task.contents <= own.union(self.test_keys)
 
 
 NOTHING = Known()
@@ -74,8 +86,9 @@ def settle(found: Iterable[ArcTask], known: Known = NOTHING) -> Settled:
 
     Raises: DataError where a task that is to be tested is trained already.
     """
-    shared_tasks: dict[str, list[str]] = {}
-    chosen = [_shares(task) for task in _once(found, known, shared_tasks)]
+    tasks = list(map(_shares, found))
+    taken = _once(tasks, known)
+    chosen = list(taken.values())
     _refuse_trained(chosen, known)
     owners: dict[int, set[str]] = {key: {task} for key, task in known.test_keys.items()}
     for task in chosen:
@@ -83,34 +96,7 @@ def settle(found: Iterable[ArcTask], known: Known = NOTHING) -> Settled:
             owners.setdefault(key, set()).add(task.name)
     dropped_pairs: list[str] = []
     kept = [_untested(task, owners, dropped_pairs) for task in chosen]
-    return Settled([task for task in kept if task.training or task.tests], shared_tasks, dropped_pairs)
-
-
-def _once(found: Iterable[ArcTask], known: Known, shared_tasks: dict[str, list[str]]) -> list[ArcTask]:
-    """Each task from the first of its folders, an evaluation folder before others; known ones are left out."""
-    chosen: dict[str, ArcTask] = {}
-    for task in found:
-        if task.name in known.folders:
-            _refuse_known(task, known)
-            shared_tasks.setdefault(task.name, [known.folders[task.name]]).append(task.folder)
-            continue
-        first = chosen.setdefault(task.name, task)
-        if first is task:
-            continue
-        folders = shared_tasks.setdefault(task.name, [first.folder])
-        is_better = task.is_evaluation and not first.is_evaluation
-        folders.insert(0 if is_better else len(folders), task.folder)
-        if is_better:
-            chosen[task.name] = task
-    return list(chosen.values())
-
-
-def _refuse_known(task: ArcTask, known: Known) -> None:
-    if task.is_evaluation and task.name not in known.evaluation:
-        raise DataError(
-            f"task {task.name} of {task.folder} is trained on already, from {known.folders[task.name]}, and cannot be tested; "
-            "build the data set anew from all sources or leave the task out"
-        )
+    return Settled([task for task in kept if task.training or task.tests], *_left_out(tasks, taken, known), dropped_pairs)
 
 
 def _shares(task: ArcTask) -> Shares:
@@ -118,6 +104,48 @@ def _shares(task: ArcTask) -> Shares:
     sums = np.stack([colour_sums([grid for grid in pair if grid is not None]) for pair in pairs])
     training, tests = (task.demonstrations, task.tests) if task.is_evaluation else (pairs, ())
     return Shares(task.name, task.folder, task.is_evaluation, training, tests, sums, symmetric_keys(sums))
+
+
+def _once(found: Iterable[Shares], known: Known) -> dict[str, Shares]:
+    """The task that is taken for each name, from the first of its folders, an evaluation folder before others; known ones are left out."""
+    taken: dict[str, Shares] = {}
+    for task in found:
+        if task.name in known.folders:
+            _refuse_known(task, known)
+            continue
+        first = taken.setdefault(task.name, task)
+        if task.is_evaluation and not first.is_evaluation:
+            taken[task.name] = task
+    return taken
+
+
+def _refuse_known(task: Shares, known: Known) -> None:
+    if task.is_evaluation and task.name not in known.evaluation:
+        folder = known.folders[task.name]
+        if not known.holds(task):
+            raise DataError(
+                f"task {task.name} of {task.folder} has other contents than the one of {folder} that is trained on already; "
+                "rename its file or leave it out"
+            )
+        raise DataError(
+            f"task {task.name} of {task.folder} is trained on already, from {folder}, and cannot be tested; "
+            "build the data set anew from all sources or leave the task out"
+        )
+
+
+def _left_out(found: Iterable[Shares], taken: Mapping[str, Shares], known: Known) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The folders that tasks were not taken from. Returns: `shared_tasks` and `namesakes`."""
+    shared_tasks: dict[str, list[str]] = {}
+    namesakes: dict[str, list[str]] = {}
+    for task in found:
+        own = taken.get(task.name)
+        if own is task:
+            continue
+        folder = own.folder if own else known.folders[task.name]
+        is_same = own.contents == task.contents if own else known.holds(task)
+        if own or not is_same or folder != task.folder:  # else it is what was built, named again
+            (shared_tasks if is_same else namesakes).setdefault(task.name, [folder]).append(task.folder)
+    return shared_tasks, namesakes
 
 
 def _refuse_trained(tasks: Sequence[Shares], known: Known) -> None:

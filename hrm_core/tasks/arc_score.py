@@ -4,7 +4,6 @@ A submission is `{"TASK": [{"attempt_1": grid, "attempt_2": grid}, ...], ...}` w
 `{"TASK": [grid, ...], ...}` in the same order.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from hrm_core.errors import DataError
 from hrm_core.tasks.arc_canvas import checked_grid
 from hrm_core.tasks.arc_protocol import Grid, Submission
+from hrm_core.tasks.arc_read import read_json
 
 ATTEMPTS = ("attempt_1", "attempt_2")
 MAX_BYTES = 1 << 28
@@ -46,9 +46,9 @@ def score_files(submission: Path, solutions: Path) -> Score:
     Raises: DataError naming the file and the task: not of the format, or not for the same tasks.
     """
     given, wanted = read_submission(submission), read_solutions(solutions)
-    for task in wanted.keys() - given.keys():
+    for task in sorted(wanted.keys() - given.keys()):
         raise DataError(f"{submission} has no task {_shown(task)}; expected every task of {solutions}, two attempts for each test input")
-    for task in given.keys() - wanted.keys():
+    for task in sorted(given.keys() - wanted.keys()):
         raise DataError(f"{solutions} has no task {_shown(task)}, which {submission} has; give the solutions of the same tasks")
     for task, found in given.items():
         if len(found) != len(wanted[task]):
@@ -65,14 +65,14 @@ def read_submission(path: Path) -> Submission:
         if not isinstance(value, dict) or set(value) != set(ATTEMPTS):
             found = f"the keys {', '.join(map(_shown, value)) or 'of nothing'}" if isinstance(value, dict) else "no JSON object"
             raise DataError(f"{place} has {found[:80]}, expected {' and '.join(ATTEMPTS)}")
-        return {name: checked_grid(value[name], f"{place}, {name}").tolist() for name in ATTEMPTS}
+        return {name: checked_grid(value[name], f"{place}, {name}", "attempt another grid").tolist() for name in ATTEMPTS}
 
     return _read(path, "submission", entry)
 
 
 def read_solutions(path: Path) -> dict[str, list[Grid]]:
     """Read solutions. Raises: DataError naming the file and the task."""
-    return _read(path, "solutions", lambda value, place: checked_grid(value, place).tolist())
+    return _read(path, "solutions", lambda value, place: checked_grid(value, place, "leave the task out of both files").tolist())
 
 
 def _read(path: Path, kind: str, entry: Callable[[object, str], Any]) -> dict[str, list[Any]]:
@@ -91,12 +91,10 @@ def _content(path: Path, kind: str) -> object:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path} is larger than {MAX_BYTES:,} bytes; expected {kind} in the Kaggle ARC Prize format")
-        return json.loads(path.read_bytes())
+        data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); expected {kind} in the Kaggle ARC Prize format") from error
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:80]
-        raise DataError(f"{path} is not JSON ({reason}); expected {kind} in the Kaggle ARC Prize format") from error
+    return read_json(data, str(path), f"{kind} in the Kaggle ARC Prize format")
 
 
 def _shown(name: str) -> str:

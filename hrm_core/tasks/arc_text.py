@@ -13,6 +13,7 @@ from hrm_core.tasks.arc_read import Pair, parse_task
 from hrm_core.tasks.task import TokenArray
 
 WAY_OUT = "expected rows of digits 0 to 9, a JSON list of rows, or the JSON of a task"
+OTHER_GRID = "give another grid"
 BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -66,7 +67,7 @@ def _json_grids(text: str) -> list[TokenArray]:
             value, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError) as error:
             raise PuzzleError(f"{place} is not JSON ({' '.join(str(error).split())[:80]}); {WAY_OUT}") from error
-        grids.append(checked_grid(value, place))
+        grids.append(checked_grid(value, place, OTHER_GRID))
         start = re.compile(r"\s*").match(text, end).end()  # type: ignore[union-attr]  # matches anything
     return grids
 
@@ -80,7 +81,7 @@ def _drawn_grids(text: str) -> list[TokenArray]:
             if wrong := re.search(r"[^0-9]", row):
                 raise PuzzleError(f"{place}, row {number} holds {wrong[0]!r}; {WAY_OUT}")
         if rows:
-            grids.append(checked_grid([[int(cell) for cell in row] for row in rows], place))
+            grids.append(checked_grid([[int(cell) for cell in row] for row in rows], place, OTHER_GRID))
     if not grids:
         raise PuzzleError(f"no grid found in {len(text)} characters of text; {WAY_OUT}")
     return grids

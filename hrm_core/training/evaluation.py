@@ -15,9 +15,11 @@ from hrm_core.backend import IGNORE_LABEL_ID, Backend
 from hrm_core.config import DataSizes, ModelConfig
 from hrm_core.data.augment import Symmetry
 from hrm_core.data.batches import evaluation_batches
-from hrm_core.data.store import Split
+from hrm_core.data.store import Split, task_label
 from hrm_core.errors import DataError
 from hrm_core.pictures.animations import replaced_whole
+from hrm_core.tasks import label_of, task_of_shape
+from hrm_core.training.checkpoint import Model
 from hrm_core.training.scoring import NO_SCORES, Scores, joined, score
 from hrm_core.training.thinking import Halt, Moment, Noise, Questions, think
 
@@ -84,6 +86,17 @@ def check_fits(split: Split, config: ModelConfig, source: Path) -> None:
     misfits = [f"{name}={found[name]}, expected {expected[name]}" for name in found if found[name] != expected[name]]
     if misfits:
         raise DataError(f"{split.folder} does not fit {source}: {'; '.join(misfits)}; use the data the model was trained for")
+
+
+def check_task(data: Path, model: Model) -> None:
+    """Refuse to measure a model on data of another task or alphabet that happens to have its shape, where both say what they are.
+
+    Raises: DataError naming both.
+    """
+    sizes = model.config.vocab_size, model.config.seq_len
+    found, expected = (task_of_shape(*sizes, label) if label else None for label in (task_label(data), model.task))
+    if found and expected and label_of(found) != label_of(expected):
+        raise DataError(f"{data} is of {label_of(found)}, {model.source} of {label_of(expected)}; use data of its task")
 
 
 def evaluate(

@@ -140,12 +140,31 @@ def _check_numbering(init: Model, before: int, data: Path, after: int) -> None:
             f"nobody says whether the {before:,} puzzle identifiers of {init.source} are the first of the {after:,} of {data}; "
             f"{by_name} --source-identifiers FILE matches them by name"
         )
-    changed = next((number for number, (own, other) in enumerate(zip(old, new, strict=False)) if own != other), None)
+    changed = _first_changed(old, new)
     if changed is not None:
         raise ConfigError(
             f"puzzle identifier {changed} is {old[changed]} in {init.source} and {new[changed]} in {data}; "
             f"{by_name} matches them by name, then --init DEST"
         )
+
+
+def check_identifiers(path: Path, count: int, data: Path) -> None:
+    """Refuse to ask the model at `path` by data in which its `count` identifiers are those of other puzzles, where both are known.
+
+    Raises: DataError naming the first that differs.
+    """
+    file = data / IDENTIFIERS_FILE
+    if count == 1 or not file.is_file():
+        return
+    own, other = load_identifiers(path, count).names, read_identifiers(file)
+    changed = _first_changed(own, other)
+    if changed is not None:
+        named = f"puzzle identifier {changed} is {own[changed]} to {path} and {other[changed]} in {data}"
+        raise DataError(f"{named}; use the data the model was trained for")
+
+
+def _first_changed(old: Sequence[str], new: Sequence[str]) -> int | None:
+    return next((number for number, (own, other) in enumerate(zip(old, new, strict=False)) if own != other), None)
 
 
 def _is_as_it_was(data: Path, sha256: str) -> bool:

@@ -54,7 +54,7 @@ def dataset_sheet(directory: Path, task: Task, out: Path, num_rows: int) -> None
         chosen = _spread(np.arange(count), num_rows)
         counts.append(f"{len(chosen)} of {count:,} {split.folder.name} examples")
         for example in _examples(split, chosen):
-            rows.append(_pair(task, example.question, example.solution, EXAMPLE_ROOM))
+            rows.append(_drawn_alike(task, example.question, [example.solution], EXAMPLE_ROOM))
             names.append(example.name)
     save_png(sheet(rows, ["question", "answer"], names, f"{directory.resolve().name}, {task.name}: {', '.join(counts)}"), out)
 
@@ -62,20 +62,22 @@ def dataset_sheet(directory: Path, task: Task, out: Path, num_rows: int) -> None
 def evaluation_sheet(split: Split, task: Task, outcome: "Outcome", out: Path, num_rows: int, title: str, limit: int | None = None) -> None:
     """Draw question, answer, prediction and differences of the first `limit` examples of each set of a split.
 
-    Those that are wrong come first, as many as there is room for, spread evenly over them all; then those that are exact.
+    Those that are wrong come first, as many as there is room for, spread evenly over them all; then those that are exact. Where no
+    solution is known at all, any of them.
     Raises: HRMError if the picture cannot be written.
     """
     scores = outcome.scores
     counted = scores.num_labelled > 0
     wrong = _spread(np.flatnonzero(counted & ~scores.exact), num_rows)
-    chosen = np.concatenate([wrong, _spread(np.flatnonzero(counted & scores.exact), num_rows - len(wrong))])
+    others = counted & scores.exact if counted.any() else ~counted
+    chosen = np.concatenate([wrong, _spread(np.flatnonzero(others), num_rows - len(wrong))])
     rows, captions = [], []
     for number, example in zip(chosen.tolist(), _examples(split, chosen, limit), strict=True):
         rows.append(_comparison(task, example, outcome.answers[number].astype(np.uint8)))
         cells = int(scores.num_labelled[number])
         missed = cells - int(scores.num_right[number])
         steps = int(scores.steps[number])
-        verdict = f"{missed} of {cells} cells wrong" if missed else "exact"
+        verdict = f"{missed} of {cells} cells wrong" if missed else "exact" if cells else "no solution known"
         captions.append(f"{example.name}: {verdict}, {steps} ACT step{'s' if steps > 1 else ''}")
     total = f"{int(scores.exact[counted].sum()):,} of {int(counted.sum()):,} {split.folder.name} examples exact"
     order = ", wrong ones first" if len(wrong) else ""
@@ -84,9 +86,14 @@ def evaluation_sheet(split: Split, task: Task, outcome: "Outcome", out: Path, nu
 
 
 def solutions_sheet(solutions: Sequence["Solution"]) -> Image.Image:
-    """Draw questions and answers, each with its verdict."""
-    rows = [_pair(s.task, s.question, s.answer, SOLUTION_ROOM) for s in solutions]
-    return sheet(rows, ["question", "answer"], [f"{number}: {s.verdict}" for number, s in enumerate(solutions, start=1)])
+    """Draw questions and answers, of an ARC task all attempts, each with its verdict."""
+    count = max((len(s.proposals) for s in solutions), default=1)
+    rows = []
+    for solution in solutions:
+        missing = [np.zeros_like(solution.question)] * (count - len(solution.proposals))
+        rows.append(_drawn_alike(solution.task, solution.question, [*solution.proposals, *missing], SOLUTION_ROOM))
+    headings = ["answer"] if count == 1 else [f"attempt {number}" for number in range(1, count + 1)]
+    return sheet(rows, ["question", *headings], [f"{number}: {s.verdict}" for number, s in enumerate(solutions, start=1)])
 
 
 def _spread(numbers: IntArray, count: int) -> IntArray:
@@ -117,9 +124,10 @@ def _example(split: Split, examples: ExampleSet, number: int, row: int, identifi
     return Example(question.astype(np.uint8), solution.astype(np.uint8), is_scored, ", ".join([*name, *rating]))
 
 
-def _pair(task: Task, question: TokenArray, answer: TokenArray, room: int) -> list[Image.Image]:
-    cell = cell_size(task, [question, answer], room)
-    return [_drawn(task, question, tokens, cell) for tokens in (question, answer)]
+def _drawn_alike(task: Task, question: TokenArray, answers: Sequence[TokenArray], room: int) -> list[Image.Image]:
+    """A question and answers to it, with cells of one size."""
+    cell = cell_size(task, [question, *answers], room)
+    return [_drawn(task, question, tokens, cell) for tokens in (question, *answers)]
 
 
 def _comparison(task: Task, example: Example, prediction: TokenArray) -> list[Image.Image]:

@@ -25,8 +25,10 @@ from hrm_core.pictures.animations import thinking_frames
 from hrm_core.tasks import arc_protocol, require_task
 from hrm_core.tasks.arc import Arc
 from hrm_core.tasks.arc_augment import parse_names, undone
-from hrm_core.tasks.arc_canvas import decode
+from hrm_core.tasks.arc_canvas import decode, encode, side_of
 from hrm_core.tasks.arc_text import read_tests
+from hrm_core.tasks.grids import Grids
+from hrm_core.tasks.grids_canvas import OUTSIDE
 from hrm_core.tasks.task import IntArray, Task, TokenArray
 from hrm_core.training.checkpoint import find_model, load_model
 from hrm_core.training.evaluation import Thoughts, thoughts
@@ -68,6 +70,13 @@ class Solution:
         """(S,) the answer after the last step."""
         answer: TokenArray = self.answers[-1]
         return answer
+
+    @property
+    def proposals(self) -> list[TokenArray]:
+        """The attempts (S,) of an ARC task; of any other puzzle, or where no answer has a grid, the answer."""
+        if not self.attempts:
+            return [self.answer]
+        return list(encode([attempt.grid for attempt in self.attempts], side_of(self.question)))
 
     @property
     def accepted(self) -> bool | None:
@@ -154,6 +163,8 @@ class Solver:
             return _Asked(puzzle, name, chosen, questions, lambda k, answers: undone(answers, parse_names([names[k]] * len(answers))[1]))
         if isinstance(self.task, Arc) or not votes:
             return _Asked(puzzle, name, identifiers[:1], puzzle.question[None], lambda k, answers: answers)
+        if isinstance(self.task, Grids) and (puzzle.question == OUTSIDE).any():
+            raise PuzzleError("a grid that does not fill the canvas has no symmetries to vote with; leave out votes")
         symmetries = [Symmetries(self.task, vote)(np.array([number])) for vote in range(1, votes)]  # vote 0 is the puzzle as it is
 
         def undo(k: int, answers: TokenArray) -> TokenArray:

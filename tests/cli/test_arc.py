@@ -3,11 +3,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from cli.evaluation_arc import Pooled
 from cli.main import COMMANDS
 from hrm_core.data.store import load_split
 from hrm_core.data.writer import Examples, Layout, write_dataset
@@ -71,6 +73,41 @@ def test_what_is_left_out_is_said_and_inspect_warns(hrm: Callable[..., Any], sou
     assert hrm("data", "arc", tmp_path / "out", "--add", more).err == ""  # nothing of the task that was added was left out
 
 
+def test_task_of_other_contents_is_said_to_be_left_out(hrm: Callable[..., Any], source: Path, tmp_path: Path) -> None:
+    hrm("data", "arc", tmp_path / "out", "--tasks", source, "--augment", "2")
+    more = tmp_path / "more"
+    more.mkdir()
+    for name, colour in (("a", "5"), ("c", "7")):
+        (more / f"{name}.json").write_text(json.dumps(TASK).replace("6", f"{colour}, {colour}"))
+    with pytest.warns(UserWarning, match="other contents") as warned:
+        outcome = hrm("data", "arc", tmp_path / "out", "--add", more, "--json")
+    assert [str(warning.message) for warning in warned] == [
+        "left out, because a task of the same name but other contents was taken: a of more (taken from arc/training); rename its file",
+    ]
+    assert (json.loads(outcome.out)["namesakes"], json.loads(outcome.out)["shared_tasks"]) == (1, 0)
+    with pytest.warns(UserWarning, match="other contents") as remarked:
+        hrm("data", "inspect", tmp_path / "out")
+    assert [str(warning.message) for warning in remarked] == [
+        "names that two sources give to tasks of other contents: 1, as a (arc/training, more); each was taken from the first named",
+    ]
+
+
+def test_pooled_answers_may_have_a_title(
+    hrm: Callable[..., Any], source: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hrm("data", "arc", tmp_path / "data", "--tasks", source, "--canvas", "6", "--augment", "3")
+    split = load_split(tmp_path / "data", "test")
+    (examples,) = split.sets.values()
+    scores = SimpleNamespace(q_halt_logits=np.zeros(len(examples)))
+    pooled = Pooled(split, SimpleNamespace(each=[scores], each_answers=[np.asarray(examples.labels)]))  # type: ignore[arg-type]
+    capsys.readouterr()
+    pooled.print()
+    untitled = capsys.readouterr().out
+    pooled.print(title="halting q")
+    assert capsys.readouterr().out == f"halting q\n\n{untitled}"
+    assert untitled.startswith("1 test tasks, answers to all their augmentations pooled")
+
+
 def test_tasks_without_solutions_are_answered_and_not_counted(
     hrm: Callable[..., Any], source: Path, tiny_config: Path, tmp_path: Path
 ) -> None:
@@ -128,7 +165,7 @@ def test_inspect_warns_of_groups_that_share_identifiers(hrm: Callable[..., Any],
         (["--add", "y", "--subsample", "1"], "--augment, --canvas, --subsample and --seed go with --tasks"),
         (["--tasks", "x", "--canvas", "31"], "Invalid value for '--canvas': 31 is not in the range 2<=x<=30"),
         (["--tasks", "gone"], "gone is no folder, zip or JSON file of tasks; name one that is there"),
-        (["--add", "gone"], "build.json cannot be read (No such file or directory); expected a data set made by `hrm data arc`"),
+        (["--add", "gone"], "out is no directory; expected a data set made by `hrm data arc`"),
     ],
 )
 def test_misuse_is_one_line(refusal: Callable[..., str], tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 
 from cli.options import BackendMaker
 from hrm_core.data.store import load_split
+from hrm_core.errors import HRMError
 from hrm_core.tasks.sudoku import Sudoku
 from hrm_mlx import blas, devices
 from hrm_mlx.backend import MLXBackend
@@ -88,6 +90,7 @@ def test_small_boards_run_out_of_puzzles_in_one_line(refusal: Refusal, tmp_path:
 
 def test_empty_path_is_not_the_current_folder(refusal: Refusal) -> None:
     assert refusal("data", "arc", "out", "--tasks", "") == "Invalid value for '--tasks': it is empty; expected a path"
+    assert refusal("train", "", "--run", "new") == "Invalid value for 'PRESET|CONFIG': it is empty; expected a path"
     assert refusal("data", "inspect", "") == "Invalid value for 'DIRECTORY': it is empty; expected a path"
 
 
@@ -174,10 +177,53 @@ def test_eval_of_a_lone_file_needs_data_of_its_size(hrm: Hrm, refusal: Refusal, 
         (["--rollouts", "2"], "rollouts differ by their noise; add --noise, e.g. --noise 0.1"),
         (["--submission", "s.json"], "--submission is for ARC"),
         (["--submission", "s.json", "--limit", "3"], "a submission answers every task; leave out --limit"),
+        (["--submission", "s.json", "--split", "train"], "a submission answers the test inputs; leave out --split train"),
+        (["--sheet", "a.png", "--save-predictions", "./a.png"], "two outputs would be a.png; give each a name of its own"),
+        (["--digits"], "--digits are written into pictures; add --sheet, or leave it out"),
     ],
 )
 def test_what_eval_cannot_do_is_refused_before_the_work(refusal: Refusal, tiny_run: Path, options: list[str], message: str) -> None:
     assert message in refusal("eval", tiny_run, *options)
+
+
+def test_data_of_another_task_with_the_same_sizes_is_not_measured_on(refusal: Refusal, hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:
+    """Two special tokens and four characters on 4x4 cells, as a Sudoku has."""
+    pairs = [
+        {"input": f"ab..|{'c' * 4}|dddd|{number:04b}".replace("0", "a").replace("1", "b"), "output": "abc.|cccc|dddd|aaaa"}
+        for number in range(16)
+    ]
+    text = "\n".join(json.dumps({key: value.replace(".", "d").replace("|", "\n") for key, value in pair.items()}) for pair in pairs)
+    (tmp_path / "g.jsonl").write_text(text)
+    assert hrm("data", "grids", tmp_path / "grids", tmp_path / "g.jsonl").status == 0
+    assert "is of grids" in (found := refusal("eval", tiny_run, "--data", tmp_path / "grids"))
+    assert found.endswith("of sudoku; use data of its task")
+
+
+def test_files_are_written_for_a_reader_who_leaves(tiny_run: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "p.npz", tmp_path / "s.png", tmp_path / "g.gif", tmp_path / "g.png"
+    for arguments in (
+        ["eval", tiny_run, "--save-predictions", outputs[0], "--sheet", outputs[1]],
+        ["solve", tiny_run, PUZZLE, "--gif", outputs[2], "--png", outputs[3]],
+    ):
+        process = subprocess.Popen([sys.executable, "-m", "cli.main", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.close()
+        process.wait(timeout=60)
+        assert process.stderr is not None
+        process.stderr.close()
+    assert all(path.is_file() for path in outputs)
+
+
+def test_numbers_are_shown_though_a_file_cannot_be_written(
+    hrm: Hrm, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise HRMError("cannot write p.npz: No space left on device")
+
+    monkeypatch.setattr("hrm_core.training.evaluation.save_predictions", full)
+    outcome = hrm("eval", tiny_run, "--save-predictions", tmp_path / "p.npz")
+    assert (outcome.status, outcome.err) == (2, "hrm: cannot write p.npz: No space left on device\n")
+    assert "95 % interval" in outcome.out
 
 
 def test_data_that_has_changed_since_the_run_is_not_measured_on(refusal: Refusal, hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:

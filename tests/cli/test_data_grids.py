@@ -65,6 +65,8 @@ def test_doubtful_data_is_told_in_a_line_each(hrm: Hrm, tmp_path: Path) -> None:
     [
         (["nope.csv"], "nope.csv is not there; expected a .csv file, a .jsonl file or a folder of grids"),
         (["{mine}", "--test", "{mine}", "--test-share", "0.5"], "give either --test or --test-share"),
+        (["{mine}", "--test-share", "nan"], "--test-share nan is no share; try 0.1"),
+        (["", "--test-share", "0.5"], "it is empty; expected a path"),
         (["{mine}", "--test-share", "1"], "1.0 is not in the range 0<=x<1"),
         (["{mine}", "--augment", "8"], "8 is not in the range 0<=x<=7"),
         (["{mine}", "--augment", "4"], "augment=4; grids on a canvas of 2x3 have 3 other views, so use 0 to 3"),
@@ -106,7 +108,8 @@ def test_the_guide_builds_its_data_and_its_own_task(tmp_path: Path, hrm: Hrm, mo
     monkeypatch.chdir(tmp_path)
     make_file, own_task, build_own = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     exec(make_file, {"__name__": "guide"})
-    assert "1,800 training examples, 200 test examples; 4 characters on 8x8 cells" in hrm("data", "grids", "data/fill", "fill.csv").out
+    built = hrm("data", "grids", "data/fill", "fill.csv", "--augment", 7, "--max-size", 7, 7, "--test-share", 0.05).out
+    assert "152,000 training examples (19,000 in 8 views), 1,000 test examples; 4 characters on 7x7 cells" in built
     names: dict[str, Any] = {"__name__": "latin"}
     exec(own_task, names)
     task = names["Latin"]()
@@ -121,3 +124,14 @@ def test_the_guide_builds_its_data_and_its_own_task(tmp_path: Path, hrm: Hrm, mo
     assert task.accepts_all(np.asarray(built.inputs), np.asarray(built.labels)).all()
     turned = task.draw_symmetries(np.random.default_rng(1), len(built))
     assert task.accepts_all(turned.apply(np.asarray(built.inputs)), turned.apply(np.asarray(built.labels))).all()
+
+
+def test_votes_are_for_grids_that_stay_in_their_corner(hrm: Hrm, refusal: Refusal, tmp_path: Path, tiny_config: Path) -> None:
+    grids = ["ab/cd", "aa/cd", "bb/cc", "dc/ba", "ca/db"]
+    lines = [json.dumps({"input": grid.split("/"), "output": grid[::-1].split("/")}) for grid in grids]
+    (tmp_path / "g.jsonl").write_text("\n".join(lines))
+    assert hrm("data", "grids", tmp_path / "data", tmp_path / "g.jsonl", "--augment", 7).status == 0
+    outcome = hrm("train", tiny_config, "--data", tmp_path / "data", "--run", tmp_path / "run", "--device", "cpu", "--max-updates", 2)
+    assert outcome.status == 0, outcome.err
+    assert "of 3 answers" in hrm("solve", tmp_path / "run", "ab/cd", "--votes", 3).out
+    assert "does not fill the canvas has no symmetries" in refusal("solve", tmp_path / "run", "ab", "--votes", 3)

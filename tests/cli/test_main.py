@@ -1,6 +1,8 @@
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 
 from cli.main import COMMANDS
+from cli.tables import print_table
 
 
 def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -66,6 +69,84 @@ def test_reader_that_leaves_is_no_error(tiny_data: Path, arguments: list[str]) -
     err = process.stderr.read()
     process.stderr.close()
     assert (process.wait(timeout=60), err) == (0, "")
+
+
+def test_interrupt_is_one_line(hrm: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tiny_run: Path) -> None:
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hrm_core.training.evaluation.check_fits", interrupted)
+    outcome = hrm("eval", tiny_run)
+    assert (outcome.status, outcome.out, outcome.err.strip()) == (130, "", "hrm: interrupted")
+
+
+def test_signal_in_the_middle_is_one_line(tiny_run: Path) -> None:
+    code = "import sys; from cli.main import main; print('ready', flush=True); sys.exit(main())"
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", code, "solve", str(tiny_run), "-"], text=True, **streams)  # type: ignore[call-overload]
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(1)  # it loads the model, then waits for puzzles that never come
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=60)[1]
+    assert (process.returncode, err.strip()) == (130, "hrm: interrupted")
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(("eval", "RUN"), 0), (("--help",), 0), (("solve", "RUN", "nonsense"), 2)])
+@pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-"])
+def test_closed_stream_is_no_error(tiny_run: Path, arguments: tuple[str, ...], status: int, closed: str) -> None:
+    words = " ".join(str(tiny_run) if word == "RUN" else word for word in arguments)
+    found = subprocess.run(
+        f"{sys.executable} -m cli.main {words} {closed}", shell=True, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert found.returncode == status
+    assert "Traceback" not in found.stderr
+
+
+def test_output_fits_the_encoding_of_a_terminal(tiny_run: Path) -> None:
+    found = run("eval", str(tiny_run), env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "95 % interval" in found.stdout
+    assert "% ? " in found.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("eval", "BAD"),
+        ("eval", "RUN", "--data", "BAD"),
+        ("solve", "BAD", "1..............."),
+        ("data", "inspect", "BAD"),
+        ("data", "grids", "BAD", "g.csv"),
+        ("train", "sudoku-4x4", "--data", "BAD", "--run", "new"),
+    ],
+)
+@pytest.mark.parametrize("bad", ["n" * 300, "loop"])
+def test_path_that_no_file_system_takes_is_one_line(
+    refusal: Callable[..., str], tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], bad: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    Path("g.csv").write_text("input,output\na,b\nb,a\n")
+    words = [word.replace("RUN", str(tiny_run)).replace("BAD", bad) for word in arguments]
+    assert bad in refusal(*words)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["g.csv", "loop"]
+
+
+def test_torchrun_without_a_number_is_one_process(hrm: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tiny_data: Path) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "")
+    assert hrm("data", "inspect", tiny_data).status == 0
+
+
+@pytest.mark.parametrize("columns", [160, 80, 40])
+def test_no_value_of_a_table_is_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    row = ["rating 100+", "99.50%", "98.8% – 99.8%", "99.98%", "99.98%", "2.97", "1.31", "1,000"]
+    print_table("Results", ["", "exact", "95 % interval", "all cells", "blank cells", "ACT steps", "settled", "puzzles"], [row])
+    lines = capsys.readouterr().out.splitlines()
+    shown = next(line for line in lines if "rating" in line)
+    assert " ".join(shown.split()) == " ".join(row)
+    assert len(shown) <= max(columns, 80)
 
 
 def test_mistake_of_ours_keeps_its_traceback(hrm: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tiny_run: Path) -> None:

@@ -71,6 +71,20 @@ def test_every_token_is_looked_at(dataset: Path, field: str, monkeypatch: pytest
         summarize(dataset)
 
 
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        ({"shared_tasks": {"a": 5}}, r"build\.json: shared_tasks\.a: Input should be a valid list; build or copy the data set again$"),
+        ({"shared_tasks": [5]}, r"build\.json: shared_tasks: Input should be a valid dictionary"),
+        ({"dropped_pairs": 5}, r"build\.json: dropped_pairs: Input should be a valid list"),
+    ],
+)
+def test_damaged_list_of_what_was_left_out_is_one_line(dataset: Path, build: dict[str, object], message: str) -> None:
+    (dataset / "build.json").write_text(json.dumps(build))
+    with pytest.raises(DataError, match=message):
+        summarize(dataset)
+
+
 def test_bands_are_named_by_their_bounds() -> None:
     assert band_names([0, 1, 5, 20]) == ["0", "1-4", "5-19", "20+"]
     assert band_names([0]) == ["0+"]

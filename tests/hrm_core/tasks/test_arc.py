@@ -72,7 +72,7 @@ def test_a_task_asks_its_test_inputs() -> None:
         ("", "no grid found in 0 characters of text; expected rows of digits"),
         ("12\n3x", "grid 1, row 2 holds 'x'; expected rows of digits 0 to 9, a JSON list of rows, or the JSON of a task"),
         ("1\n\n12\n3", "grid 2: row 2 has 1 cells, row 1 has 2"),
-        ("0" * 31, "grid 1 is 1x31, expected 1x1 to 30x30"),
+        ("0" * 31, "grid 1 is 1x31, expected 1x1 to 30x30; give another grid"),
         ("[[1]] [[1, 12]]", "grid 2: row 1 holds 12, expected colours 0 to 9"),
         ("[[1]", "grid 1 is not JSON"),
         ("[" * 100_000, "grid 1 is not JSON"),

@@ -1,4 +1,5 @@
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,11 @@ import pytest
 
 from hrm_core.data.store import check, dataset_hash, load_split
 from hrm_core.errors import DataError
-from hrm_core.tasks import arc_add, arc_build, find_task
+from hrm_core.tasks import arc_add, arc_build, find_task, task_of_shape
 from hrm_core.tasks.arc import Arc
 from hrm_core.tasks.arc_augment import augmented, parse_names, task_of
 from hrm_core.tasks.arc_canvas import decode, encode, side_of, window
-from hrm_core.tasks.arc_read import Pair, read_source
+from hrm_core.tasks.arc_read import Pair, Source, read_source
 from hrm_core.tasks.task import TokenArray
 
 Grid = list[list[int]]
@@ -194,7 +195,7 @@ def test_added_task_takes_the_canvas_of_the_data_set_or_is_refused(source: Path,
     with pytest.raises(DataError, match=r"task x of large has no room on the canvas of .*grown, 6x6; leave it out, or .* --canvas 7$"):
         arc_add.add(tmp_path / "grown", [save(tmp_path / "large", {"x": {**task(1), "test": [{"input": [[1] * 7], "output": [[1]]}]}})])
     assert tree(tmp_path / "grown") == before
-    build = arc_add.add(tmp_path / "grown", [extra])
+    build, _ = arc_add.add(tmp_path / "grown", [extra])
     assert (build["task_settings"], build["too_large"]) == ({"canvas": 6}, ["b"])
     for split in ("train", "test"):
         grown, whole = (by_name(tmp_path / name, split) for name in ("grown", "whole"))
@@ -275,7 +276,8 @@ def test_published_sources_build_and_share_nothing(data_dir: Path, tmp_path: Pat
     assert (build["train_examples"], build["test_examples"], build["identifiers"]) == (3328 + 1001 - 379 - 1, 379, 937)
     assert build["dropped_pairs"] == ["ARC-AGI-1.zip/training/40853293, pair 3: a test pair of 070dd51e"]
     both = arc_build.build(tmp_path / "both", [*sources, data_dir / "arc" / "ARC-AGI-2.zip"], augment=0)
-    assert len(both["shared_tasks"]) == 391 + 336 + 6
+    assert len(both["shared_tasks"]) == 391 + 336 + 5
+    assert both["namesakes"] == {"ac0c5833": ["ARC-AGI-1.zip/evaluation", "ARC-AGI-2.zip/training"]}  # a pair was mended
     assert not cornered(tmp_path / "both", "test") & cornered(tmp_path / "both", "train")
 
 
@@ -309,7 +311,7 @@ def test_task_added_later_is_the_one_a_build_of_everything_makes(source: Path, t
     arc_build.build(tmp_path / "grown", [source], augment=30, seed=5)
     before = names_of(tmp_path / "grown")
     told: list[str] = []
-    build = arc_add.add(tmp_path / "grown", [extra], told.append)
+    build, _ = arc_add.add(tmp_path / "grown", [extra], told.append)
     assert told == ["f", "e", "f"]
     assert names_of(tmp_path / "grown")[: len(before)] == before
     assert sorted(names_of(tmp_path / "grown")) == sorted(names_of(tmp_path / "whole"))
@@ -359,24 +361,44 @@ def test_added_task_that_would_spoil_the_test_is_refused_or_dropped(source: Path
         arc_add.add(tmp_path / "out", [source])
     assert tree(tmp_path / "out") == before
     leak = save(tmp_path / "x3", {"fine": {"train": [turned(task(3, 4, 2)["test"][0])], "test": task(31)["test"]}})
-    assert arc_add.add(tmp_path / "out", [leak])["dropped_pairs"] == ["x3/fine, pair 1: a test pair of c"]
+    build, left_out = arc_add.add(tmp_path / "out", [leak])
+    assert build["dropped_pairs"] == left_out["dropped_pairs"] == ["x3/fine, pair 1: a test pair of c"]
+    with pytest.raises(DataError, match=r"out holds every task of .*x3 already; name others"):
+        arc_add.add(tmp_path / "out", [leak])  # the same task, though a pair of it was dropped
 
 
 def write_text(path: Path, text: str) -> None:
     path.write_text(text)
 
 
+def change_build(directory: Path, **changes: object) -> None:
+    path = directory / "build.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def spoil_name(directory: Path) -> None:
+    names = names_of(directory)
+    (directory / "identifiers.json").write_text(json.dumps([names[0], f"{names[1][0]}\ud800", *names[2:]]))
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda out: (out / "build.json").unlink(), "build.json cannot be read"),
-        (lambda out: write_text(out / "build.json", "[]"), "expected a data set made by `hrm data arc`"),
-        (lambda out: write_text(out / "build.json", '{"task": "arc"}'), "build.json: seed: Field required"),
         (
-            lambda out: write_text(out / "build.json", '{"task": "sudoku", "seed": 0, "augment": 0, "tasks": {}}'),
-            "is of sudoku, expected arc",
+            lambda out: (out / "build.json").unlink(),
+            "out is a data set of an unknown task, expected arc; only those that `hrm data arc` made",
         ),
-        (lambda out: write_text(out / "build.json", "?"), "build.json is damaged"),
+        (lambda out: write_text(out / "build.json", "[]"), "build.json is not a JSON object"),
+        (lambda out: write_text(out / "build.json", '{"task": "arc"}'), "build.json: seed: Field required"),
+        (lambda out: write_text(out / "build.json", '{"task": "sudoku", "layout": 1}'), "out is a data set of sudoku, expected arc; only"),
+        (lambda out: write_text(out / "build.json", "?"), "build.json is not a JSON object"),
+        (lambda out: change_build(out, shared_tasks=[5]), "build.json: shared_tasks: Input should be a valid dictionary; expected a data"),
+        (lambda out: change_build(out, shared_tasks={"a": 5}), "build.json: shared_tasks.a: Input should be a valid list"),
+        (lambda out: change_build(out, dropped_pairs=5), "build.json: dropped_pairs: Input should be a valid list"),
+        (lambda out: change_build(out, task_settings=[1, 2]), "build.json: task_settings: Input should be"),
+        (lambda out: change_build(out, mine="\ud800"), "build.json is damaged ('utf-8' codec can't encode character '\\ud800'"),
+        (lambda out: change_build(out, tasks={}), "identifiers.json has 17 names, expected 1; build or copy the data set again"),
+        (lambda out: spoil_name(out), "identifiers.json holds 'c\\ud800', expected names of tasks; build or copy the data set again"),
         (lambda out: write_text(out / "identifiers.json", "[]"), "identifiers.json is no list of names"),
         (lambda out: (out / "train" / "all__labels.npy").unlink(), "all__labels.npy is missing"),
     ],
@@ -411,3 +433,117 @@ def test_data_set_of_a_process_killed_between_two_renames_is_found(source: Path,
     arc_add.add(tmp_path / "out", [save(tmp_path / "x", {"new": task(40)})])
     assert load_split(tmp_path / "out", "train").metadata.total_groups == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["arc", "out", "x"]
+
+
+def test_two_that_add_to_one_data_set_do_not_lose_tasks(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arc_build.build(tmp_path / "out", [source], augment=3)
+    first, second = (save(tmp_path / name, {name: task(seed)}) for name, seed in (("first", 40), ("second", 41)))
+
+    def read_while_another_adds(path: Path) -> Source:
+        if path == first:
+            with pytest.raises(DataError, match=r"\.out\.hrm-partial is being written by another process; wait for it or choose another"):
+                arc_add.add(tmp_path / "out", [second])
+        return read_source(path)
+
+    monkeypatch.setattr(arc_add, "read_source", read_while_another_adds)
+    arc_add.add(tmp_path / "out", [first])
+    build, _ = arc_add.add(tmp_path / "out", [second])
+    assert {"first", "second"} < build["tasks"].keys()
+    assert {"first", "second"} < set(names_of(tmp_path / "out"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["arc", "first", "out", "second"]
+
+
+def test_lock_of_a_directory_that_was_just_put_elsewhere_is_none(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when another process ends, and a third one begins, between opening and locking."""
+    arc_build.build(tmp_path / "out", [source], augment=3)
+    partial = tmp_path / ".out.hrm-partial"
+
+    def be_late(lock: int, how: int) -> None:
+        partial.rename(tmp_path / "elsewhere")
+        (partial / "of the third").mkdir(parents=True)
+
+    monkeypatch.setattr("fcntl.flock", be_late)
+    with pytest.raises(DataError, match="is being written by another process"):
+        arc_add.add(tmp_path / "out", [save(tmp_path / "x", {"new": task(40)})])
+    assert [path.name for path in partial.iterdir()] == ["of the third"]
+
+
+def test_adding_to_what_is_not_there_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"deep/gone is no directory; expected a data set made by `hrm data arc`"):
+        arc_add.add(tmp_path / "deep" / "gone", [tmp_path])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_adding_where_nothing_can_be_written_is_one_line(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arc_build.build(tmp_path / "out", [source], augment=3)
+    before = tree(tmp_path / "out")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(DataError, match=r"was not written: .*Permission denied"):
+        arc_add.add(tmp_path / "out", [save(tmp_path / "x", {"new": task(40)})])
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(DataError, match=r"out was not added to: .*Permission denied"):
+        arc_add.add(tmp_path / "out", [tmp_path / "x"])
+    assert tree(tmp_path / "out") == before
+
+
+def test_same_name_with_other_contents_is_told_from_the_same_task(tmp_path: Path) -> None:
+    """ "same" stands in four folders: in the first two alike, in the others not."""
+    one, two, three, four = (
+        save(tmp_path / name, {"same": task(seed)}) for name, seed in zip(("1", "2", "3", "4"), (1, 1, 2, 3), strict=True)
+    )
+    build = arc_build.build(tmp_path / "out", [one, two, three], augment=2)
+    assert (build["shared_tasks"], build["namesakes"]) == ({"same": ["1", "2"]}, {"same": ["1", "3"]})
+    with pytest.raises(
+        DataError, match=r"^task same of 4 has other contents than the one that .*out holds, from 1, and no other .*; rename its file$"
+    ):
+        arc_add.add(tmp_path / "out", [two, four])
+    with pytest.raises(DataError, match=r"out holds every task of .*2 already; name others"):
+        arc_add.add(tmp_path / "out", [two])
+    for number, folders in enumerate((["1", "3", "4"], ["1", "3", "4"])):
+        save(four, {f"new{number}": task(10 + number)})
+        build, left_out = arc_add.add(tmp_path / "out", [one, two, four])
+        assert left_out["namesakes"] == {"same": ["1", "4"]}  # told each time
+        assert (build["shared_tasks"]["same"], build["namesakes"]["same"]) == (["1", "2"], folders)
+
+
+def test_evaluation_task_is_taken_before_another_of_its_name(tmp_path: Path) -> None:
+    sources = [save(tmp_path / name, {place: task(seed)}) for name, place, seed in (("x", "a", 1), ("y", "evaluation/a", 2), ("z", "a", 2))]
+    build = arc_build.build(tmp_path / "out", sources, augment=2)
+    assert (build["shared_tasks"], build["namesakes"]) == ({"a": ["y/evaluation", "z"]}, {"a": ["y/evaluation", "x"]})
+    assert build["tasks"]["a"]["evaluation"]
+    arc_build.build(tmp_path / "trained", sources[:1], augment=2)
+    with pytest.raises(DataError, match=r"^task a of y/evaluation has other contents than the one of x that is trained on already; rename"):
+        arc_add.add(tmp_path / "trained", sources[1:2])
+
+
+def test_folder_that_is_not_utf8_is_escaped(tmp_path: Path) -> None:
+    source = save(tmp_path / os.fsdecode(b"s\xff"), {os.fsdecode(b"f\xff/a"): task(1)})
+    build = arc_build.build(tmp_path / "out", [source], augment=2)
+    assert (build["tasks"]["a"]["folder"], build["sources"][0]["name"]) == (r"s\xff/f\xff", r"s\xff")
+    assert json.loads((tmp_path / "out" / "build.json").read_text(encoding="utf-8")) == build
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task_settings": [1, 2]}, "build.json: task_settings is [1, 2], expected a JSON object; build or copy the data set again"),
+        ({"task_settings": "x"}, 'build.json: task_settings is "x", expected a JSON object'),
+        ({"task_settings": 5}, "build.json: task_settings is 5, expected a JSON object"),
+        ({"task": "sudoku\ud800"}, r"build.json: task is 'sudoku\ud800', expected the name of one; build or copy the data set again"),
+    ],
+)
+def test_damaged_task_of_a_data_set_is_one_line(source: Path, tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    arc_build.build(tmp_path / "out", [source], augment=2)
+    change_build(tmp_path / "out", **changes)
+    with pytest.raises(DataError) as refused:
+        find_task(tmp_path / "out", 12, 900)
+    assert message in str(refused.value)
+
+
+def test_label_whose_settings_are_no_object_is_of_no_task() -> None:
+    assert task_of_shape(12, 900, "arc [1, 2]") is None
+    assert repr(task_of_shape(12, 900, "arc")) == "Arc(30)"

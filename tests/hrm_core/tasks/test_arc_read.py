@@ -109,6 +109,8 @@ def test_output_of_a_test_may_be_missing_where_it_is_not_trained(tmp_path: Path)
         ("[" * 100_000, "a.json is not JSON"),
         (TEXT.replace("3", "9" * 5000), "a.json is not JSON"),
         ("\ud800", "a.json is not JSON"),
+        (TEXT.replace('"test"', '"train"'), "a.json: the key 'train' stands twice in one object; take one of them out"),
+        (TEXT.replace('"output"', '"input"'), "a.json: the key 'input' stands twice in one object"),
     ],
 )
 def test_what_is_no_task_is_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -149,6 +151,19 @@ def test_size_that_a_header_lies_about_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(data.replace(size, struct.pack("<I", len(TEXT))))
     with pytest.raises(DataError, match=r"x\.zip cannot be read"):
         read_source(path)
+
+
+@pytest.mark.parametrize("place", [45, 60, 80])
+def test_damaged_compression_of_any_kind_is_one_line(tmp_path: Path, place: int) -> None:
+    for name, kind in (("deflate", zipfile.ZIP_DEFLATED), ("bzip2", zipfile.ZIP_BZIP2), ("lzma", zipfile.ZIP_LZMA)):
+        path = tmp_path / f"{name}.zip"
+        with zipfile.ZipFile(path, "w", kind) as archive:
+            archive.writestr("a.json", TEXT)
+        data = bytearray(path.read_bytes())
+        data[place : place + 8] = b"\xff" * 8
+        path.write_bytes(data)
+        with pytest.raises(DataError, match=rf"{name}\.zip cannot be read: [^\n]*; expected a folder or a zip"):
+            read_source(path)
 
 
 def test_entry_that_stands_twice_is_refused(tmp_path: Path) -> None:

@@ -62,6 +62,11 @@ RIGHT = submitted(SOLUTIONS, NOTHING)
         ({"a": RIGHT["a"]}, "submission.json has no task b; expected every task of"),
         ({**RIGHT, "c": RIGHT["b"]}, "solutions.json has no task c, which"),
         ({**RIGHT, "a": RIGHT["a"][:1]}, "submission.json, task a has 1 test inputs, expected 2 as in"),
+        (json.dumps(RIGHT)[:-1] + ', "b": []}', "submission.json: the key 'b' stands twice in one object; take one of them out"),
+        (
+            {**RIGHT, "b": [{"attempt_1": [[1] * 31] * 31, "attempt_2": []}]},
+            "attempt_1 is 31x31, expected 1x1 to 30x30; attempt another grid",
+        ),
         ({**RIGHT, "b": []}, "submission.json, task b: expected a list, one entry a test input"),
         ({**RIGHT, "b": [[[4], [5]]]}, "submission.json, task b, test input 1 has no JSON object, expected attempt_1 and attempt_2"),
         ({**RIGHT, "b": [{"attempt_1": [[1]]}]}, "task b, test input 1 has the keys attempt_1, expected attempt_1 and attempt_2"),
@@ -80,11 +85,24 @@ def test_what_is_no_submission_is_one_line(tmp_path: Path, submission: object, m
     assert "\n" not in str(refused.value)
 
 
+def test_first_missing_task_is_named(tmp_path: Path) -> None:
+    many = {f"{number:02}": [OTHER] for number in range(40)}
+    whole, part = ({**submitted(found, found)} for found in (many, {"39": [OTHER]}))
+    with pytest.raises(DataError, match="has no task 00;"):
+        score_files(save(tmp_path / "part.json", part), save(tmp_path / "solutions.json", many))
+    with pytest.raises(DataError, match="has no task 00, which"):
+        score_files(save(tmp_path / "whole.json", whole), save(tmp_path / "less.json", {"39": [OTHER]}))
+
+
 def test_what_is_no_solutions_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.json cannot be read \(No such file or directory\); expected solutions in the Kaggle"):
         read_solutions(tmp_path / "gone.json")
     with pytest.raises(DataError, match=r"task a, test input 1 is an object of 2, expected a list of rows"):
         read_solutions(save(tmp_path / "x.json", RIGHT))
+    with pytest.raises(DataError, match=r"task a, test input 1 is 1x31, expected 1x1 to 30x30; leave the task out of both files$"):
+        read_solutions(save(tmp_path / "x.json", {"a": [[[1] * 31]]}))
+    with pytest.raises(DataError, match=r"x\.json: the key 'a' stands twice in one object"):
+        read_solutions(save(tmp_path / "x.json", '{"a": [[[1]]], "a": [[[2]]]}'))
 
 
 JSON = st.recursive(

@@ -15,7 +15,7 @@ from hrm_core.data.writer import Examples, Layout, write_dataset
 from hrm_core.errors import ConfigError, DataError
 from hrm_core.parameters import PUZZLE_TABLE
 from hrm_core.training.checkpoint import find_model, load_model
-from hrm_core.training.identifiers import grown, load_identifiers
+from hrm_core.training.identifiers import check_identifiers, grown, load_identifiers
 
 NAMES = ["<blank>", "a", "b"]
 
@@ -83,6 +83,15 @@ def test_data_set_that_the_model_was_not_trained_on_is_refused(copy: Path) -> No
     (larger / "identifiers.json").write_text('{"not": "a list"')
     with pytest.raises(DataError, match="is not JSON"):
         load_identifiers(lone, 3, larger)
+
+
+def test_data_in_which_identifiers_are_other_puzzles_is_not_measured_on(copy: Path, refusal: Callable[..., str]) -> None:
+    other = build(copy / "other", ["<blank>", "b", "a"])
+    check_identifiers(copy / "run", 3, copy / "data")
+    message = f"puzzle identifier 1 is a to {copy / 'run'} and b in {other}; use the data the model was trained for"
+    with pytest.raises(DataError, match=message):
+        check_identifiers(copy / "run", 3, other)
+    assert refusal("eval", copy / "run", "--data", other, "--split", "train") == message
 
 
 def test_one_identifier_needs_no_name(tmp_path: Path) -> None:

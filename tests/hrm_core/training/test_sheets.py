@@ -1,5 +1,6 @@
 """Sheets of examples, read back from their files."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,16 @@ from hrm_core.data.writer import Examples, Layout, write_dataset
 from hrm_core.pictures.grids import PAINTS, PAPER, Mark
 from hrm_core.pictures.sheets import MARGIN
 from hrm_core.tasks.arc import Arc
+from hrm_core.tasks.arc_canvas import decode, encode
+from hrm_core.tasks.arc_protocol import Candidate
 from hrm_core.tasks.grids import Grids
 from hrm_core.tasks.maze import Maze
 from hrm_core.tasks.sudoku import Sudoku
 from hrm_core.tasks.task import IntArray, Task
 from hrm_core.training.answering import Outcome
 from hrm_core.training.scoring import Scores
-from hrm_core.training.sheets import EXAMPLE_ROOM, LARGEST_CELL, cell_size, dataset_sheet, evaluation_sheet
+from hrm_core.training.sheets import EXAMPLE_ROOM, LARGEST_CELL, cell_size, dataset_sheet, evaluation_sheet, solutions_sheet
+from hrm_core.training.solving import Solution
 
 CRIMSON = PAINTS[Mark.WRONG].fill
 IN_LEGEND = 14 * 14  # pixels of its swatch, without the frame
@@ -111,6 +115,33 @@ def test_examples_without_labels_are_left_out(tmp_path: Path) -> None:
     evaluation_sheet(split, task, outcome_of(np.full_like(labels, 5), labels), tmp_path / "two.png", 2, "mine")
     evaluation_sheet(split, task, outcome_of(np.full_like(labels, 5), labels), tmp_path / "one.png", 1, "mine")
     np.testing.assert_array_equal(pixels(tmp_path / "two.png"), pixels(tmp_path / "one.png"))
+
+
+def test_examples_are_shown_where_no_solution_is_known(tmp_path: Path) -> None:
+    task, label = TASKS["arc"]
+    nothing = np.zeros_like(label)[None]
+    questions = split_of(tmp_path / "data", task, label[None])
+    evaluation_sheet(questions, task, outcome_of(label[None], nothing), tmp_path / "sheet.png", 1, "mine")
+    page = pixels(tmp_path / "sheet.png")
+    drawn = task.picture(label.astype(np.uint8), np.full(task.seq_len, Mark.PLAIN), LARGEST_CELL)
+    assert colours(drawn) <= {tuple(colour) for colour in page.reshape(-1, 3).tolist()}
+
+
+def test_page_of_solutions_shows_every_attempt() -> None:
+    task = Arc(6)
+    question, *answers = (task.parse(text)[0].astype(np.uint8) for text in ("11\n11", "22\n22", "33\n33"))
+    attempts = [Candidate(encode([decode(answer)])[0].tobytes(), 1, 0.9) for answer in answers]
+    one = Solution(task, question, answers[0][None], np.zeros(1, np.float32), 1, attempts=attempts[:1], solution=decode(answers[0]))
+    two = replace(one, attempts=attempts, solution=decode(answers[1]))
+    assert two.verdict == "attempt 2 is right"
+    shown = [colours(solutions_sheet(page)) for page in ([one], [two], [one, two])]
+    second = colours(task.picture(answers[1], np.full(task.seq_len, Mark.PLAIN), LARGEST_CELL)) - shown[0]
+    assert second
+    assert second <= shown[1] & shown[2]
+
+
+def colours(image: Image.Image) -> set[tuple[int, ...]]:
+    return {tuple(colour) for colour in np.asarray(image.convert("RGB")).reshape(-1, 3).tolist()}
 
 
 @pytest.mark.parametrize("name", TASKS)
