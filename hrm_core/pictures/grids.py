@@ -23,7 +23,7 @@ SYMBOL_SHARE = 0.66  # of a cell's height
 CAPITAL_SHARE = 0.68  # of a symbol's size: how high digits and capitals are in Pillow's own font
 BOLD_SHIFT = 0.03  # of a symbol's size: Pillow's own font has one weight, so a bold symbol is set twice
 MIN_SYMBOL_SIZE = 6  # smaller ones are only dirt on the colour
-NO_CHARACTER = "\uffff"  # Unicode keeps it free: no font has it
+NO_GLYPH = "\uffff"  # a noncharacter: no font has a glyph for it
 FADING = 0.75  # share of paper in a faded colour
 
 
@@ -140,7 +140,7 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 @cache
 def _has_glyph(character: str) -> bool:
     """Whether Pillow's own font knows a character; it sets the same crossed box for all others."""
-    return bytes(font(TEXT_SIZE).getmask(character)) != bytes(font(TEXT_SIZE).getmask(NO_CHARACTER))
+    return bytes(font(TEXT_SIZE).getmask(character)) != bytes(font(TEXT_SIZE).getmask(NO_GLYPH))
 
 
 def text_line(text: str, size: int = TEXT_SIZE) -> Image.Image:

@@ -62,6 +62,9 @@ def test_eval_draws_its_mistakes(hrm: Hrm, tiny_run: Path, tmp_path: Path) -> No
         (["solve", "RUN", PUZZLE, "--gif", "/nope/s.gif"], "cannot write /nope/s.gif: there is no folder /nope; make it first"),
         (["solve", "RUN", PUZZLE, "--png", "s.jpg"], "cannot write s.jpg: expected a name that ends in .png"),
         (["eval", "RUN", "--sheet", "s.pdf"], "cannot write s.pdf: expected a name that ends in .png"),
+        (["plot", "RUN", "--out", "/nope/c.png"], "cannot write /nope/c.png: there is no folder /nope; make it first"),
+        (["plot", "RUN", "--out", "c.pdf"], "cannot write c.pdf: expected a name that ends in .png"),
+        (["plot", "RUN", "--out", "LOG"], "log.jsonl: expected a name that ends in .png"),
         (["eval", "RUN", "--save-predictions", "PIPE"], "pipe: it is there and no ordinary file; choose another name"),
         (["solve", "RUN", "IMAGE"], "is no text; expected a puzzle as text, or a maze as a file that ends in .png"),
     ],
@@ -69,7 +72,7 @@ def test_eval_draws_its_mistakes(hrm: Hrm, tiny_run: Path, tmp_path: Path) -> No
 def test_picture_that_cannot_be_had_is_refused_before_the_work(
     refusal: Refusal, tiny_run: Path, tiny_data: Path, tmp_path: Path, command: list[str], message: str
 ) -> None:
-    places = {"RUN": tiny_run, "DATA": tiny_data, "PIPE": tmp_path / "pipe", "IMAGE": tmp_path / "image"}
+    places = {"RUN": tiny_run, "DATA": tiny_data, "LOG": tiny_run / "log.jsonl", "PIPE": tmp_path / "pipe", "IMAGE": tmp_path / "image"}
     os.mkfifo(places["PIPE"])
     Image.new("RGB", (8, 8)).save(places["IMAGE"], "png")
     assert message in refusal(*[places.get(word, word) for word in command])

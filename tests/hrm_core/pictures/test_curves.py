@@ -1,6 +1,7 @@
 """Logs and curves."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -38,6 +39,14 @@ def has_colour(path, colour):
         return bool((np.array(image.convert("RGB")) == ImageColor.getrgb(colour)).all(axis=-1).any())
 
 
+def key_width(run, path):
+    """How wide the key below the curves of one run is, in pixels."""
+    plot_runs([run], path)
+    with Image.open(path) as image:
+        key = np.array(image.convert("L"))[SIZE[1] * 19 // 20 :]
+    return np.ptp(np.nonzero((key < 200).any(axis=0))[0])
+
+
 def test_log_is_read_in_order_without_other_kinds(make_run):
     run = make_run("a", [{"kind": "start"}, train_line(100), eval_line(100), {"kind": "save"}, train_line(200)])
     assert read_log(run / "log.jsonl") == [train_line(100), eval_line(100), train_line(200)]
@@ -56,6 +65,33 @@ def test_damaged_line_is_named(make_run, damage):
     log.write_bytes(b"\n".join([first, damage, second]))
     with pytest.raises(DataError, match=r"log\.jsonl:2: not a JSON object"):
         read_log(log)
+
+
+NESTED = "[" * 200_000 + "]" * 200_000
+MISTYPED = [
+    f'{{"kind": "train", "update": 150, "lm_loss": {NESTED}}}',
+    f'{{"kind": "train", "update": {10**400}, "lm_loss": 1}}',
+    '{"kind": "train", "update": NaN, "lm_loss": 1}',
+    '{"kind": "train", "update": -1, "lm_loss": 1}',
+    '{"kind": "train", "update": [1], "lm_loss": 1}',
+    '{"kind": "train", "update": true, "lm_loss": 1}',
+    '{"kind": "train", "update": 150, "lm_loss": "abc"}',
+    '{"kind": "train", "update": 150, "steps": null}',
+    '{"kind": "train", "update": 150, "count": "0", "steps": 1}',
+    '{"kind": "eval", "update": 150, "split": 5, "lm_loss": 1}',
+    '{"kind": "eval", "update": 150, "split": [1], "lm_loss": 1}',
+]
+
+
+@pytest.mark.parametrize("damage", MISTYPED, ids=lambda text: text[-40:])
+def test_line_with_a_field_of_another_type_is_damaged(make_run, damage):
+    log = make_run("a", [train_line(100), train_line(200)]) / "log.jsonl"
+    first, second = log.read_text().splitlines()
+    log.write_text(f"{first}\n{damage}\n{second}\n")
+    with pytest.raises(DataError, match=r"log\.jsonl:2: not a JSON object as training writes it"):
+        read_log(log)
+    log.write_text(f"{first}\n{second}\n{damage}\n")
+    assert read_log(log) == [train_line(100), train_line(200)], "the last line is left out, as one cut short is"
 
 
 @pytest.mark.parametrize("text", ["", '{"kind": "train", "upd', '{"kind": "start"}\n'], ids=["empty", "cut", "no report"])
@@ -124,6 +160,30 @@ class TestPlot:
     def test_several_splits_and_values_that_are_not_finite_are_drawn(self, make_run, tmp_path):
         lines = [train_line(100), {**train_line(200), "lm_loss": float("nan")}, eval_line(200), eval_line(200, "train")]
         plot_runs([make_run("a", lines)], tmp_path / "curves.png")
+        assert has_colour(tmp_path / "curves.png", RUN_COLOURS[0])
+
+    def test_slots_that_did_not_halt_leave_only_a_loss(self, make_run, tmp_path):
+        """A report of no halted slot has zeros that are no measurements."""
+        nothing = {"accuracy": 0.0, "exact_accuracy": 0.0, "steps": 0.0}
+        middles = [train_line(200) | nothing | {"count": 0.0}, {"kind": "train", "update": 200, "lm_loss": 1.0}, train_line(200) | nothing]
+        pictures = []
+        for number, middle in enumerate(middles):
+            plot_runs([make_run(f"{number}/a", [train_line(100), middle, train_line(300)])], tmp_path / "curves.png")
+            pictures.append((tmp_path / "curves.png").read_bytes())
+        assert pictures[0] == pictures[1] != pictures[2]
+
+    def test_dollar_signs_in_names_are_shown(self, make_run, tmp_path):
+        """As they are wider than dashes; a formula would have neither."""
+        dollars, dashes = (key_width(make_run(name, [train_line(100)]), tmp_path / "curves.png") for name in ("a$b$c", "a-b-c"))
+        assert dollars > dashes
+
+    @pytest.mark.parametrize("name", [r"a$\foo$", os.fsdecode(b"a\xff"), "_a"])
+    def test_run_whose_name_is_no_plain_word_is_drawn(self, make_run, tmp_path, name):
+        try:
+            run = make_run(name, [train_line(100), eval_line(100, "\ud800$x^$")])
+        except OSError:
+            pytest.skip("this file system has only names in Unicode")
+        plot_runs([run], tmp_path / "curves.png")
         assert has_colour(tmp_path / "curves.png", RUN_COLOURS[0])
 
     def test_picture_that_cannot_be_written_is_one_clear_line(self, make_run, tmp_path):

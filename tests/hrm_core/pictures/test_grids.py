@@ -132,6 +132,19 @@ def test_symbols_too_small_to_read_are_left_out():
     assert draw_board([["8"] * 2] * 2, marks, 2, 2, cell=6) == draw_board([[""] * 2] * 2, marks, 2, 2, cell=6)
 
 
+@pytest.mark.parametrize("symbol", ["\N{GRINNING FACE}", "\N{CJK UNIFIED IDEOGRAPH-4E2D}", "\uffff", "A\N{GRINNING FACE}"])
+@pytest.mark.parametrize("mark", [Mark.PLAIN, Mark.GIVEN])
+def test_symbol_that_the_font_lacks_is_shown_by_colour_alone(symbol, mark):
+    shown, empty, letter = (draw_board([[each]], np.full((1, 1), mark), 1, 1) for each in (symbol, "", "A"))
+    assert shown == empty != letter
+
+
+@pytest.mark.parametrize("symbol", [chr(code) for code in range(ord("!"), 127)])
+def test_symbol_on_a_keyboard_is_drawn(symbol):
+    shown, empty = (draw_board([[each]], np.zeros((1, 1), dtype=int), 1, 1) for each in (symbol, ""))
+    assert shown != empty
+
+
 @pytest.mark.parametrize("mark", VIVID)
 def test_symbols_stand_out_from_their_cell(mark):
     darker, lighter = sorted(map(luminance, PAINTS[mark]))
