@@ -81,7 +81,8 @@ def test_interrupt_is_one_line(hrm: Callable[..., Any], monkeypatch: pytest.Monk
 
 
 def test_signal_in_the_middle_is_one_line(tiny_run: Path) -> None:
-    code = "import sys; from cli.main import main; print('ready', flush=True); sys.exit(main())"
+    heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell in the background has it ignored
+    code = f"import signal, sys; from cli.main import main; {heard}; print('ready', flush=True); sys.exit(main())"
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, "-c", code, "solve", str(tiny_run), "-"], text=True, **streams)  # type: ignore[call-overload]
     assert process.stdout.readline() == "ready\n"
