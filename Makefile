@@ -1,4 +1,4 @@
-# make demo: train on 4x4 Sudoku and solve unseen puzzles.   make test: every check that CI makes.
+# make demo: train on 4x4 Sudoku and solve unseen puzzles.   make test: the checks of CI.
 # Needs Python 3.11 or newer and git; all else goes into .venv. Another Python: make demo PYTHON=/path/to/python3
 # On Linux with an NVIDIA GPU: make demo EXTRAS=cuda13,plot (or cuda12)
 

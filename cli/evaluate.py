@@ -4,13 +4,14 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.models import open_model
-from cli.options import DIRECTORY, FILE, backend_options, digits_option, drawn_task, json_option, refuse_same, seed_option
+from cli.options import DIRECTORY, FILE, backend_options, digits_option, drawn_task, json_option, refuse_same, seed_option, write_then_show
 
 if TYPE_CHECKING:
     from cli.evaluation_arc import Pooled
@@ -94,7 +95,7 @@ def evaluate(
     _check_options(halt, noise, rollouts, limit, split, submission, save_predictions, sheet, digits)
     loaded = [open_model(model) for model in models]
     opened, task = _open_data(_data_of(models, data), split, models, loaded)
-    _check_task(task, opened, votes, submission)
+    _check_task(task, opened, votes, submission, is_pooled=split == "test" and limit is None)
     drawn = drawn_task(task, digits, opened.folder.parent) if sheet else None
     backends = [_loaded_backend(make_backend, model) for model in loaded]
     halts = ["fixed", "q"] if halt == "both" else [halt]
@@ -108,21 +109,24 @@ def evaluate(
         }
     sources, bands = [str(model.source) for model in loaded], task.rating_bands if task else (0,)
     pooled = _pooled(opened, outcomes) if _is_arc(task) and split == "test" and limit is None else {}
-    try:
-        if submission is not None:
-            pooled[halt].write_submission(submission)
-        if save_predictions is not None:
-            save(save_predictions, opened, outcomes[halt].scores, outcomes[halt].answers, limit)
-        if sheet is not None and drawn is not None:
-            title = f"{', '.join(map(str, models))} on {opened.folder.parent}"
-            evaluation_sheet(opened, drawn, outcomes[halt], sheet, rows, title, limit)
-    finally:  # a file that could not be written does not cost the numbers, nor a reader who leaves the files
+
+    def show() -> None:
         if as_json:
             click.echo(json.dumps(record(sources, split, outcomes, bands, {name: pool.record() for name, pool in pooled.items()})))
-        else:
-            print_outcomes(sources, outcomes, bands)
-            for name, pool in pooled.items():
-                pool.print(title=f"Halting: {name}" if len(pooled) > 1 else "")
+            return
+        print_outcomes(sources, outcomes, bands)
+        for name, pool in pooled.items():
+            pool.print(title=f"Halting: {name}" if len(pooled) > 1 else "")
+
+    files: list[Callable[[], None]] = []
+    if submission is not None:
+        files.append(partial(pooled[halt].write_submission, submission))
+    if save_predictions is not None:
+        files.append(partial(save, save_predictions, opened, outcomes[halt].scores, outcomes[halt].answers, limit))
+    if sheet is not None and drawn is not None:
+        title = f"{', '.join(map(str, models))} on {opened.folder.parent}"
+        files.append(partial(evaluation_sheet, opened, drawn, outcomes[halt], sheet, rows, title, limit))
+    write_then_show(files, show)
 
 
 def _check_options(
@@ -157,11 +161,15 @@ def _check_options(
     refuse_same([path for path, _ in outputs])
 
 
-def _check_task(task: "Task | None", opened: "Split", votes: int, submission: Path | None) -> None:
-    """Refuse what the task cannot do."""
+def _check_task(task: "Task | None", opened: "Split", votes: int, submission: Path | None, is_pooled: bool) -> None:
+    """Refuse what the task cannot do. Raises: DataError where answers cannot be pooled for want of names."""
+    from hrm_core.data.store import IDENTIFIERS_FILE, read_identifiers
+
     if votes > 1 and (task is None or _is_arc(task)):
         why = "its task is not known" if task is None else "ARC votes with the augmentations of its data set"
         raise click.UsageError(f"{opened.folder} has no symmetries to vote with, {why}; leave out --votes")
+    if is_pooled and _is_arc(task):
+        read_identifiers(opened.folder.parent / IDENTIFIERS_FILE)
     if submission is not None and not _is_arc(task):
         raise click.UsageError(f"--submission is for ARC, {opened.folder} is {task.name if task else 'of an unknown task'}")
 
@@ -171,9 +179,9 @@ def _is_arc(task: "Task | None") -> bool:
 
 
 def _open_data(data: Path, split: str, paths: tuple[Path, ...], models: "list[Model]") -> "tuple[Split, Task | None]":
-    """The data, and its task. Raises: DataError if it does not fit every model."""
-    from hrm_core.data.store import load_split
-    from hrm_core.tasks import task_of_shape
+    """The data, and its task; that of the first model where the data do not say. Raises: DataError if it does not fit every model."""
+    from hrm_core.data.store import load_split, task_label
+    from hrm_core.tasks import find_task, task_of_shape
     from hrm_core.training.evaluation import check_fits, check_task
     from hrm_core.training.identifiers import check_identifiers
 
@@ -182,7 +190,8 @@ def _open_data(data: Path, split: str, paths: tuple[Path, ...], models: "list[Mo
         check_fits(opened, model.config, model.source)
         check_task(data, model)
         check_identifiers(path, model.config.num_puzzle_identifiers, data)
-    return opened, task_of_shape(models[0].config.vocab_size, models[0].config.seq_len, models[0].task)
+    sizes = models[0].config.vocab_size, models[0].config.seq_len
+    return opened, find_task(data, *sizes) if task_label(data) else task_of_shape(*sizes, models[0].task)
 
 
 def _pooled(split: "Split", outcomes: "dict[str, Outcome]") -> "dict[str, Pooled]":

@@ -27,7 +27,7 @@ def print_outcomes(sources: Sequence[str], outcomes: Mapping[str, Outcome], band
             _print_choice(outcome)
         _print_steps(outcome)
         _print_calibration(outcome)
-    if len(outcomes) > 1:
+    if len(outcomes) > 1 and all(summary(outcome.scores)["count"] for outcome in outcomes.values()):
         _print_costs(outcomes)
 
 
@@ -50,10 +50,11 @@ def _record(outcome: Outcome, bands: Sequence[int]) -> dict[str, Any]:
     measured = summary(outcome.scores)
     known = measured if measured["count"] else {**dict.fromkeys(measured), "count": 0}  # null where nothing is scored
     several = {} if len(outcome.each) == 1 else {"oracle": outcome.oracle, "each": [summary(s)["exact_accuracy"] for s in outcome.each]}
+    several = several if measured["count"] else dict.fromkeys(several)
     return {
         **known,
         **several,
-        "module_calls": module_calls(outcome),
+        "module_calls": module_calls(outcome) if measured["count"] else None,
         "seconds": round(outcome.seconds, 3),
         "step_counts": step_counts(outcome.scores),
         "calibration": calibration(outcome.scores),

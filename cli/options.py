@@ -49,6 +49,28 @@ def refuse_same(outputs: Sequence[Path]) -> None:
             raise click.UsageError(f"two outputs would be {path}; give each a name of its own")
 
 
+def write_then_show(files: Sequence[Callable[[], None]], show: Callable[[], None]) -> None:
+    """Write files, then print results: a file that cannot be written costs neither the others nor the results, a reader who leaves no file.
+
+    Raises: HRMError, the first that a file met.
+    """
+    from hrm_core.errors import HRMError
+
+    failed: HRMError | None = None
+    for write in files:
+        try:
+            write()
+        except HRMError as error:
+            failed = failed or error
+    try:
+        show()
+    except (OSError, SystemExit):  # nobody reads: click and rich leave by SystemExit then
+        if failed is None:
+            raise
+    if failed is not None:
+        raise failed
+
+
 def csv_files(out: Path, source: str | None, train_csv: Path | None, test_csv: Path | None) -> "CsvFiles":
     """The files that --source or --train-csv and --test-csv name; the Hub's are fetched, unless `out` is in use."""
     from hrm_core.data.writer import refuse_used

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.models import open_model
-from cli.options import DIRECTORY, FILE, backend_options, digits_option, drawn_task, json_option
+from cli.options import DIRECTORY, FILE, backend_options, digits_option, drawn_task, json_option, write_then_show
 
 if TYPE_CHECKING:
     from hrm_core.training.solving import Solution
@@ -75,22 +75,26 @@ def solve(
     backend = make_backend(loaded.config)
     backend.load_weights(loaded.weights)
     solutions = Solver(backend, task, identifiers).solve_puzzles(asked, halt, identifier, votes)
-    try:
-        _draw(solutions, gif, png)
-    finally:  # a picture that could not be written does not cost the answers, nor a reader who leaves the pictures
+
+    def show() -> None:
         for i, solution in enumerate(solutions):
             click.echo(json.dumps(_record(solution)) if as_json else ("\n" if i else "") + _described(solution, identifiers.count > 1))
+
+    write_then_show(_pictures(solutions, gif, png), show)
     return 0 if all(solution.accepted is not False for solution in solutions) else 1
 
 
-def _draw(solutions: list["Solution"], gif: Path | None, png: Path | None) -> None:
+def _pictures(solutions: list["Solution"], gif: Path | None, png: Path | None) -> list[Callable[[], None]]:
+    """What draws each picture that was asked for."""
     from hrm_core.pictures.animations import save_gif, save_png
     from hrm_core.training.sheets import solutions_sheet
 
+    drawn: list[Callable[[], None]] = []
     if gif is not None:
-        save_gif(solutions[0].frames(), gif)
+        drawn.append(lambda: save_gif(solutions[0].frames(), gif))
     if png is not None:
-        save_png(solutions_sheet(solutions), png)
+        drawn.append(lambda: save_png(solutions_sheet(solutions), png))
+    return drawn
 
 
 def _described(solution: "Solution", tells_identifier: bool) -> str:

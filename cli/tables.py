@@ -24,6 +24,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.padding, table.show_edge = 0, False
     console.width = max(console.width, _width(console, table))
     console.print(table)
+    if not table.show_edge:
+        console.print()  # the empty line that is its edge
 
 
 def _width(console: Console, table: Table) -> int:

@@ -59,7 +59,7 @@ class Replica(NamedTuple):
     @classmethod
     def of_environment(cls) -> Self:
         """What torchrun says this process is; the only one if it was not started by it."""
-        return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+        return cls(int(os.environ.get("RANK") or 0), int(os.environ.get("WORLD_SIZE") or 1))
 
 
 class Answers(Protocol):

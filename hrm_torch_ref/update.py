@@ -13,6 +13,7 @@ import torch
 from hrm_core import process
 from hrm_core.backend import Replica
 from hrm_core.config import OptimConfig
+from hrm_core.sizing import LONG
 from hrm_torch_ref.act import Carry, Data, Start, StepLoss, refill, step_loss
 from hrm_torch_ref.distributed import gathered, summed
 from hrm_torch_ref.model import HRM, Lending
@@ -62,7 +63,7 @@ class Updater:
             piece = self._compute_piece(working, state.table, carry, rows, floor)
             gradients = {name: gradients[name].add_(g) if gradients else g for name, g in piece.gradients.items()}
             pieces.append(piece._replace(gradients={}, step=_written(piece.step, carry)))
-            if len(self._groups) > 1 and state.carry.z_H.device.type == "cpu":
+            if len(self._groups) > 1 and state.carry.z_H.device.type == "cpu" and state.carry.z_H.shape[1] >= LONG:
                 process.give_back_freed_memory()
         del working
         gradients, result = summed(gradients, self._replica), _join(pieces)

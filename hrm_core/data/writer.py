@@ -144,8 +144,11 @@ def claimed(directory: Path) -> Iterator[Path]:
     Raises: DataError if another process holds it.
     """
     partial = directory.with_name(f".{directory.name}.hrm-partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    lock = os.open(partial, os.O_RDONLY)
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        lock = os.open(partial, os.O_RDONLY)
+    except (FileExistsError, FileNotFoundError) as error:  # it came or went at this moment
+        raise _claimed_by_another(partial) from error
     try:
         _claim(partial, lock)
         try:
@@ -173,14 +176,21 @@ def _claim(partial: Path, lock: int) -> None:
     except BlockingIOError:
         is_free = False
     if not is_free:
-        raise DataError(f"{partial} is being written by another process; wait for it or choose another directory")
+        raise _claimed_by_another(partial)
     for leftover in partial.iterdir():
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
+def _claimed_by_another(partial: Path) -> DataError:
+    return DataError(f"{partial} is being written by another process; wait for it or choose another directory")
+
+
 def _is_held(partial: Path, lock: int) -> bool:
     """Whether the directory of this name is the one that is locked."""
-    return partial.exists() and os.path.samestat(partial.stat(), os.fstat(lock))
+    try:
+        return os.path.samestat(partial.stat(), os.fstat(lock))
+    except FileNotFoundError:
+        return False
 
 
 def _write_split(folder: Path, layout: Layout, sets: Mapping[str, Iterable[Examples]]) -> None:

@@ -138,7 +138,8 @@ def _draw_panel(axes: "Axes", panel: Panel, logs: Mapping[str, Sequence[Record]]
 def _series(records: Sequence[Record], panel: Panel, kind: str, split: str | None = None) -> tuple[list[float], list[float]]:
     """The updates and values of a quantity, where it was reported and says something."""
     reported = (record for record in records if record["kind"] == kind and {"update", panel.key} <= record.keys())
-    chosen = [record for record in reported if record.get("split") == split and not (panel.of_halted and record.get("count") == 0)]
+    of_counted = panel.of_halted or kind == "eval"  # a mean over those that `count` counts
+    chosen = [record for record in reported if record.get("split") == split and not (of_counted and record.get("count") == 0)]
     return [record["update"] for record in chosen], [record[panel.key] for record in chosen]
 
 

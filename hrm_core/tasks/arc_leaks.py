@@ -45,6 +45,17 @@ class Shares:
         """What tells the task from another of its name: the keys of all pairs whose output is known."""
         return self.test_keys.union(self.training_keys)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the solution of a test pair is not known."""
+        return any(pair.output is None for pair in self.tests)
+
+    def is_like(self, other: "Shares") -> bool:
+        """Whether the contents are the same, as far as both have solutions."""
+        if self.is_open or other.is_open:
+            return self.contents <= other.contents or other.contents <= self.contents
+        return self.contents == other.contents
+
     def keeping(self, chosen: Sequence[bool]) -> "Shares":
         """The same with some of the training pairs only."""
         kept = [*np.flatnonzero(chosen).tolist(), *range(len(self.training), len(self.keys))]
@@ -73,9 +84,13 @@ class Known:
     test_keys: Mapping[int, str] = field(default_factory=dict)
 
     def holds(self, task: Shares) -> bool:
-        """Whether its task of this name is this one; pairs that the test has may have been left out of it."""
+        """Whether its task of this name is this one; pairs that the test has may have been left out of it, and solutions may be missing."""
         own = self.contents[task.name]
-        return own <= task.contents <= own.union(self.test_keys)
+        held = own.union(self.test_keys)
+        if task.is_open:
+            return task.contents <= held
+        had_no_solutions = own.isdisjoint(task.test_keys) and held.issuperset(task.training_keys)
+        return own <= task.contents and (task.contents <= held or had_no_solutions)
 
 
 NOTHING = Known()
@@ -142,7 +157,7 @@ def _left_out(found: Iterable[Shares], taken: Mapping[str, Shares], known: Known
         if own is task:
             continue
         folder = own.folder if own else known.folders[task.name]
-        is_same = own.contents == task.contents if own else known.holds(task)
+        is_same = own.is_like(task) if own else known.holds(task)
         if own or not is_same or folder != task.folder:  # else it is what was built, named again
             (shared_tasks if is_same else namesakes).setdefault(task.name, [folder]).append(task.folder)
     return shared_tasks, namesakes

@@ -103,7 +103,7 @@ class Grids:
         if not self.symmetric:
             raise PuzzleError(
                 "this task has no symmetries to vote with; they need data built with --augment and without names, "
-                "all grids of one size; leave out votes"
+                "grids that all fill the canvas; leave out votes"
             )
         canvas = self.canvas
         views = np.stack([canvas.turned_cells(canvas.height, canvas.width, view) for view in canvas.views])

@@ -30,6 +30,7 @@ from hrm_core.parameters import parameter_table
 MODEL_FILE = "model.safetensors"
 TRAIN_STATE_FILE = "train_state.safetensors"
 STATE_FILE = "state.json"
+CHECKPOINTS = "checkpoints"  # of a run, a folder each
 FORMAT = "hrm-1"
 METADATA = "hrm"  # the entry of a model file's metadata: format, task, config, dtype if it is not float32, and checksum as JSON
 CONVERTED = "converted"  # the entry of state.json that says where a converted checkpoint comes from
@@ -185,7 +186,7 @@ def find_model(path: Path, warn: Callable[[str], None] = lambda message: None) -
     if (path / MODEL_FILE).is_file():
         read_state(path)
         return path / MODEL_FILE
-    folders = newest_first(path / "checkpoints")
+    folders = newest_first(path / CHECKPOINTS)
     for folder in folders:
         try:
             read_state(folder)

@@ -6,7 +6,7 @@ Shapes: A ACT steps, B slots, N examples, S cells.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from hrm_core.data.batches import evaluation_batches
 from hrm_core.data.store import Split, task_label
 from hrm_core.errors import DataError
 from hrm_core.pictures.animations import replaced_whole
-from hrm_core.tasks import label_of, task_of_shape
+from hrm_core.tasks import task_of_shape
 from hrm_core.training.checkpoint import Model
 from hrm_core.training.scoring import NO_SCORES, Scores, joined, score
 from hrm_core.training.thinking import Halt, Moment, Noise, Questions, think
@@ -37,6 +37,8 @@ class Way:
 
 
 PUBLISHED = Way()
+OF_DATA = ("rating_bands", "symmetric")  # settings of a task that another data set of it may have otherwise
+SHOWN = 120  # characters of a task in a message
 
 
 class Thoughts(NamedTuple):
@@ -93,10 +95,16 @@ def check_task(data: Path, model: Model) -> None:
 
     Raises: DataError naming both.
     """
-    sizes = model.config.vocab_size, model.config.seq_len
-    found, expected = (task_of_shape(*sizes, label) if label else None for label in (task_label(data), model.task))
-    if found and expected and label_of(found) != label_of(expected):
-        raise DataError(f"{data} is of {label_of(found)}, {model.source} of {label_of(expected)}; use data of its task")
+    label = task_label(data)
+    if label and model.task and _rules(label, model.config) != _rules(model.task, model.config):
+        raise DataError(f"{data} is of {label[:SHOWN]}, {model.source} of {model.task[:SHOWN]}; use data of its task")
+
+
+def _rules(label: str, config: ModelConfig) -> tuple[str, dict[str, Any]]:
+    """The name of a task, and its settings without those that tell of a data set alone."""
+    task = task_of_shape(config.vocab_size, config.seq_len, label)
+    settings = {} if task is None else {key: value for key, value in task.settings.items() if key not in OF_DATA}
+    return label.partition(" ")[0], settings
 
 
 def evaluate(

@@ -137,6 +137,8 @@ def training_line(record: Mapping[str, Any], total: int) -> str:
 
 def evaluation_line(record: Mapping[str, Any]) -> str:
     """One evaluation as one line, the number that counts first."""
+    if not record["count"]:
+        return f"evaluation after update {record['update']}: no solution is known, so nothing is scored"
     return (
         f"evaluation after update {record['update']}: exact {record['exact_accuracy']:.2%}  cells {record['accuracy']:.2%}  "
         f"blank cells {record['blank_accuracy']:.2%}  of {record['count']} puzzles"

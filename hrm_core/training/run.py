@@ -21,6 +21,7 @@ from hrm_core.config import ModelConfig, RunConfig, load_config
 from hrm_core.data.store import IDENTIFIERS_FILE
 from hrm_core.errors import CheckpointError, RunError
 from hrm_core.training.checkpoint import (
+    CHECKPOINTS,
     MODEL_FILE,
     STATE_FILE,
     Model,
@@ -52,7 +53,7 @@ class Run:
     def __init__(self, directory: Path) -> None:
         """Lock a run directory, making it if needed. Raises: RunError if another process has it."""
         self.directory = directory
-        self.checkpoints = directory / "checkpoints"
+        self.checkpoints = directory / CHECKPOINTS
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
@@ -147,7 +148,7 @@ class Follower(Run):
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.checkpoints = directory / "checkpoints"
+        self.checkpoints = directory / CHECKPOINTS
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Nothing was locked."""
@@ -168,7 +169,8 @@ class Follower(Run):
 
 def run_of(model: Path) -> Path:
     """The run that a run, a checkpoint folder or a file in it belongs to; the argument itself if there is none."""
-    return next((path for path in (model, *model.resolve().parents) if (path / CONFIG_FILE).is_file()), model)
+    runs = [folder.parent for folder in model.resolve().parents[:2] if folder.name == CHECKPOINTS]  # of a checkpoint, of a file in it
+    return next((path for path in (model, *runs) if (path / CONFIG_FILE).is_file()), model)
 
 
 def run_config(directory: Path) -> RunConfig:

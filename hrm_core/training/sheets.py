@@ -80,6 +80,7 @@ def evaluation_sheet(split: Split, task: Task, outcome: "Outcome", out: Path, nu
         verdict = f"{missed} of {cells} cells wrong" if missed else "exact" if cells else "no solution known"
         captions.append(f"{example.name}: {verdict}, {steps} ACT step{'s' if steps > 1 else ''}")
     total = f"{int(scores.exact[counted].sum()):,} of {int(counted.sum()):,} {split.folder.name} examples exact"
+    total = total if counted.any() else f"no solution of {len(counted):,} {split.folder.name} examples is known"
     order = ", wrong ones first" if len(wrong) else ""
     marks = [mark for mark in (Mark.GIVEN, Mark.WRONG) if mark == Mark.WRONG or mark in task.legend]
     save_png(sheet(rows, ["question", "answer", "prediction", "differences"], captions, f"{title}: {total}{order}", marks), out)

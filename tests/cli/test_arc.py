@@ -109,17 +109,25 @@ def test_pooled_answers_may_have_a_title(
 
 
 def test_tasks_without_solutions_are_answered_and_not_counted(
-    hrm: Callable[..., Any], source: Path, tiny_config: Path, tmp_path: Path
+    hrm: Callable[..., Any], refusal: Callable[..., str], source: Path, tiny_config: Path, tmp_path: Path
 ) -> None:
     path = source / "evaluation" / "b.json"
     path.write_text(json.dumps({**TASK, "test": [{"input": [[6]]}]}))
     hrm("data", "arc", tmp_path / "data", "--tasks", source, "--canvas", "6", "--augment", "3")
-    assert hrm("train", tiny_config, "--data", tmp_path / "data", "--run", tmp_path / "run", "--max-updates", "2").status == 0
+    trained = hrm("train", tiny_config, "--data", tmp_path / "data", "--run", tmp_path / "run", "--max-updates", "2")
+    assert "evaluation after update 2: no solution is known, so nothing is scored\n" in trained.err
+    both = hrm("eval", tmp_path / "run", "--halt", "both").out
+    assert both.count("no solution is known, so nothing is scored") == 2
+    assert "Ways to halt" not in both
+    found = json.loads(hrm("eval", tmp_path / "run", "--noise", 0.1, "--rollouts", 2, "--json").out)
+    assert [found[key] for key in ("count", "exact_accuracy", "oracle", "each", "module_calls")] == [0, None, None, None, None]
     outcome = hrm("eval", tmp_path / "run", "--submission", tmp_path / "submission.json")
     assert "1 test tasks whose solutions are not known are answered, but not counted" in outcome.out
     assert "pass@" not in outcome.out
     assert json.loads(hrm("eval", tmp_path / "run", "--json").out)["pass_at"] is None
     assert list(read_submission(tmp_path / "submission.json")) == ["b"]
+    (tmp_path / "data" / "identifiers.json").unlink()
+    assert "identifiers.json cannot be read" in refusal("eval", tmp_path / "run", "--data", tmp_path / "data")
 
 
 def test_model_of_a_smaller_canvas_is_trained_and_evaluated(

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from cli.options import BackendMaker
+from cli.options import BackendMaker, write_then_show
 from hrm_core.data.store import load_split
 from hrm_core.errors import HRMError
 from hrm_core.tasks.sudoku import Sudoku
@@ -221,9 +221,24 @@ def test_numbers_are_shown_though_a_file_cannot_be_written(
         raise HRMError("cannot write p.npz: No space left on device")
 
     monkeypatch.setattr("hrm_core.training.evaluation.save_predictions", full)
-    outcome = hrm("eval", tiny_run, "--save-predictions", tmp_path / "p.npz")
+    outcome = hrm("eval", tiny_run, "--save-predictions", tmp_path / "p.npz", "--sheet", tmp_path / "s.png")
     assert (outcome.status, outcome.err) == (2, "hrm: cannot write p.npz: No space left on device\n")
     assert "95 % interval" in outcome.out
+    assert (tmp_path / "s.png").is_file()
+
+
+@pytest.mark.parametrize("leaves", [BrokenPipeError, SystemExit])
+def test_file_that_cannot_be_written_is_told_to_a_reader_who_leaves(leaves: type[BaseException]) -> None:
+    def full() -> None:
+        raise HRMError("no space")
+
+    def unread() -> None:
+        raise leaves
+
+    with pytest.raises(HRMError, match="no space"):
+        write_then_show([full], unread)
+    with pytest.raises(leaves):
+        write_then_show([], unread)
 
 
 def test_data_that_has_changed_since_the_run_is_not_measured_on(refusal: Refusal, hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:

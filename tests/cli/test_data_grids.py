@@ -126,6 +126,24 @@ def test_the_guide_builds_its_data_and_its_own_task(tmp_path: Path, hrm: Hrm, mo
     assert task.accepts_all(turned.apply(np.asarray(built.inputs)), turned.apply(np.asarray(built.labels))).all()
 
 
+def test_model_is_measured_on_data_of_its_task_that_was_built_otherwise(
+    hrm: Hrm, refusal: Refusal, tmp_path: Path, tiny_config: Path
+) -> None:
+    """Other ratings, other views; but no other alphabet."""
+    examples = [{"input": grid, "output": grid[::-1]} for grid in ("ab\ncd", "aa\ncd", "bb\ncc", "dc\nba", "ca\ndb")]
+    for name in ("plain", "rated", "other"):
+        ratings = [{"rating": 7 * (number % 2)} if name == "rated" else {} for number in range(len(examples))]
+        text = "\n".join(json.dumps({**example, **rating}) for example, rating in zip(examples, ratings, strict=True))
+        (tmp_path / f"{name}.jsonl").write_text(text.replace("d", "e") if name == "other" else text)
+        views = ["--augment", 7] if name == "plain" else []
+        assert hrm("data", "grids", tmp_path / name, tmp_path / f"{name}.jsonl", "--test-share", 0.5, *views).status == 0
+    outcome = hrm("train", tiny_config, "--data", tmp_path / "plain", "--run", tmp_path / "run", "--device", "cpu", "--max-updates", 2)
+    assert outcome.status == 0, outcome.err
+    assert json.loads(hrm("eval", tmp_path / "run", "--data", tmp_path / "rated", "--json").out)["bands"].keys() <= {"0-6", "7+"}
+    assert "no symmetries to vote with" in refusal("eval", tmp_path / "run", "--data", tmp_path / "rated", "--votes", 2)
+    assert "use data of its task" in refusal("eval", tmp_path / "run", "--data", tmp_path / "other")
+
+
 def test_votes_are_for_grids_that_stay_in_their_corner(hrm: Hrm, refusal: Refusal, tmp_path: Path, tiny_config: Path) -> None:
     grids = ["ab/cd", "aa/cd", "bb/cc", "dc/ba", "ca/db"]
     lines = [json.dumps({"input": grid.split("/"), "output": grid[::-1].split("/")}) for grid in grids]

@@ -133,9 +133,9 @@ def test_path_that_no_file_system_takes_is_one_line(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["g.csv", "loop"]
 
 
-def test_torchrun_without_a_number_is_one_process(hrm: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tiny_data: Path) -> None:
+def test_torchrun_without_a_number_is_one_process(hrm: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tiny_run: Path) -> None:
     monkeypatch.setenv("WORLD_SIZE", "")
-    assert hrm("data", "inspect", tiny_data).status == 0
+    assert hrm("eval", tiny_run).status == 0
 
 
 @pytest.mark.parametrize("columns", [160, 80, 40])

@@ -8,6 +8,7 @@ from hrm_core.backend import Arrays, BackendOptions, Batch
 from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.parameters import PUZZLE_TABLE, Role, initial_values, parameter_table
 from hrm_core.schedule import rates
+from hrm_core.sizing import LONG
 
 torch = pytest.importorskip("torch", reason="torch is missing: the PyTorch reference is not tested")
 
@@ -102,12 +103,12 @@ def test_carry_is_written_where_it_was(micro_batch: int | None) -> None:
     assert_agree(trace, kept, atol=0)
 
 
-@pytest.mark.parametrize(("micro_batch", "times"), [(None, 0), (4, 2), (2, 3)])
-def test_what_a_micro_batch_freed_is_given_back(monkeypatch: pytest.MonkeyPatch, micro_batch: int | None, times: int) -> None:
-    """Or the heap would grow with their number; a batch that goes through at once keeps its pages for the next."""
+@pytest.mark.parametrize(("micro_batch", "seq_len", "times"), [(None, LONG, 0), (4, LONG, 2), (2, LONG, 3), (2, LONG - 2, 0)])
+def test_what_a_micro_batch_freed_is_given_back(monkeypatch: pytest.MonkeyPatch, micro_batch: int | None, seq_len: int, times: int) -> None:
+    """Or the heap would grow with their number; short sequences, and a batch that goes through at once, keep their pages for the next."""
     calls: list[None] = []
     monkeypatch.setattr(update.process, "give_back_freed_memory", lambda: calls.append(None))
-    config = small()
+    config = small(seq_len=seq_len, H_cycles=1, L_cycles=1)
     begun(config, micro_batch=micro_batch).update(batch(np.random.default_rng(1), config), NO_FLOOR, rates(1, 9, OPTIM)).read()
     assert len(calls) == times
 

@@ -510,6 +510,27 @@ def test_same_name_with_other_contents_is_told_from_the_same_task(tmp_path: Path
         assert (build["shared_tasks"]["same"], build["namesakes"]["same"]) == (["1", "2"], folders)
 
 
+@pytest.mark.parametrize("is_first", [False, True])
+def test_task_without_its_solution_is_the_same_task(tmp_path: Path, is_first: bool) -> None:
+    whole = task(1)
+    asked = {**whole, "test": [{"input": pair["input"]} for pair in whole["test"]]}
+    sources = [save(tmp_path / name, {"evaluation/a": content}) for name, content in (("x", whole), ("y", asked))]
+    first, second = sources[::-1] if is_first else sources
+    build = arc_build.build(tmp_path / "out", [first, second], augment=2)
+    assert (list(build["shared_tasks"]), build["namesakes"]) == (["a"], {})
+    arc_build.build(tmp_path / "alone", [first], augment=2)
+    with pytest.raises(DataError, match="already; name others"):
+        arc_add.add(tmp_path / "alone", [second])
+
+
+def test_task_whose_pairs_are_all_tested_is_not_said_to_be_held(tmp_path: Path) -> None:
+    tested = task(1)
+    arc_build.build(tmp_path / "out", [save(tmp_path / "x", {"evaluation/a": tested})], augment=2)
+    leak = save(tmp_path / "y", {"b": {"train": tested["test"], "test": tested["test"]}})
+    with pytest.raises(DataError, match=r"every new pair is in the test of .*, as y/b, pair 1: a test pair of a; name other tasks"):
+        arc_add.add(tmp_path / "out", [leak])
+
+
 def test_evaluation_task_is_taken_before_another_of_its_name(tmp_path: Path) -> None:
     sources = [save(tmp_path / name, {place: task(seed)}) for name, place, seed in (("x", "a", 1), ("y", "evaluation/a", 2), ("z", "a", 2))]
     build = arc_build.build(tmp_path / "out", sources, augment=2)

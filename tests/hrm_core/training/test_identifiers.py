@@ -94,6 +94,12 @@ def test_data_in_which_identifiers_are_other_puzzles_is_not_measured_on(copy: Pa
     assert refusal("eval", copy / "run", "--data", other, "--split", "train") == message
 
 
+def test_config_of_another_program_above_a_model_is_not_a_run(copy: Path) -> None:
+    model = Path(shutil.copy(find_model(copy / "run"), copy / "lone.safetensors"))
+    (copy / "config.yaml").write_text("name: mine")
+    assert load_identifiers(model, 3).names == ()
+
+
 def test_one_identifier_needs_no_name(tmp_path: Path) -> None:
     assert load_identifiers(tmp_path / "gone", 1).names == ("<blank>",)
 
