@@ -4,7 +4,6 @@ import json
 import sys
 import warnings
 from collections.abc import Mapping, Sized
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +89,11 @@ def _report(out: Path, build: dict[str, Any], left_out: Mapping[str, Any], as_js
         warnings.warn(f"tasks left out, with a grid larger than {side}x{side}: {len(too_large):,}, as {too_large[0]}", stacklevel=1)
     if dropped:
         warnings.warn(f"not trained on, because the test has it: {dropped[0]}{_more(dropped)}", stacklevel=1)
-    for name, folders in islice(shared.items(), 1):
+    if shared:
+        name, folders = next(iter(shared.items()))
         warnings.warn(f"in several folders and taken from one: {name}, from {folders[0]}{_more(shared)}", stacklevel=1)
-    for name, (folder, other, *_) in islice(namesakes.items(), 1):
+    if namesakes:
+        name, (folder, other, *_) = next(iter(namesakes.items()))
         what = f"{name} of {other} (taken from {folder}){_more(namesakes)}"
         warnings.warn(f"left out, because a task of the same name but other contents was taken: {what}; rename its file", stacklevel=1)
     if as_json:

@@ -95,7 +95,8 @@ def evaluate(
     _check_options(halt, noise, rollouts, limit, split, submission, save_predictions, sheet, digits)
     loaded = [open_model(model) for model in models]
     opened, task = _open_data(_data_of(models, data), split, models, loaded)
-    _check_task(task, opened, votes, submission, is_pooled=split == "test" and limit is None)
+    is_pooled = _is_arc(task) and split == "test" and limit is None
+    _check_task(task, opened, votes, submission, is_pooled)
     drawn = drawn_task(task, digits, opened.folder.parent) if sheet else None
     backends = [_loaded_backend(make_backend, model) for model in loaded]
     halts = ["fixed", "q"] if halt == "both" else [halt]
@@ -108,7 +109,7 @@ def evaluate(
             for name, chosen_ways in asked.items()
         }
     sources, bands = [str(model.source) for model in loaded], task.rating_bands if task else (0,)
-    pooled = _pooled(opened, outcomes) if _is_arc(task) and split == "test" and limit is None else {}
+    pooled = _pooled(opened, outcomes) if is_pooled else {}
 
     def show() -> None:
         if as_json:
@@ -168,7 +169,7 @@ def _check_task(task: "Task | None", opened: "Split", votes: int, submission: Pa
     if votes > 1 and (task is None or _is_arc(task)):
         why = "its task is not known" if task is None else "ARC votes with the augmentations of its data set"
         raise click.UsageError(f"{opened.folder} has no symmetries to vote with, {why}; leave out --votes")
-    if is_pooled and _is_arc(task):
+    if is_pooled:
         read_identifiers(opened.folder.parent / IDENTIFIERS_FILE)
     if submission is not None and not _is_arc(task):
         raise click.UsageError(f"--submission is for ARC, {opened.folder} is {task.name if task else 'of an unknown task'}")

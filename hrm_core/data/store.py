@@ -252,12 +252,16 @@ def read_identifiers(path: Path) -> list[str]:
 def task_label(directory: Path) -> str | None:
     """The task a data set was built for, from its build.json: name, then settings as JSON. None where another program built it.
 
-    Raises: DataError as `read_build` does.
+    Raises: DataError as `read_build` does, and if what it says is no name and settings.
     """
-    build = read_build(directory)
-    task, settings = build.get("task"), build.get("task_settings")
+    build, path = read_build(directory), directory / BUILD_FILE
+    task, settings = build.get("task"), build.get("task_settings", {})
     if not isinstance(task, str):
         return None
+    if not task.isprintable():
+        raise DataError(f"{path}: task is {ascii(task)[:80]}, expected the name of one; {WAY_OUT}")
+    if not isinstance(settings, dict):
+        raise DataError(f"{path}: task_settings is {json.dumps(settings)[:80]}, expected a JSON object; {WAY_OUT}")
     return f"{task} {json.dumps(settings, sort_keys=True)}" if settings else task
 
 

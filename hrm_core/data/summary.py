@@ -5,7 +5,7 @@ Shapes: N examples, S `seq_len`, V `vocab_size`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -165,11 +165,12 @@ def _left_out_tasks(left_out: LeftOut) -> list[str]:
         "tasks that two sources share": left_out.shared_tasks,
         "names that two sources give to tasks of other contents": left_out.namesakes,
     }
-    return [
-        f"{kind}: {len(found):,}, as {name} ({', '.join(folders)}); each was taken from the first named"
-        for kind, found in kinds.items()
-        for name, folders in islice(found.items(), 1)
-    ]
+    remarks = []
+    for kind, found in kinds.items():
+        if found:
+            name, folders = next(iter(found.items()))
+            remarks.append(f"{kind}: {len(found):,}, as {name} ({', '.join(folders)}); each was taken from the first named")
+    return remarks
 
 
 def _dropped_pairs(left_out: LeftOut) -> list[str]:

@@ -129,9 +129,11 @@ def _fitting(directory: Path, sources: Sequence[Source], side: int) -> list[ArcT
 
 
 def _nothing_new(directory: Path, paths: Sequence[Path], settled: Settled) -> DataError:
-    for pair in settled.dropped_pairs:
+    if settled.dropped_pairs:
+        pair = settled.dropped_pairs[0]
         return DataError(f"every new pair is in the test of {directory} and is not trained on, as {pair}; name other tasks")
-    for name, (folder, other, *_) in settled.namesakes.items():
+    if settled.namesakes:
+        name, (folder, other, *_) = next(iter(settled.namesakes.items()))
         return DataError(
             f"task {name} of {other} has other contents than the one that {directory} holds, from {folder}, and no other task is new; "
             "rename its file"
