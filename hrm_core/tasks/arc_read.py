@@ -5,22 +5,21 @@ disk; their entries are read one by one, within limits, whatever their headers p
 """
 
 import hashlib
-import json
 import lzma
 import os
 import re
 import stat
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from hrm_core.errors import DataError
 from hrm_core.tasks.arc_augment import AUGMENTED
 from hrm_core.tasks.arc_canvas import checked_grid
+from hrm_core.tasks.sources import escaped, read_json
 from hrm_core.tasks.task import TokenArray
 
 EVALUATION = "evaluation"
@@ -29,7 +28,6 @@ MAX_PAIRS = 100  # of a task; the published ones have at most 12
 MAX_TASK_BYTES = 1 << 20  # the published ones have at most 30,000
 MAX_ENTRIES = 100_000  # of a zip
 MAX_SOURCE_BYTES = 1 << 29  # of all tasks of a source together
-MAX_SHOWN = 40  # characters of a key in a message
 DAMAGED = (  # what a bad zip raises
     zipfile.BadZipFile,
     zlib.error,
@@ -105,7 +103,7 @@ def read_source(path: Path) -> Source:
         raise DataError(f"{path} cannot be read: {_reason(error)}; expected a folder or a zip of task JSON") from error
     if not tasks:
         raise DataError(f"{path} holds no task: expected .json files, each with train and test")
-    return Source(_escaped(path.resolve().name), total.hexdigest() if path.is_dir() else _sha256(path), tuple(tasks))
+    return Source(escaped(path.resolve().name), total.hexdigest() if path.is_dir() else _sha256(path), tuple(tasks))
 
 
 def parse_task(data: bytes | str, place: str) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
@@ -117,25 +115,6 @@ def parse_task(data: bytes | str, place: str) -> tuple[tuple[Pair, ...], tuple[P
     if not isinstance(content, dict):
         raise DataError(f"{place} is no task: expected a JSON object with train and test")
     return _pairs(content, "train", place), _pairs(content, "test", place)
-
-
-def read_json(data: bytes | str, place: str, expected: str) -> object:
-    """Read JSON whose objects have each key once; of two Python would take the last.
-
-    Raises: DataError beginning with `place`.
-    """
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
-            raise DataError(f"{place}: the key {ascii(twice)[:MAX_SHOWN]} stands twice in one object; take one of them out")
-        return found
-
-    try:
-        return json.loads(data, object_pairs_hook=once)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{place} is not JSON ({_reason(error)}); expected {expected}") from error
 
 
 def _pairs(content: dict[str, object], part: str, place: str) -> tuple[Pair, ...]:
@@ -166,7 +145,7 @@ def _task(source: Path, top: str, entry: Entry) -> ArcTask:
     for number, pair in enumerate(tests, start=1):
         if pair.output is None and not is_evaluation:
             raise DataError(f"{place}: test pair {number} has no output; expected one outside a folder named {EVALUATION}")
-    folder = _escaped("/".join([top, *entry.path.parts[:-1]]))
+    folder = escaped("/".join([top, *entry.path.parts[:-1]]))
     return ArcTask(name, folder, is_evaluation, demonstrations, tests)
 
 
@@ -243,11 +222,6 @@ def _bounded(file: IO[bytes], place: str) -> bytes:
     if len(data) > MAX_TASK_BYTES:
         raise DataError(f"{place} is larger than {MAX_TASK_BYTES:,} bytes, no task is; leave it out")
     return data
-
-
-def _escaped(name: str) -> str:
-    """The name of a file or folder as build.json can hold it, UTF-8 or not."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _sha256(path: Path) -> str:

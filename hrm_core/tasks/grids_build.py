@@ -6,7 +6,6 @@ puzzle with an identifier of its own: what turns inputs into outputs looks diffe
 Shapes: N examples, G groups, A extra views of each, S cells of the canvas.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from hrm_core.errors import DataError, PuzzleError
 from hrm_core.tasks.grids import Grids
 from hrm_core.tasks.grids_canvas import Canvas, size_of
 from hrm_core.tasks.grids_read import BLANK, Example, Source, read_source
+from hrm_core.tasks.sources import escaped
 from hrm_core.tasks.task import IntArray, TokenArray
 
 SET = "all"
@@ -259,7 +259,7 @@ def _part(
 def _described(source: Source) -> dict[str, Any]:
     """What build.json says of a source."""
     return {
-        "name": os.fsencode(source.path.resolve().name).decode("utf-8", "backslashreplace"),
+        "name": escaped(source.path.resolve().name),
         "sha256": source.sha256,
         "examples": len(source.examples),
     }

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from hrm_core.errors import DataError
 from hrm_core.tasks.grids_text import grid_fault, split_rows
+from hrm_core.tasks.sources import read_json
 
 GRIDS = ("input", "output")
 FIELDS = (*GRIDS, "name", "rating")
@@ -120,17 +121,7 @@ def _jsonl_records(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, An
 
 
 def _json_object(place: str, line: str) -> dict[str, Any]:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if len(set(names)) < len(names):
-            raise ValueError("a key stands twice")
-        return dict(pairs)
-
-    try:
-        record = json.loads(line, object_pairs_hook=once)
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:SHOWN]
-        raise DataError(f"{place}: not JSON ({reason}); expected an object with input and output on each line") from error
+    record = read_json(line, place, "an object with input and output on each line")
     if not isinstance(record, dict):
         raise DataError(f"{place}: {_shown(line.strip())} is no object; expected one with input and output")
     return record

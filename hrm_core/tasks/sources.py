@@ -1,0 +1,34 @@
+"""What task files of every kind have in common: JSON, and names of files."""
+
+import json
+import os
+from collections import Counter
+from typing import Any
+
+from hrm_core.errors import DataError
+
+SHOWN_KEY, SHOWN_REASON = 40, 120  # characters in a message
+
+
+def read_json(data: bytes | str, place: str, expected: str) -> object:
+    """Read JSON whose objects have each key once; of two Python would take the last.
+
+    Raises: DataError beginning with `place`.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
+            raise DataError(f"{place}: the key {ascii(twice)[:SHOWN_KEY]} stands twice in one object; take one of them out")
+        return found
+
+    try:
+        return json.loads(data, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place} is not JSON ({' '.join(str(error).split())[:SHOWN_REASON]}); expected {expected}") from error
+
+
+def escaped(name: str) -> str:
+    """The name of a file or folder as build.json can hold it, UTF-8 or not."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
