@@ -40,7 +40,9 @@ def main() -> None:
                 "examples": examples,
                 "seconds": round(seconds, 2),
                 "examples_a_second": round(examples / seconds),
-                "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),  # imports included; what counts where others compute, too
+                "cpu_seconds": round(
+                    usage.ru_utime + usage.ru_stime, 2
+                ),  # imports included; what counts where others compute, too
                 "peak_rss_gb": round(usage.ru_maxrss * UNIT / 1e9, 3),
                 "gb_on_disk": round(size / 1e9, 3),
             }

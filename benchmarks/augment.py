@@ -25,7 +25,13 @@ def main() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        build = build_from_csv(Path(folder) / "data", arguments.train_csv, None, subsample=arguments.puzzles, augment=arguments.augment)
+        build = build_from_csv(
+            Path(folder) / "data",
+            arguments.train_csv,
+            None,
+            subsample=arguments.puzzles,
+            augment=arguments.augment,
+        )
         seconds = time.perf_counter() - started
     boards = build["train_examples"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

@@ -38,10 +38,17 @@ def write_source(path: Path, identifiers: int, layers: int) -> int:
         update={"H_layers": layers, "L_layers": layers, "num_puzzle_identifiers": None}
     )
     config = arch.sized(DataSizes(11, 81, identifiers))
-    tensors = {name: of_array(array) for name, array in initial_values(arch.sized(DataSizes(11, 81, 1)), 0).items()}
+    tensors = {
+        name: of_array(array)
+        for name, array in initial_values(arch.sized(DataSizes(11, 81, 1)), 0).items()
+    }
     shape = parameter_table(config)[PUZZLE_TABLE].shape
     tensors[PUZZLE_TABLE] = Tensor(
-        shape, FLOAT32, lambda start, stop: stream(0, Purpose.NOISE, start).standard_normal((stop - start, shape[1]), np.float32)
+        shape,
+        FLOAT32,
+        lambda start, stop: stream(0, Purpose.NOISE, start).standard_normal(
+            (stop - start, shape[1]), np.float32
+        ),
     )
     write_model(path, config, "sudoku", tensors, FLOAT32)
     return shape[0] * shape[1] * FLOAT32.itemsize
@@ -58,8 +65,16 @@ def measure_time(folder: Path) -> dict[str, float]:
     write_source(folder / "model.safetensors", 1, 4)
     times = {"import torch": seconds_of(["-c", "import torch"])}
     for source, dest in ROUTES:
-        to = "official" if dest.startswith("official") else "safetensors" if dest.endswith(".safetensors") else "checkpoint"
-        times[f"{source} -> {dest}"] = seconds_of(["-m", "cli.main", "convert", str(folder / source), str(folder / dest), "--to", to])
+        to = (
+            "official"
+            if dest.startswith("official")
+            else "safetensors"
+            if dest.endswith(".safetensors")
+            else "checkpoint"
+        )
+        times[f"{source} -> {dest}"] = seconds_of(
+            ["-m", "cli.main", "convert", str(folder / source), str(folder / dest), "--to", to]
+        )
     return times
 
 
@@ -68,8 +83,17 @@ def measure_memory(folder: Path, identifiers: int) -> dict[str, float]:
     table = write_source(folder / "model.safetensors", identifiers, 1)
     ratios = {}
     for source, dest in ROUTES:
-        command = [sys.executable, "-m", "benchmarks.convert", "--one", str(folder / source), str(folder / dest)]
-        done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.convert",
+            "--one",
+            str(folder / source),
+            str(folder / dest),
+        ]
+        done = json.loads(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        )
         ratios[f"{source} -> {dest}"] = round(done["peak_bytes"] / table, 3)
         ratios[f"{source} -> {dest}, seconds"] = done["seconds"]
     return ratios
@@ -81,7 +105,13 @@ def convert_one(source: str, dest: Path) -> None:
 
     torch.zeros(1)
     before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-    to = "official" if dest.name.startswith("official") else "safetensors" if dest.suffix else "checkpoint"
+    to = (
+        "official"
+        if dest.name.startswith("official")
+        else "safetensors"
+        if dest.suffix
+        else "checkpoint"
+    )
     convert(source, dest, Request(to=to))  # type: ignore[arg-type]
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * KIB
     print(json.dumps({"peak_bytes": peak, "seconds": round(time.perf_counter() - started, 1)}))
@@ -98,7 +128,10 @@ def main() -> None:
         convert_one(arguments.one[0], Path(arguments.one[1]))
         return
     arguments.scratch.mkdir(parents=True, exist_ok=True)
-    for name, measure in (("seconds", measure_time), ("memory_over_table", lambda folder: measure_memory(folder, arguments.identifiers))):
+    for name, measure in (
+        ("seconds", measure_time),
+        ("memory_over_table", lambda folder: measure_memory(folder, arguments.identifiers)),
+    ):
         folder = Path(tempfile.mkdtemp(dir=arguments.scratch))
         try:
             print(json.dumps({name: measure(folder)}))

@@ -37,9 +37,15 @@ def load(backend: Backend, slots: int, rng: np.random.Generator) -> None:
     config, weights = backend.config, initial_values(backend.config, seed=0)
     backend.load_weights(weights)
     backend.begin_training(load_config(PRESET).optim, slots)
-    state = {name: np.zeros(array.shape, np.float32) for name, array in backend.state().items() if name.startswith(("m.", "v."))}
+    state = {
+        name: np.zeros(array.shape, np.float32)
+        for name, array in backend.state().items()
+        if name.startswith(("m.", "v."))
+    }
     for name in ("z_H", "z_L"):
-        state[f"carry.{name}"] = rng.standard_normal((slots, config.total_len, config.hidden_size), np.float32)
+        state[f"carry.{name}"] = rng.standard_normal(
+            (slots, config.total_len, config.hidden_size), np.float32
+        )
     state["carry.steps"] = rng.integers(1, config.halt_max_steps, slots, dtype=np.int32)
     state["carry.halted"] = np.arange(slots) % 2 == 0
     state |= {f"carry.{name}": array for name, array in vars(random_batch(slots, rng)).items()}
@@ -48,7 +54,11 @@ def load(backend: Backend, slots: int, rng: np.random.Generator) -> None:
 
 def random_batch(slots: int, rng: np.random.Generator) -> Batch:
     inputs, labels = rng.integers(1, SIZES.vocab_size, (2, slots, SIZES.seq_len), dtype=np.int32)
-    return Batch(inputs, labels, rng.choice(SIZES.num_puzzle_identifiers, slots, replace=False).astype(np.int32))
+    return Batch(
+        inputs,
+        labels,
+        rng.choice(SIZES.num_puzzle_identifiers, slots, replace=False).astype(np.int32),
+    )
 
 
 def measure(make_backend: BackendMaker, slots: int, updates: int) -> dict[str, float]:
@@ -58,7 +68,9 @@ def measure(make_backend: BackendMaker, slots: int, updates: int) -> dict[str, f
     load(backend, slots, rng)
     loaded, started = resident_gb(), time.perf_counter()
     for update in range(1, updates + 1):
-        backend.update(random_batch(slots, rng), np.zeros(slots, np.int32), rates(update, 1000, optim)).read()
+        backend.update(
+            random_batch(slots, rng), np.zeros(slots, np.int32), rates(update, 1000, optim)
+        ).read()
     return {
         "slots": slots,
         "loaded_gb": loaded,
@@ -74,10 +86,14 @@ def resident_gb() -> float:
 
 def main() -> None:
     """Print each size as JSON, then the lines through them: loading may take more than the update where slots are many."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--backend", choices=["mlx", "torch"], default="mlx")
     parser.add_argument("--slots", type=int, nargs="+", default=[48, 96])
-    parser.add_argument("--micro-batch", type=int, default=load_config(MAC_PRESET).train.micro_batch_size)
+    parser.add_argument(
+        "--micro-batch", type=int, default=load_config(MAC_PRESET).train.micro_batch_size
+    )
     parser.add_argument("--updates", type=int, default=1)
     chosen = parser.parse_args()
     make_backend = BackendMaker(chosen.backend, "cpu", "float32", micro_batch=chosen.micro_batch)
@@ -86,7 +102,12 @@ def main() -> None:
     for slots in chosen.slots:
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
             measured = process.submit(measure, make_backend, slots, chosen.updates).result()
-        print(json.dumps({**measured, "estimate_gb": round(estimate(slots, chosen.micro_batch) / 1e9, 3)}), flush=True)
+        print(
+            json.dumps(
+                {**measured, "estimate_gb": round(estimate(slots, chosen.micro_batch) / 1e9, 3)}
+            ),
+            flush=True,
+        )
         for name, found in sizes.items():
             found.append(measured[name])
     if len(chosen.slots) == 1:
@@ -96,12 +117,22 @@ def main() -> None:
         at_paper = fixed + PAPER_SLOTS * per_slot
         line = {"line": name, "fixed_gb": round(fixed, 3), "mb_a_slot": round(per_slot * 1000, 2)}
         verdict = "PASS" if at_paper < LIMIT_GB else "FAIL"
-        print(json.dumps({**line, f"gb_at_{PAPER_SLOTS}_slots": round(at_paper, 2), f"below_{LIMIT_GB}_gb": verdict}))
+        print(
+            json.dumps(
+                {
+                    **line,
+                    f"gb_at_{PAPER_SLOTS}_slots": round(at_paper, 2),
+                    f"below_{LIMIT_GB}_gb": verdict,
+                }
+            )
+        )
 
 
 def estimate(slots: int, micro_batch: int) -> int:
     """What `hrm train --dry-run` says."""
-    train = TrainConfig(global_batch_size=slots, micro_batch_size=micro_batch, epochs=1, eval_interval=1)
+    train = TrainConfig(
+        global_batch_size=slots, micro_batch_size=micro_batch, epochs=1, eval_interval=1
+    )
     return update_bytes(load_config(PRESET).model.sized(SIZES), train, "float32")
 
 

@@ -21,7 +21,14 @@ def seconds(*arguments: str) -> float:
 
 
 def main() -> None:
-    print(json.dumps({"python": round(seconds("-c", ""), 3), "hrm --help": round(seconds("-m", "cli.main", "--help"), 3)}))
+    print(
+        json.dumps(
+            {
+                "python": round(seconds("-c", ""), 3),
+                "hrm --help": round(seconds("-m", "cli.main", "--help"), 3),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

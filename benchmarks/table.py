@@ -43,7 +43,9 @@ def update(backend: Backend, rng: np.random.Generator, optim: OptimConfig) -> fl
     inputs, labels = rng.integers(1, VOCAB, (2, BATCH, SEQ_LEN)).astype(np.int32)
     ids = rng.integers(0, backend.config.num_puzzle_identifiers, BATCH).astype(np.int32)
     started = time.perf_counter()
-    backend.update(Batch(inputs, labels, ids), np.zeros(BATCH, np.int32), rates(1, 1000, optim)).read()
+    backend.update(
+        Batch(inputs, labels, ids), np.zeros(BATCH, np.int32), rates(1, 1000, optim)
+    ).read()
     return time.perf_counter() - started
 
 
@@ -61,7 +63,9 @@ def main() -> None:
     small_peak = few.peak_memory()
     many = make(arguments.backend, arguments.many, optim)
     update(many, rng, optim)
-    seconds = [(update(few, rng, optim), update(many, rng, optim)) for _ in range(arguments.updates)]
+    seconds = [
+        (update(few, rng, optim), update(many, rng, optim)) for _ in range(arguments.updates)
+    ]
     few_seconds, many_seconds = (statistics.median(column) for column in zip(*seconds, strict=True))
     table = arguments.many * 512 * 4
     print(
@@ -72,7 +76,9 @@ def main() -> None:
                 "seconds_many": round(many_seconds, 4),
                 "ratio": round(many_seconds / few_seconds, 3),
                 "table_gib": round(table / 2**30, 3),
-                "peak_above_small_model_in_tables": round((many.peak_memory() - small_peak) / table, 3),
+                "peak_above_small_model_in_tables": round(
+                    (many.peak_memory() - small_peak) / table, 3
+                ),
             }
         )
     )

@@ -29,14 +29,19 @@ def measure(backend: Backend, batch_size: int, num_updates: int) -> dict[str, fl
     rng = np.random.default_rng(0)
     seconds, gemms = [], [backend.gemm_rate()]
     for update in range(1, num_updates + FIRST_UPDATES + 1):
-        inputs, labels = rng.integers(1, config.vocab_size, (2, batch_size, config.seq_len)).astype(np.int32)
+        inputs, labels = rng.integers(1, config.vocab_size, (2, batch_size, config.seq_len)).astype(
+            np.int32
+        )
         batch = Batch(inputs, labels, np.zeros(batch_size, np.int32))
         started = time.perf_counter()
         backend.update(batch, np.zeros(batch_size, np.int32), rates(update, 1000, optim)).read()
         seconds.append(time.perf_counter() - started)
         gemms.append(backend.gemm_rate())
     flops = batch_size * flops_per_example(config)
-    shares = [flops / s / ((before + after) / 2) for s, before, after in zip(seconds, gemms, gemms[1:], strict=False)]
+    shares = [
+        flops / s / ((before + after) / 2)
+        for s, before, after in zip(seconds, gemms, gemms[1:], strict=False)
+    ]
     return {
         "gemm_gflops": round(statistics.median(gemms) / 1e9, 1),
         "examples_per_second": round(batch_size / statistics.median(seconds[FIRST_UPDATES:]), 3),
@@ -60,8 +65,23 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=5)
     chosen = parser.parse_args()
     config = validated(ModelConfig, load_config(chosen.preset).model.model_dump(), chosen.preset)
-    backend = BackendMaker(chosen.backend, chosen.device, chosen.dtype, chosen.compile, chosen.attention, chosen.micro_batch)(config)
-    print(json.dumps({**vars(chosen), "attention": backend.describe()["attention"], **measure(backend, chosen.batch, chosen.updates)}))
+    backend = BackendMaker(
+        chosen.backend,
+        chosen.device,
+        chosen.dtype,
+        chosen.compile,
+        chosen.attention,
+        chosen.micro_batch,
+    )(config)
+    print(
+        json.dumps(
+            {
+                **vars(chosen),
+                "attention": backend.describe()["attention"],
+                **measure(backend, chosen.batch, chosen.updates),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -17,15 +17,35 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source")
 @click.argument("dest", type=DIRECTORY)
-@click.option("--to", type=click.Choice(["official", "safetensors", "checkpoint"]), help="What to write; DEST says it where it can.")
 @click.option(
-    "--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True, help="Of the weights."
+    "--to",
+    type=click.Choice(["official", "safetensors", "checkpoint"]),
+    help="What to write; DEST says it where it can.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Of the weights.",
 )
 @click.option("--force", is_flag=True, help="Replace DEST if it is there.")
-@click.option("--verify", is_flag=True, help="Run both models on random inputs and compare; exit status 1 if they differ.")
-@click.option("--vocab-size", type=click.IntRange(1, 2**20), metavar="N", help="Another vocabulary: rows kept, cut or drawn from the seed.")
 @click.option(
-    "--seq-len", type=click.IntRange(1, 2**20), metavar="N", help="Another sequence length; that of SOURCE where it has no record of it."
+    "--verify",
+    is_flag=True,
+    help="Run both models on random inputs and compare; exit status 1 if they differ.",
+)
+@click.option(
+    "--vocab-size",
+    type=click.IntRange(1, 2**20),
+    metavar="N",
+    help="Another vocabulary: rows kept, cut or drawn from the seed.",
+)
+@click.option(
+    "--seq-len",
+    type=click.IntRange(1, 2**20),
+    metavar="N",
+    help="Another sequence length; that of SOURCE where it has no record of it.",
 )
 @click.option(
     "--positions",
@@ -34,15 +54,30 @@ if TYPE_CHECKING:
     show_default=True,
     help="Learned positions; auto cuts to fewer and interpolates to more.",
 )
-@click.option("--identifiers", type=FILE, help="Another set of puzzles: its identifiers.json; vectors are matched by name.")
-@click.option("--source-identifiers", type=FILE, help="The identifiers.json that SOURCE was trained with, if it is not found.")
 @click.option(
-    "--mean-of", multiple=True, metavar="NAME,NAME…", help="Start new puzzle vectors from the mean of these; NAME* is all that begin so."
+    "--identifiers",
+    type=FILE,
+    help="Another set of puzzles: its identifiers.json; vectors are matched by name.",
 )
-@click.option("--data", type=DIRECTORY, help="Take sizes and puzzle identifiers from this data set.")
+@click.option(
+    "--source-identifiers",
+    type=FILE,
+    help="The identifiers.json that SOURCE was trained with, if it is not found.",
+)
+@click.option(
+    "--mean-of",
+    multiple=True,
+    metavar="NAME,NAME…",
+    help="Start new puzzle vectors from the mean of these; NAME* is all that begin so.",
+)
+@click.option(
+    "--data", type=DIRECTORY, help="Take sizes and puzzle identifiers from this data set."
+)
 @seed_option
 @json_option
-def convert(source: str, dest: Path, verify: bool, as_json: bool, mean_of: tuple[str, ...], **wishes: Any) -> int:
+def convert(
+    source: str, dest: Path, verify: bool, as_json: bool, mean_of: tuple[str, ...], **wishes: Any
+) -> int:
     """Convert a run, a checkpoint, a safetensors file or a published checkpoint, here or on the Hub, into another of these forms.
 
     \b
@@ -75,10 +110,14 @@ def _backend() -> "Factory":
     return installed_backend()
 
 
-def _verified(source: str, dest: Path, request: "Request", done: "Conversion", make: "Factory") -> "Comparison":
+def _verified(
+    source: str, dest: Path, request: "Request", done: "Conversion", make: "Factory"
+) -> "Comparison":
     from convert.sources import read_model
     from hrm_parity.models import compare_models
 
     before, after = read_model(source, request.seq_len), read_model(str(dest))
     rows = done.identifiers.rows if done.identifiers else None
-    return compare_models(before, after, make, dtype=request.dtype, identifiers=rows, seed=request.seed)
+    return compare_models(
+        before, after, make, dtype=request.dtype, identifiers=rows, seed=request.seed
+    )

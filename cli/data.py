@@ -11,7 +11,17 @@ import click
 from cli.data_arc import arc
 from cli.data_grids import grids
 from cli.data_maze import maze
-from cli.options import DIRECTORY, FILE, csv_files, digits_option, drawn_task, json_option, seed_option, source_option, warn_of_repeats
+from cli.options import (
+    DIRECTORY,
+    FILE,
+    csv_files,
+    digits_option,
+    drawn_task,
+    json_option,
+    seed_option,
+    source_option,
+    warn_of_repeats,
+)
 
 if TYPE_CHECKING:
     from hrm_core.data.summary import DatasetSummary
@@ -30,17 +40,52 @@ data.add_command(grids)
 @data.command()
 @click.argument("out", type=DIRECTORY)
 @source_option
-@click.option("--train-csv", type=FILE, help="Training puzzles in the published format: source,question,answer,rating.")
-@click.option("--test-csv", type=FILE, help="Test puzzles in the same format.")
-@click.option("--generate", type=click.IntRange(1), metavar="N", help="Generate N training puzzles instead.")
-@click.option("--size", type=click.Choice(["4", "6", "9"]), help="Board of the generated puzzles; 9 if not set.")
-@click.option("--test", "num_test", type=click.IntRange(0), metavar="N", help="Generate N test puzzles; 1000 if not set.")
 @click.option(
-    "--givens", type=click.IntRange(0), nargs=2, metavar="LEAST MOST", help="Givens of the generated puzzles; as few as can be if not set."
+    "--train-csv",
+    type=FILE,
+    help="Training puzzles in the published format: source,question,answer,rating.",
 )
-@click.option("--subsample", type=click.IntRange(1), metavar="N", help="Choose N training puzzles at random.")
-@click.option("--augment", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Extra copies of each training puzzle.")
-@click.option("--min-rating", type=click.IntRange(0), default=0, show_default=True, help="Leave out easier puzzles.")
+@click.option("--test-csv", type=FILE, help="Test puzzles in the same format.")
+@click.option(
+    "--generate", type=click.IntRange(1), metavar="N", help="Generate N training puzzles instead."
+)
+@click.option(
+    "--size",
+    type=click.Choice(["4", "6", "9"]),
+    help="Board of the generated puzzles; 9 if not set.",
+)
+@click.option(
+    "--test",
+    "num_test",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Generate N test puzzles; 1000 if not set.",
+)
+@click.option(
+    "--givens",
+    type=click.IntRange(0),
+    nargs=2,
+    metavar="LEAST MOST",
+    help="Givens of the generated puzzles; as few as can be if not set.",
+)
+@click.option(
+    "--subsample", type=click.IntRange(1), metavar="N", help="Choose N training puzzles at random."
+)
+@click.option(
+    "--augment",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Extra copies of each training puzzle.",
+)
+@click.option(
+    "--min-rating",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Leave out easier puzzles.",
+)
 @seed_option
 @json_option
 def sudoku(
@@ -69,7 +114,9 @@ def sudoku(
     from hrm_core.tasks import sudoku_build
 
     if [source, train_csv, generate].count(None) != 2:
-        raise click.UsageError("give one of --source hf://OWNER/NAME, --train-csv FILE and --generate N")
+        raise click.UsageError(
+            "give one of --source hf://OWNER/NAME, --train-csv FILE and --generate N"
+        )
     if generate is not None:
         if test_csv or subsample:
             raise click.UsageError(
@@ -87,22 +134,37 @@ def sudoku(
         )
     else:
         if givens or size or num_test is not None:
-            raise click.UsageError("--givens, --size and --test go with --generate; test puzzles come with --source or from --test-csv")
+            raise click.UsageError(
+                "--givens, --size and --test go with --generate; test puzzles come with --source or from --test-csv"
+            )
         build = sudoku_build.build_from_csv(
-            out, *csv_files(out, source, train_csv, test_csv), subsample=subsample, augment=augment, min_rating=min_rating, seed=seed
+            out,
+            *csv_files(out, source, train_csv, test_csv),
+            subsample=subsample,
+            augment=augment,
+            min_rating=min_rating,
+            seed=seed,
         )
     warn_of_repeats(build)
     if as_json:
         click.echo(json.dumps(build))
     else:
-        training = f"{build['train_examples']:,} training examples of {build['train_puzzles']:,} puzzles"
+        training = (
+            f"{build['train_examples']:,} training examples of {build['train_puzzles']:,} puzzles"
+        )
         click.echo(f"{out}: {training}, {build.get('test_puzzles', 0):,} test puzzles")
 
 
 @data.command()
 @click.argument("directory", type=DIRECTORY)
 @click.option("--sheet", type=FILE, help="Draw examples from all over each split into this PNG.")
-@click.option("--rows", type=click.IntRange(1, 100), default=8, show_default=True, help="Examples of each split on the sheet.")
+@click.option(
+    "--rows",
+    type=click.IntRange(1, 100),
+    default=8,
+    show_default=True,
+    help="Examples of each split on the sheet.",
+)
 @digits_option
 @json_option
 def inspect(directory: Path, sheet: Path | None, rows: int, digits: bool, as_json: bool) -> None:
@@ -134,19 +196,28 @@ def inspect(directory: Path, sheet: Path | None, rows: int, digits: bool, as_jso
 
 
 def _described(summary: "DatasetSummary") -> str:
-    lines = [f"{summary.directory}: {(summary.task or 'task not recorded').partition(' {')[0]}, sha256 {summary.sha256[:16]}…"]
+    lines = [
+        f"{summary.directory}: {(summary.task or 'task not recorded').partition(' {')[0]}, sha256 {summary.sha256[:16]}…"
+    ]
     for split_name, split in summary.splits.items():
         shape = f"seq_len {split.seq_len}, vocab_size {split.vocab_size}, {split.num_puzzle_identifiers:,} puzzle identifiers"
         lines.append(f"\n{split_name}: {shape}")
         for name, part in split.sets.items():
-            counts = f"{part.examples:,} examples of {part.puzzles:,} puzzles in {part.groups:,} groups"
+            counts = (
+                f"{part.examples:,} examples of {part.puzzles:,} puzzles in {part.groups:,} groups"
+            )
             lines += [
                 f"  set {name}: {counts}, {part.dtype}, {part.bytes:,} bytes",
                 f"    input tokens  {_counts(part.input_counts)}",
                 f"    label tokens  {_counts(part.label_counts)}; ignored {part.ignored_share:.1%}",
             ]
             if part.rating_counts is not None:
-                lines.append("    ratings       " + "  ".join(f"{band}: {count:,}" for band, count in part.rating_counts.items() if count))
+                lines.append(
+                    "    ratings       "
+                    + "  ".join(
+                        f"{band}: {count:,}" for band, count in part.rating_counts.items() if count
+                    )
+                )
     return "\n".join(lines)
 
 

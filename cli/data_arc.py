@@ -17,13 +17,31 @@ LEFT_OUT = ("dropped_pairs", "shared_tasks", "namesakes")  # of build.json
 @click.command()
 @click.argument("out", type=DIRECTORY)
 @click.argument("more", metavar="[PATH]...", type=DIRECTORY, nargs=-1)
-@click.option("--tasks", type=DIRECTORY, metavar="PATH...", multiple=True, help="Folders, zips or files of task JSON; several may follow.")
-@click.option("--add", type=DIRECTORY, metavar="PATH...", multiple=True, help="Add tasks to a data set that is built; several may follow.")
 @click.option(
-    "--augment", type=click.IntRange(0, 10_000), metavar="N", help="Augmentations of each task, where it has so many. [default: 1000]"
+    "--tasks",
+    type=DIRECTORY,
+    metavar="PATH...",
+    multiple=True,
+    help="Folders, zips or files of task JSON; several may follow.",
 )
 @click.option(
-    "--canvas", type=click.IntRange(2, 30), metavar="N", help="Side of the canvas; tasks with a larger grid are left out. [default: 30]"
+    "--add",
+    type=DIRECTORY,
+    metavar="PATH...",
+    multiple=True,
+    help="Add tasks to a data set that is built; several may follow.",
+)
+@click.option(
+    "--augment",
+    type=click.IntRange(0, 10_000),
+    metavar="N",
+    help="Augmentations of each task, where it has so many. [default: 1000]",
+)
+@click.option(
+    "--canvas",
+    type=click.IntRange(2, 30),
+    metavar="N",
+    help="Side of the canvas; tasks with a larger grid are left out. [default: 30]",
 )
 @click.option("--subsample", type=click.IntRange(1), metavar="N", help="Choose N tasks at random.")
 @seed_option
@@ -56,10 +74,16 @@ def arc(
 
     if bool(tasks) == bool(add):
         raise click.UsageError("give either --tasks PATH… or --add PATH…")
-    is_told = (augment, canvas, subsample) != (None, None, None) or ctx.get_parameter_source("seed") != click.core.ParameterSource.DEFAULT
+    is_told = (augment, canvas, subsample) != (None, None, None) or ctx.get_parameter_source(
+        "seed"
+    ) != click.core.ParameterSource.DEFAULT
     if add and is_told:
-        raise click.UsageError("--augment, --canvas, --subsample and --seed go with --tasks; added tasks take those of the data set")
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        raise click.UsageError(
+            "--augment, --canvas, --subsample and --seed go with --tasks; added tasks take those of the data set"
+        )
+    with Progress(
+        console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ) as progress:
         bar = progress.add_task("writing tasks", total=None)
 
         def on_task(name: str) -> None:
@@ -86,23 +110,38 @@ def _report(out: Path, build: dict[str, Any], left_out: Mapping[str, Any], as_js
     dropped, shared, namesakes = (left_out[kind] for kind in LEFT_OUT)
     if too_large:
         side = build["task_settings"]["canvas"]
-        warnings.warn(f"tasks left out, with a grid larger than {side}x{side}: {len(too_large):,}, as {too_large[0]}", stacklevel=1)
+        warnings.warn(
+            f"tasks left out, with a grid larger than {side}x{side}: {len(too_large):,}, as {too_large[0]}",
+            stacklevel=1,
+        )
     if dropped:
-        warnings.warn(f"not trained on, because the test has it: {dropped[0]}{_more(dropped)}", stacklevel=1)
+        warnings.warn(
+            f"not trained on, because the test has it: {dropped[0]}{_more(dropped)}", stacklevel=1
+        )
     if shared:
         name, folders = next(iter(shared.items()))
-        warnings.warn(f"in several folders and taken from one: {name}, from {folders[0]}{_more(shared)}", stacklevel=1)
+        warnings.warn(
+            f"in several folders and taken from one: {name}, from {folders[0]}{_more(shared)}",
+            stacklevel=1,
+        )
     if namesakes:
         name, (folder, other, *_) = next(iter(namesakes.items()))
         what = f"{name} of {other} (taken from {folder}){_more(namesakes)}"
-        warnings.warn(f"left out, because a task of the same name but other contents was taken: {what}; rename its file", stacklevel=1)
+        warnings.warn(
+            f"left out, because a task of the same name but other contents was taken: {what}; rename its file",
+            stacklevel=1,
+        )
     if as_json:
-        counts = {"tasks": len(tasks), "too_large": len(too_large)} | {kind: len(left_out[kind]) for kind in LEFT_OUT}
+        counts = {"tasks": len(tasks), "too_large": len(too_large)} | {
+            kind: len(left_out[kind]) for kind in LEFT_OUT
+        }
         click.echo(json.dumps({**build, **counts}))  # build.json has them whole
         return
     num_tests = sum(task["evaluation"] for task in tasks)
     examples = f"{build.get('train_examples', 0):,} training and {build.get('test_examples', 0):,} test examples"
-    click.echo(f"{out}: {examples} of {len(tasks):,} tasks, {num_tests:,} of them to evaluate; {build['identifiers']:,} puzzle identifiers")
+    click.echo(
+        f"{out}: {examples} of {len(tasks):,} tasks, {num_tests:,} of them to evaluate; {build['identifiers']:,} puzzle identifiers"
+    )
 
 
 def _more(things: Sized) -> str:

@@ -14,7 +14,12 @@ from cli.options import DIRECTORY, json_option, seed_option, warn_of_repeats
 @click.command()
 @click.argument("out", type=DIRECTORY)
 @click.argument("source", type=DIRECTORY)
-@click.option("--test", type=DIRECTORY, metavar="FILE|FOLDER", help="Test examples; without it a share of SOURCE is drawn for them.")
+@click.option(
+    "--test",
+    type=DIRECTORY,
+    metavar="FILE|FOLDER",
+    help="Test examples; without it a share of SOURCE is drawn for them.",
+)
 @click.option(
     "--test-share",
     type=click.FloatRange(0, 1, max_open=True),
@@ -22,10 +27,19 @@ from cli.options import DIRECTORY, json_option, seed_option, warn_of_repeats
     help="Share of the examples that is not trained on. [default: 0.1]",
 )
 @click.option(
-    "--max-size", type=click.IntRange(1), nargs=2, metavar="ROWS COLUMNS", help="Largest grid there can be; that of the data if not set."
+    "--max-size",
+    type=click.IntRange(1),
+    nargs=2,
+    metavar="ROWS COLUMNS",
+    help="Largest grid there can be; that of the data if not set.",
 )
 @click.option(
-    "--augment", type=click.IntRange(0, 7), default=0, show_default=True, metavar="N", help="Rotated or reflected copies of each."
+    "--augment",
+    type=click.IntRange(0, 7),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Rotated or reflected copies of each.",
 )
 @seed_option
 @json_option
@@ -53,7 +67,9 @@ def grids(
     share = 0.1 if test_share is None else test_share
     if math.isnan(share):
         raise click.UsageError("--test-share nan is no share; try 0.1")
-    build = grids_build.build(out, source, test=test, test_share=share, max_size=max_size, augment=augment, seed=seed)
+    build = grids_build.build(
+        out, source, test=test, test_share=share, max_size=max_size, augment=augment, seed=seed
+    )
     for remark in _remarks(build):
         warnings.warn(remark, stacklevel=1)
     warn_of_repeats(build)
@@ -65,7 +81,9 @@ def _described(build: dict[str, Any]) -> str:
     training = f"{build['train_examples']:,} training examples" + (
         f" ({originals:,} in {build['augment'] + 1} views)" if build["augment"] else ""
     )
-    canvas = f"{len(settings['alphabet'])} characters on {settings['height']}x{settings['width']} cells"
+    canvas = (
+        f"{len(settings['alphabet'])} characters on {settings['height']}x{settings['width']} cells"
+    )
     puzzles = f", {build['puzzle_names']:,} named puzzles" if build["puzzle_names"] else ""
     return f"{training}, {build.get('test_examples', 0):,} test examples{puzzles}; {canvas}"
 
@@ -74,7 +92,9 @@ def _remarks(build: dict[str, Any]) -> list[str]:
     """What the user should know of the data, a sentence each."""
     new_names, new_characters = build["names_only_in_test"], build["characters_only_in_test"]
     remarks = {
-        f"{build['repeats_dropped']:,} examples stand there twice and were taken once": build["repeats_dropped"],
+        f"{build['repeats_dropped']:,} examples stand there twice and were taken once": build[
+            "repeats_dropped"
+        ],
         f"{build['questions_with_several_answers']:,} questions come with another answer, too: no model can know which is meant": build[
             "questions_with_several_answers"
         ],

@@ -7,22 +7,63 @@ from typing import Any
 
 import click
 
-from cli.options import DIRECTORY, FILE, csv_files, json_option, seed_option, source_option, warn_of_repeats
+from cli.options import (
+    DIRECTORY,
+    FILE,
+    csv_files,
+    json_option,
+    seed_option,
+    source_option,
+    warn_of_repeats,
+)
 
 
 @click.command()
 @click.argument("out", type=DIRECTORY)
 @source_option
-@click.option("--train-csv", type=FILE, help="Training mazes in the published format: source,question,answer,rating.")
-@click.option("--test-csv", type=FILE, help="Test mazes in the same format.")
-@click.option("--generate", type=click.IntRange(1), metavar="N", help="Generate N training mazes instead.")
-@click.option("--size", type=click.IntRange(4, 128), metavar="N", help="Rows of the generated mazes; 30 if not set.")
-@click.option("--kind", type=click.Choice(["perfect", "loops", "obstacles", "mixed"]), help="What is generated; mixed if not set.")
-@click.option("--test", "num_test", type=click.IntRange(0), metavar="N", help="Generate N test mazes; 1000 if not set.")
-@click.option("--min-path", type=click.IntRange(1), metavar="MOVES", help="Least moves of a generated path; by size and kind if not set.")
-@click.option("--subsample", type=click.IntRange(1), metavar="N", help="Choose N training mazes at random.")
 @click.option(
-    "--augment", type=click.IntRange(0, 7), default=0, show_default=True, metavar="N", help="Rotated or reflected copies of each."
+    "--train-csv",
+    type=FILE,
+    help="Training mazes in the published format: source,question,answer,rating.",
+)
+@click.option("--test-csv", type=FILE, help="Test mazes in the same format.")
+@click.option(
+    "--generate", type=click.IntRange(1), metavar="N", help="Generate N training mazes instead."
+)
+@click.option(
+    "--size",
+    type=click.IntRange(4, 128),
+    metavar="N",
+    help="Rows of the generated mazes; 30 if not set.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["perfect", "loops", "obstacles", "mixed"]),
+    help="What is generated; mixed if not set.",
+)
+@click.option(
+    "--test",
+    "num_test",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Generate N test mazes; 1000 if not set.",
+)
+@click.option(
+    "--min-path",
+    type=click.IntRange(1),
+    metavar="MOVES",
+    help="Least moves of a generated path; by size and kind if not set.",
+)
+@click.option(
+    "--subsample", type=click.IntRange(1), metavar="N", help="Choose N training mazes at random."
+)
+@click.option(
+    "--augment",
+    type=click.IntRange(0, 7),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Rotated or reflected copies of each.",
 )
 @click.option("--min-rating", type=click.IntRange(0), help="Leave out easier mazes of a CSV file.")
 @seed_option
@@ -54,7 +95,9 @@ def maze(
     from hrm_core.tasks import maze_build
 
     if [source, train_csv, generate].count(None) != 2:
-        raise click.UsageError("give one of --source hf://OWNER/NAME, --train-csv FILE and --generate N")
+        raise click.UsageError(
+            "give one of --source hf://OWNER/NAME, --train-csv FILE and --generate N"
+        )
     if generate is not None:
         if test_csv or subsample or min_rating is not None:
             raise click.UsageError(
@@ -77,14 +120,23 @@ def maze(
                 "--size, --kind, --test and --min-path go with --generate; test mazes come with --source or from --test-csv"
             )
         build = maze_build.build_from_csv(
-            out, *csv_files(out, source, train_csv, test_csv), subsample=subsample, augment=augment, min_rating=min_rating or 0, seed=seed
+            out,
+            *csv_files(out, source, train_csv, test_csv),
+            subsample=subsample,
+            augment=augment,
+            min_rating=min_rating or 0,
+            seed=seed,
         )
     _warn(build)
     if as_json:
         click.echo(json.dumps(build))
     else:
-        training = f"{build['train_examples']:,} training examples of {build['train_puzzles']:,} mazes"
-        click.echo(f"{out}: {training}, {build.get('test_puzzles', 0):,} test mazes of {build['size']}x{build['size']}")
+        training = (
+            f"{build['train_examples']:,} training examples of {build['train_puzzles']:,} mazes"
+        )
+        click.echo(
+            f"{out}: {training}, {build.get('test_puzzles', 0):,} test mazes of {build['size']}x{build['size']}"
+        )
 
 
 def _warn(build: dict[str, Any]) -> None:

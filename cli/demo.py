@@ -19,11 +19,15 @@ NUM_SHOWN = 3
 
 
 @click.command()
-@click.option("--run", "run_directory", type=DIRECTORY, default=Path("runs/demo"), show_default=True)
+@click.option(
+    "--run", "run_directory", type=DIRECTORY, default=Path("runs/demo"), show_default=True
+)
 @click.option("--max-updates", type=click.IntRange(1), help="Train for fewer updates.")
 @seed_option
 @backend_options
-def demo(run_directory: Path, max_updates: int | None, seed: int, make_backend: BackendMaker) -> int:
+def demo(
+    run_directory: Path, max_updates: int | None, seed: int, make_backend: BackendMaker
+) -> int:
     """Train on 4x4 Sudoku, measure on puzzles equivalent to no training puzzle, and solve three of them.
 
     A run that was interrupted goes on; one that is finished is only shown.
@@ -38,13 +42,18 @@ def demo(run_directory: Path, max_updates: int | None, seed: int, make_backend: 
     try:
         assignment = _train(run_directory, data, seed, max_updates, make_backend)
     except Interrupted:
-        click.echo(f"interrupted; everything is saved. Continue with: hrm demo --run {run_directory}{make_backend.arguments}", err=True)
+        click.echo(
+            f"interrupted; everything is saved. Continue with: hrm demo --run {run_directory}{make_backend.arguments}",
+            err=True,
+        )
         return 130
     _show(run_directory, assignment, make_backend)
     return 0
 
 
-def _train(run_directory: Path, data: Path, seed: int, max_updates: int | None, make_backend: BackendMaker) -> "Assignment":
+def _train(
+    run_directory: Path, data: Path, seed: int, max_updates: int | None, make_backend: BackendMaker
+) -> "Assignment":
     """Build the data and train, as far as that is not done yet."""
     from hrm_core.config import load_config
     from hrm_core.errors import RunError
@@ -54,13 +63,23 @@ def _train(run_directory: Path, data: Path, seed: int, max_updates: int | None, 
     from hrm_core.training.run import Run, run_config
 
     if not data.exists():
-        click.echo(f"generating {NUM_TRAIN:,} puzzles to train on and {NUM_TEST:,} to test with", err=True)
+        click.echo(
+            f"generating {NUM_TRAIN:,} puzzles to train on and {NUM_TEST:,} to test with", err=True
+        )
         build_generated(data, 4, NUM_TRAIN, NUM_TEST, givens=GIVENS, augment=AUGMENT, seed=seed)
     with Run(run_directory) as run, ConsoleReporter() as reporter:
-        overrides = [f"train.seed={seed}", *([f"train.max_updates={max_updates}"] if max_updates else [])]
+        overrides = [
+            f"train.seed={seed}",
+            *([f"train.max_updates={max_updates}"] if max_updates else []),
+        ]
         config = run_config(run_directory) if run.exists else load_config(PRESET, overrides)
-        if (config.train.seed, config.train.max_updates) != (seed, max_updates or config.train.max_updates):
-            raise RunError(f"{run_directory} holds a demo with other settings ({_settings(config)}); choose another --run")
+        if (config.train.seed, config.train.max_updates) != (
+            seed,
+            max_updates or config.train.max_updates,
+        ):
+            raise RunError(
+                f"{run_directory} holds a demo with other settings ({_settings(config)}); choose another --run"
+            )
         assignment = session.assign(config, data)
         start = session.resume if run.exists else session.begin
         start(run, assignment, data, make_backend, reporter).train()
@@ -87,7 +106,9 @@ def _show(run_directory: Path, assignment: "Assignment", make_backend: BackendMa
     solutions = Solver(backend, task).solve_tokens(test.sets["all"].inputs[:NUM_SHOWN])
     for solution in solutions:
         verdict = "accepted by the rules" if solution.accepted else "NOT a solution"
-        click.echo(f"{task.format(solution.question)}\n\nanswer after {solution.settled_step} ACT steps, {verdict}:\n{solution}\n")
+        click.echo(
+            f"{task.format(solution.question)}\n\nanswer after {solution.settled_step} ACT steps, {verdict}:\n{solution}\n"
+        )
     _print_scores(test, scores)
     gif = run_directory / "thinking.gif"
     save_gif(max(solutions, key=lambda solution: solution.settled_step).frames(), gif)

@@ -23,7 +23,9 @@ PACKAGES = {
 
 
 @click.command()
-@click.option("--preset", metavar="PRESET|CONFIG", help="Count its parameters, operations and memory instead.")
+@click.option(
+    "--preset", metavar="PRESET|CONFIG", help="Count its parameters, operations and memory instead."
+)
 @json_option
 def doctor(preset: str | None, as_json: bool) -> None:
     """Show device, memory, BLAS and versions, and how to get what is missing; or size up a preset.
@@ -37,7 +39,11 @@ def doctor(preset: str | None, as_json: bool) -> None:
         _size_up(preset, as_json)
         return
     facts = _facts()
-    click.echo(json.dumps(facts) if as_json else "\n".join(f"{name:15} {value}" for name, value in facts.items()))
+    click.echo(
+        json.dumps(facts)
+        if as_json
+        else "\n".join(f"{name:15} {value}" for name, value in facts.items())
+    )
 
 
 def _size_up(preset: str, as_json: bool) -> None:
@@ -47,8 +53,14 @@ def _size_up(preset: str, as_json: bool) -> None:
 
     config = load_config(preset)
     stated = config.model.model_dump(exclude_none=True)
-    assumed = {} if config.model.puzzle_emb_ndim else {"num_puzzle_identifiers": 1}  # without a table their number costs nothing
-    model = validated(ModelConfig, {**assumed, **stated}, f"{preset} leaves sizes to the data, state them under model to count")
+    assumed = (
+        {} if config.model.puzzle_emb_ndim else {"num_puzzle_identifiers": 1}
+    )  # without a table their number costs nothing
+    model = validated(
+        ModelConfig,
+        {**assumed, **stated},
+        f"{preset} leaves sizes to the data, state them under model to count",
+    )
     if as_json:
         batch_size = config.train.global_batch_size
         numbers = {

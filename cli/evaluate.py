@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.models import open_model
-from cli.options import DIRECTORY, FILE, backend_options, digits_option, drawn_task, json_option, refuse_same, seed_option, write_then_show
+from cli.options import (
+    DIRECTORY,
+    FILE,
+    backend_options,
+    digits_option,
+    drawn_task,
+    json_option,
+    refuse_same,
+    seed_option,
+    write_then_show,
+)
 
 if TYPE_CHECKING:
     from cli.evaluation_arc import Pooled
@@ -33,11 +43,27 @@ if TYPE_CHECKING:
     show_default=True,
     help="fixed: all ACT steps, as published. q: a puzzle is done when q_halt > q_continue. both: side by side.",
 )
-@click.option("--votes", type=click.IntRange(1), default=1, show_default=True, help="Ask each puzzle under so many symmetries.")
 @click.option(
-    "--noise", type=click.FloatRange(0), default=0.0, show_default=True, help="Standard deviation of noise on z at every ACT step."
+    "--votes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Ask each puzzle under so many symmetries.",
 )
-@click.option("--rollouts", type=click.IntRange(1), default=1, show_default=True, help="Answers with different noise.")
+@click.option(
+    "--noise",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Standard deviation of noise on z at every ACT step.",
+)
+@click.option(
+    "--rollouts",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Answers with different noise.",
+)
 @click.option(
     "--choose",
     type=click.Choice(["rules", "majority", "q"]),
@@ -47,10 +73,28 @@ if TYPE_CHECKING:
 )
 @click.option("--limit", type=click.IntRange(1), help="Only the first examples of each set.")
 @click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True)
-@click.option("--submission", type=FILE, help="ARC: write two attempts for every test input, in the Kaggle ARC Prize format.")
-@click.option("--save-predictions", type=FILE, help="Write inputs, labels, answers and halting values as .npz.")
-@click.option("--sheet", type=FILE, help="Draw examples into this PNG, wrong ones first: question, answer, prediction, differences.")
-@click.option("--rows", type=click.IntRange(1, 100), default=12, show_default=True, help="Examples on the sheet.")
+@click.option(
+    "--submission",
+    type=FILE,
+    help="ARC: write two attempts for every test input, in the Kaggle ARC Prize format.",
+)
+@click.option(
+    "--save-predictions",
+    type=FILE,
+    help="Write inputs, labels, answers and halting values as .npz.",
+)
+@click.option(
+    "--sheet",
+    type=FILE,
+    help="Draw examples into this PNG, wrong ones first: question, answer, prediction, differences.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(1, 100),
+    default=12,
+    show_default=True,
+    help="Examples on the sheet.",
+)
 @digits_option
 @seed_option
 @json_option
@@ -102,10 +146,21 @@ def evaluate(
     halts = ["fixed", "q"] if halt == "both" else [halt]
     asked: dict[str, Any] = {name: ways(task, name, votes, noise, rollouts, seed) for name in halts}  # type: ignore[arg-type]
     total = num_examples(opened, limit) * len(backends) * sum(map(len, asked.values()))
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    with Progress(
+        console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ) as progress:
         bar = progress.add_task("evaluating", total=total)
         outcomes = {
-            name: answer(backends, opened, task, chosen_ways, choose, batch_size, limit, lambda count: progress.advance(bar, count))
+            name: answer(
+                backends,
+                opened,
+                task,
+                chosen_ways,
+                choose,
+                batch_size,
+                limit,
+                lambda count: progress.advance(bar, count),
+            )
             for name, chosen_ways in asked.items()
         }
     sources, bands = [str(model.source) for model in loaded], task.rating_bands if task else (0,)
@@ -113,7 +168,17 @@ def evaluate(
 
     def show() -> None:
         if as_json:
-            click.echo(json.dumps(record(sources, split, outcomes, bands, {name: pool.record() for name, pool in pooled.items()})))
+            click.echo(
+                json.dumps(
+                    record(
+                        sources,
+                        split,
+                        outcomes,
+                        bands,
+                        {name: pool.record() for name, pool in pooled.items()},
+                    )
+                )
+            )
             return
         print_outcomes(sources, outcomes, bands)
         for name, pool in pooled.items():
@@ -123,10 +188,16 @@ def evaluate(
     if submission is not None:
         files.append(partial(pooled[halt].write_submission, submission))
     if save_predictions is not None:
-        files.append(partial(save, save_predictions, opened, outcomes[halt].scores, outcomes[halt].answers, limit))
+        files.append(
+            partial(
+                save, save_predictions, opened, outcomes[halt].scores, outcomes[halt].answers, limit
+            )
+        )
     if sheet is not None and drawn is not None:
         title = f"{', '.join(map(str, models))} on {opened.folder.parent}"
-        files.append(partial(evaluation_sheet, opened, drawn, outcomes[halt], sheet, rows, title, limit))
+        files.append(
+            partial(evaluation_sheet, opened, drawn, outcomes[halt], sheet, rows, title, limit)
+        )
     write_then_show(files, show)
 
 
@@ -154,32 +225,50 @@ def _check_options(
         raise click.UsageError("a submission answers the test inputs; leave out --split train")
     if digits and sheet is None:
         raise click.UsageError("--digits are written into pictures; add --sheet, or leave it out")
-    outputs = [(path, suffix) for path, suffix in ((submission, ""), (predictions, ""), (sheet, ".png")) if path is not None]
+    outputs = [
+        (path, suffix)
+        for path, suffix in ((submission, ""), (predictions, ""), (sheet, ".png"))
+        if path is not None
+    ]
     for path, suffix in outputs:
         if halt == "both":
-            raise click.UsageError(f"--halt both gives two answers to each puzzle; choose fixed or q to write {path}")
+            raise click.UsageError(
+                f"--halt both gives two answers to each puzzle; choose fixed or q to write {path}"
+            )
         check_writable(path, suffix)
     refuse_same([path for path, _ in outputs])
 
 
-def _check_task(task: "Task | None", opened: "Split", votes: int, submission: Path | None, is_pooled: bool) -> None:
+def _check_task(
+    task: "Task | None", opened: "Split", votes: int, submission: Path | None, is_pooled: bool
+) -> None:
     """Refuse what the task cannot do. Raises: DataError where answers cannot be pooled for want of names."""
     from hrm_core.data.store import IDENTIFIERS_FILE, read_identifiers
 
     if votes > 1 and (task is None or _is_arc(task)):
-        why = "its task is not known" if task is None else "ARC votes with the augmentations of its data set"
-        raise click.UsageError(f"{opened.folder} has no symmetries to vote with, {why}; leave out --votes")
+        why = (
+            "its task is not known"
+            if task is None
+            else "ARC votes with the augmentations of its data set"
+        )
+        raise click.UsageError(
+            f"{opened.folder} has no symmetries to vote with, {why}; leave out --votes"
+        )
     if is_pooled:
         read_identifiers(opened.folder.parent / IDENTIFIERS_FILE)
     if submission is not None and not _is_arc(task):
-        raise click.UsageError(f"--submission is for ARC, {opened.folder} is {task.name if task else 'of an unknown task'}")
+        raise click.UsageError(
+            f"--submission is for ARC, {opened.folder} is {task.name if task else 'of an unknown task'}"
+        )
 
 
 def _is_arc(task: "Task | None") -> bool:
     return task is not None and task.name == "arc"
 
 
-def _open_data(data: Path, split: str, paths: tuple[Path, ...], models: "list[Model]") -> "tuple[Split, Task | None]":
+def _open_data(
+    data: Path, split: str, paths: tuple[Path, ...], models: "list[Model]"
+) -> "tuple[Split, Task | None]":
     """The data, and its task; that of the first model where the data do not say. Raises: DataError if it does not fit every model."""
     from hrm_core.data.store import load_split, task_label
     from hrm_core.tasks import find_task, task_of_shape
@@ -192,7 +281,9 @@ def _open_data(data: Path, split: str, paths: tuple[Path, ...], models: "list[Mo
         check_task(data, model)
         check_identifiers(path, model.config.num_puzzle_identifiers, data)
     sizes = models[0].config.vocab_size, models[0].config.seq_len
-    return opened, find_task(data, *sizes) if task_label(data) else task_of_shape(*sizes, models[0].task)
+    return opened, find_task(data, *sizes) if task_label(data) else task_of_shape(
+        *sizes, models[0].task
+    )
 
 
 def _pooled(split: "Split", outcomes: "dict[str, Outcome]") -> "dict[str, Pooled]":
@@ -219,10 +310,17 @@ def _data_of(models: tuple[Path, ...], data: Path | None) -> Path:
     recorded = [run_config(run).data if (run / CONFIG_FILE).is_file() else None for run in runs]
     first = recorded[0]
     if first is None:
-        raise click.UsageError(f"{models[0]} does not say what it was trained on; name a data set with --data")
+        raise click.UsageError(
+            f"{models[0]} does not say what it was trained on; name a data set with --data"
+        )
     for model, other in zip(models, recorded, strict=True):
         if other is None or other.sha256 != first.sha256:
-            click.echo(f"warning: {model} was trained on other data than {models[0]}; its training puzzles may be among these", err=True)
+            click.echo(
+                f"warning: {model} was trained on other data than {models[0]}; its training puzzles may be among these",
+                err=True,
+            )
     if dataset_hash(Path(first.path)) != first.sha256:
-        raise DataError(f"{first.path} has changed since {models[0]} was trained on it; name a data set with --data")
+        raise DataError(
+            f"{first.path} has changed since {models[0]} was trained on it; name a data set with --data"
+        )
     return Path(first.path)

@@ -33,14 +33,19 @@ class Pooled:
             identifiers = examples.puzzle_identifiers[examples.puzzle_of(np.arange(len(examples)))]
             for scores, answers in zip(outcome.each, outcome.each_answers, strict=True):
                 part = slice(first, first + len(examples))
-                self._votes.add(identifiers, examples.inputs, answers[part], scores.q_halt_logits[part])
+                self._votes.add(
+                    identifiers, examples.inputs, answers[part], scores.q_halt_logits[part]
+                )
             first += len(examples)
         self._standings = arc_protocol.standings(self._votes, self._questions)
 
     def record(self) -> dict[str, Any]:
         """pass@K, null where no solution is known; of each task the rank of its solution, null where it never appears, and its votes."""
         tasks = {
-            task: {"rank": _or_none(_rank(inputs)), "inputs": [{**each._asdict(), "rank": _or_none(each.rank)} for each in inputs]}
+            task: {
+                "rank": _or_none(_rank(inputs)),
+                "inputs": [{**each._asdict(), "rank": _or_none(each.rank)} for each in inputs],
+            }
             for task, inputs in self._standings.items()
         }
         shares = arc_protocol.pass_at(self._votes, self._questions) if tasks else None
@@ -52,17 +57,34 @@ class Pooled:
             click.echo(f"{title}\n")
         num_open = len(self._questions) - len(self._standings)
         if num_open:
-            click.echo(f"{num_open:,} test tasks whose solutions are not known are answered, but not counted\n")
+            click.echo(
+                f"{num_open:,} test tasks whose solutions are not known are answered, but not counted\n"
+            )
         if not self._standings:
             return
-        rows = [[f"pass@{k}", f"{share:.2%}"] for k, share in arc_protocol.pass_at(self._votes, self._questions).items()]
-        print_table(f"{len(self._standings):,} test tasks, answers to all their augmentations pooled", ["", "tasks solved"], rows)
-        best = sorted(self._standings.items(), key=lambda task: (_rank(task[1]), -_votes(task[1]), task[0]))
+        rows = [
+            [f"pass@{k}", f"{share:.2%}"]
+            for k, share in arc_protocol.pass_at(self._votes, self._questions).items()
+        ]
+        print_table(
+            f"{len(self._standings):,} test tasks, answers to all their augmentations pooled",
+            ["", "tasks solved"],
+            rows,
+        )
+        best = sorted(
+            self._standings.items(), key=lambda task: (_rank(task[1]), -_votes(task[1]), task[0])
+        )
         columns = ["task", "solved", "test inputs solved", "answers", "of them right"]
-        print_table(f"Tasks: solved is pass@{ATTEMPTS}, the best answered first", columns, [_row(*task) for task in best[:NUM_SHOWN]])
+        print_table(
+            f"Tasks: solved is pass@{ATTEMPTS}, the best answered first",
+            columns,
+            [_row(*task) for task in best[:NUM_SHOWN]],
+        )
         if len(best) > NUM_SHOWN:
             num_solved = sum(_rank(inputs) <= ATTEMPTS for _, inputs in best[NUM_SHOWN:])
-            click.echo(f"  and {len(best) - NUM_SHOWN:,} more, {num_solved:,} of them solved; --json lists all\n")
+            click.echo(
+                f"  and {len(best) - NUM_SHOWN:,} more, {num_solved:,} of them solved; --json lists all\n"
+            )
 
     def write_submission(self, path: Path) -> None:
         """Write two attempts for every test input. Raises: HRMError if the file cannot be written."""

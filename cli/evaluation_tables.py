@@ -12,16 +12,32 @@ from hrm_core.training.scoring import by_band, calibration, step_counts, summary
 BAR_WIDTH = 40  # characters of the longest bar
 
 
-def print_outcomes(sources: Sequence[str], outcomes: Mapping[str, Outcome], bands: Sequence[int]) -> None:
+def print_outcomes(
+    sources: Sequence[str], outcomes: Mapping[str, Outcome], bands: Sequence[int]
+) -> None:
     """Print the accuracies first, then steps and calibration; of two ways to halt, both beside each other."""
     for halt, outcome in outcomes.items():
         name = f"{', '.join(sources)}: halting {halt}, {_answers(outcome)}"
         if not summary(outcome.scores)["count"]:
             click.echo(f"{name}: no solution is known, so nothing is scored\n")
             continue
-        values = [("all", summary(outcome.scores)), *((f"rating {band}", v) for band, v in by_band(outcome.scores, bands).items())]
+        values = [
+            ("all", summary(outcome.scores)),
+            *((f"rating {band}", v) for band, v in by_band(outcome.scores, bands).items()),
+        ]
         print_table(
-            name, ["", "exact", "95 % interval", "all cells", "blank cells", "ACT steps", "settled", "puzzles"], list(map(_row, values))
+            name,
+            [
+                "",
+                "exact",
+                "95 % interval",
+                "all cells",
+                "blank cells",
+                "ACT steps",
+                "settled",
+                "puzzles",
+            ],
+            list(map(_row, values)),
         )
         if len(outcome.each) > 1:
             _print_choice(outcome)
@@ -32,12 +48,24 @@ def print_outcomes(sources: Sequence[str], outcomes: Mapping[str, Outcome], band
 
 
 def record(
-    sources: Sequence[str], split: str, outcomes: Mapping[str, Outcome], bands: Sequence[int], more: Mapping[str, Mapping[str, Any]]
+    sources: Sequence[str],
+    split: str,
+    outcomes: Mapping[str, Outcome],
+    bands: Sequence[int],
+    more: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The same for scripts, with what a task adds for each way to halt; the numbers of the first way stand at the top."""
-    records = {halt: {**_record(outcome, bands), **more.get(halt, {})} for halt, outcome in outcomes.items()}
+    records = {
+        halt: {**_record(outcome, bands), **more.get(halt, {})}
+        for halt, outcome in outcomes.items()
+    }
     first = next(iter(records.values()))
-    return {"model": sources[0] if len(sources) == 1 else list(sources), "split": split, **first, "halt": records}
+    return {
+        "model": sources[0] if len(sources) == 1 else list(sources),
+        "split": split,
+        **first,
+        "halt": records,
+    }
 
 
 def module_calls(outcome: Outcome) -> float:
@@ -48,8 +76,17 @@ def module_calls(outcome: Outcome) -> float:
 
 def _record(outcome: Outcome, bands: Sequence[int]) -> dict[str, Any]:
     measured = summary(outcome.scores)
-    known = measured if measured["count"] else {**dict.fromkeys(measured), "count": 0}  # null where nothing is scored
-    several = {} if len(outcome.each) == 1 else {"oracle": outcome.oracle, "each": [summary(s)["exact_accuracy"] for s in outcome.each]}
+    known = (
+        measured if measured["count"] else {**dict.fromkeys(measured), "count": 0}
+    )  # null where nothing is scored
+    several = (
+        {}
+        if len(outcome.each) == 1
+        else {
+            "oracle": outcome.oracle,
+            "each": [summary(s)["exact_accuracy"] for s in outcome.each],
+        }
+    )
     several = several if measured["count"] else dict.fromkeys(several)
     return {
         **known,
@@ -63,7 +100,9 @@ def _record(outcome: Outcome, bands: Sequence[int]) -> dict[str, Any]:
 
 
 def _answers(outcome: Outcome) -> str:
-    return "one answer" if len(outcome.each) == 1 else f"the one chosen of {len(outcome.each)} answers"
+    return (
+        "one answer" if len(outcome.each) == 1 else f"the one chosen of {len(outcome.each)} answers"
+    )
 
 
 def _row(named: tuple[str, Mapping[str, float]]) -> list[str]:
@@ -86,7 +125,10 @@ def _print_choice(outcome: Outcome) -> None:
         ["chosen, without looking at a label", f"{summary(outcome.scores)['exact_accuracy']:.2%}"],
         ["first answer alone", f"{single[0]:.2%}"],
         ["a single answer, on average", f"{sum(single) / len(single):.2%}"],
-        [f"any of {len(single)}: what a choice that knew the solution would reach", f"{outcome.oracle:.2%}"],
+        [
+            f"any of {len(single)}: what a choice that knew the solution would reach",
+            f"{outcome.oracle:.2%}",
+        ],
     ]
     print_table("Exact", ["", ""], rows)
 
@@ -103,11 +145,20 @@ def _print_steps(outcome: Outcome) -> None:
 
 def _print_calibration(outcome: Outcome) -> None:
     rows = [
-        [f"{row['from']:.1f} – {row['from'] + 0.1:.1f}", f"{row['confidence']:.1%}", f"{row['exact']:.1%}", f"{row['count']:,}"]
+        [
+            f"{row['from']:.1f} – {row['from'] + 0.1:.1f}",
+            f"{row['confidence']:.1%}",
+            f"{row['exact']:.1%}",
+            f"{row['count']:,}",
+        ]
         for row in calibration(outcome.scores)
     ]
     right = summary(outcome.scores)["q_halt_accuracy"]
-    print_table(f"Halting: q_halt ≥ 0 tells exact from wrong in {right:.2%}", ["sigmoid(q_halt)", "mean", "exact", "puzzles"], rows)
+    print_table(
+        f"Halting: q_halt ≥ 0 tells exact from wrong in {right:.2%}",
+        ["sigmoid(q_halt)", "mean", "exact", "puzzles"],
+        rows,
+    )
 
 
 def _print_costs(outcomes: Mapping[str, Outcome]) -> None:
@@ -121,4 +172,6 @@ def _print_costs(outcomes: Mapping[str, Outcome]) -> None:
         ]
         for halt, outcome in outcomes.items()
     ]
-    print_table("Ways to halt", ["", "exact", "ACT steps", "module calls a puzzle", "wall time"], rows)
+    print_table(
+        "Ways to halt", ["", "exact", "ACT steps", "module calls a puzzle", "wall time"], rows
+    )

@@ -42,10 +42,18 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, "evaluate" if name == "eval" else name)
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that is asked for; several processes can only train."""
-        if args[0] in COMMANDS and args[0] != "train" and os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
-            raise click.UsageError(f"only hrm train runs in several processes; start hrm {args[0]} without torchrun")
+        if (
+            args[0] in COMMANDS
+            and args[0] != "train"
+            and os.environ.get("WORLD_SIZE", "1") not in ("", "1")
+        ):
+            raise click.UsageError(
+                f"only hrm train runs in several processes; start hrm {args[0]} without torchrun"
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -54,7 +62,10 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(package_name="hrm-mlx")
 def hrm() -> None:
     """Hierarchical Reasoning Model in MLX: build puzzles, train, solve, and check the numbers."""
@@ -83,17 +94,28 @@ def main() -> int:
         click.echo(f"hrm: {' '.join(error.format_message().split())}", err=True)
         return 2
     except MemoryError as error:
-        click.echo(f"hrm: not enough memory ({error}); choose a smaller model or --micro-batch", err=True)
+        click.echo(
+            f"hrm: not enough memory ({error}); choose a smaller model or --micro-batch", err=True
+        )
         return 2
     except RuntimeError as error:
         if "symlink loop" in str(error).lower():  # pathlib before Python 3.13
             click.echo(f"hrm: {error}; choose another path", err=True)
-        elif any(words in str(error).lower() for words in ("out of memory", "can't allocate memory", "malloc")):
-            click.echo("hrm: not enough memory on the device; choose --micro-batch or a smaller --batch-size", err=True)
+        elif any(
+            words in str(error).lower()
+            for words in ("out of memory", "can't allocate memory", "malloc")
+        ):
+            click.echo(
+                "hrm: not enough memory on the device; choose --micro-batch or a smaller --batch-size",
+                err=True,
+            )
         else:
             raise
         return 2
-    except (BrokenPipeError, SystemExit):  # `hrm … | head`: nobody reads any more; click and rich leave by SystemExit then
+    except (
+        BrokenPipeError,
+        SystemExit,
+    ):  # `hrm … | head`: nobody reads any more; click and rich leave by SystemExit then
         _forget_stdout()
         return 0
     except OSError as error:
@@ -101,7 +123,10 @@ def main() -> int:
             _forget_stdout()
             click.echo("hrm: no space left on the device; make room and try again", err=True)
         elif error.filename is not None:
-            click.echo(f"hrm: {error.filename} cannot be used ({error.strerror}); choose another path", err=True)
+            click.echo(
+                f"hrm: {error.filename} cannot be used ({error.strerror}); choose another path",
+                err=True,
+            )
         else:
             raise
         return 2
@@ -121,7 +146,13 @@ def _forget_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _warning_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+def _warning_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
     return f"warning: {message}\n"
 
 

@@ -33,13 +33,29 @@ NAME = _Place()  # of a preset, or a path
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 backend_option = click.option(
-    "--backend", type=click.Choice(["mlx", "torch"]), default="mlx", show_default=True, help="Framework that computes."
+    "--backend",
+    type=click.Choice(["mlx", "torch"]),
+    default="mlx",
+    show_default=True,
+    help="Framework that computes.",
 )
 source_option = click.option(
-    "--source", metavar="hf://OWNER/NAME", help="Fetch train.csv and test.csv from there on the Hugging Face Hub; @REVISION may follow."
+    "--source",
+    metavar="hf://OWNER/NAME",
+    help="Fetch train.csv and test.csv from there on the Hugging Face Hub; @REVISION may follow.",
 )
-digits_option = click.option("--digits", is_flag=True, help="ARC: write the number of each colour into its cells in pictures.")
-seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of all random draws.")
+digits_option = click.option(
+    "--digits",
+    is_flag=True,
+    help="ARC: write the number of each colour into its cells in pictures.",
+)
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of all random draws.",
+)
 
 
 def refuse_same(outputs: Sequence[Path]) -> None:
@@ -71,7 +87,9 @@ def write_then_show(files: Sequence[Callable[[], None]], show: Callable[[], None
         raise failed
 
 
-def csv_files(out: Path, source: str | None, train_csv: Path | None, test_csv: Path | None) -> "CsvFiles":
+def csv_files(
+    out: Path, source: str | None, train_csv: Path | None, test_csv: Path | None
+) -> "CsvFiles":
     """The files that --source or --train-csv and --test-csv name; the Hub's are fetched, unless `out` is in use."""
     from hrm_core.data.writer import refuse_used
     from hrm_core.tasks.puzzles import CsvFiles, fetch_csv
@@ -80,7 +98,9 @@ def csv_files(out: Path, source: str | None, train_csv: Path | None, test_csv: P
         assert train_csv is not None, "the command has seen that one of them is given"
         return CsvFiles(train_csv, test_csv)
     if test_csv:
-        raise click.UsageError("--test-csv goes with --train-csv; --source has test puzzles of its own")
+        raise click.UsageError(
+            "--test-csv goes with --train-csv; --source has test puzzles of its own"
+        )
     refuse_used(out)
     return fetch_csv(source)
 
@@ -119,7 +139,9 @@ class BackendMaker:
         """Make a backend for a model. Raises: BackendError if its package is missing or an option cannot be had."""
         from hrm_core.backend import BackendOptions
 
-        options = BackendOptions(self.device, self.dtype, self.compile, self.attention, self.micro_batch)
+        options = BackendOptions(
+            self.device, self.dtype, self.compile, self.attention, self.micro_batch
+        )
         if self.backend == "torch":
             from hrm_torch_ref.backend import TorchBackend
 
@@ -131,7 +153,9 @@ class BackendMaker:
     @property
     def arguments(self) -> str:
         """What to type to choose the same again, a space in front of each option."""
-        chosen = {name: value for name, value in vars(self).items() if value not in ("mlx", "auto", None)}
+        chosen = {
+            name: value for name, value in vars(self).items() if value not in ("mlx", "auto", None)
+        }
         return "".join(f" --{name.replace('_', '-')} {value}" for name, value in chosen.items())
 
 
@@ -139,7 +163,9 @@ def backend_options(command: Command) -> Command:
     """Add --backend, --device, --dtype, --compile and --attention; the command gets `make_backend`."""
 
     @backend_option
-    @click.option("--device", type=click.Choice(["auto", "gpu", "cpu"]), default="auto", show_default=True)
+    @click.option(
+        "--device", type=click.Choice(["auto", "gpu", "cpu"]), default="auto", show_default=True
+    )
     @click.option(
         "--dtype",
         type=click.Choice(["auto", "float32", "bfloat16", "float64"]),
@@ -163,7 +189,17 @@ def backend_options(command: Command) -> Command:
         help="Attention kernel; auto: what `hrm doctor` says.",
     )
     @functools.wraps(command)
-    def wrapped(*args: Any, backend: str, device: Any, dtype: Any, compiled: Any, attention: Any, **kwargs: Any) -> Any:
-        return command(*args, make_backend=BackendMaker(backend, device, dtype, compiled, attention), **kwargs)
+    def wrapped(
+        *args: Any,
+        backend: str,
+        device: Any,
+        dtype: Any,
+        compiled: Any,
+        attention: Any,
+        **kwargs: Any,
+    ) -> Any:
+        return command(
+            *args, make_backend=BackendMaker(backend, device, dtype, compiled, attention), **kwargs
+        )
 
     return wrapped

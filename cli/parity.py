@@ -18,9 +18,17 @@ if TYPE_CHECKING:
     from hrm_parity.sides import Device
     from hrm_parity.training import TrainingReport
 
-WITHOUT_TORCH = "PyTorch is not installed: nothing is compared with it; pip install 'hrm-mlx[torch]' adds that"
+WITHOUT_TORCH = (
+    "PyTorch is not installed: nothing is compared with it; pip install 'hrm-mlx[torch]' adds that"
+)
 WITHOUT_MLX = "or check PyTorch alone with hrm parity --backend torch"
-OPTIONS = {"golden": "--golden", "backend": "--backend", "dtype": "--dtype", "updates": "--train", "is_self_test": "--self-test"}
+OPTIONS = {
+    "golden": "--golden",
+    "backend": "--backend",
+    "dtype": "--dtype",
+    "updates": "--train",
+    "is_self_test": "--self-test",
+}
 CLASHES = {
     "updates": {
         "is_self_test": "each is a check of its own",
@@ -28,14 +36,33 @@ CLASHES = {
         "backend": "both backends are trained",
         "dtype": "both train in float32",
     },
-    "is_self_test": {"backend": "the mistakes are made in MLX", "dtype": "they are looked for in float32"},
+    "is_self_test": {
+        "backend": "the mistakes are made in MLX",
+        "dtype": "they are looked for in float32",
+    },
 }
 
 
 @click.command()
-@click.option("--golden", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A recorded case, or a folder of them.")
-@click.option("--backend", type=click.Choice(["mlx", "torch"]), default="mlx", show_default=True, help="Framework that is checked.")
-@click.option("--device", type=click.Choice(["auto", "gpu", "cpu"]), default="auto", show_default=True, help="Device that is checked.")
+@click.option(
+    "--golden",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A recorded case, or a folder of them.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["mlx", "torch"]),
+    default="mlx",
+    show_default=True,
+    help="Framework that is checked.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "gpu", "cpu"]),
+    default="auto",
+    show_default=True,
+    help="Device that is checked.",
+)
 @click.option(
     "--dtype",
     type=click.Choice(["auto", "float32", "bfloat16", "float64"]),
@@ -44,11 +71,24 @@ CLASHES = {
     help="Of recorded cases; auto: as recorded.",
 )
 @click.option(
-    "--train", "updates", metavar="N", type=click.IntRange(1), help="Train both backends side by side for N updates of 4x4 Sudoku."
+    "--train",
+    "updates",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Train both backends side by side for N updates of 4x4 Sudoku.",
 )
 @seed_option
-@click.option("--self-test", "is_self_test", is_flag=True, help="Make one mistake after the other and show what notices it.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write everything to a JSON file, to be sent in.")
+@click.option(
+    "--self-test",
+    "is_self_test",
+    is_flag=True,
+    help="Make one mistake after the other and show what notices it.",
+)
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write everything to a JSON file, to be sent in.",
+)
 @json_option
 @click.pass_context
 def parity(
@@ -100,20 +140,31 @@ def parity(
 
 def _check_options(context: click.Context) -> None:
     """Refuse options that do not go together. Raises: click.UsageError naming them."""
-    chosen = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    chosen = {
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
     for mode, others in CLASHES.items():
         for other, reason in others.items():
             if mode in chosen and other in chosen:
-                raise click.UsageError(f"{OPTIONS[mode]} and {OPTIONS[other]} do not go together: {reason}; leave out one")
+                raise click.UsageError(
+                    f"{OPTIONS[mode]} and {OPTIONS[other]} do not go together: {reason}; leave out one"
+                )
     if "seed" in chosen and "updates" not in chosen:
-        raise click.UsageError("--seed is the seed of --train N, all else is drawn from one that never changes; leave it out")
+        raise click.UsageError(
+            "--seed is the seed of --train N, all else is drawn from one that never changes; leave it out"
+        )
 
 
 def _arguments(context: click.Context) -> list[str]:
     """What was typed behind `hrm parity`."""
     typed: list[str] = []
     for parameter in context.command.params:
-        if parameter.name and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+        if (
+            parameter.name
+            and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+        ):
             value = context.params[parameter.name]
             typed += [parameter.opts[0]] if value is True else [parameter.opts[0], str(value)]
     return typed
@@ -125,7 +176,9 @@ def _certify(golden: Path | None, backend: str, device: "Device", dtype: "Dtype"
     is_compared = golden is None and dtype in ("auto", "float32")
     found = certify(_machine(backend, device), golden, dtype, is_compared and _has_torch(), _say)
     if golden is None and not is_compared:
-        _say(f"the recorded case was replayed in {dtype}; leave out --dtype to compare with PyTorch, in float32")
+        _say(
+            f"the recorded case was replayed in {dtype}; leave out --dtype to compare with PyTorch, in float32"
+        )
     return found
 
 

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from hrm_parity.selftest import Notice, Outcome
 
 FILE_WIDTH = 180  # columns of a table that goes into a file or a pipe
-STYLES = {Verdict.OK: "green", Verdict.BROKEN: "bold red", Verdict.UNCERTIFIED: "yellow", Verdict.UNKNOWN: "yellow"}
+STYLES = {
+    Verdict.OK: "green",
+    Verdict.BROKEN: "bold red",
+    Verdict.UNCERTIFIED: "yellow",
+    Verdict.UNKNOWN: "yellow",
+}
 
 
 def show(found: Certificate | TrainingReport | SelfTest) -> None:
@@ -38,14 +43,29 @@ def _show_certificate(found: Certificate) -> None:
 
 
 def _show_rows(report: Report) -> None:
-    described = ", ".join(report.backend[key] for key in ("backend", "device", "dtype") if key in report.backend)
+    described = ", ".join(
+        report.backend[key] for key in ("backend", "device", "dtype") if key in report.backend
+    )
     is_compared = any(row.noise is not None for row in report.rows)
-    gaps = ["from float64", "from torch f32", "torch f32 itself"] if is_compared else ["worst difference"]
-    table = _table(f"{report.case}: {described}" if described else report.case, "quantity", *gaps, "limit", "where", "verdict")
+    gaps = (
+        ["from float64", "from torch f32", "torch f32 itself"]
+        if is_compared
+        else ["worst difference"]
+    )
+    table = _table(
+        f"{report.case}: {described}" if described else report.case,
+        "quantity",
+        *gaps,
+        "limit",
+        "where",
+        "verdict",
+    )
     for row in report.rows:
         found = [row.gap, row.to_torch, row.noise] if is_compared else [row.gap]
         numbers = [_number(gap) for gap in (*found, row.limit)]
-        table.add_row(row.quantity, *numbers, row.where, row.verdict.value, style=STYLES[row.verdict])
+        table.add_row(
+            row.quantity, *numbers, row.where, row.verdict.value, style=STYLES[row.verdict]
+        )
     _print(table)
 
 
@@ -53,7 +73,14 @@ def _show_training(found: TrainingReport) -> None:
     names = list(found.backends)
     exact = [f"{name} exact" for name in names]
     table = _table(
-        f"{' and '.join(names)} from seed {found.seed}", "update", "loss, relative", "logits", "weights", "rms", "slots apart", *exact
+        f"{' and '.join(names)} from seed {found.seed}",
+        "update",
+        "loss, relative",
+        "logits",
+        "weights",
+        "rms",
+        "slots apart",
+        *exact,
     )
     for row in found.rows:
         numbers = [_number(gap) for gap in (row.loss, row.logits, row.weights, row.weights_rms)]
@@ -70,12 +97,26 @@ def _show_training(found: TrainingReport) -> None:
 
 def _show_self_test(found: SelfTest) -> None:
     table = _table(
-        "Mistakes made on purpose in MLX", "mistake", "noticed by recorded numbers", "noticed by comparison with PyTorch", "verdict"
+        "Mistakes made on purpose in MLX",
+        "mistake",
+        "noticed by recorded numbers",
+        "noticed by comparison with PyTorch",
+        "verdict",
     )
     for outcome in found.outcomes:
-        verdict = ("noticed" if outcome.is_noticed else "UNNOTICED") if outcome.is_tested else "not tested: its case is not at hand"
+        verdict = (
+            ("noticed" if outcome.is_noticed else "UNNOTICED")
+            if outcome.is_tested
+            else "not tested: its case is not at hand"
+        )
         style = ("green" if outcome.is_noticed else "bold red") if outcome.is_tested else "yellow"
-        table.add_row(outcome.name, _notice(outcome, "recorded"), _notice(outcome, "compared"), verdict, style=style)
+        table.add_row(
+            outcome.name,
+            _notice(outcome, "recorded"),
+            _notice(outcome, "compared"),
+            verdict,
+            style=style,
+        )
     _print(table)
     tested = [outcome for outcome in found.outcomes if outcome.is_tested]
     noticed = sum(outcome.is_noticed for outcome in tested)
@@ -105,7 +146,9 @@ def _number(gap: float | None) -> str:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
     for column in columns:
-        is_text = column in ("quantity", "where", "verdict", "mistake") or column.startswith("noticed")
+        is_text = column in ("quantity", "where", "verdict", "mistake") or column.startswith(
+            "noticed"
+        )
         table.add_column(column, justify="left" if is_text else "right", overflow="fold")
     return table
 

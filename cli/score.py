@@ -26,5 +26,8 @@ def score(submission: Path, solutions: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(found)))
     else:
-        outputs, tasks = f"{found.outputs_solved:,} of {found.outputs:,}", f"{found.tasks_solved:,} of {found.tasks:,}"
+        outputs, tasks = (
+            f"{found.outputs_solved:,} of {found.outputs:,}",
+            f"{found.tasks_solved:,} of {found.tasks:,}",
+        )
         click.echo(f"{found.score:.2%}: {outputs} test outputs; {tasks} tasks have all of theirs")

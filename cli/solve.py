@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.models import open_model
-from cli.options import DIRECTORY, FILE, backend_options, digits_option, drawn_task, json_option, write_then_show
+from cli.options import (
+    DIRECTORY,
+    FILE,
+    backend_options,
+    digits_option,
+    drawn_task,
+    json_option,
+    write_then_show,
+)
 
 if TYPE_CHECKING:
     from hrm_core.training.solving import Solution
@@ -25,12 +33,27 @@ if TYPE_CHECKING:
     show_default=True,
     help="q: think until q_halt > q_continue. fixed: take all ACT steps, as the published evaluation does.",
 )
-@click.option("--identifier", default="", metavar="NAME", help="Ask as this puzzle that the model was trained on; blank: as none of them.")
-@click.option("--data", type=DIRECTORY, help="Data set the model was trained on, where it does not know its puzzles by name.")
 @click.option(
-    "--votes", type=click.IntRange(1), help="Choose from so many answers, under symmetries. [default: 1; ARC, under augmentations: 100]"
+    "--identifier",
+    default="",
+    metavar="NAME",
+    help="Ask as this puzzle that the model was trained on; blank: as none of them.",
 )
-@click.option("--gif", type=FILE, help="Draw the board from ACT step to ACT step; of several puzzles the first.")
+@click.option(
+    "--data",
+    type=DIRECTORY,
+    help="Data set the model was trained on, where it does not know its puzzles by name.",
+)
+@click.option(
+    "--votes",
+    type=click.IntRange(1),
+    help="Choose from so many answers, under symmetries. [default: 1; ARC, under augmentations: 100]",
+)
+@click.option(
+    "--gif",
+    type=FILE,
+    help="Draw the board from ACT step to ACT step; of several puzzles the first.",
+)
 @click.option("--png", type=FILE, help="Draw questions and answers on one page.")
 @digits_option
 @json_option
@@ -68,7 +91,9 @@ def solve(
         if path is not None:
             check_writable(path, suffix)
     loaded = open_model(model)
-    task = require_task(loaded.config.vocab_size, loaded.config.seq_len, loaded.task, str(loaded.source))
+    task = require_task(
+        loaded.config.vocab_size, loaded.config.seq_len, loaded.task, str(loaded.source)
+    )
     task = drawn_task(task, digits, model)
     identifiers = load_identifiers(model, loaded.config.num_puzzle_identifiers, data)
     asked = read_puzzles(task, puzzles, sys.stdin.read)
@@ -78,13 +103,19 @@ def solve(
 
     def show() -> None:
         for i, solution in enumerate(solutions):
-            click.echo(json.dumps(_record(solution)) if as_json else ("\n" if i else "") + _described(solution, identifiers.count > 1))
+            click.echo(
+                json.dumps(_record(solution))
+                if as_json
+                else ("\n" if i else "") + _described(solution, identifiers.count > 1)
+            )
 
     write_then_show(_pictures(solutions, gif, png), show)
     return 0 if all(solution.accepted is not False for solution in solutions) else 1
 
 
-def _pictures(solutions: list["Solution"], gif: Path | None, png: Path | None) -> list[Callable[[], None]]:
+def _pictures(
+    solutions: list["Solution"], gif: Path | None, png: Path | None
+) -> list[Callable[[], None]]:
     """What draws each picture that was asked for."""
     from hrm_core.pictures.animations import save_gif, save_png
     from hrm_core.training.sheets import solutions_sheet
@@ -98,11 +129,21 @@ def _pictures(solutions: list["Solution"], gif: Path | None, png: Path | None) -
 
 
 def _described(solution: "Solution", tells_identifier: bool) -> str:
-    lines = _attempts(solution) if len(solution.attempts) > 1 or solution.num_identifiers > 1 else [str(solution)]
+    lines = (
+        _attempts(solution)
+        if len(solution.attempts) > 1 or solution.num_identifiers > 1
+        else [str(solution)]
+    )
     if tells_identifier:
-        count = f"{solution.num_identifiers:,} identifiers" if solution.num_identifiers > 1 else "the identifier"
+        count = (
+            f"{solution.num_identifiers:,} identifiers"
+            if solution.num_identifiers > 1
+            else "the identifier"
+        )
         lines.append(
-            "asked under the blank identifier" if solution.identifier == "blank" else f"asked under {count} of {solution.identifier}"
+            "asked under the blank identifier"
+            if solution.identifier == "blank"
+            else f"asked under {count} of {solution.identifier}"
         )
     if solution.num_answers > 1 and not solution.attempts:
         lines.append(f"given by {solution.num_agreeing:,} of {solution.num_answers:,} answers")
@@ -126,7 +167,11 @@ def _record(solution: "Solution") -> dict[str, Any]:
     from hrm_core.tasks.arc_text import grid_word
 
     attempts = [
-        {"answer": grid_word(attempt.grid), "votes": attempt.count, "confidence": round(attempt.confidence, 4)}
+        {
+            "answer": grid_word(attempt.grid),
+            "votes": attempt.count,
+            "confidence": round(attempt.confidence, 4),
+        }
         for attempt in solution.attempts
     ]
     return {

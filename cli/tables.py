@@ -19,7 +19,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*row)
     console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
-    console.print(title, style="italic", markup=False, soft_wrap=True)  # a table's own title breaks where the table ends
+    console.print(
+        title, style="italic", markup=False, soft_wrap=True
+    )  # a table's own title breaks where the table ends
     if _width(console, table) > console.width:
         table.padding, table.show_edge = 0, False
     console.width = max(console.width, _width(console, table))

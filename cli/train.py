@@ -17,9 +17,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("config", metavar="PRESET|CONFIG", type=NAME, required=False)
-@click.option("--data", type=DIRECTORY, help="Data set made by `hrm data`, or by the published scripts.")
 @click.option(
-    "--run", "--run-directory", "run_directory", type=DIRECTORY, required=True, help="Directory of the run; under torchrun the long form."
+    "--data", type=DIRECTORY, help="Data set made by `hrm data`, or by the published scripts."
+)
+@click.option(
+    "--run",
+    "--run-directory",
+    "run_directory",
+    type=DIRECTORY,
+    required=True,
+    help="Directory of the run; under torchrun the long form.",
 )
 @click.option("--resume", is_flag=True, help="Continue the run after its newest checkpoint.")
 @click.option(
@@ -28,13 +35,29 @@ if TYPE_CHECKING:
     metavar="MODEL",
     help="Start from the weights of a run, a checkpoint or a .safetensors file; the data may add puzzles.",
 )
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, e.g. --set optim.lr=1e-4.")
-@click.option("--max-updates", type=click.IntRange(1), help="End the run, and its schedule, after so many updates.")
 @click.option(
-    "--micro-batch", type=click.IntRange(1), help="Slots that go through the network at once, to save memory; like train.micro_batch_size."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting, e.g. --set optim.lr=1e-4.",
+)
+@click.option(
+    "--max-updates",
+    type=click.IntRange(1),
+    help="End the run, and its schedule, after so many updates.",
+)
+@click.option(
+    "--micro-batch",
+    type=click.IntRange(1),
+    help="Slots that go through the network at once, to save memory; like train.micro_batch_size.",
 )
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard events into the run, too.")
-@click.option("--dry-run", is_flag=True, help="Estimate operations, time and memory of the run on this device, and write nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Estimate operations, time and memory of the run on this device, and write nothing.",
+)
 @backend_options
 def train(
     config: str | None,
@@ -64,9 +87,15 @@ def train(
 
     if max_updates is not None:
         overrides = (*overrides, f"train.max_updates={max_updates}")
-    settings = _resumed_config(config, run_directory, overrides, init) if resume else _new_config(config, overrides)
+    settings = (
+        _resumed_config(config, run_directory, overrides, init)
+        if resume
+        else _new_config(config, overrides)
+    )
     if micro_batch is not None:
-        settings = settings.model_copy(update={"train": settings.train.model_copy(update={"micro_batch_size": micro_batch})})
+        settings = settings.model_copy(
+            update={"train": settings.train.model_copy(update={"micro_batch_size": micro_batch})}
+        )
     make_backend = replace(make_backend, micro_batch=settings.train.micro_batch_size)
     data = _data_path(data, settings)
     assignment = session.assign(settings, data)
@@ -75,7 +104,10 @@ def train(
         return 0
     is_first = Replica.of_environment().rank == 0
     with (Run if is_first else Follower)(run_directory) as run, ConsoleReporter() as console:
-        watchers: list[Reporter] = [console, *([TensorBoardReporter(run_directory / "tensorboard")] if tensorboard else [])]
+        watchers: list[Reporter] = [
+            console,
+            *([TensorBoardReporter(run_directory / "tensorboard")] if tensorboard else []),
+        ]
         reporter = Reporters(watchers if is_first else [])
         if resume:
             trainer = session.resume(run, assignment, data, make_backend, reporter)
@@ -83,12 +115,18 @@ def train(
             model = open_model(init) if init else None
             trainer = session.begin(run, assignment, data, make_backend, reporter, model)
             if model is not None and is_first:
-                _tell_growth(model.config.num_puzzle_identifiers, assignment.model.num_puzzle_identifiers)
+                _tell_growth(
+                    model.config.num_puzzle_identifiers, assignment.model.num_puzzle_identifiers
+                )
         try:
             trainer.train()
         except Interrupted:
             several = Replica.of_environment().num_replicas
-            start = "hrm train --run" if several == 1 else f"torchrun --nproc-per-node {several} -m cli train --run-directory"
+            start = (
+                "hrm train --run"
+                if several == 1
+                else f"torchrun --nproc-per-node {several} -m cli train --run-directory"
+            )
             again = f"{start} {shlex.quote(str(run_directory))} --resume{make_backend.arguments}"
             if is_first:
                 click.echo(f"interrupted; everything is saved. Continue with: {again}", err=True)
@@ -102,15 +140,21 @@ def _new_config(config: str | None, overrides: tuple[str, ...]) -> "RunConfig":
     from hrm_core.config import load_config, preset_names
 
     if config is None:
-        raise click.UsageError(f"name a preset or a config file; presets: {', '.join(preset_names())}")
+        raise click.UsageError(
+            f"name a preset or a config file; presets: {', '.join(preset_names())}"
+        )
     return load_config(config, overrides)
 
 
-def _resumed_config(config: str | None, run_directory: Path, overrides: tuple[str, ...], init: Path | None) -> "RunConfig":
+def _resumed_config(
+    config: str | None, run_directory: Path, overrides: tuple[str, ...], init: Path | None
+) -> "RunConfig":
     from hrm_core.training.run import run_config
 
     if config or overrides or init:
-        raise click.UsageError("--resume continues a run with its own settings; leave out the preset, --set, --max-updates and --init")
+        raise click.UsageError(
+            "--resume continues a run with its own settings; leave out the preset, --set, --max-updates and --init"
+        )
     return run_config(run_directory)
 
 
@@ -124,7 +168,10 @@ def _data_path(data: Path | None, settings: "RunConfig") -> Path:
 
 def _tell_growth(before: int, after: int) -> None:
     if after > before:
-        click.echo(f"the puzzle identifiers of --init are kept, {before:,} of {after:,}; the others are new and start from zero", err=True)
+        click.echo(
+            f"the puzzle identifiers of --init are kept, {before:,} of {after:,}; the others are new and start from zero",
+            err=True,
+        )
 
 
 def _plan(assignment: "Assignment", make_backend: BackendMaker) -> str:
@@ -132,4 +179,6 @@ def _plan(assignment: "Assignment", make_backend: BackendMaker) -> str:
 
     backend = make_backend(assignment.model)
     train, updates = assignment.config.train, assignment.total_updates
-    return plan_text(assignment.model, train, updates, backend.gemm_rate(), backend.describe()["dtype"])
+    return plan_text(
+        assignment.model, train, updates, backend.gemm_rate(), backend.describe()["dtype"]
+    )

@@ -16,7 +16,13 @@ from convert.sources import Format, Source, open_source, task_of
 from convert.tensors import FLOAT32, FLOATS, ConversionError, Dtype, Tensor
 from hrm_core import hub
 from hrm_core.config import ModelConfig
-from hrm_core.data.store import IDENTIFIERS_FILE, load_split, present_splits, read_identifiers, task_label
+from hrm_core.data.store import (
+    IDENTIFIERS_FILE,
+    load_split,
+    present_splits,
+    read_identifiers,
+    task_label,
+)
 from hrm_core.parameters import Role, parameter_table
 
 StoredDtype = Literal["float32", "bfloat16", "float16"]
@@ -44,7 +50,9 @@ class Conversion:
     """What was done."""
 
     report: Report
-    identifiers: IdentifierChange | None  # where each row of the puzzle table comes from, if it was changed
+    identifiers: (
+        IdentifierChange | None
+    )  # where each row of the puzzle table comes from, if it was changed
 
 
 def convert(source: str, dest: Path, request: Request) -> Conversion:
@@ -56,14 +64,34 @@ def convert(source: str, dest: Path, request: Request) -> Conversion:
     with open_source(source, request.seq_len) as opened:
         to = chosen_format(dest, request.to, opened.format)
         if to == "official" and request.dtype != "float32":
-            raise ConversionError(f"--dtype {request.dtype} goes with safetensors and checkpoint; published code takes float32 weights")
-        refuse_used(dest, None if source.startswith(hub.PREFIX) else Path(source), to, request.force)
+            raise ConversionError(
+                f"--dtype {request.dtype} goes with safetensors and checkpoint; published code takes float32 weights"
+            )
+        refuse_used(
+            dest, None if source.startswith(hub.PREFIX) else Path(source), to, request.force
+        )
         change = _change(opened, request)
         tensors, rows = _account(opened, change, to, FLOATS[request.dtype])
-        task = opened.task if change.config.sizes == opened.config.sizes else _new_task(change.config, request)
-        notes = [*opened.notes, *_travel_notes(opened, to), *_rounding_notes(tensors, change.config, to)]
+        task = (
+            opened.task
+            if change.config.sizes == opened.config.sizes
+            else _new_task(change.config, request)
+        )
+        notes = [
+            *opened.notes,
+            *_travel_notes(opened, to),
+            *_rounding_notes(tensors, change.config, to),
+        ]
         report = Report(
-            source, opened.format, str(dest), to, task, change.config.model_dump(), _differences(opened.config, change.config), rows, notes
+            source,
+            opened.format,
+            str(dest),
+            to,
+            task,
+            change.config.model_dump(),
+            _differences(opened.config, change.config),
+            rows,
+            notes,
         )
         training = published_training(None) if opened.training is None else opened.training
         written = Written(change.config, task, tensors, FLOATS[request.dtype], training, source)
@@ -87,7 +115,12 @@ def _with_data(request: Request) -> Request:
         raise ConversionError(
             f"{request.data} has {metadata.num_puzzle_identifiers} puzzle identifiers, {count} have names; build it again"
         )
-    return replace(request, vocab_size=metadata.vocab_size, seq_len=metadata.seq_len, identifiers=request.identifiers or names)
+    return replace(
+        request,
+        vocab_size=metadata.vocab_size,
+        seq_len=metadata.seq_len,
+        identifiers=request.identifiers or names,
+    )
 
 
 def _change(source: Source, request: Request) -> Change:
@@ -99,17 +132,29 @@ def _change(source: Source, request: Request) -> Change:
         "num_puzzle_identifiers": config.num_puzzle_identifiers,
     }
     if request.mean_of and (request.identifiers is None or not config.puzzle_emb_ndim):
-        raise ConversionError("--mean-of makes vectors for new puzzle identifiers; name those with --identifiers FILE or --data DIR")
+        raise ConversionError(
+            "--mean-of makes vectors for new puzzle identifiers; name those with --identifiers FILE or --data DIR"
+        )
     if request.identifiers is not None:
         names = read_identifiers(request.identifiers)
         sizes["num_puzzle_identifiers"] = len(names)
         if config.puzzle_emb_ndim:
             identifiers = _identifier_change(source, request, names)
-    return Change(ModelConfig.model_validate({**config.model_dump(), **sizes}), identifiers, request.positions, request.seed)
+    return Change(
+        ModelConfig.model_validate({**config.model_dump(), **sizes}),
+        identifiers,
+        request.positions,
+        request.seed,
+    )
 
 
-def _identifier_change(source: Source, request: Request, names: Sequence[str]) -> IdentifierChange | None:
-    count, path = source.config.num_puzzle_identifiers, request.source_identifiers or source.identifiers
+def _identifier_change(
+    source: Source, request: Request, names: Sequence[str]
+) -> IdentifierChange | None:
+    count, path = (
+        source.config.num_puzzle_identifiers,
+        request.source_identifiers or source.identifiers,
+    )
     if path is None:
         if count == len(names) == 1:  # the blank one alone
             return None
@@ -119,25 +164,47 @@ def _identifier_change(source: Source, request: Request, names: Sequence[str]) -
         )
     before = read_identifiers(path)
     if len(before) != count:
-        raise ConversionError(f"{path} has {len(before)} names, {source.path} {count} puzzle vectors; choose the file of its training data")
-    change = match_identifiers(before, names, request.mean_of, (str(path), str(request.identifiers)))
+        raise ConversionError(
+            f"{path} has {len(before)} names, {source.path} {count} puzzle vectors; choose the file of its training data"
+        )
+    change = match_identifiers(
+        before, names, request.mean_of, (str(path), str(request.identifiers))
+    )
     return None if list(before) == list(names) else change
 
 
-def _account(source: Source, change: Change, to: Format, dtype: Dtype) -> tuple[dict[str, Tensor], list[Row]]:
+def _account(
+    source: Source, change: Change, to: Format, dtype: Dtype
+) -> tuple[dict[str, Tensor], list[Row]]:
     """The tensors of the destination, and what becomes of each."""
     tensors, rows = {}, []
     for name, parameter in parameter_table(change.config).items():
         written = published_name(name) if to == "official" else name
-        final = dtype if to != "official" or parameter.role is not Role.CONSTANT else FLOATS[change.config.forward_dtype]
+        final = (
+            dtype
+            if to != "official" or parameter.role is not Role.CONSTANT
+            else FLOATS[change.config.forward_dtype]
+        )
         tensors[name], resized = reshaped(name, source.tensors[name], source.config, change)
         if tensors[name].shape != parameter.shape:
             raise AssertionError(f"{name} became {tensors[name].shape}, expected {parameter.shape}")
         actions = [*_renaming(name, source.stored[name], written), *resized]
         if source.tensors[name].dtype != final:
             actions.append(f"cast {source.tensors[name].dtype} -> {final}")
-        rows.append(Row(name, source.stored[name], written, list(parameter.shape), final.name, tuple(actions)))
-    rows += [Row(stored, stored, "", [], "", ("derived: left out, it follows from the config",)) for stored in source.left_out]
+        rows.append(
+            Row(
+                name,
+                source.stored[name],
+                written,
+                list(parameter.shape),
+                final.name,
+                tuple(actions),
+            )
+        )
+    rows += [
+        Row(stored, stored, "", [], "", ("derived: left out, it follows from the config",))
+        for stored in source.left_out
+    ]
     return tensors, rows
 
 
@@ -145,7 +212,10 @@ def _renaming(name: str, stored: str, written: str) -> list[str]:
     if stored == written:
         return []
     was, now = stored.removesuffix(name), written.removesuffix(name)
-    return ["renamed: " + ", ".join([*([f"was {was}…"] if was else []), *([f"now {now}…"] if now else [])])]
+    return [
+        "renamed: "
+        + ", ".join([*([f"was {was}…"] if was else []), *([f"now {now}…"] if now else [])])
+    ]
 
 
 def _new_task(config: ModelConfig, request: Request) -> str:
@@ -163,14 +233,18 @@ def _travel_notes(source: Source, to: Format) -> list[str]:
     """What does not travel."""
     notes = []
     if to == "official":
-        notes.append("weights only: optimizer state and carry do not travel, training cannot be resumed from it")
+        notes.append(
+            "weights only: optimizer state and carry do not travel, training cannot be resumed from it"
+        )
         if source.training is None:
             notes.append(
                 f"training settings in all_config.yaml are those of the preset {FALLBACK_PRESET}; the source does not know its own"
             )
         return notes
     if to == "checkpoint":
-        notes.append("weights only: it can be evaluated, solved with and trained from (--init), but not resumed")
+        notes.append(
+            "weights only: it can be evaluated, solved with and trained from (--init), but not resumed"
+        )
     elif source.format == "checkpoint":
         notes.append("weights only: optimizer state and carry do not travel")
     if source.format == "official":
@@ -183,7 +257,21 @@ def _rounding_notes(tensors: dict[str, Tensor], config: ModelConfig, to: Format)
     if to != "official":
         return []
     dtype = FLOATS[config.forward_dtype]
-    constants = [name for name, parameter in parameter_table(config).items() if parameter.role is Role.CONSTANT]
-    values = {name: tensors[name].read(0, tensors[name].shape[0]).astype(FLOAT32) for name in constants}
-    rounded = [name for name, value in values.items() if not np.array_equal(value.astype(dtype).astype(FLOAT32), value, equal_nan=True)]
-    return [f"rounded to {dtype}, which published code starts from: {', '.join(rounded)}"] if rounded else []
+    constants = [
+        name
+        for name, parameter in parameter_table(config).items()
+        if parameter.role is Role.CONSTANT
+    ]
+    values = {
+        name: tensors[name].read(0, tensors[name].shape[0]).astype(FLOAT32) for name in constants
+    }
+    rounded = [
+        name
+        for name, value in values.items()
+        if not np.array_equal(value.astype(dtype).astype(FLOAT32), value, equal_nan=True)
+    ]
+    return (
+        [f"rounded to {dtype}, which published code starts from: {', '.join(rounded)}"]
+        if rounded
+        else []
+    )

@@ -45,10 +45,14 @@ def chosen_format(dest: Path, to: Format | None, source_format: Format) -> Forma
     is_file = dest.suffix == SUFFIX
     if to is None:
         if not is_file and source_format != "official":
-            raise ConversionError(f"{dest} may become an official or another checkpoint; choose --to, or a DEST that ends in {SUFFIX}")
+            raise ConversionError(
+                f"{dest} may become an official or another checkpoint; choose --to, or a DEST that ends in {SUFFIX}"
+            )
         return "safetensors" if is_file else "checkpoint"
     if is_file != (to == "safetensors"):
-        raise ConversionError(f"{dest}: --to {to} writes a {'folder' if is_file else f'file that ends in {SUFFIX}'}; choose another DEST")
+        raise ConversionError(
+            f"{dest}: --to {to} writes a {'folder' if is_file else f'file that ends in {SUFFIX}'}; choose another DEST"
+        )
     return to
 
 
@@ -59,15 +63,23 @@ def refuse_used(dest: Path, source: Path | None, to: Format, force: bool) -> Non
     """
     target, origin = dest.resolve(), source.resolve() if source else None
     if origin and (target == origin or origin in target.parents or target in origin.parents):
-        raise ConversionError(f"{dest} and the source {source} lie in each other; choose a DEST outside")
+        raise ConversionError(
+            f"{dest} and the source {source} lie in each other; choose a DEST outside"
+        )
     if not os.path.lexists(dest):
         return
     if not force:
         _refuse_present(dest)
     if dest.is_dir() != (to != "safetensors"):
-        raise ConversionError(f"{dest} is a {'folder' if dest.is_dir() else 'file'}, not what --to {to} writes; choose another DEST")
-    if dest.is_dir() and not any({path.name for path in dest.iterdir()} <= names for names in OURS.values()):
-        raise ConversionError(f"{dest} holds more than a converted model; --force does not replace it, choose another DEST")
+        raise ConversionError(
+            f"{dest} is a {'folder' if dest.is_dir() else 'file'}, not what --to {to} writes; choose another DEST"
+        )
+    if dest.is_dir() and not any(
+        {path.name for path in dest.iterdir()} <= names for names in OURS.values()
+    ):
+        raise ConversionError(
+            f"{dest} holds more than a converted model; --force does not replace it, choose another DEST"
+        )
 
 
 def write(dest: Path, to: Format, model: Written, force: bool) -> None:
@@ -80,15 +92,21 @@ def write(dest: Path, to: Format, model: Written, force: bool) -> None:
             if to == "safetensors":
                 write_model(partial, model.config, model.task, model.tensors, model.dtype)
             elif to == "checkpoint":
-                write_model(partial / MODEL_FILE, model.config, model.task, model.tensors, model.dtype)
-                write_state(partial, {CONVERTED: {"source": model.source, "hrm": version("hrm-mlx")}})
+                write_model(
+                    partial / MODEL_FILE, model.config, model.task, model.tensors, model.dtype
+                )
+                write_state(
+                    partial, {CONVERTED: {"source": model.source, "hrm": version("hrm-mlx")}}
+                )
             else:
                 write_official(partial / WEIGHTS_FILE, model.config, model.tensors)
                 write_published_config(partial / CONFIG_FILE, model.config, model.training)
                 sizes = Sizes(task=model.task, **model.config.sizes._asdict())
                 (partial / SIZES_FILE).write_text(sizes.model_dump_json() + "\n", encoding="utf-8")
     except OSError as error:
-        raise ConversionError(f"{dest} was not written ({error.strerror or error}); make room or choose another DEST") from error
+        raise ConversionError(
+            f"{dest} was not written ({error.strerror or error}); make room or choose another DEST"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -125,7 +143,9 @@ def _staging(dest: Path, is_file: bool, force: bool) -> Iterator[Path]:
 
 def _refuse_present(dest: Path) -> None:
     if os.path.lexists(dest):
-        raise ConversionError(f"{dest} is there already; choose another DEST, or --force to replace it")
+        raise ConversionError(
+            f"{dest} is there already; choose another DEST, or --force to replace it"
+        )
 
 
 def _claim(room: Path, lock: int) -> None:
@@ -133,7 +153,9 @@ def _claim(room: Path, lock: int) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise ConversionError(f"{room} is being written by another process; wait for it or choose another DEST") from error
+        raise ConversionError(
+            f"{room} is being written by another process; wait for it or choose another DEST"
+        ) from error
     for leftover in room.iterdir():
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 

@@ -35,7 +35,13 @@ def by_canonical_name(stored: Iterable[str], source: str) -> dict[str, str]:
     names: dict[str, list[str]] = {}
     for name in stored:
         names.setdefault(canonical_name(name), []).append(name)
-    twice = [f"{name} as {' and '.join(group)}" for name, group in sorted(names.items()) if len(group) > 1]
+    twice = [
+        f"{name} as {' and '.join(group)}"
+        for name, group in sorted(names.items())
+        if len(group) > 1
+    ]
     if twice:
-        raise ConversionError(f"{source} holds tensors twice: {'; '.join(twice)}; remove one of each")
+        raise ConversionError(
+            f"{source} holds tensors twice: {'; '.join(twice)}; remove one of each"
+        )
     return {name: group[0] for name, group in names.items()}

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     import torch
 
 ARCHIVE = b"PK\x03\x04"
-MAPPED_BYTES = 1 << 28  # read of one mapping before it is let go: pages that were read count as memory of this process
+MAPPED_BYTES = (
+    1 << 28
+)  # read of one mapping before it is let go: pages that were read count as memory of this process
 LEAST_READ = 1 << 16  # the system maps that much around any byte
 
 
@@ -37,12 +39,16 @@ class OfficialWeights:
         self._touched = 0
         self._state = _load(path)
         self.tensors: dict[str, Tensor] = {}
-        self.strange: dict[str, str] = {}  # name -> what was found where float32, bfloat16 or float16 is expected
+        self.strange: dict[
+            str, str
+        ] = {}  # name -> what was found where float32, bfloat16 or float16 is expected
         for name, value in self._state.items():
             if (found := _strangeness(value)) is not None:
                 self.strange[name] = found
             else:
-                self.tensors[name] = Tensor(tuple(value.shape), FLOATS[_dtype_name(value)], self._reader(name))
+                self.tensors[name] = Tensor(
+                    tuple(value.shape), FLOATS[_dtype_name(value)], self._reader(name)
+                )
 
     def _reader(self, name: str) -> Any:
         def read(start: int, stop: int) -> AnyArray:
@@ -94,12 +100,18 @@ def _check_archive(path: Path) -> None:
     Raises: CheckpointError.
     """
     if first_bytes(path, len(ARCHIVE)) != ARCHIVE:
-        raise CheckpointError(f"{path} is no archive of torch.save; expected a published checkpoint, nothing in it was executed")
+        raise CheckpointError(
+            f"{path} is no archive of torch.save; expected a published checkpoint, nothing in it was executed"
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             names = [entry.filename for entry in entries]
-            packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1]
+            packed = [
+                entry.filename
+                for entry in entries
+                if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1
+            ]
             damaged = None if packed else archive.testzip()
     except Exception as error:  # zipfile raises whatever a damaged directory leads it to
         reason = " ".join(str(error).split())[:80] or type(error).__name__
@@ -116,9 +128,13 @@ def _load(path: Path) -> "dict[str, torch.Tensor]":
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path} holds more than tensors ({_refused(error)}); refused, nothing in it was executed") from error
+        raise CheckpointError(
+            f"{path} holds more than tensors ({_refused(error)}); refused, nothing in it was executed"
+        ) from error
     except Exception as error:  # torch raises whatever a damaged pickle leads it to
-        raise CheckpointError(f"{path} cannot be read as a state dict ({_refused(error)}); {WAY_OUT}") from error
+        raise CheckpointError(
+            f"{path} cannot be read as a state dict ({_refused(error)}); {WAY_OUT}"
+        ) from error
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, expected tensors by name")
     return state

@@ -16,9 +16,18 @@ from hrm_core.errors import ConfigError
 CONFIG_FILE = "all_config.yaml"
 ARCH_NAME = "hrm.hrm_act_v1@HierarchicalReasoningModel_ACTV1"
 LOSS_NAME = "losses@ACTLossHead"
-SIZES = ("vocab_size", "seq_len", "num_puzzle_identifiers")  # published code takes them from the data
+SIZES = (
+    "vocab_size",
+    "seq_len",
+    "num_puzzle_identifiers",
+)  # published code takes them from the data
 ARCH_KEYS = tuple(name for name in ArchConfig.model_fields if name not in (*SIZES, "loss_type"))
-OPTIONAL = {"puzzle_emb_ndim": 0, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "forward_dtype": "bfloat16"}  # published defaults
+OPTIONAL = {
+    "puzzle_emb_ndim": 0,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "forward_dtype": "bfloat16",
+}  # published defaults
 FALLBACK_PRESET = "sudoku-extreme-1k"  # whose training settings a model without any is written with
 TRAINING_KEYS = (
     "data_path", "global_batch_size", "epochs", "lr", "lr_min_ratio", "lr_warmup_steps", "weight_decay", "beta1", "beta2",
@@ -44,37 +53,63 @@ def read_published_config(path: Path) -> PublishedConfig:
     try:
         settings = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}); it is needed beside a published checkpoint, copy it there") from error
+        raise ConfigError(
+            f"{path} cannot be read ({error.strerror}); it is needed beside a published checkpoint, copy it there"
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is no text in UTF-8; copy it again") from error
     arch = settings.pop("arch", None)
     if not isinstance(arch, dict):
-        raise ConfigError(f"{path} has no section arch; expected the all_config.yaml of a published run")
+        raise ConfigError(
+            f"{path} has no section arch; expected the all_config.yaml of a published run"
+        )
     loss = arch.pop("loss", None)
     if not isinstance(loss, dict):
-        raise ConfigError(f"{path} has no section arch.loss; expected the all_config.yaml of a published run")
+        raise ConfigError(
+            f"{path} has no section arch.loss; expected the all_config.yaml of a published run"
+        )
     _require(arch.pop("name", None), ARCH_NAME, "arch.name", path)
     _require(loss.pop("name", None), LOSS_NAME, "arch.loss.name", path)
-    given = {f"arch.{key}": value for key, value in arch.items()} | {f"arch.loss.{key}": value for key, value in loss.items()}
+    given = {f"arch.{key}": value for key, value in arch.items()} | {
+        f"arch.loss.{key}": value for key, value in loss.items()
+    }
     given = {key: value for key, value in given.items() if value is not None}
     expected = [*(f"arch.{key}" for key in ARCH_KEYS), "arch.loss.loss_type"]
-    unknown, missing = sorted(given.keys() - set(expected)), [key for key in expected if key not in given and key[5:] not in OPTIONAL]
+    unknown, missing = (
+        sorted(given.keys() - set(expected)),
+        [key for key in expected if key not in given and key[5:] not in OPTIONAL],
+    )
     if unknown or missing:
-        found = [*(f"{key[:80]} is unknown" for key in unknown), *(f"{key} is missing" for key in missing)]
+        found = [
+            *(f"{key[:80]} is unknown" for key in unknown),
+            *(f"{key} is missing" for key in missing),
+        ]
         raise ConfigError(f"{path}: {'; '.join(found)}; expected the settings of {ARCH_NAME}")
     settings_of_arch = OPTIONAL | {key.rpartition(".")[2]: value for key, value in given.items()}
     return PublishedConfig(
         arch=validated(ArchConfig, settings_of_arch, f"{path}, section arch"),
-        training={key: value for key, value in settings.items() if key in TRAINING_KEYS and value is not None},
+        training={
+            key: value
+            for key, value in settings.items()
+            if key in TRAINING_KEYS and value is not None
+        },
         ignored=sorted(settings.keys() - set(TRAINING_KEYS)),
     )
 
 
 def write_published_config(path: Path, config: ModelConfig, training: Mapping[str, Any]) -> None:
     """Write all_config.yaml with every key that published code asks for."""
-    arch = {name: value for name, value in config.model_dump().items() if name not in (*SIZES, "loss_type")}
+    arch = {
+        name: value
+        for name, value in config.model_dump().items()
+        if name not in (*SIZES, "loss_type")
+    }
     settings = {
-        "arch": {**arch, "name": ARCH_NAME, "loss": {"name": LOSS_NAME, "loss_type": config.loss_type}},
+        "arch": {
+            **arch,
+            "name": ARCH_NAME,
+            "loss": {"name": LOSS_NAME, "loss_type": config.loss_type},
+        },
         **{key: training.get(key) for key in TRAINING_KEYS},
     }
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
@@ -98,4 +133,6 @@ def published_training(run: RunConfig | None) -> dict[str, Any]:
 
 def _require(found: Any, expected: str, key: str, path: Path) -> None:
     if found != expected:
-        raise ConfigError(f"{path}: {key} is {str(found)[:80]}, expected {expected}; other networks are not converted")
+        raise ConfigError(
+            f"{path}: {key} is {str(found)[:80]}, expected {expected}; other networks are not converted"
+        )

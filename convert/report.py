@@ -57,8 +57,13 @@ class Report:
         width = max(len(row.name) for row in self.rows)
         shapes = [f"{row.dtype} {'x'.join(map(str, row.shape))}" for row in self.rows]
         shape_width = max(map(len, shapes))
-        lines = [f"{row.name:{width}}  {shape:{shape_width}}  {row.text}" for row, shape in zip(self.rows, shapes, strict=True)]
-        lines += [f"changed: {name} {before} -> {after}" for name, (before, after) in self.changes.items()]
+        lines = [
+            f"{row.name:{width}}  {shape:{shape_width}}  {row.text}"
+            for row, shape in zip(self.rows, shapes, strict=True)
+        ]
+        lines += [
+            f"changed: {name} {before} -> {after}" for name, (before, after) in self.changes.items()
+        ]
         lines += [f"note: {note}" for note in self.notes]
         return [*lines, self.summary]
 

@@ -48,7 +48,9 @@ class Change:
     seed: int = 0  # of rows for new tokens
 
 
-def reshaped(name: str, tensor: Tensor, source: ModelConfig, change: Change) -> tuple[Tensor, tuple[str, ...]]:
+def reshaped(
+    name: str, tensor: Tensor, source: ModelConfig, change: Change
+) -> tuple[Tensor, tuple[str, ...]]:
     """A tensor in the shape of the destination, and what was done to it."""
     config = change.config
     if name in VOCABULARY and config.vocab_size != source.vocab_size:
@@ -60,19 +62,25 @@ def reshaped(name: str, tensor: Tensor, source: ModelConfig, change: Change) -> 
     return tensor, ()
 
 
-def match_identifiers(before: Sequence[str], after: Sequence[str], mean_of: Sequence[str], sources: tuple[str, str]) -> IdentifierChange:
+def match_identifiers(
+    before: Sequence[str], after: Sequence[str], mean_of: Sequence[str], sources: tuple[str, str]
+) -> IdentifierChange:
     """Find each new identifier among the old ones by its name. `sources` says where the two lists come from.
 
     Raises: ConversionError if a name stands twice in a list, or one of `mean_of` (a trailing * stands for any ending) is not there.
     """
     for names, source in zip((before, after), sources, strict=True):
         if twice := [name for name, count in Counter(names).items() if count > 1]:
-            raise ConversionError(f"{source} names {_shown(twice)} twice; puzzle identifiers are matched by name, make them distinct")
+            raise ConversionError(
+                f"{source} names {_shown(twice)} twice; puzzle identifiers are matched by name, make them distinct"
+            )
     row = {name: i for i, name in enumerate(before)}
     rows = np.array([row.get(name, NEW) for name in after], np.int64)
     change = IdentifierChange(rows, np.array(_rows_of(mean_of, row, sources[0]), np.int64))
     if mean_of and not change.num_new:
-        raise ConversionError(f"{sources[1]} names no identifier that {sources[0]} does not; leave out --mean-of")
+        raise ConversionError(
+            f"{sources[1]} names no identifier that {sources[0]} does not; leave out --mean-of"
+        )
     return change
 
 
@@ -87,7 +95,9 @@ def _rows_of(patterns: Sequence[str], row: Mapping[str, int], source: str) -> li
         found.update(dict.fromkeys(matches))
         missing += [] if matches else [pattern]
     if missing:
-        raise ConversionError(f"--mean-of names {_shown(missing)}, which {source} does not; it names {_shown(list(row))}")
+        raise ConversionError(
+            f"--mean-of names {_shown(missing)}, which {source} does not; it names {_shown(list(row))}"
+        )
     return list(found)
 
 
@@ -100,7 +110,9 @@ def _with_vocabulary(name: str, tensor: Tensor, change: Change) -> tuple[Tensor,
     table = parameter_table(change.config)
     rng = stream(change.seed, Purpose.INITIAL_WEIGHTS, list(table).index(name))
     new = truncated_normal(rng, table[name].shape, table[name].std)[kept:]
-    return _joined(tensor, new), (f"resized: {kept} rows kept, {len(new)} new, drawn from seed {change.seed}",)
+    return _joined(tensor, new), (
+        f"resized: {kept} rows kept, {len(new)} new, drawn from seed {change.seed}",
+    )
 
 
 def _joined(kept: Tensor, new: FloatArray) -> Tensor:
@@ -114,12 +126,16 @@ def _joined(kept: Tensor, new: FloatArray) -> Tensor:
     return Tensor((end + len(new), *kept.shape[1:]), FLOAT32, read)
 
 
-def _with_positions(tensor: Tensor, source: ModelConfig, change: Change) -> tuple[Tensor, tuple[str, ...]]:
+def _with_positions(
+    tensor: Tensor, source: ModelConfig, change: Change
+) -> tuple[Tensor, tuple[str, ...]]:
     """Puzzle slots stay; positions of tokens are cut off at the end, or read off between the old ones, first and last kept."""
     slots, before, after = source.puzzle_emb_len, source.seq_len, change.config.seq_len
     cut = change.positions == "cut" or (change.positions == "auto" and after < before)
     if cut and after > before:
-        raise ConversionError(f"{before} learned positions cannot be cut to {after}; choose --positions interpolate")
+        raise ConversionError(
+            f"{before} learned positions cannot be cut to {after}; choose --positions interpolate"
+        )
     if cut:
         text = f"resized: {slots} puzzle slots and {after} positions kept, {before - after} cut"
         return Tensor((slots + after, *tensor.shape[1:]), tensor.dtype, tensor.read), (text,)
@@ -146,9 +162,13 @@ def _with_identifiers(tensor: Tensor, change: IdentifierChange) -> tuple[Tensor,
         return block
 
     kept = len(change.rows) - change.num_new
-    actions = [f"resized: {kept} rows kept by name, {tensor.shape[0] - kept} left out, {change.num_new} new"]
+    actions = [
+        f"resized: {kept} rows kept by name, {tensor.shape[0] - kept} left out, {change.num_new} new"
+    ]
     if change.num_new:
-        actions.append(f"derived: new rows are {f'the mean of {len(change.mean_of)}' if len(change.mean_of) else 'zero'}")
+        actions.append(
+            f"derived: new rows are {f'the mean of {len(change.mean_of)}' if len(change.mean_of) else 'zero'}"
+        )
     return Tensor((len(change.rows), *tensor.shape[1:]), FLOAT32, read), tuple(actions)
 
 

@@ -52,13 +52,20 @@ def open_safetensors(path: Path) -> Iterator[SafetensorsFile]:
             size = os.fstat(file.fileno()).st_size
             header, data_start = _read_header(file, size)
             metadata = _metadata(header.pop("__metadata__", {}))
-            tensors = {name: _tensor(file, name, entry, data_start) for name, entry in _in_order(header, size - data_start)}
+            tensors = {
+                name: _tensor(file, name, entry, data_start)
+                for name, entry in _in_order(header, size - data_start)
+            }
         except (ValueError, RecursionError) as error:
-            raise CheckpointError(f"{path} is damaged or no safetensors file: {' '.join(str(error).split())[:200]}; {WAY_OUT}") from error
+            raise CheckpointError(
+                f"{path} is damaged or no safetensors file: {' '.join(str(error).split())[:200]}; {WAY_OUT}"
+            ) from error
         yield SafetensorsFile(metadata, tensors)
 
 
-def write_model(path: Path, config: ModelConfig, task: str, tensors: Mapping[str, Tensor], dtype: Dtype) -> None:
+def write_model(
+    path: Path, config: ModelConfig, task: str, tensors: Mapping[str, Tensor], dtype: Dtype
+) -> None:
     """Write a model file as `hrm_core.training.checkpoint.load_model` reads it. Float32 ones are what `save_model` writes.
 
     Raises: ConversionError at the first value that is not finite.
@@ -69,7 +76,9 @@ def write_model(path: Path, config: ModelConfig, task: str, tensors: Mapping[str
     header = _header(about, tensors, dtype, NO_CHECKSUM)
     with path.open("wb") as file:
         file.write(header)
-        crc32 = checksum(about, ((name, _written(file, name, tensors[name], dtype)) for name in sorted(tensors)))
+        crc32 = checksum(
+            about, ((name, _written(file, name, tensors[name], dtype)) for name in sorted(tensors))
+        )
         file.seek(0)
         file.write(_header(about, tensors, dtype, crc32))
 
@@ -99,9 +108,13 @@ def _metadata(entry: Any) -> dict[str, str]:
     return entry
 
 
-def _in_order(header: dict[str, Any], size: int) -> list[tuple[str, tuple[Dtype, tuple[int, ...], int]]]:
+def _in_order(
+    header: dict[str, Any], size: int
+) -> list[tuple[str, tuple[Dtype, tuple[int, ...], int]]]:
     """The entries in the order of their data. They must cover the data without gap and overlap."""
-    entries = sorted(((name, *_entry(name, entry)) for name, entry in header.items()), key=lambda item: item[3:])
+    entries = sorted(
+        ((name, *_entry(name, entry)) for name, entry in header.items()), key=lambda item: item[3:]
+    )
     end = 0
     for name, _, _, start, stop in entries:
         if start != end:
@@ -117,14 +130,22 @@ def _entry(name: str, entry: Any) -> tuple[Dtype, tuple[int, ...], int, int]:
         raise ValueError(f"the entry of {name} is not dtype, shape and data_offsets")
     shape, offsets = entry["shape"], entry["data_offsets"]
     for numbers in (shape, offsets):
-        if not isinstance(numbers, list) or not all(type(number) is int and number >= 0 for number in numbers):
-            raise ValueError(f"the entry of {name} has {str(numbers)[:40]} where whole numbers are expected")
+        if not isinstance(numbers, list) or not all(
+            type(number) is int and number >= 0 for number in numbers
+        ):
+            raise ValueError(
+                f"the entry of {name} has {str(numbers)[:40]} where whole numbers are expected"
+            )
     dtype = DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
     if dtype is None:
-        raise ValueError(f"{name} is stored as {str(entry['dtype'])[:40]}, expected F32, BF16 or F16")
+        raise ValueError(
+            f"{name} is stored as {str(entry['dtype'])[:40]}, expected F32, BF16 or F16"
+        )
     size = Tensor(tuple(shape), dtype, _unread).size * dtype.itemsize
     if len(offsets) != 2 or offsets[1] - offsets[0] != size:
-        raise ValueError(f"{name} is {entry['dtype']}{str(shape)[:60]}, {size} bytes, but lies at {str(offsets)[:60]}")
+        raise ValueError(
+            f"{name} is {entry['dtype']}{str(shape)[:60]}, {size} bytes, but lies at {str(offsets)[:60]}"
+        )
     return dtype, tuple(shape), offsets[0], offsets[1]
 
 
@@ -132,13 +153,17 @@ def _unread(start: int, stop: int) -> AnyArray:
     raise AssertionError("only the shape is of interest")
 
 
-def _tensor(file: BinaryIO, name: str, entry: tuple[Dtype, tuple[int, ...], int], data_start: int) -> Tensor:
+def _tensor(
+    file: BinaryIO, name: str, entry: tuple[Dtype, tuple[int, ...], int], data_start: int
+) -> Tensor:
     dtype, shape, offset = entry
     row_bytes = Tensor(shape[1:], dtype, _unread).size * dtype.itemsize
 
     def read(start: int, stop: int) -> AnyArray:
         # pread, not a memory map: pages of a map that were read count as memory of this process
-        content = os.pread(file.fileno(), (stop - start) * row_bytes, data_start + offset + start * row_bytes)
+        content = os.pread(
+            file.fileno(), (stop - start) * row_bytes, data_start + offset + start * row_bytes
+        )
         if len(content) != (stop - start) * row_bytes:
             raise CheckpointError(f"{file.name} was changed while {name} was read; {WAY_OUT}")
         return np.frombuffer(content, dtype).reshape(stop - start, *shape[1:])
@@ -146,12 +171,18 @@ def _tensor(file: BinaryIO, name: str, entry: tuple[Dtype, tuple[int, ...], int]
     return Tensor(shape, dtype, read)
 
 
-def _header(about: Mapping[str, Any], tensors: Mapping[str, Tensor], dtype: Dtype, crc32: str) -> bytes:
+def _header(
+    about: Mapping[str, Any], tensors: Mapping[str, Tensor], dtype: Dtype, crc32: str
+) -> bytes:
     entries: dict[str, Any] = {"__metadata__": {METADATA: json.dumps({**about, "crc32": crc32})}}
     start = 0
     for name in sorted(tensors):
         stop = start + tensors[name].size * dtype.itemsize
-        entries[name] = {"dtype": STORED_NAMES[dtype.name], "shape": list(tensors[name].shape), "data_offsets": [start, stop]}
+        entries[name] = {
+            "dtype": STORED_NAMES[dtype.name],
+            "shape": list(tensors[name].shape),
+            "data_offsets": [start, stop],
+        }
         start = stop
     content = json.dumps(entries, separators=(",", ":")).encode()
     content += b" " * (-len(content) % LENGTH_BYTES)  # the data begins where any dtype may

@@ -23,13 +23,28 @@ from hrm_core.errors import CheckpointError, ConfigError
 from hrm_core.parameters import PUZZLE_TABLE, parameter_table
 from hrm_core.tasks import task_of_shape
 from hrm_core.training import run as runs
-from hrm_core.training.checkpoint import METADATA, MODEL_FILE, WAY_OUT, Model, checksum, find_model, parse_metadata, stored_dtypes
+from hrm_core.training.checkpoint import (
+    METADATA,
+    MODEL_FILE,
+    WAY_OUT,
+    Model,
+    checksum,
+    find_model,
+    parse_metadata,
+    stored_dtypes,
+)
 
 Format = Literal["official", "safetensors", "checkpoint"]
 
-WEIGHTS_FILE = "checkpoint"  # of a published checkpoint on the Hub; in a training folder it is step_<N>
+WEIGHTS_FILE = (
+    "checkpoint"  # of a published checkpoint on the Hub; in a training folder it is step_<N>
+)
 SIZES_FILE = "hrm.json"  # ours, beside a published checkpoint that we wrote: what all_config.yaml does not say
-PUBLISHED_TASKS = {11: ("sudoku", 81), 6: ("maze", 900), 12: ("arc", 900)}  # vocab_size -> task, seq_len. Source: sapientinc/HRM dataset/
+PUBLISHED_TASKS = {
+    11: ("sudoku", 81),
+    6: ("maze", 900),
+    12: ("arc", 900),
+}  # vocab_size -> task, seq_len. Source: sapientinc/HRM dataset/
 
 
 class Sizes(Settings):
@@ -66,7 +81,9 @@ def open_source(source: str, seq_len: int | None = None) -> Iterator[Source]:
     tensors that are missing, unexpected or of a wrong kind.
     """
     notes: list[str] = []
-    path, config_path = _from_hub(source) if source.startswith(hub.PREFIX) else _locate(Path(source), notes)
+    path, config_path = (
+        _from_hub(source) if source.startswith(hub.PREFIX) else _locate(Path(source), notes)
+    )
     if is_safetensors(path):
         with open_safetensors(path) as file:
             if METADATA in file.metadata or config_path is None:
@@ -75,13 +92,22 @@ def open_source(source: str, seq_len: int | None = None) -> Iterator[Source]:
                 yield _published(path, config_path, file.tensors, {}, seq_len, notes)
     else:
         weights = OfficialWeights(path)
-        yield _published(path, config_path or path.with_name(CONFIG_FILE), weights.tensors, weights.strange, seq_len, notes)
+        yield _published(
+            path,
+            config_path or path.with_name(CONFIG_FILE),
+            weights.tensors,
+            weights.strange,
+            seq_len,
+            notes,
+        )
 
 
 def read_model(source: str, seq_len: int | None = None) -> Model:
     """The whole of a source in memory, float32. Raises: as `open_source` does."""
     with open_source(source, seq_len) as opened:
-        weights = {name: in_memory(name, tensor, FLOAT32) for name, tensor in opened.tensors.items()}
+        weights = {
+            name: in_memory(name, tensor, FLOAT32) for name, tensor in opened.tensors.items()
+        }
         return Model(opened.config, opened.task, weights, opened.path, opened.crc32)
 
 
@@ -122,7 +148,9 @@ def _locate(path: Path, notes: list[str]) -> tuple[Path, Path | None]:
     if (path / MODEL_FILE).is_file() or (path / "checkpoints").is_dir():
         return find_model(path, notes.append), None
     if list(path.glob("step_*")):
-        raise ConfigError(f"{path} has no {CONFIG_FILE}; it is needed beside a published checkpoint, copy it there")
+        raise ConfigError(
+            f"{path} has no {CONFIG_FILE}; it is needed beside a published checkpoint, copy it there"
+        )
     raise CheckpointError(
         f"{path} is nothing to convert; expected a run, a checkpoint folder, a .safetensors file, a published checkpoint or hf://owner/repository"
     )
@@ -131,14 +159,22 @@ def _locate(path: Path, notes: list[str]) -> tuple[Path, Path | None]:
 def _published_weights(folder: Path, notes: list[str]) -> Path:
     if (folder / WEIGHTS_FILE).is_file():
         return folder / WEIGHTS_FILE
-    steps = {int(path.name[5:]): path for path in folder.glob("step_*") if re.fullmatch(r"step_[0-9]{1,18}", path.name)}
+    steps = {
+        int(path.name[5:]): path
+        for path in folder.glob("step_*")
+        if re.fullmatch(r"step_[0-9]{1,18}", path.name)
+    }
     if steps:
         if len(steps) > 1:
-            notes.append(f"{folder} holds {len(steps)} checkpoints; the last one, step_{max(steps)}, was taken")
+            notes.append(
+                f"{folder} holds {len(steps)} checkpoints; the last one, step_{max(steps)}, was taken"
+            )
         return steps[max(steps)]
     if (folder / MODEL_FILE).is_file():
         return folder / MODEL_FILE
-    raise CheckpointError(f"{folder} holds {CONFIG_FILE} and no weights; expected a file {WEIGHTS_FILE} or step_<N> beside it")
+    raise CheckpointError(
+        f"{folder} holds {CONFIG_FILE} and no weights; expected a file {WEIGHTS_FILE} or step_<N> beside it"
+    )
 
 
 def _ours(path: Path, file: SafetensorsFile, named: Path, notes: list[str]) -> Source:
@@ -150,11 +186,19 @@ def _ours(path: Path, file: SafetensorsFile, named: Path, notes: list[str]) -> S
         if tensor.dtype.name not in stored_dtypes(about, crc32)
     }
     _check_tensors(path, file.tensors, strange, {name: name for name in file.tensors}, config)
-    found = checksum(about, ((name, map(raw, file.tensors[name].blocks())) for name in sorted(file.tensors)))
+    found = checksum(
+        about, ((name, map(raw, file.tensors[name].blocks())) for name in sorted(file.tensors))
+    )
     if crc32 not in (None, found):
-        raise CheckpointError(f"{path} is damaged: its checksum is not the one in its metadata; {WAY_OUT}")
+        raise CheckpointError(
+            f"{path} is damaged: its checksum is not the one in its metadata; {WAY_OUT}"
+        )
     settings = _run_settings(path)
-    places = [path.resolve().parents[2], *([Path(settings.data.path)] if settings.data else [])] if settings else []  # the run, its data
+    places = (
+        [path.resolve().parents[2], *([Path(settings.data.path)] if settings.data else [])]
+        if settings
+        else []
+    )  # the run, its data
     return Source(
         path,
         "safetensors" if named.is_file() else "checkpoint",
@@ -164,7 +208,10 @@ def _ours(path: Path, file: SafetensorsFile, named: Path, notes: list[str]) -> S
         {name: name for name in file.tensors},
         crc32=found,
         training=published_training(settings) if settings else None,
-        identifiers=next((place / IDENTIFIERS_FILE for place in places if (place / IDENTIFIERS_FILE).is_file()), None),
+        identifiers=next(
+            (place / IDENTIFIERS_FILE for place in places if (place / IDENTIFIERS_FILE).is_file()),
+            None,
+        ),
         notes=notes,
     )
 
@@ -177,7 +224,12 @@ def _run_settings(path: Path) -> RunConfig | None:
 
 
 def _published(
-    path: Path, config_path: Path, tensors: Mapping[str, Tensor], strange: Mapping[str, str], seq_len: int | None, notes: list[str]
+    path: Path,
+    config_path: Path,
+    tensors: Mapping[str, Tensor],
+    strange: Mapping[str, str],
+    seq_len: int | None,
+    notes: list[str],
 ) -> Source:
     """A published checkpoint: sizes of the data are read off its tensors."""
     names = by_canonical_name([*tensors, *strange], str(path))
@@ -187,13 +239,24 @@ def _published(
     published = read_published_config(config_path)
     recorded = _recorded_sizes(path.with_name(SIZES_FILE))
     config = published.arch.sized(_sizes(by_name, published.arch, recorded, seq_len, path, notes))
-    _check_tensors(path, by_name, {name: strange[stored] for name, stored in names.items() if stored in strange}, names, config)
-    if recorded and (recorded.vocab_size, recorded.seq_len, recorded.num_puzzle_identifiers) != config.sizes:
+    _check_tensors(
+        path,
+        by_name,
+        {name: strange[stored] for name, stored in names.items() if stored in strange},
+        names,
+        config,
+    )
+    if (
+        recorded
+        and (recorded.vocab_size, recorded.seq_len, recorded.num_puzzle_identifiers) != config.sizes
+    ):
         raise ConfigError(
             f"{path.with_name(SIZES_FILE)} has other sizes than {path.name} beside it, {config.sizes}; remove it, or copy both again"
         )
     if published.ignored:
-        notes.append(f"{config_path.name} has settings of another version, which were ignored: {', '.join(published.ignored)[:200]}")
+        notes.append(
+            f"{config_path.name} has settings of another version, which were ignored: {', '.join(published.ignored)[:200]}"
+        )
     task = recorded.task if recorded else task_of(config.vocab_size, config.seq_len)
     identifiers = path.with_name(IDENTIFIERS_FILE)
     return Source(
@@ -216,15 +279,26 @@ def _recorded_sizes(path: Path) -> Sizes | None:
     try:
         return validated(Sizes, json.loads(path.read_text(encoding="utf-8")), str(path))
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is damaged; copy it again, or remove it to have the sizes read off the tensors") from error
+        raise ConfigError(
+            f"{path} is damaged; copy it again, or remove it to have the sizes read off the tensors"
+        ) from error
 
 
 def _sizes(
-    tensors: Mapping[str, Tensor], arch: ArchConfig, recorded: Sizes | None, seq_len: int | None, path: Path, notes: list[str]
+    tensors: Mapping[str, Tensor],
+    arch: ArchConfig,
+    recorded: Sizes | None,
+    seq_len: int | None,
+    path: Path,
+    notes: list[str],
 ) -> DataSizes:
     """The sizes of the data that a published model was trained on. RoPE leaves no trace of the sequence length."""
-    vocab_size = _rows(tensors, "embed_tokens.embedding_weight") or _rows(tensors, "lm_head.weight") or 1
-    identifiers = _rows(tensors, PUZZLE_TABLE) or (recorded.num_puzzle_identifiers if recorded else 1)
+    vocab_size = (
+        _rows(tensors, "embed_tokens.embedding_weight") or _rows(tensors, "lm_head.weight") or 1
+    )
+    identifiers = _rows(tensors, PUZZLE_TABLE) or (
+        recorded.num_puzzle_identifiers if recorded else 1
+    )
     if arch.pos_encodings == "learned":
         length = max(1, _rows(tensors, "embed_pos.embedding_weight") - arch.puzzle_emb_len)
     elif recorded is not None:
@@ -250,10 +324,16 @@ def _rows(tensors: Mapping[str, Tensor], name: str) -> int:
 
 
 def _check_tensors(
-    path: Path, tensors: Mapping[str, Tensor], strange: Mapping[str, str], stored: Mapping[str, str], config: ModelConfig
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    strange: Mapping[str, str],
+    stored: Mapping[str, str],
+    config: ModelConfig,
 ) -> None:
     """Account for every tensor: all misfits at once."""
-    if config.H_layers + config.L_layers > len(stored):  # before a table is made for as many as a damaged config may claim
+    if config.H_layers + config.L_layers > len(
+        stored
+    ):  # before a table is made for as many as a damaged config may claim
         raise ConversionError(
             f"{path} holds {len(stored)} tensors, its config says {config.H_layers} + {config.L_layers} layers; {WAY_OUT}"
         )
@@ -262,7 +342,9 @@ def _check_tensors(
         "missing": sorted(table.keys() - stored.keys()),
         "unexpected": sorted(stored[name] for name in stored.keys() - table.keys()),
         "of another kind": [
-            f"{stored[name]} is {strange[name]}, expected float32, bfloat16 or float16" for name in sorted(strange) if name in table
+            f"{stored[name]} is {strange[name]}, expected float32, bfloat16 or float16"
+            for name in sorted(strange)
+            if name in table
         ],
         "of another shape": [
             f"{stored[name]} is {list(tensor.shape)}, expected {list(table[name].shape)}"
@@ -271,5 +353,9 @@ def _check_tensors(
         ],
     }
     if any(misfits.values()):
-        listed = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in misfits.items() if names)
-        raise ConversionError(f"{path} holds other tensors than its config says. {listed}. {WAY_OUT.capitalize()}")
+        listed = "; ".join(
+            f"{kind}: {', '.join(names)}" for kind, names in misfits.items() if names
+        )
+        raise ConversionError(
+            f"{path} holds other tensors than its config says. {listed}. {WAY_OUT.capitalize()}"
+        )

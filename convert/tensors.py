@@ -110,5 +110,9 @@ def _not_finite(name: str, start: int, block: AnyArray, cast: AnyArray) -> Conve
     value = float(block[tuple(place)])
     where = f"{name} holds {value:g} at {[start + int(place[0]), *place[1:].tolist()]}"
     if np.isfinite(value):
-        return ConversionError(f"{where}, more than {cast.dtype} can hold ({LARGEST[cast.dtype.name]:g}); choose --dtype float32")
-    return ConversionError(f"{where}, expected finite weights; use a checkpoint from before training diverged")
+        return ConversionError(
+            f"{where}, more than {cast.dtype} can hold ({LARGEST[cast.dtype.name]:g}); choose --dtype float32"
+        )
+    return ConversionError(
+        f"{where}, expected finite weights; use a checkpoint from before training diverged"
+    )

@@ -44,10 +44,16 @@ class BackendOptions:
     """What a user may choose about a backend. "auto" is bf16, compiled (MLX: on Metal only), on a GPU; f32, eager, on a CPU."""
 
     device: Literal["auto", "gpu", "cpu"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"  # of activations; float64 only in PyTorch
+    dtype: Literal["auto", "float32", "bfloat16", "float64"] = (
+        "auto"  # of activations; float64 only in PyTorch
+    )
     compile: Literal["auto", "on", "off"] = "auto"
-    attention: Literal["auto", "eager", "sdpa", "flash2", "flash3", "flash4"] = "auto"  # flash-attn only in PyTorch
-    micro_batch: int | None = None  # slots that go through the network at once in an update; all if not set
+    attention: Literal["auto", "eager", "sdpa", "flash2", "flash3", "flash4"] = (
+        "auto"  # flash-attn only in PyTorch
+    )
+    micro_batch: int | None = (
+        None  # slots that go through the network at once in an update; all if not set
+    )
 
 
 class Replica(NamedTuple):

@@ -31,7 +31,14 @@ Model = TypeVar("Model", bound=BaseModel)
 MAX_SEED = 2**32 - 1  # numpy's legacy stream, part of the published batch order, takes no more
 MAX_MISFITS = 5  # shown at once
 Size = Annotated[int, Field(gt=0, le=2**20)]  # of what a tensor or a loop is made of
-KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "a truth value", list: "a list", dict: "a section"}
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "a truth value",
+    list: "a list",
+    dict: "a section",
+}
 
 
 class Settings(BaseModel):
@@ -67,8 +74,12 @@ class ArchConfig(Settings):
     rms_norm_eps: PositiveFloat = 1e-5
     halt_max_steps: Size = 16  # ACT steps, not cycles
     halt_exploration_prob: float = Field(default=0.1, ge=0, le=1)
-    forward_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of activations; parameters are float32
-    loss_type: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = "stablemax_cross_entropy"
+    forward_dtype: Literal["float32", "bfloat16"] = (
+        "bfloat16"  # of activations; parameters are float32
+    )
+    loss_type: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = (
+        "stablemax_cross_entropy"
+    )
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
@@ -106,7 +117,9 @@ class ArchConfig(Settings):
         for name, found in sizes._asdict().items():
             stated = getattr(self, name)
             if stated is not None and stated != found:
-                raise ConfigError(f"model.{name}={stated} but the data has {name}={found}; correct the one or choose other data")
+                raise ConfigError(
+                    f"model.{name}={stated} but the data has {name}={found}; correct the one or choose other data"
+                )
         return ModelConfig.model_validate({**self.model_dump(), **sizes._asdict()})
 
 
@@ -145,11 +158,17 @@ class TrainConfig(Settings):
     """How long, on how much at once, and how often to report, evaluate and save."""
 
     global_batch_size: Size
-    micro_batch_size: Size | None = None  # slots that go through the network at once, to save memory; all of them if not set
+    micro_batch_size: Size | None = (
+        None  # slots that go through the network at once, to save memory; all of them if not set
+    )
     epochs: PositiveInt
     eval_interval: PositiveInt  # epochs between evaluations; also the published `epochs_per_iter` of the batch order
-    max_updates: PositiveInt | None = None  # ends the run, and its schedule, before the epochs are over
-    eval_examples: PositiveInt | None = None  # first examples of the test set; all of them if not set
+    max_updates: PositiveInt | None = (
+        None  # ends the run, and its schedule, before the epochs are over
+    )
+    eval_examples: PositiveInt | None = (
+        None  # first examples of the test set; all of them if not set
+    )
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
     report_every: PositiveInt = 20  # updates
     save_every_updates: PositiveInt = 1000
@@ -159,7 +178,9 @@ class TrainConfig(Settings):
     @model_validator(mode="after")
     def _evaluations_fit(self) -> Self:
         if self.epochs % self.eval_interval:
-            raise ValueError(f"epochs={self.epochs} is no multiple of eval_interval={self.eval_interval}; make it one")
+            raise ValueError(
+                f"epochs={self.epochs} is no multiple of eval_interval={self.eval_interval}; make it one"
+            )
         return self
 
     @property
@@ -200,7 +221,11 @@ class RunConfig(Settings):
 
 def preset_names() -> list[str]:
     """The presets that come with the package."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in _presets().iterdir() if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in _presets().iterdir()
+        if entry.name.endswith(".yaml")
+    )
 
 
 def load_config(preset_or_file: str, overrides: Iterable[str] = ()) -> RunConfig:
@@ -209,7 +234,10 @@ def load_config(preset_or_file: str, overrides: Iterable[str] = ()) -> RunConfig
     Raises: ConfigError with the full path of the key.
     """
     if preset_or_file in preset_names():
-        source, text = f"preset {preset_or_file}", (_presets() / f"{preset_or_file}.yaml").read_text()
+        source, text = (
+            f"preset {preset_or_file}",
+            (_presets() / f"{preset_or_file}.yaml").read_text(),
+        )
     else:
         source, text = preset_or_file, _read_text(Path(preset_or_file))
     settings = parse_yaml(text, source)
@@ -227,13 +255,17 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
         settings = yaml.load(text, Loader=_StrictLoader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{source}{line}: {_shortened(str(error.problem or error.context), 200)}") from error
+        raise ConfigError(
+            f"{source}{line}: {_shortened(str(error.problem or error.context), 200)}"
+        ) from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{source} is not YAML: {_shortened(str(error), 200)}") from error
     except RecursionError as error:
         raise ConfigError(f"{source} is nested too deeply for a config") from error
     if not isinstance(settings, dict):
-        raise ConfigError(f"{source} holds {_kind(settings)}, expected the sections model, optim and train")
+        raise ConfigError(
+            f"{source} holds {_kind(settings)}, expected the sections model, optim and train"
+        )
     return settings
 
 
@@ -245,7 +277,9 @@ def validated(model: type[Model], settings: Any, source: str) -> Model:
     try:
         return model.model_validate(settings)
     except ValidationError as error:
-        misfits = [_misfit(item, model) for item in sorted(error.errors(include_url=False), key=_is_known)]
+        misfits = [
+            _misfit(item, model) for item in sorted(error.errors(include_url=False), key=_is_known)
+        ]
         more = [f"and {len(misfits) - MAX_MISFITS} more"] if len(misfits) > MAX_MISFITS else []
         raise ConfigError(f"{source}: {'; '.join(misfits[:MAX_MISFITS] + more)}") from error
 
@@ -265,7 +299,9 @@ class _StrictLoader(yaml.SafeLoader):
                 raise self._refusal(key_node, f"found {_found(key)} as a key, expected a name")
             self._path.append(_shortened(key))
             if key in mapping:
-                raise self._refusal(key_node, f"duplicate key {'.'.join(self._path)}; keep one of them")
+                raise self._refusal(
+                    key_node, f"duplicate key {'.'.join(self._path)}; keep one of them"
+                )
             mapping[key] = self.construct_object(value_node, deep=True)
             self._path.pop()
         return mapping
@@ -295,9 +331,15 @@ SCALARS: dict[str, Callable[[str], Any]] = {
 
 _StrictLoader.yaml_constructors = {None: _StrictLoader.construct_untagged}  # one for all tags
 _StrictLoader.yaml_implicit_resolvers = {}
-_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:null|~|)$"), ["n", "~", ""])
-_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), ["t", "f"])
-_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]{1,18}$"), list("-+0123456789"))
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:null", re.compile(r"^(?:null|~|)$"), ["n", "~", ""]
+)
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), ["t", "f"]
+)
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]{1,18}$"), list("-+0123456789")
+)
 _StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.?[0-9]+)(?:[eE][-+]?[0-9]+)?$"),
@@ -313,7 +355,9 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ConfigError(f"{path} is neither a file nor a preset; presets: {', '.join(preset_names())}") from error
+        raise ConfigError(
+            f"{path} is neither a file nor a preset; presets: {', '.join(preset_names())}"
+        ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as a config: {error}") from error
 
@@ -339,7 +383,11 @@ def _misfit(item: Any, model: type[BaseModel]) -> str:
         return f"{path} is missing"
     if item["type"] == "value_error":
         return f"{path}: {item['ctx']['error']}" if path else str(item["ctx"]["error"])
-    expected = "a section" if item["type"] == "model_type" else item["msg"].removeprefix("Input should be ")
+    expected = (
+        "a section"
+        if item["type"] == "model_type"
+        else item["msg"].removeprefix("Input should be ")
+    )
     return f"{path}: found {_found(item['input'])}, expected {expected}"
 
 
@@ -359,7 +407,9 @@ def _known_keys(path: tuple[str | int, ...], model: type[BaseModel]) -> str:
 def _section(field: Any) -> Any:
     """The settings inside a field; None if it holds a value."""
     kinds = [field.annotation, *get_args(field.annotation)] if field else []
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    return next(
+        (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None
+    )
 
 
 def _found(value: Any) -> str:

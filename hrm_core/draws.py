@@ -26,7 +26,9 @@ class Purpose(IntEnum):
 
 def stream(seed: int, purpose: Purpose, *index: int) -> np.random.Generator:
     """The generator of one purpose and index; 0 if there is none."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, purpose, *(index or (0,))))))
+    return np.random.Generator(
+        np.random.Philox(np.random.SeedSequence((seed, purpose, *(index or (0,)))))
+    )
 
 
 def draw_min_steps(rng: np.random.Generator, batch_size: int, config: ModelConfig) -> IntArray:

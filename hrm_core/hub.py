@@ -47,11 +47,15 @@ def parse_address(text: str) -> Address:
     """Take an address apart. Raises: HubError if it is none."""
     match = ADDRESS.fullmatch(text)
     if match is None:
-        raise HubError(f"{text} is no address on the Hub; expected hf://owner/repository, with @revision and /file if you like")
+        raise HubError(
+            f"{text} is no address on the Hub; expected hf://owner/repository, with @revision and /file if you like"
+        )
     return Address(match["repository"], unquote(match["revision"] or "main"), match["file"])
 
 
-def fetch(repository: str, filename: str, repo_type: RepoType = "model", revision: str = "main") -> Path:
+def fetch(
+    repository: str, filename: str, repo_type: RepoType = "model", revision: str = "main"
+) -> Path:
     """Bring a file of a repository into the cache, unless the same one is there. Returns: where it lies.
 
     A download that breaks off is resumed; if even that fails, or the file arrives damaged, it is tried a few times more.
@@ -62,7 +66,9 @@ def fetch(repository: str, filename: str, repo_type: RepoType = "model", revisio
     package = _require_package()
     name = f"{'datasets/' if repo_type == 'dataset' else ''}{repository}"  # as in addresses of pages, too
     where = f"{PREFIX}{name}@{revision}/{filename}"
-    download = package.hf_hub_download  # imports the rest of the package, which sets its level of logging
+    download = (
+        package.hf_hub_download
+    )  # imports the rest of the package, which sets its level of logging
     for wait in (*WAITS, None):
         try:
             with _quiet():
@@ -76,11 +82,17 @@ def fetch(repository: str, filename: str, repo_type: RepoType = "model", revisio
     raise AssertionError("the last try returns or raises")
 
 
-def fetch_together(repository: str, filenames: Sequence[str], repo_type: RepoType = "model", revision: str = "main") -> Snapshot:
+def fetch_together(
+    repository: str, filenames: Sequence[str], repo_type: RepoType = "model", revision: str = "main"
+) -> Snapshot:
     """Bring several files into the cache, all of the same commit whatever is pushed meanwhile. Raises: as `fetch` does."""
     first = fetch(repository, filenames[0], repo_type, revision)
-    commit = first.parents[filenames[0].count("/")].name  # the cache keeps them as snapshots/<commit>/<filename>
-    return Snapshot(commit, [first, *(fetch(repository, name, repo_type, commit) for name in filenames[1:])])
+    commit = first.parents[
+        filenames[0].count("/")
+    ].name  # the cache keeps them as snapshots/<commit>/<filename>
+    return Snapshot(
+        commit, [first, *(fetch(repository, name, repo_type, commit) for name in filenames[1:])]
+    )
 
 
 def _require_package() -> Any:
@@ -90,7 +102,9 @@ def _require_package() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "huggingface_hub":
             raise
-        raise BackendError("huggingface_hub is not installed, and hf:// needs it; pip install 'hrm-mlx[hub]'") from error
+        raise BackendError(
+            "huggingface_hub is not installed, and hf:// needs it; pip install 'hrm-mlx[hub]'"
+        ) from error
     return huggingface_hub
 
 
@@ -118,9 +132,15 @@ def _check(path: Path) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != stored.name:
-        for name in (path.resolve(), stored, path):  # a blob may itself be a link, to one that several repositories share
+        for name in (
+            path.resolve(),
+            stored,
+            path,
+        ):  # a blob may itself be a link, to one that several repositories share
             name.unlink(missing_ok=True)
-        raise OSError(f"it arrived damaged, with sha256 {found[:12]}…, the Hub says {stored.name[:12]}…")
+        raise OSError(
+            f"it arrived damaged, with sha256 {found[:12]}…, the Hub says {stored.name[:12]}…"
+        )
 
 
 def _is_passing(error: Exception) -> bool:
@@ -131,14 +151,21 @@ def _is_passing(error: Exception) -> bool:
     if status is not None:
         return status == 429 or status >= 500
     is_local = getattr(error, "errno", None) is not None
-    return not is_local and not isinstance(error, ValueError | errors.EntryNotFoundError | errors.HfHubHTTPError | errors.FileMetadataError)
+    return not is_local and not isinstance(
+        error,
+        ValueError | errors.EntryNotFoundError | errors.HfHubHTTPError | errors.FileMetadataError,
+    )
 
 
 def _explained(error: Exception, where: str, repository: str, filename: str, revision: str) -> str:
     """What went wrong and the way out. `repository` has datasets/ in front where it is one."""
     from huggingface_hub import errors
 
-    cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ else error
+    cause = (
+        error.__cause__
+        if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__
+        else error
+    )
     status = _status(cause)
     if isinstance(cause, errors.GatedRepoError) or status == 403:
         ask = f"ask for it at huggingface.co/{repository}, then set HF_TOKEN or run `hf auth login`"
@@ -149,7 +176,10 @@ def _explained(error: Exception, where: str, repository: str, filename: str, rev
         return f"{where}: the repository has no revision {revision}; leave it out for the newest"
     if isinstance(cause, errors.OfflineModeIsEnabled):
         return f"{where} is not in the cache and HF_HUB_OFFLINE is set; unset it and try again"
-    if status == 404 or (isinstance(cause, errors.EntryNotFoundError) and not isinstance(cause, errors.LocalEntryNotFoundError)):
+    if status == 404 or (
+        isinstance(cause, errors.EntryNotFoundError)
+        and not isinstance(cause, errors.LocalEntryNotFoundError)
+    ):
         return f"{where}: the repository has no file {filename}; look at its files at huggingface.co/{repository}"
     if status == 429:
         return f"{where}: the Hub refuses more requests for now (429); wait some minutes, or set HF_TOKEN"
@@ -158,7 +188,9 @@ def _explained(error: Exception, where: str, repository: str, filename: str, rev
     reason = " ".join(str(cause).split())[:120] or type(cause).__name__
     if isinstance(cause, ValueError):
         return f"{where} is no file on the Hub ({reason}); expected hf://owner/repository"
-    if getattr(cause, "errno", None) is not None and not isinstance(cause, ConnectionError | TimeoutError):
+    if getattr(cause, "errno", None) is not None and not isinstance(
+        cause, ConnectionError | TimeoutError
+    ):
         return f"{where} was not written into the cache ({reason}); make room, or set HF_HOME"
     return f"{where} could not be fetched ({reason}); check the network and HF_ENDPOINT, or name files on this machine"
 

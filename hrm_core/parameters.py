@@ -35,7 +35,9 @@ class Parameter:
 
     shape: tuple[int, ...]
     role: Role
-    std: float = 0.0  # of its initial values, drawn from a normal truncated at two standard deviations
+    std: float = (
+        0.0  # of its initial values, drawn from a normal truncated at two standard deviations
+    )
     fill: float = 0.0  # its initial value where std is 0
 
     @property
@@ -47,11 +49,19 @@ class Parameter:
 def parameter_table(config: ModelConfig) -> dict[str, Parameter]:
     """Name -> tensor, in the order of the network. Source: the published checkpoints."""
     D = config.hidden_size
-    table = {"embed_tokens.embedding_weight": Parameter((config.vocab_size, D), Role.TRAINED, std=D**-0.5)}
+    table = {
+        "embed_tokens.embedding_weight": Parameter(
+            (config.vocab_size, D), Role.TRAINED, std=D**-0.5
+        )
+    }
     if config.pos_encodings == "learned":
-        table["embed_pos.embedding_weight"] = Parameter((config.total_len, D), Role.TRAINED, std=D**-0.5)
+        table["embed_pos.embedding_weight"] = Parameter(
+            (config.total_len, D), Role.TRAINED, std=D**-0.5
+        )
     if config.puzzle_emb_ndim:
-        table[PUZZLE_TABLE] = Parameter((config.num_puzzle_identifiers, config.puzzle_emb_ndim), Role.PUZZLE)
+        table[PUZZLE_TABLE] = Parameter(
+            (config.num_puzzle_identifiers, config.puzzle_emb_ndim), Role.PUZZLE
+        )
     for level, layers in (("H", config.H_layers), ("L", config.L_layers)):
         for i in range(layers):
             table |= _block(f"{level}_level.layers.{i}", D, config.intermediate_size)
@@ -102,8 +112,14 @@ def _block(prefix: str, D: int, I: int) -> dict[str, Parameter]:  # noqa: E741 -
 def _draw(parameter: Parameter, rng: np.random.Generator, config: ModelConfig) -> FloatArray:
     if not parameter.std:
         # zeros, not full: a puzzle table of a million rows costs no memory before it is used
-        return np.full(parameter.shape, parameter.fill, np.float32) if parameter.fill else np.zeros(parameter.shape, np.float32)
+        return (
+            np.full(parameter.shape, parameter.fill, np.float32)
+            if parameter.fill
+            else np.zeros(parameter.shape, np.float32)
+        )
     values = truncated_normal(rng, parameter.shape, parameter.std)
     if parameter.role is Role.CONSTANT and config.forward_dtype == "bfloat16":
-        return values.astype(ml_dtypes.bfloat16).astype(np.float32)  # published checkpoints store them so
+        return values.astype(ml_dtypes.bfloat16).astype(
+            np.float32
+        )  # published checkpoints store them so
     return values

@@ -34,7 +34,13 @@ def state_bytes(config: ModelConfig) -> int:
 
 def carry_bytes(config: ModelConfig, batch_size: int, dtype: str | None = None) -> int:
     """Memory of the two states of all slots, by default in the dtype the model was made for."""
-    return WIDTHS[dtype or config.forward_dtype] * 2 * batch_size * config.total_len * config.hidden_size
+    return (
+        WIDTHS[dtype or config.forward_dtype]
+        * 2
+        * batch_size
+        * config.total_len
+        * config.hidden_size
+    )
 
 
 def activation_bytes(config: ModelConfig, slots: int, dtype: str) -> int:
@@ -52,11 +58,20 @@ def activation_bytes(config: ModelConfig, slots: int, dtype: str) -> int:
 def update_bytes(config: ModelConfig, train: TrainConfig, dtype: str) -> int:
     """Memory of an update: the carry before and after it, activations and gradients of the slots that go through the network at once."""
     carries = 2 * carry_bytes(config, train.global_batch_size, dtype)
-    gradients = FLOAT_BYTES * num_trainable(config) if train.slots_at_once < train.global_batch_size else 0  # besides their sum
-    return state_bytes(config) + carries + activation_bytes(config, train.slots_at_once, dtype) + gradients
+    gradients = (
+        FLOAT_BYTES * num_trainable(config) if train.slots_at_once < train.global_batch_size else 0
+    )  # besides their sum
+    return (
+        state_bytes(config)
+        + carries
+        + activation_bytes(config, train.slots_at_once, dtype)
+        + gradients
+    )
 
 
-def plan_text(config: ModelConfig, train: TrainConfig, updates: int, gemm_rate: float, dtype: str) -> str:
+def plan_text(
+    config: ModelConfig, train: TrainConfig, updates: int, gemm_rate: float, dtype: str
+) -> str:
     """What a whole run takes on a device that multiplies at `gemm_rate` FLOP/s."""
     batch_size = train.global_batch_size
     seconds = batch_size * flops_per_example(config) / gemm_rate
@@ -86,7 +101,9 @@ def sizes_text(config: ModelConfig, batch_size: int) -> str:
     table = parameter_table(config).get(PUZZLE_TABLE)
     lines = [f"{num_trainable(config):,} trainable parameters"]
     if table is not None:
-        lines.append(f"{table.size:,} values in the puzzle table of {table.shape[0]:,} x {table.shape[1]}")
+        lines.append(
+            f"{table.size:,} values in the puzzle table of {table.shape[0]:,} x {table.shape[1]}"
+        )
     lines += [
         f"{_scaled(flops, 1000, 'kMGTP')}FLOP an example, {_scaled(flops * batch_size, 1000, 'kMGTP')}FLOP an update of {batch_size} slots",
         f"{_scaled(state_bytes(config), 1024, 'KMGT')}iB of weights, gradients and moments, "

@@ -20,7 +20,11 @@ try:
 except ImportError as error:
     if error.name is not None and not error.name.startswith("mlx"):
         raise
-    found = "not installed" if isinstance(error, ModuleNotFoundError) else f"installed, but cannot be loaded ({error})"
+    found = (
+        "not installed"
+        if isinstance(error, ModuleNotFoundError)
+        else f"installed, but cannot be loaded ({error})"
+    )
     raise BackendError(
         f"MLX is {found}; pip install 'hrm-mlx' on a Mac, 'hrm-mlx[cpu]' on Linux ([cuda12], [cuda13] for a GPU), or use --backend torch"
     ) from error
@@ -30,7 +34,9 @@ if TYPE_CHECKING:
     from hrm_core.training.solving import Solver
 
 
-def load(path: str | Path, options: "BackendOptions | None" = None, data: str | Path | None = None) -> "Solver":
+def load(
+    path: str | Path, options: "BackendOptions | None" = None, data: str | Path | None = None
+) -> "Solver":
     """Load a trained model: a run, a checkpoint folder or a .safetensors file. Its `solve(text)` gives solutions.
 
     A damaged checkpoint that is passed over is warned of. `data` is the data set it was trained on, where a model of several puzzles
@@ -41,4 +47,6 @@ def load(path: str | Path, options: "BackendOptions | None" = None, data: str | 
     from hrm_core.training.solving import load_solver
     from hrm_mlx.backend import MLXBackend
 
-    return load_solver(Path(path), lambda config: MLXBackend(config, options), Path(data) if data else None)
+    return load_solver(
+        Path(path), lambda config: MLXBackend(config, options), Path(data) if data else None
+    )

@@ -63,7 +63,9 @@ def refill(carry: Carry, batch: Data, start: Start) -> Carry:
     )
 
 
-def halting(output: Output, steps: mx.array, min_steps: mx.array, config: ModelConfig) -> tuple[mx.array, mx.array]:
+def halting(
+    output: Output, steps: mx.array, min_steps: mx.array, config: ModelConfig
+) -> tuple[mx.array, mx.array]:
     """Which slots halt after this step in training, and for which it was the last step allowed. Shapes: (B,) bool each."""
     last = steps >= config.halt_max_steps
     if config.halt_max_steps == 1:
@@ -75,14 +77,22 @@ def halting(output: Output, steps: mx.array, min_steps: mx.array, config: ModelC
 class StepLoss(NamedTuple):
     """The loss of one ACT step and what it was made of."""
 
-    total: mx.array  # () summed over the slots, divided by the global batch size: what the gradient is taken of
+    total: (
+        mx.array
+    )  # () summed over the slots, divided by the global batch size: what the gradient is taken of
     carry: Carry
     output: Output
     target_q_continue: mx.array  # (B,)
     metrics: dict[str, mx.array]  # () sums over slots
 
 
-def step_loss(model: HRM, carry: Carry, puzzle_vectors: mx.array | None, min_steps: mx.array, global_batch_size: int) -> StepLoss:
+def step_loss(
+    model: HRM,
+    carry: Carry,
+    puzzle_vectors: mx.array | None,
+    min_steps: mx.array,
+    global_batch_size: int,
+) -> StepLoss:
     """One ACT step in training from a refilled carry. Source: arXiv 2506.21734, section 2; sapientinc/HRM models/losses.py."""
     config, data = model.config, carry.data
     x = model.embed(data.inputs, puzzle_vectors)
@@ -110,14 +120,18 @@ def step_loss(model: HRM, carry: Carry, puzzle_vectors: mx.array | None, min_ste
         "count": counted.sum().astype(mx.float32),
         "accuracy": mx.where(counted, num_right / divisor, 0).sum(),
         "exact_accuracy": (counted & seq_correct).sum().astype(mx.float32),
-        "q_halt_accuracy": (counted & ((output.q_halt_logits >= 0) == seq_correct)).sum().astype(mx.float32),
+        "q_halt_accuracy": (counted & ((output.q_halt_logits >= 0) == seq_correct))
+        .sum()
+        .astype(mx.float32),
         "steps": mx.where(counted, steps, 0).sum().astype(mx.float32),
         "lm_loss": lm_loss,
         "q_halt_loss": q_halt_loss,
         "q_continue_loss": q_continue_loss,
     }
     total = (lm_loss + 0.5 * (q_halt_loss + q_continue_loss)) / global_batch_size
-    return StepLoss(total, Carry(output.z_H, output.z_L, steps, halted, data), output, target, metrics)
+    return StepLoss(
+        total, Carry(output.z_H, output.z_L, steps, halted, data), output, target, metrics
+    )
 
 
 def _target_q_continue(model: HRM, output: Output, x: mx.array, last: mx.array) -> mx.array:

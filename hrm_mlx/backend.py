@@ -40,7 +40,9 @@ class EvalCarry(NamedTuple):
 class MLXAnswers:
     """Answers that are fetched when they are read."""
 
-    def __init__(self, logits: mx.array, q_halt_logits: mx.array, q_continue_logits: mx.array) -> None:
+    def __init__(
+        self, logits: mx.array, q_halt_logits: mx.array, q_continue_logits: mx.array
+    ) -> None:
         self._logits, self._q_halt, self._q_continue = logits, q_halt_logits, q_continue_logits
 
     @cached_property
@@ -86,10 +88,20 @@ class MLXBackend:
         if self.replica.num_replicas > 1:
             raise BackendError("MLX trains in one process; under torchrun use --backend torch")
         if options.dtype == "float64":
-            raise BackendError("float64 is there to check with, on --backend torch; use --dtype float32 with MLX")
+            raise BackendError(
+                "float64 is there to check with, on --backend torch; use --dtype float32 with MLX"
+            )
         self._on_gpu = choose_device(options.device)
-        self._dtype_name = options.dtype if options.dtype != "auto" else config.forward_dtype if self._on_gpu else "float32"
-        self._compiled = options.compile == "on" or (options.compile == "auto" and mx.metal.is_available() and self._on_gpu)
+        self._dtype_name = (
+            options.dtype
+            if options.dtype != "auto"
+            else config.forward_dtype
+            if self._on_gpu
+            else "float32"
+        )
+        self._compiled = options.compile == "on" or (
+            options.compile == "auto" and mx.metal.is_available() and self._on_gpu
+        )
         self._workers = shared_workers(num_workers(self._on_gpu or self._compiled))
         self._attention, kernel = choose_attention(options.attention, self._on_gpu)
         self._model = HRM(config, DTYPES[self._dtype_name], kernel)
@@ -136,14 +148,20 @@ class MLXBackend:
     def load_weights(self, weights: Arrays) -> None:
         """Take over weights that fit the weight table."""
         tensors = {name: from_numpy(weights[name]) for name in self._roles}
-        self._constants = {name: tensors[name] for name, role in self._roles.items() if role is Role.CONSTANT}
-        trained = {name: tensors[name] for name, role in self._roles.items() if role is Role.TRAINED}
+        self._constants = {
+            name: tensors[name] for name, role in self._roles.items() if role is Role.CONSTANT
+        }
+        trained = {
+            name: tensors[name] for name, role in self._roles.items() if role is Role.TRAINED
+        }
         self._state = self._state._replace(weights=trained, table=tensors.get(PUZZLE_TABLE))
         self._working = None
 
     @property
     def _start(self) -> Start:
-        start = Start(*(self._constants[name].astype(self._model.dtype) for name in ("H_init", "L_init")))
+        start = Start(
+            *(self._constants[name].astype(self._model.dtype) for name in ("H_init", "L_init"))
+        )
         mx.eval(start)
         return start
 
@@ -151,12 +169,24 @@ class MLXBackend:
         """Make fresh optimizer state and a carry in which every slot is halted."""
         zeros = {name: mx.zeros_like(weight) for name, weight in self._state.weights.items()}
         self._optim = optim
-        self._state = self._state._replace(m=zeros, v=dict(zeros), carry=empty_carry(self.config, batch_size, self._model.dtype))
-        self._updater = Updater(self._model, self._workers, self._start, optim, batch_size, self._options.micro_batch, self._compiled)
+        self._state = self._state._replace(
+            m=zeros, v=dict(zeros), carry=empty_carry(self.config, batch_size, self._model.dtype)
+        )
+        self._updater = Updater(
+            self._model,
+            self._workers,
+            self._start,
+            optim,
+            batch_size,
+            self._options.micro_batch,
+            self._compiled,
+        )
 
     def update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> MLXMetrics:
         """One ACT step of every slot and one optimizer update. Nothing is waited for."""
-        metrics = self._advance(batch, min_steps, rates).step.metrics  # all else of the result is let go before it is computed
+        metrics = self._advance(
+            batch, min_steps, rates
+        ).step.metrics  # all else of the result is let go before it is computed
         (mx.eval if self._workers.are_threads else mx.async_eval)(self._state, metrics)
         return MLXMetrics(metrics)
 
@@ -187,7 +217,9 @@ class MLXBackend:
         if self._updater is None:
             raise RuntimeError("begin_training comes before the first update")
         self._working = None
-        self._state, result = self._updater.run(self._state, _data(batch), mx.array(min_steps), scalars(rates, self._optim))
+        self._state, result = self._updater.run(
+            self._state, _data(batch), mx.array(min_steps), scalars(rates, self._optim)
+        )
         return result
 
     def state(self) -> Arrays:
@@ -203,13 +235,23 @@ class MLXBackend:
 
     def load_state(self, state: Arrays) -> None:
         """Continue from what `state` gave."""
-        carry = {name.removeprefix("carry."): from_numpy(array) for name, array in state.items() if name.startswith("carry.")}
+        carry = {
+            name.removeprefix("carry."): from_numpy(array)
+            for name, array in state.items()
+            if name.startswith("carry.")
+        }
         data = Data(*(carry[name] for name in Data._fields))
         z_H, z_L = (carry[name].astype(self._model.dtype) for name in ("z_H", "z_L"))
         m, v = (
-            {name: from_numpy(state[f"{moment}.{name}"].astype(np.float32, copy=False)) for name in self._state.weights} for moment in "mv"
+            {
+                name: from_numpy(state[f"{moment}.{name}"].astype(np.float32, copy=False))
+                for name in self._state.weights
+            }
+            for moment in "mv"
         )
-        self._state = self._state._replace(m=m, v=v, carry=Carry(z_H, z_L, carry["steps"], carry["halted"], data))
+        self._state = self._state._replace(
+            m=m, v=v, carry=Carry(z_H, z_L, carry["steps"], carry["halted"], data)
+        )
 
     def begin(self, batch: Batch) -> EvalCarry:
         """A carry for evaluation, every slot at its first ACT step."""
@@ -231,7 +273,9 @@ class MLXBackend:
 
         size = len(carry.steps)
         parts = self._workers.map(think, split(range(size), min(len(self._workers), size)))
-        z_H, z_L, logits, q_halt, q_continue = (mx.concatenate(list(column)) for column in zip(*parts, strict=True))
+        z_H, z_L, logits, q_halt, q_continue = (
+            mx.concatenate(list(column)) for column in zip(*parts, strict=True)
+        )
         carry = EvalCarry(z_H, z_L, carry.x, carry.steps + 1)
         mx.eval(carry, logits, q_halt, q_continue)
         return carry, MLXAnswers(logits, q_halt, q_continue)
@@ -248,7 +292,10 @@ class MLXBackend:
     def perturb(self, carry: EvalCarry, noise_H: FloatArray, noise_L: FloatArray) -> EvalCarry:
         """Add noise (B, T, D) to z_H and z_L."""
         dtype = self._model.dtype
-        return carry._replace(z_H=carry.z_H + mx.array(noise_H).astype(dtype), z_L=carry.z_L + mx.array(noise_L).astype(dtype))
+        return carry._replace(
+            z_H=carry.z_H + mx.array(noise_H).astype(dtype),
+            z_L=carry.z_L + mx.array(noise_L).astype(dtype),
+        )
 
     def carry_arrays(self, carry: EvalCarry) -> Arrays:
         """z_H, z_L (B, T, D), steps, halted (B,) of a carry."""
@@ -265,7 +312,9 @@ class MLXBackend:
             self._working = working_weights(self._state.weights, self._model.dtype)
         return self._working
 
-    def _think_once(self, working: Tensors, z_H: mx.array, z_L: mx.array, x: mx.array) -> tuple[mx.array, ...]:
+    def _think_once(
+        self, working: Tensors, z_H: mx.array, z_L: mx.array, x: mx.array
+    ) -> tuple[mx.array, ...]:
         bind(self._model, working)
         return tuple(self._model(z_H, z_L, x))
 

@@ -38,7 +38,10 @@ def load() -> Blas:
     if sys.platform != "linux":
         return Blas("Accelerate", "system")
     if "mlx.core" in sys.modules:
-        warnings.warn("mlx was imported before hrm_mlx: a fast BLAS can no longer take over; import hrm_mlx first", stacklevel=3)
+        warnings.warn(
+            "mlx was imported before hrm_mlx: a fast BLAS can no longer take over; import hrm_mlx first",
+            stacklevel=3,
+        )
         return REFERENCE
     for candidate in _candidates():
         try:
@@ -56,9 +59,15 @@ REFERENCE = Blas("reference BLAS", "mlx")
 def _candidates() -> Iterator[_Candidate]:
     yield _Candidate("OpenBLAS", "libopenblas.so.0", "openblas_set_num_threads")
     for path in sorted((Path(sysconfig.get_path("data")) / "lib").glob("libmkl_rt.so*")):
-        os.environ.setdefault("MKL_THREADING_LAYER", "GNU")  # the Intel OpenMP runtime may clash with another package's
+        os.environ.setdefault(
+            "MKL_THREADING_LAYER", "GNU"
+        )  # the Intel OpenMP runtime may clash with another package's
         process.wait_without_spinning()
         yield _Candidate("MKL", str(path), "MKL_Set_Num_Threads")
     torch = find_spec("torch")
     if torch and torch.submodule_search_locations:
-        yield _Candidate("torch's", str(Path(torch.submodule_search_locations[0]) / "lib" / "libtorch_cpu.so"), None)
+        yield _Candidate(
+            "torch's",
+            str(Path(torch.submodule_search_locations[0]) / "lib" / "libtorch_cpu.so"),
+            None,
+        )

@@ -25,7 +25,9 @@ def choose_device(device: str) -> bool:
     Raises: BackendError if a GPU is asked for and there is none.
     """
     if device == "gpu" and not has_gpu():
-        raise BackendError("this MLX finds no GPU; use --device cpu, or on Linux with an NVIDIA GPU install hrm-mlx[cuda12] or [cuda13]")
+        raise BackendError(
+            "this MLX finds no GPU; use --device cpu, or on Linux with an NVIDIA GPU install hrm-mlx[cuda12] or [cuda13]"
+        )
     on_gpu = has_gpu() and device != "cpu"
     mx.set_default_device(mx.gpu if on_gpu else mx.cpu)
     if not on_gpu and hrm_mlx.BLAS is REFERENCE:
@@ -75,9 +77,15 @@ def facts() -> dict[str, str]:
         "mlx device": f"{'gpu' if has_gpu() else 'cpu'} {info.get('device_name', '')}".strip(),
         "mlx metal": "available" if mx.metal.is_available() else "not available",
         "mlx cuda": "available" if mx.cuda.is_available() else "not available",
-        "mlx blas": SLOW_BLAS if hrm_mlx.BLAS is REFERENCE else f"{hrm_mlx.BLAS.name} ({hrm_mlx.BLAS.path})",
-        "mlx attention": "sdpa (mx.fast.scaled_dot_product_attention)" if has_gpu() else "eager (written out; faster on a CPU)",
+        "mlx blas": SLOW_BLAS
+        if hrm_mlx.BLAS is REFERENCE
+        else f"{hrm_mlx.BLAS.name} ({hrm_mlx.BLAS.path})",
+        "mlx attention": "sdpa (mx.fast.scaled_dot_product_attention)"
+        if has_gpu()
+        else "eager (written out; faster on a CPU)",
     }
     if "max_recommended_working_set_size" in info:
-        found["mlx memory"] = f"{int(info['max_recommended_working_set_size']) / 2**30:.1f} GiB recommended"
+        found["mlx memory"] = (
+            f"{int(info['max_recommended_working_set_size']) / 2**30:.1f} GiB recommended"
+        )
     return found

@@ -11,7 +11,9 @@ import mlx.core as mx
 from hrm_core.errors import BackendError
 from hrm_core.sizing import LONG
 
-Kernel = Callable[[mx.array, mx.array, mx.array, float], mx.array]  # softmax attention: q, k, v, scale; (B, N, T, h) each
+Kernel = Callable[
+    [mx.array, mx.array, mx.array, float], mx.array
+]  # softmax attention: q, k, v, scale; (B, N, T, h) each
 
 # sigmoid(x) - 1/2 = tanh(x/2)/2 = sum over odd k of 2x / (x² + (kπ)²): the first two poles are those of the series, the
 # others and the constant are fitted to its rest. Largest error of sigmoid in float32: 1.4e-7 (exp: 0.9e-7).
@@ -53,7 +55,9 @@ def choose_attention(name: str, on_gpu: bool) -> tuple[str, Kernel]:
     found = ("sdpa" if on_gpu else "eager") if name == "auto" else name
     kernels = {"eager": eager, "sdpa": sdpa}
     if found not in kernels:
-        raise BackendError(f"--attention {name} is not for MLX, which has {', '.join(kernels)}; use --backend torch")
+        raise BackendError(
+            f"--attention {name} is not for MLX, which has {', '.join(kernels)}; use --backend torch"
+        )
     return found, recomputed(kernels[found])
 
 

@@ -30,7 +30,9 @@ class RotaryEmbedding:
     def __call__(self, x: mx.array) -> mx.array:
         """Rotate queries or keys, in float32. Shapes: (B, N, T, h) -> (B, N, T, h)."""
         first, second = mx.split(x.astype(mx.float32), 2, axis=-1)
-        rotated = mx.concatenate([first * self.cos - second * self.sin, second * self.cos + first * self.sin], axis=-1)
+        rotated = mx.concatenate(
+            [first * self.cos - second * self.sin, second * self.cos + first * self.sin], axis=-1
+        )
         return rotated.astype(x.dtype)
 
 
@@ -76,7 +78,11 @@ class Attention(nn.Module):
     def __call__(self, x: mx.array, rope: RotaryEmbedding | None) -> mx.array:
         """Shapes: (B, T, D) -> (B, T, D)."""
         B, T, D = x.shape
-        qkv = self.qkv_proj(x).reshape(B, T, 3, self.num_heads, self.head_dim).transpose(2, 0, 3, 1, 4)  # (3, B, N, T, h)
+        qkv = (
+            self.qkv_proj(x)
+            .reshape(B, T, 3, self.num_heads, self.head_dim)
+            .transpose(2, 0, 3, 1, 4)
+        )  # (3, B, N, T, h)
         q, k, v = qkv[0], qkv[1], qkv[2]
         if rope is not None:
             q, k = rope(q), rope(k)

@@ -26,7 +26,10 @@ def softmax_cross_entropy(logits: mx.array, labels: mx.array) -> mx.array:
     return _where_labelled(mx.logsumexp(logits, axis=-1) - _chosen(logits, labels), labels)
 
 
-TOKEN_LOSSES = {"stablemax_cross_entropy": stablemax_cross_entropy, "softmax_cross_entropy": softmax_cross_entropy}
+TOKEN_LOSSES = {
+    "stablemax_cross_entropy": stablemax_cross_entropy,
+    "softmax_cross_entropy": softmax_cross_entropy,
+}
 
 
 def binary_cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:

@@ -32,7 +32,9 @@ class ReasoningModule(nn.Module):
         super().__init__()
         self.layers = [Block(config, kernel) for _ in range(num_layers)]
 
-    def __call__(self, state: mx.array, injection: mx.array, rope: RotaryEmbedding | None) -> mx.array:
+    def __call__(
+        self, state: mx.array, injection: mx.array, rope: RotaryEmbedding | None
+    ) -> mx.array:
         """Shapes: (B, T, D), (B, T, D) -> (B, T, D)."""
         x = state + injection
         for layer in self.layers:
@@ -55,7 +57,11 @@ class HRM(nn.Module):
         self.lm_head = Linear(config.hidden_size, config.vocab_size)
         self.q_head = Linear(config.hidden_size, 2, bias=True)
         # A tuple, not attributes of their own: MLX would take an array attribute for a weight
-        self._rope = (RotaryEmbedding(config.head_dim, config.total_len, config.rope_theta),) if config.pos_encodings == "rope" else (None,)
+        self._rope = (
+            (RotaryEmbedding(config.head_dim, config.total_len, config.rope_theta),)
+            if config.pos_encodings == "rope"
+            else (None,)
+        )
 
     def embed(self, inputs: mx.array, puzzle_vectors: mx.array | None) -> mx.array:
         """Token rows behind the puzzle vector. Shapes: (B, S) int, (B, E) float32 -> (B, T, D)."""
@@ -65,7 +71,9 @@ class HRM(nn.Module):
             B = len(inputs)
             padding = config.puzzle_emb_len * config.hidden_size - config.puzzle_emb_ndim
             slots = mx.pad(puzzle_vectors.astype(self.dtype), [(0, 0), (0, padding)])
-            x = mx.concatenate([slots.reshape(B, config.puzzle_emb_len, config.hidden_size), x], axis=1)
+            x = mx.concatenate(
+                [slots.reshape(B, config.puzzle_emb_len, config.hidden_size), x], axis=1
+            )
         if config.pos_encodings == "learned":
             x = scaled(x + self.embed_pos.embedding_weight.astype(self.dtype), 0.707106781)
         return scaled(x, config.hidden_size**0.5)
@@ -81,7 +89,9 @@ class HRM(nn.Module):
             if i != config.H_cycles - 1:
                 z_H = self.H_level(z_H, z_L, rope)
         z_H, z_L = mx.stop_gradient(z_H), mx.stop_gradient(z_L)
-        z_L = self.L_level(z_L, z_H + x, rope)  # x is injected at every cycle, not only at the first
+        z_L = self.L_level(
+            z_L, z_H + x, rope
+        )  # x is injected at every cycle, not only at the first
         z_H = self.H_level(z_H, z_L, rope)
         logits = self.lm_head(z_H)[:, config.puzzle_emb_len :]
         q = self.q_head(z_H[:, 0]).astype(mx.float32)

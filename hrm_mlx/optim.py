@@ -33,7 +33,12 @@ def scalars(rates: Rates, optim: OptimConfig) -> Scalars:
 
 
 def adam_atan2(
-    weight: mx.array, m: mx.array, v: mx.array, gradient: mx.array, optim: OptimConfig, rates: Scalars
+    weight: mx.array,
+    m: mx.array,
+    v: mx.array,
+    gradient: mx.array,
+    optim: OptimConfig,
+    rates: Scalars,
 ) -> tuple[mx.array, mx.array, mx.array]:
     """One update of a weight and its moments: decay first, then a step that no epsilon and no scale limits.
 

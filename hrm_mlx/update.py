@@ -54,18 +54,42 @@ class Updater:
     """Computes updates of one model with one choice of pieces."""
 
     def __init__(
-        self, model: HRM, workers: Workers, start: Start, optim: OptimConfig, batch_size: int, micro_batch: int | None, compiled: bool
+        self,
+        model: HRM,
+        workers: Workers,
+        start: Start,
+        optim: OptimConfig,
+        batch_size: int,
+        micro_batch: int | None,
+        compiled: bool,
     ) -> None:
-        self._model, self._workers, self._start, self._optim, self._batch_size = model, workers, start, optim, batch_size
+        self._model, self._workers, self._start, self._optim, self._batch_size = (
+            model,
+            workers,
+            start,
+            optim,
+            batch_size,
+        )
         self._groups = split(range(batch_size), -(-batch_size // (micro_batch or batch_size)))
-        self._in_steps = not compiled or len(self._groups) > 1  # not one graph: evaluated on the way
-        self.run, self._piece, self._optimize = self._run, self._compute_piece, self._compute_weights
+        self._in_steps = (
+            not compiled or len(self._groups) > 1
+        )  # not one graph: evaluated on the way
+        self.run, self._piece, self._optimize = (
+            self._run,
+            self._compute_piece,
+            self._compute_weights,
+        )
         if compiled and self._in_steps:
-            self._piece, self._optimize = mx.compile(self._compute_piece), mx.compile(self._compute_weights)
+            self._piece, self._optimize = (
+                mx.compile(self._compute_piece),
+                mx.compile(self._compute_weights),
+            )
         elif compiled:
             self.run = mx.compile(self._run)
 
-    def _run(self, state: TrainState, batch: Data, min_steps: mx.array, rates: Scalars) -> tuple[TrainState, Piece]:
+    def _run(
+        self, state: TrainState, batch: Data, min_steps: mx.array, rates: Scalars
+    ) -> tuple[TrainState, Piece]:
         working = working_weights(state.weights, self._model.dtype)
         if self._in_steps:
             mx.eval(working, state, batch, min_steps, rates)
@@ -74,19 +98,27 @@ class Updater:
         result = _join(pieces)
         table = state.table
         if table is not None:
-            table = self._move_rows(table, result.step.carry.data.puzzle_identifiers, result.puzzle_gradients, rates)
+            table = self._move_rows(
+                table, result.step.carry.data.puzzle_identifiers, result.puzzle_gradients, rates
+            )
         updated = self._optimize(state, gradients, rates)
-        weights, m, v, total = ({name: arrays[i] for name, arrays in updated.items()} for i in range(4))
+        weights, m, v, total = (
+            {name: arrays[i] for name, arrays in updated.items()} for i in range(4)
+        )
         return TrainState(weights, m, v, table, result.step.carry), result._replace(gradients=total)
 
-    def _compute_pieces(self, working: Tensors, state: TrainState, batch: Data, min_steps: mx.array) -> tuple[list[Piece], list[Tensors]]:
+    def _compute_pieces(
+        self, working: Tensors, state: TrainState, batch: Data, min_steps: mx.array
+    ) -> tuple[list[Piece], list[Tensors]]:
         """All slots, piece by piece. Returns: the pieces without gradients, and the sums of gradients, one a worker."""
         pieces: list[Piece] = []
         gradients: list[Tensors] = [{} for _ in range(len(self._workers))]
 
         def compute(part: tuple[Tensors, range]) -> Piece:
             so_far, slots = part
-            carry, rows, floor = (_rows(tree, slots, self._batch_size) for tree in (state.carry, batch, min_steps))
+            carry, rows, floor = (
+                _rows(tree, slots, self._batch_size) for tree in (state.carry, batch, min_steps)
+            )
             piece = self._piece(working, state.table, carry, rows, floor)
             return piece._replace(gradients=_sum(so_far, piece.gradients))
 
@@ -99,7 +131,14 @@ class Updater:
             pieces += [piece._replace(gradients={}) for piece in new]
         return pieces, list(filter(None, gradients))
 
-    def _compute_piece(self, working: Tensors, table: mx.array | None, carry: Carry, batch: Data, min_steps: mx.array) -> Piece:
+    def _compute_piece(
+        self,
+        working: Tensors,
+        table: mx.array | None,
+        carry: Carry,
+        batch: Data,
+        min_steps: mx.array,
+    ) -> Piece:
         carry = refill(carry, batch, self._start)
 
         def loss(leaves: Tensors) -> tuple[mx.array, StepLoss]:
@@ -109,15 +148,27 @@ class Updater:
             step = step_loss(self._model, carry, vectors, min_steps, self._batch_size)
             return step.total, step
 
-        leaves = working if table is None else {**working, PUZZLE_VECTORS: table[carry.data.puzzle_identifiers]}
+        leaves = (
+            working
+            if table is None
+            else {**working, PUZZLE_VECTORS: table[carry.data.puzzle_identifiers]}
+        )
         (_, step), gradients = mx.value_and_grad(loss)(leaves)
         puzzle_gradients = gradients.pop(PUZZLE_VECTORS, None)
         if puzzle_gradients is not None:
-            puzzle_gradients = mx.contiguous(puzzle_gradients)  # not a view that keeps the gradient of all of x
-        bind(self._model, dict.fromkeys(working, NOTHING))  # or the model would keep the weights before the update alive
-        return Piece({name: g.astype(mx.float32) for name, g in gradients.items()}, puzzle_gradients, step)
+            puzzle_gradients = mx.contiguous(
+                puzzle_gradients
+            )  # not a view that keeps the gradient of all of x
+        bind(
+            self._model, dict.fromkeys(working, NOTHING)
+        )  # or the model would keep the weights before the update alive
+        return Piece(
+            {name: g.astype(mx.float32) for name, g in gradients.items()}, puzzle_gradients, step
+        )
 
-    def _move_rows(self, table: mx.array, ids: mx.array, gradients: mx.array, rates: Scalars) -> mx.array:
+    def _move_rows(
+        self, table: mx.array, ids: mx.array, gradients: mx.array, rates: Scalars
+    ) -> mx.array:
         """The puzzle table after sign-SGD on the rows in use, written in place. Shapes: (R, E), (B,), (B, E) -> (R, E)."""
         rows = sign_sgd(table[ids], ids, gradients, rates)
         if self._in_steps:
@@ -125,14 +176,18 @@ class Updater:
         table[ids] = rows  # equal ids write equal rows
         return table
 
-    def _compute_weights(self, state: TrainState, gradients: list[Tensors], rates: Scalars) -> dict[str, Updated]:
+    def _compute_weights(
+        self, state: TrainState, gradients: list[Tensors], rates: Scalars
+    ) -> dict[str, Updated]:
         """Adam-atan2 on every tensor, each worker taking about as many elements."""
 
         def optimize(names: list[str]) -> dict[str, Updated]:
             updated = {}
             for name in names:
                 gradient = reduce(mx.add, [part.pop(name) for part in gradients])
-                moved = adam_atan2(state.weights[name], state.m[name], state.v[name], gradient, self._optim, rates)
+                moved = adam_atan2(
+                    state.weights[name], state.m[name], state.v[name], gradient, self._optim, rates
+                )
                 updated[name] = Updated(*moved, gradient)
             return updated
 
@@ -142,7 +197,9 @@ class Updater:
 
 def working_weights(weights: Tensors, dtype: mx.Dtype) -> Tensors:
     """Each weight in the dtype of activations; embeddings stay float32 so that their gradients sum in float32."""
-    return {name: w if name.startswith("embed_") else w.astype(dtype) for name, w in weights.items()}
+    return {
+        name: w if name.startswith("embed_") else w.astype(dtype) for name, w in weights.items()
+    }
 
 
 def bind(model: HRM, weights: Tensors) -> None:

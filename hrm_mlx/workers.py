@@ -19,7 +19,9 @@ class Workers:
     """One or several workers."""
 
     def __init__(self, count: int) -> None:
-        self._streams = [mx.new_thread_unsafe_stream(mx.cpu) for _ in range(count)] if count > 1 else []
+        self._streams = (
+            [mx.new_thread_unsafe_stream(mx.cpu) for _ in range(count)] if count > 1 else []
+        )
         self._pool = ThreadPoolExecutor(count, "hrm-mlx") if count > 1 else None
 
     def __len__(self) -> int:

@@ -45,24 +45,39 @@ class Certificate:
         yield from self.recorded
         groups: dict[str, list[Compared]] = {}
         for compared in self.compared:
-            size = "the paper's configuration" if compared.configuration.is_paper else "small and medium models"
+            size = (
+                "the paper's configuration"
+                if compared.configuration.is_paper
+                else "small and medium models"
+            )
             groups.setdefault(f"{compared.check}, {size}", []).append(compared)
         for title, group in groups.items():
             yield worst_of(title, group)
 
 
-def certify(machine: Machine, golden: Path | None, dtype: Dtype, with_torch: bool, say: Say) -> Certificate:
+def certify(
+    machine: Machine, golden: Path | None, dtype: Dtype, with_torch: bool, say: Say
+) -> Certificate:
     """Replay the recorded cases; without `golden` those that come with the package, and compare with PyTorch where it is there.
 
     Raises: CaseError where a case is damaged or contradicts itself.
     """
     if golden is not None:
-        return Certificate([check_case(load_case(folder), machine.make, dtype) for folder in find_cases(golden)], [])
-    recorded = [check_initial(machine.make), *(check_case(load_case(folder), machine.make, dtype) for folder in carried_cases())]
+        return Certificate(
+            [check_case(load_case(folder), machine.make, dtype) for folder in find_cases(golden)],
+            [],
+        )
+    recorded = [
+        check_initial(machine.make),
+        *(check_case(load_case(folder), machine.make, dtype) for folder in carried_cases()),
+    ]
     compared: list[Compared] = []
     for configuration in CONFIGURATIONS if with_torch else ():
         say(f"comparing with PyTorch: {configuration.name} ({configuration.about})")
-        compared += (Compared(configuration, check.check, hold(machine, check)) for check in prepare(configuration))
+        compared += (
+            Compared(configuration, check.check, hold(machine, check))
+            for check in prepare(configuration)
+        )
     return Certificate(recorded, compared)
 
 
@@ -73,7 +88,11 @@ def worst_of(title: str, group: Sequence[Compared]) -> Report:
         for row in report.rows:
             known = worst.get(row.quantity)
             if known is None or _badness(row) > _badness(known):
-                worst[row.quantity] = replace(row, where=f"{row.where} in {configuration.name}") if row.where and len(group) > 1 else row
+                worst[row.quantity] = (
+                    replace(row, where=f"{row.where} in {configuration.name}")
+                    if row.where and len(group) > 1
+                    else row
+                )
     return Report(title, group[0].report.backend, list(worst.values()))
 
 

@@ -35,7 +35,9 @@ INITIAL_MODEL = ModelConfig(
     halt_max_steps=4,
     forward_dtype="float32",
 )
-INITIAL_OPTIM = OptimConfig(lr=1e-3, lr_warmup_steps=0, weight_decay=0.1, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1)
+INITIAL_OPTIM = OptimConfig(
+    lr=1e-3, lr_warmup_steps=0, weight_decay=0.1, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,9 @@ class Report:
 def backend_named(name: str) -> Factory:
     """The class of a backend, imported now. Raises: BackendError if there is none of this name or its package is missing."""
     if name == "mlx":
-        os.environ["MLX_ENABLE_TF32"] = "0"  # float32 products in full on a GPU; read at MLX's first product
+        os.environ["MLX_ENABLE_TF32"] = (
+            "0"  # float32 products in full on a GPU; read at MLX's first product
+        )
         from hrm_mlx.backend import MLXBackend
 
         return MLXBackend
@@ -78,7 +82,11 @@ def check_case(case: Case, make: Factory, dtype: Dtype = "auto") -> Report:
     Raises: CaseError where the case contradicts itself.
     """
     if isinstance(case, OrderCase):
-        return Report(case.name, {}, compare(replay_order(case), case.recorded, "", DATA_ORDER, certified=True))
+        return Report(
+            case.name,
+            {},
+            compare(replay_order(case), case.recorded, "", DATA_ORDER, certified=True),
+        )
     return _check_model(case, make, case.config.forward_dtype if dtype == "auto" else dtype)
 
 
@@ -95,13 +103,21 @@ def check_initial(make: Factory) -> Report:
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, INITIAL_MODEL.vocab_size, (2, 6, INITIAL_MODEL.seq_len), np.int32)
     backend.begin_training(INITIAL_OPTIM, batch_size=6)
-    trace = backend.trace_update(Batch(tokens[0], tokens[1], np.arange(6, dtype=np.int32) % 5), np.zeros(6, np.int32), scalars)
+    trace = backend.trace_update(
+        Batch(tokens[0], tokens[1], np.arange(6, dtype=np.int32) % 5),
+        np.zeros(6, np.int32),
+        scalars,
+    )
     after = backend.weights()
     moved = sum(int((after[name][1] != value * keep).sum()) for name, value in before.items())
-    gaps = {"continue row of the Q head": (moved, "q_head.*[1]"), "halted on a tie": (int(trace["halted"].sum()), "halted")}
+    gaps = {
+        "continue row of the Q head": (moved, "q_head.*[1]"),
+        "halted on a tie": (int(trace["halted"].sum()), "halted"),
+    }
     certified = is_certified(backend)
     rows = [
-        Row(name, gap, where if gap else "", INITIAL[name], judge(gap, INITIAL[name], certified)) for name, (gap, where) in gaps.items()
+        Row(name, gap, where if gap else "", INITIAL[name], judge(gap, INITIAL[name], certified))
+        for name, (gap, where) in gaps.items()
     ]
     return Report("published initialisation", backend.describe(), rows)
 
@@ -115,7 +131,19 @@ def _check_model(case: ModelCase, make: Factory, dtype: Dtype) -> Report:
     rows = []
     with np.errstate(all="ignore"):  # infinities of a broken backend are judged, not warned about
         if case.forward is not None:
-            rows += compare(replay_forward(backend, case, case.forward), case.forward, "forward", limits, certified)
+            rows += compare(
+                replay_forward(backend, case, case.forward),
+                case.forward,
+                "forward",
+                limits,
+                certified,
+            )
         if case.train is not None:
-            rows += compare(replay_training(backend, case, case.train), case.train, "training", limits, certified)
+            rows += compare(
+                replay_training(backend, case, case.train),
+                case.train,
+                "training",
+                limits,
+                certified,
+            )
     return Report(case.name, backend.describe(), rows)

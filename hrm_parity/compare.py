@@ -27,7 +27,9 @@ class Row:
     limit: float
     verdict: Verdict
     tensors: Mapping[str, float] = field(default_factory=dict)  # the same of each tensor alone
-    noise: float | None = None  # the gap that PyTorch's float32 shows itself; where there is a referee
+    noise: float | None = (
+        None  # the gap that PyTorch's float32 shows itself; where there is a referee
+    )
     to_torch: float | None = None  # the gap to PyTorch's float32; where there is a referee
 
     @property
@@ -82,7 +84,9 @@ def of_weight(pair: Pair) -> Gaps:
 
 def of_step_largest(pair: Pair) -> Gaps:
     """Difference over the largest entry of the same step."""
-    return difference(pair) / _nonzero(np.abs(pair.recorded).max(axis=tuple(range(1, pair.recorded.ndim)), keepdims=True))
+    return difference(pair) / _nonzero(
+        np.abs(pair.recorded).max(axis=tuple(range(1, pair.recorded.ndim)), keepdims=True)
+    )
 
 
 def step_rms(pair: Pair) -> Gaps:
@@ -163,11 +167,18 @@ RULES: Rules = (
     Rule(r"loss", "{} loss, relative", relative),
     Rule(r"(metrics|reduced)/.*_loss", "{} loss parts, of loss", of_loss),
     Rule(r"metrics/accuracy|reduced/(.*accuracy|steps)", "{} mean metrics", difference),
-    Rule(r"metrics/(count|exact_accuracy|q_halt_accuracy|steps)|reduced/count", "{} counts, exact accuracy", differs, number),
+    Rule(
+        r"metrics/(count|exact_accuracy|q_halt_accuracy|steps)|reduced/count",
+        "{} counts, exact accuracy",
+        differs,
+        number,
+    ),
     Rule(r"(puzzle_emb_)?lr", "{} learning rates", differs, number),
     Rule(rf"grad(_rows\d+)?/{WEIGHT}", "first gradient, of largest", of_largest),
     Rule(rf"grad_stat/{WEIGHT}", "first gradient, statistics", statistics_of_largest),
-    Rule(r"grad_norm/.*|grad_norm_adam|puzzle_grad_local_norm", "gradient norms, relative", relative),
+    Rule(
+        r"grad_norm/.*|grad_norm_adam|puzzle_grad_local_norm", "gradient norms, relative", relative
+    ),
     Rule(r"puzzle_grad", "puzzle gradient, of largest", of_step_largest),
     Rule(r"grad(_rows\d+)?/puzzle_emb\..*", "puzzle gradient, of largest", of_largest),
     Rule(r"grad_stat/puzzle_emb\..*", "puzzle gradient, of largest", statistics_of_largest),
@@ -188,19 +199,40 @@ RULES: Rules = (
 GIVEN = r"(batch/)?(inputs|labels|puzzle_identifiers)|explore_(uniform|min_steps)"  # what a replay starts from
 
 
-def compare(replayed: Arrays, recorded: Recorded, part: str, limits: Limits, certified: bool, rules: Rules = RULES) -> list[Row]:
+def compare(
+    replayed: Arrays,
+    recorded: Recorded,
+    part: str,
+    limits: Limits,
+    certified: bool,
+    rules: Rules = RULES,
+) -> list[Row]:
     """Hold everything that was recorded against its replay. A quantity without a limit is left out.
 
     Raises: CaseError where a recorded tensor is not one that its config gives.
     """
     rows = []
     for quantity, group in _by_quantity(rules, part).items():
-        names = [(rule, name) for rule in group for name in sorted(recorded) if re.fullmatch(rule.names, name)]
+        names = [
+            (rule, name)
+            for rule in group
+            for name in sorted(recorded)
+            if re.fullmatch(rule.names, name)
+        ]
         if names and quantity in limits:
             gaps = [(name, rule.measure(_pair(name, replayed, recorded))) for rule, name in names]
             gap, where = group[0].summary(gaps)
             tensors = {item[0]: group[0].summary([item])[0] for item in gaps}
-            rows.append(Row(quantity, gap, where, limits[quantity], judge(gap, limits[quantity], certified), tensors))
+            rows.append(
+                Row(
+                    quantity,
+                    gap,
+                    where,
+                    limits[quantity],
+                    judge(gap, limits[quantity], certified),
+                    tensors,
+                )
+            )
     return rows + _unknown(recorded, rules)
 
 
@@ -212,7 +244,10 @@ def statistics(tensor: AnyArray) -> AnyArray:
 
 def state_forms(name: str, z: AnyArray) -> dict[str, AnyArray]:
     """What is recorded of a state that is too large to be stored. Shapes: (A, B, T, D) -> (A, ...)."""
-    return {f"{name}_{form}": np.ascontiguousarray(of(z.astype(np.float64), ndim)) for form, (of, ndim) in _STATE_FORMS.items()}
+    return {
+        f"{name}_{form}": np.ascontiguousarray(of(z.astype(np.float64), ndim))
+        for form, (of, ndim) in _STATE_FORMS.items()
+    }
 
 
 def _by_quantity(rules: Rules, part: str) -> dict[str, list[Rule]]:
@@ -224,8 +259,24 @@ def _by_quantity(rules: Rules, part: str) -> dict[str, list[Rule]]:
 
 def _unknown(recorded: Recorded, rules: Rules) -> list[Row]:
     known = [rule.names for rule in rules] + [GIVEN]
-    names = [name for name in sorted(recorded) if not any(re.fullmatch(pattern, name) for pattern in known)]
-    return [Row("recorded tensors of unknown meaning", len(names), ", ".join(names), 0, Verdict.UNKNOWN)] if names else []
+    names = [
+        name
+        for name in sorted(recorded)
+        if not any(re.fullmatch(pattern, name) for pattern in known)
+    ]
+    return (
+        [
+            Row(
+                "recorded tensors of unknown meaning",
+                len(names),
+                ", ".join(names),
+                0,
+                Verdict.UNKNOWN,
+            )
+        ]
+        if names
+        else []
+    )
 
 
 def _pair(name: str, replayed: Arrays, recorded: Recorded) -> Pair:
@@ -233,9 +284,13 @@ def _pair(name: str, replayed: Arrays, recorded: Recorded) -> Pair:
     try:
         whole, mine = _stored_form(name, replayed, expected.ndim)
     except (KeyError, np.exceptions.AxisError) as error:
-        raise CaseError(f"{recorded.path}: {name} is nothing that its case.json gives; {WAY_OUT}") from error
+        raise CaseError(
+            f"{recorded.path}: {name} is nothing that its case.json gives; {WAY_OUT}"
+        ) from error
     if mine.shape != expected.shape:
-        raise CaseError(f"{recorded.path}: {name} has shape {expected.shape}, its case.json gives {mine.shape}; {WAY_OUT}")
+        raise CaseError(
+            f"{recorded.path}: {name} has shape {expected.shape}, its case.json gives {mine.shape}; {WAY_OUT}"
+        )
     loss = recorded["loss"] if name.endswith("loss") else None
     if loss is not None and name.startswith("reduced/"):
         loss = loss / replayed["steps"].shape[1]
@@ -268,7 +323,9 @@ def _first100(z: AnyArray, ndim: int) -> AnyArray:
 
 def _absmean_per_position(z: AnyArray, ndim: int) -> AnyArray:
     kept = (*range(ndim - 1), 2)  # positions are axis 2 of (A, B, T, D)
-    return np.asarray(np.abs(z).mean(axis=tuple(axis for axis in range(z.ndim) if axis not in kept)))
+    return np.asarray(
+        np.abs(z).mean(axis=tuple(axis for axis in range(z.ndim) if axis not in kept))
+    )
 
 
 _STATE_FORMS = {  # and the number of axes that `state_forms` gives each

@@ -20,8 +20,12 @@ UPDATE = 3  # the update that is made from the shared state, so that the bias co
 MARGIN = 1e-3  # how far the closest decision is from the other one: a hundred times the limit of q
 
 # Large rates and decay: what an optimizer does in the wrong order then shows far above rounding.
-OPTIM = OptimConfig(lr=1e-2, lr_warmup_steps=0, weight_decay=0.5, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.5)
-INITIAL_OPTIM = OptimConfig(lr=1e-3, lr_warmup_steps=0, weight_decay=0.1, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1)
+OPTIM = OptimConfig(
+    lr=1e-2, lr_warmup_steps=0, weight_decay=0.5, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.5
+)
+INITIAL_OPTIM = OptimConfig(
+    lr=1e-3, lr_warmup_steps=0, weight_decay=0.1, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1
+)
 
 
 class Configuration(NamedTuple):
@@ -30,7 +34,9 @@ class Configuration(NamedTuple):
     name: str
     about: str
     model: ModelConfig
-    is_paper: bool = False  # of the paper's size: there the noise of PyTorch's float32 decides as well
+    is_paper: bool = (
+        False  # of the paper's size: there the noise of PyTorch's float32 decides as well
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +51,19 @@ class Situation:
     rates: Rates
 
 
-def _model(hidden_size: int, layers: int, seq_len: int, vocab_size: int, **others: object) -> ModelConfig:
-    sizes = {"hidden_size": hidden_size, "H_layers": layers, "L_layers": layers, "seq_len": seq_len, "vocab_size": vocab_size}
-    return ModelConfig.model_validate({**sizes, "num_puzzle_identifiers": 9, "forward_dtype": "float32", **others})
+def _model(
+    hidden_size: int, layers: int, seq_len: int, vocab_size: int, **others: object
+) -> ModelConfig:
+    sizes = {
+        "hidden_size": hidden_size,
+        "H_layers": layers,
+        "L_layers": layers,
+        "seq_len": seq_len,
+        "vocab_size": vocab_size,
+    }
+    return ModelConfig.model_validate(
+        {**sizes, "num_puzzle_identifiers": 9, "forward_dtype": "float32", **others}
+    )
 
 
 def _small(**others: object) -> ModelConfig:
@@ -65,7 +81,9 @@ def _paper(**others: object) -> ModelConfig:
 LEARNED, SOFTMAX = {"pos_encodings": "learned"}, {"loss_type": "softmax_cross_entropy"}
 
 CONFIGURATIONS = (
-    Configuration("small, RoPE", "stablemax, a puzzle vector padded to two slots", _small(puzzle_emb_ndim=96)),
+    Configuration(
+        "small, RoPE", "stablemax, a puzzle vector padded to two slots", _small(puzzle_emb_ndim=96)
+    ),
     Configuration(
         "small, learned",
         "softmax, one puzzle slot, 1 H cycle, 3 L cycles",
@@ -81,9 +99,22 @@ CONFIGURATIONS = (
         "learned, stablemax, a single ACT step, two L layers",
         _small(puzzle_emb_ndim=40, halt_max_steps=1, L_layers=2, **LEARNED),
     ),
-    Configuration("medium, RoPE", "stablemax, a puzzle vector padded to two slots", _medium(puzzle_emb_ndim=300)),
-    Configuration("medium, learned", "softmax, no puzzle table", _medium(puzzle_emb_ndim=0, **LEARNED, **SOFTMAX)),
-    Configuration("paper", "the paper's Sudoku: RoPE, stablemax, 27,275,266 parameters", _paper(puzzle_emb_ndim=512), is_paper=True),
+    Configuration(
+        "medium, RoPE",
+        "stablemax, a puzzle vector padded to two slots",
+        _medium(puzzle_emb_ndim=300),
+    ),
+    Configuration(
+        "medium, learned",
+        "softmax, no puzzle table",
+        _medium(puzzle_emb_ndim=0, **LEARNED, **SOFTMAX),
+    ),
+    Configuration(
+        "paper",
+        "the paper's Sudoku: RoPE, stablemax, 27,275,266 parameters",
+        _paper(puzzle_emb_ndim=512),
+        is_paper=True,
+    ),
 )
 
 
@@ -96,12 +127,18 @@ def shared_situation(config: ModelConfig) -> Situation:
     rng = np.random.default_rng(SEED)
     weights = _weights(config, rng)
     ids = config.num_puzzle_identifiers
-    offered, held = (np.array(row, np.int32) % ids for row in ([1, 2, 5, 6, 7, 8], [4, 4, 2, 3, 3, 0]))
+    offered, held = (
+        np.array(row, np.int32) % ids for row in ([1, 2, 5, 6, 7, 8], [4, 4, 2, 3, 3, 0])
+    )
     labels = _labels(rng, config)
     labels[5] = IGNORE_LABEL_ID
     last = config.halt_max_steps - 1
     state = {
-        **{f"{moment}.{name}": np.zeros_like(weights[name]) for moment in "mv" for name in _trained(config)},
+        **{
+            f"{moment}.{name}": np.zeros_like(weights[name])
+            for moment in "mv"
+            for name in _trained(config)
+        },
         "carry.z_H": _states(rng, config),
         "carry.z_L": _states(rng, config),
         "carry.steps": np.array([last + 1, 1, min(1, last), last, last, min(1, last)], np.int32),
@@ -133,7 +170,11 @@ def settled(situation: Situation, answers: Arrays) -> Situation:
         return np.where(is_close, np.int32(IGNORE_LABEL_ID), labels)
 
     assert situation.state is not None
-    state = {**situation.state, **_moments(answers), "carry.labels": relabelled(situation.state["carry.labels"])}
+    state = {
+        **situation.state,
+        **_moments(answers),
+        "carry.labels": relabelled(situation.state["carry.labels"]),
+    }
     batch = replace(situation.batch, labels=relabelled(situation.batch.labels))
     return replace(situation, weights=weights, state=state, batch=batch)
 
@@ -141,8 +182,19 @@ def settled(situation: Situation, answers: Arrays) -> Situation:
 def initial_situation(config: ModelConfig) -> Situation:
     """The first update from the published initialisation."""
     rng = np.random.default_rng(SEED)
-    batch = Batch(_inputs(rng, config), _labels(rng, config), np.arange(SLOTS, dtype=np.int32) % 4 % config.num_puzzle_identifiers)
-    return Situation(initial_values(config, SEED), None, batch, np.zeros(SLOTS, np.int32), INITIAL_OPTIM, rates(1, 10, INITIAL_OPTIM))
+    batch = Batch(
+        _inputs(rng, config),
+        _labels(rng, config),
+        np.arange(SLOTS, dtype=np.int32) % 4 % config.num_puzzle_identifiers,
+    )
+    return Situation(
+        initial_values(config, SEED),
+        None,
+        batch,
+        np.zeros(SLOTS, np.int32),
+        INITIAL_OPTIM,
+        rates(1, 10, INITIAL_OPTIM),
+    )
 
 
 def _weights(config: ModelConfig, rng: np.random.Generator) -> dict[str, AnyArray]:
@@ -159,16 +211,30 @@ def _moments(answers: Arrays) -> dict[str, AnyArray]:
     """Moments in each tensor of the size of its gradients; none where a gradient is zero, as of a token that never occurs."""
     rng = np.random.default_rng(SEED)
     moments: dict[str, AnyArray] = {}
-    for name in (name.removeprefix("grad/") for name in answers if name.startswith("grad/") and name != f"grad/{PUZZLE_TABLE}"):
+    for name in (
+        name.removeprefix("grad/")
+        for name in answers
+        if name.startswith("grad/") and name != f"grad/{PUZZLE_TABLE}"
+    ):
         gradient = answers[f"grad/{name}"]
         size = np.sqrt(np.square(gradient, dtype=np.float64).mean(dtype=np.float64))
-        m, v = normal(rng, gradient.shape, 0.3 * size), (0.5 + rng.random(gradient.shape, np.float32)) * np.float32(size**2)
-        moments |= {f"m.{name}": np.where(gradient == 0, np.float32(0), m), f"v.{name}": np.where(gradient == 0, np.float32(0), v)}
+        m, v = (
+            normal(rng, gradient.shape, 0.3 * size),
+            (0.5 + rng.random(gradient.shape, np.float32)) * np.float32(size**2),
+        )
+        moments |= {
+            f"m.{name}": np.where(gradient == 0, np.float32(0), m),
+            f"v.{name}": np.where(gradient == 0, np.float32(0), v),
+        }
     return moments
 
 
 def _trained(config: ModelConfig) -> list[str]:
-    return [name for name, parameter in parameter_table(config).items() if parameter.role is Role.TRAINED]
+    return [
+        name
+        for name, parameter in parameter_table(config).items()
+        if parameter.role is Role.TRAINED
+    ]
 
 
 def _states(rng: np.random.Generator, config: ModelConfig) -> AnyArray:

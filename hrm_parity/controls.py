@@ -17,7 +17,12 @@ from hrm_core.backend import AnyArray
 Replacement = Callable[[Any], Any]  # from what stands there to what stands there instead
 
 INITIAL = "published initialisation"
-ROPE, LEARNED, BFLOAT16, ORDER = "rope_stablemax_f32", "learned_softmax_f32", "rope_stablemax_bf16", "data_order"
+ROPE, LEARNED, BFLOAT16, ORDER = (
+    "rope_stablemax_f32",
+    "learned_softmax_f32",
+    "rope_stablemax_bf16",
+    "data_order",
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,9 @@ def positions_skip_puzzle(init: Any) -> Any:
 
     def call(self: Any, *sizes: Any) -> None:
         init(self, *sizes)
-        self.cos, self.sin = (mx.concatenate([table[:1], table[:-1]]) for table in (self.cos, self.sin))
+        self.cos, self.sin = (
+            mx.concatenate([table[:1], table[:-1]]) for table in (self.cos, self.sin)
+        )
         mx.eval(self.cos, self.sin)
 
     return call
@@ -136,7 +143,9 @@ def permuted_heads(weights: dict[str, AnyArray]) -> dict[str, AnyArray]:
         half = qkv.shape[0] // 6
         return np.concatenate([qkv[half : 2 * half], qkv[:half], qkv[2 * half :]])
 
-    return {name: permute(weight) if "qkv_proj" in name else weight for name, weight in weights.items()}
+    return {
+        name: permute(weight) if "qkv_proj" in name else weight for name, weight in weights.items()
+    }
 
 
 def _loading(change: Callable[[dict[str, AnyArray]], dict[str, AnyArray]]) -> Replacement:
@@ -148,7 +157,9 @@ def halt_on_tie(_: Any) -> Any:
 
     def call(output: Any, steps: Any, min_steps: Any, config: Any) -> Any:
         last = steps >= config.halt_max_steps
-        return (last | (output.q_halt_logits >= output.q_continue_logits)) & (steps >= min_steps), last
+        return (last | (output.q_halt_logits >= output.q_continue_logits)) & (
+            steps >= min_steps
+        ), last
 
     return call
 
@@ -180,7 +191,9 @@ def mean_over_batch_tokens(loss: Any) -> Any:
 
     def call(logits: Any, labels: Any) -> Any:
         count = (labels >= 0).sum(axis=-1, keepdims=True)
-        return loss(logits, labels) * mx.maximum(count, 1) * len(labels) / mx.maximum(count.sum(), 1)
+        return (
+            loss(logits, labels) * mx.maximum(count, 1) * len(labels) / mx.maximum(count.sum(), 1)
+        )
 
     return call
 
@@ -197,7 +210,9 @@ def divided_inside(scalars: Any) -> Any:
         import mlx.core as mx
 
         second = rates.bias_correction1 * rates.bias_correction2**-0.5
-        return scalars(rates, optim)._replace(step=mx.array(rates.lr), second_scale=mx.array(second))
+        return scalars(rates, optim)._replace(
+            step=mx.array(rates.lr), second_scale=mx.array(second)
+        )
 
     return call
 
@@ -219,7 +234,11 @@ def decay_after_update(_: Any) -> Any:
     def call(weight: Any, m: Any, v: Any, gradient: Any, optim: Any, rates: Any) -> Any:
         m = m + (1 - optim.beta1) * (gradient - m)
         v = optim.beta2 * v + (1 - optim.beta2) * mx.square(gradient)
-        return (weight - rates.step * mx.arctan2(m, mx.sqrt(v) * rates.second_scale)) * rates.keep, m, v
+        return (
+            (weight - rates.step * mx.arctan2(m, mx.sqrt(v) * rates.second_scale)) * rates.keep,
+            m,
+            v,
+        )
 
     return call
 
@@ -240,7 +259,9 @@ def trained_constants(advance: Any) -> Any:
 
     def call(self: Any, batch: Any, min_steps: Any, rates: Any) -> Any:
         result = advance(self, batch, min_steps, rates)
-        self._constants = {name: constant * (1 - 1e-4) for name, constant in self._constants.items()}
+        self._constants = {
+            name: constant * (1 - 1e-4) for name, constant in self._constants.items()
+        }
         return result
 
     return call
@@ -259,9 +280,14 @@ def batch_ids() -> Iterator[None]:
         return call
 
     def mistake(move_rows: Any) -> Any:
-        return lambda self, table, ids, gradients, rates: move_rows(self, table, offered[0], gradients, rates)
+        return lambda self, table, ids, gradients, rates: move_rows(
+            self, table, offered[0], gradients, rates
+        )
 
-    with patched("hrm_mlx.update:Updater._run", remember), patched("hrm_mlx.update:Updater._move_rows", mistake):
+    with (
+        patched("hrm_mlx.update:Updater._run", remember),
+        patched("hrm_mlx.update:Updater._move_rows", mistake),
+    ):
         yield
 
 
@@ -269,7 +295,10 @@ def batch_ids() -> Iterator[None]:
 def token_mean() -> Iterator[None]:
     """The loss is a mean over the tokens of the batch."""
     name = "stablemax_cross_entropy"
-    with patched("hrm_mlx.act:TOKEN_LOSSES", lambda losses: {**losses, name: mean_over_batch_tokens(losses[name])}):
+    with patched(
+        "hrm_mlx.act:TOKEN_LOSSES",
+        lambda losses: {**losses, name: mean_over_batch_tokens(losses[name])},
+    ):
         yield
 
 
@@ -289,7 +318,13 @@ def passes_from_zero(philox: Any) -> Any:
 
 
 def _break(name: str, case: str, quantity: str, target: str, replace: Replacement) -> Break:
-    return Break(name, case, quantity, lambda: patched(target, replace), is_shared=not target.startswith("hrm_mlx."))
+    return Break(
+        name,
+        case,
+        quantity,
+        lambda: patched(target, replace),
+        is_shared=not target.startswith("hrm_mlx."),
+    )
 
 
 LOAD = "hrm_mlx.backend:MLXBackend.load_weights"
@@ -302,26 +337,110 @@ BREAKS = (
     _break("norm in bfloat16", ROPE, "forward logits", NORM, norm_in_bfloat16),
     _break("norm with a weight", ROPE, "forward z", NORM, learned_norm),
     _break("pre-norm", ROPE, "forward logits", "hrm_mlx.layers:Block.__call__", pre_norm),
-    _break("even/odd RoPE", ROPE, "forward logits", "hrm_mlx.layers:RotaryEmbedding.__call__", even_odd_pairs),
-    _break("positions skip the puzzle slots", ROPE, "forward logits", "hrm_mlx.layers:RotaryEmbedding.__init__", positions_skip_puzzle),
-    _break("halves of gate_up swapped", ROPE, "forward logits", "hrm_mlx.layers:SwiGLU.__call__", swapped_halves),
+    _break(
+        "even/odd RoPE",
+        ROPE,
+        "forward logits",
+        "hrm_mlx.layers:RotaryEmbedding.__call__",
+        even_odd_pairs,
+    ),
+    _break(
+        "positions skip the puzzle slots",
+        ROPE,
+        "forward logits",
+        "hrm_mlx.layers:RotaryEmbedding.__init__",
+        positions_skip_puzzle,
+    ),
+    _break(
+        "halves of gate_up swapped",
+        ROPE,
+        "forward logits",
+        "hrm_mlx.layers:SwiGLU.__call__",
+        swapped_halves,
+    ),
     _break("levels swapped", ROPE, "forward logits", "hrm_mlx.model:HRM.__call__", swapped_levels),
-    _break("levels swapped, in bfloat16", BFLOAT16, "forward logits, rms", "hrm_mlx.model:HRM.__call__", swapped_levels),
+    _break(
+        "levels swapped, in bfloat16",
+        BFLOAT16,
+        "forward logits, rms",
+        "hrm_mlx.model:HRM.__call__",
+        swapped_levels,
+    ),
     _break("heads permuted", ROPE, "forward logits", LOAD, _loading(permuted_heads)),
     _break("q_head.bias left out", ROPE, "forward q", LOAD, without("q_head.bias")),
-    _break("a puzzle vector left out", LEARNED, "forward logits", LOAD, without("puzzle_emb.weights")),
+    _break(
+        "a puzzle vector left out", LEARNED, "forward logits", LOAD, without("puzzle_emb.weights")
+    ),
     _break("a tie halts", INITIAL, "halted on a tie", "hrm_mlx.act:halting", halt_on_tie),
-    _break("target Q from the old carry", ROPE, "training target_q_continue", TARGET, target_from_old_carry),
-    _break("target Q without the last-step rule", LEARNED, "training target_q_continue", TARGET, target_without_last_step),
-    _break("target Q without max", ROPE, "training target_q_continue", TARGET, target_of_halting_only),
+    _break(
+        "target Q from the old carry",
+        ROPE,
+        "training target_q_continue",
+        TARGET,
+        target_from_old_carry,
+    ),
+    _break(
+        "target Q without the last-step rule",
+        LEARNED,
+        "training target_q_continue",
+        TARGET,
+        target_without_last_step,
+    ),
+    _break(
+        "target Q without max", ROPE, "training target_q_continue", TARGET, target_of_halting_only
+    ),
     Break("loss averaged over tokens", ROPE, "training loss, relative", token_mean),
-    _break("gradient of q_continue off by 1e-8", INITIAL, "continue row of the Q head", BCE, inexact_cross_entropy),
-    _break("m / c1 inside atan2", ROPE, "weights after update 1", "hrm_mlx.backend:scalars", divided_inside),
+    _break(
+        "gradient of q_continue off by 1e-8",
+        INITIAL,
+        "continue row of the Q head",
+        BCE,
+        inexact_cross_entropy,
+    ),
+    _break(
+        "m / c1 inside atan2",
+        ROPE,
+        "weights after update 1",
+        "hrm_mlx.backend:scalars",
+        divided_inside,
+    ),
     _break("scale 1.27", ROPE, "weights after update 1", "hrm_mlx.backend:scalars", scale_of_127),
-    _break("decay after the update", ROPE, "weights after update 12", "hrm_mlx.update:adam_atan2", decay_after_update),
-    _break("dense decay of the puzzle table", ROPE, "puzzle table after update 12", "hrm_mlx.update:Updater._move_rows", dense_decay),
-    Break("ids of the batch in the puzzle optimizer", ROPE, "puzzle table after update 12", batch_ids),
-    _break("H_init and L_init trained", ROPE, "H_init, L_init", "hrm_mlx.backend:MLXBackend._advance", trained_constants),
-    _break("schedule counts from 0", ROPE, "training learning rates", "hrm_parity.replays:rates", count_from_zero),
-    _break("passes over the data count from 0", ORDER, "batches", "hrm_core.data.batches:_philox", passes_from_zero),
+    _break(
+        "decay after the update",
+        ROPE,
+        "weights after update 12",
+        "hrm_mlx.update:adam_atan2",
+        decay_after_update,
+    ),
+    _break(
+        "dense decay of the puzzle table",
+        ROPE,
+        "puzzle table after update 12",
+        "hrm_mlx.update:Updater._move_rows",
+        dense_decay,
+    ),
+    Break(
+        "ids of the batch in the puzzle optimizer", ROPE, "puzzle table after update 12", batch_ids
+    ),
+    _break(
+        "H_init and L_init trained",
+        ROPE,
+        "H_init, L_init",
+        "hrm_mlx.backend:MLXBackend._advance",
+        trained_constants,
+    ),
+    _break(
+        "schedule counts from 0",
+        ROPE,
+        "training learning rates",
+        "hrm_parity.replays:rates",
+        count_from_zero,
+    ),
+    _break(
+        "passes over the data count from 0",
+        ORDER,
+        "batches",
+        "hrm_core.data.batches:_philox",
+        passes_from_zero,
+    ),
 )

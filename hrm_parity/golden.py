@@ -113,7 +113,9 @@ class ModelCase:
     def optim(self) -> OptimConfig:
         """The hyper-parameters as our settings."""
         assert self.hyperparameters is not None
-        return validated(OptimConfig, self.hyperparameters.model_dump(exclude={"total_steps"}), self.name)
+        return validated(
+            OptimConfig, self.hyperparameters.model_dump(exclude={"total_steps"}), self.name
+        )
 
     @property
     def total_updates(self) -> int:
@@ -178,7 +180,9 @@ def find_cases(directory: Path) -> list[Path]:
         return [directory]
     found = sorted(path.parent for path in directory.glob("*/case.json"))
     if not found:
-        raise CaseError(f"{directory} is no recorded case and holds none: expected case.json in it or one level below")
+        raise CaseError(
+            f"{directory} is no recorded case and holds none: expected case.json in it or one level below"
+        )
     return found
 
 
@@ -216,7 +220,10 @@ def _load_model(folder: Path) -> ModelCase:
 
 def _load_order(folder: Path) -> OrderCase:
     settings = _read_settings(folder / "case.json", OrderSettings)
-    recorded = _required(_read_tensors(folder / "batches.safetensors", settings.sha256), folder / "batches.safetensors")
+    recorded = _required(
+        _read_tensors(folder / "batches.safetensors", settings.sha256),
+        folder / "batches.safetensors",
+    )
     for batch in settings.batches:
         recorded[f"{batch.prefix}/set"] = np.array([batch.set])
         recorded[f"{batch.prefix}/effective_size"] = np.array([batch.global_effective_size])
@@ -231,7 +238,9 @@ def _read_settings(path: Path, model: type[Settings]) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise CaseError(f"{path}: {where + ': ' if where else ''}{first['msg']}; {WAY_OUT}") from error
+        raise CaseError(
+            f"{path}: {where + ': ' if where else ''}{first['msg']}; {WAY_OUT}"
+        ) from error
 
 
 def _read_tensors(path: Path, hashes: dict[str, str]) -> Recorded | None:
@@ -244,7 +253,9 @@ def _read_tensors(path: Path, hashes: dict[str, str]) -> Recorded | None:
         raise CaseError(f"{path} cannot be read ({error.strerror}); {WAY_OUT}") from error
     found = hashlib.sha256(content).hexdigest()
     if found != hashes.get(path.name, found):
-        raise CaseError(f"{path} is damaged: sha256 {found[:12]}…, case.json says {hashes[path.name][:12]}…; {WAY_OUT}")
+        raise CaseError(
+            f"{path} is damaged: sha256 {found[:12]}…, case.json says {hashes[path.name][:12]}…; {WAY_OUT}"
+        )
     try:
         return Recorded(path, load(content))
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
@@ -259,7 +270,10 @@ def _required(recorded: Recorded | None, path: Path) -> Recorded:
 
 def _weights(folder: Path, settings: ModelSettings) -> Arrays:
     if settings.weights_rule:
-        return {entry.key: _by_rule(entry, folder / "case.json") for entry in settings.weights_rule.table}
+        return {
+            entry.key: _by_rule(entry, folder / "case.json")
+            for entry in settings.weights_rule.table
+        }
     path = folder / "weights.safetensors"
     return _required(_read_tensors(path, settings.sha256), path)
 
@@ -269,13 +283,20 @@ def _by_rule(entry: RuleEntry, path: Path) -> AnyArray:
     first = np.array(entry.first4, np.float32)
     if entry.std is None:
         if first.size != math.prod(entry.shape):
-            raise CaseError(f"{path}: {entry.key} has shape {entry.shape} but {first.size} values; {WAY_OUT}")
+            raise CaseError(
+                f"{path}: {entry.key} has shape {entry.shape} but {first.size} values; {WAY_OUT}"
+            )
         return first.reshape(entry.shape)
     rng = np.random.Generator(np.random.Philox(key=RULE_KEY + entry.index))
     values = rng.standard_normal(entry.shape, dtype=np.float32) * np.float32(entry.std)
     total = float(values.sum(dtype=np.float64))
-    if not (np.allclose(values.ravel()[:4], first, rtol=1e-6) and math.isclose(total, entry.sum_float64, rel_tol=1e-6, abs_tol=1e-6)):
-        raise CaseError(f"{path}: the rule gives {entry.key} the sum {total!r}, recorded was {entry.sum_float64!r}; {WAY_OUT}")
+    if not (
+        np.allclose(values.ravel()[:4], first, rtol=1e-6)
+        and math.isclose(total, entry.sum_float64, rel_tol=1e-6, abs_tol=1e-6)
+    ):
+        raise CaseError(
+            f"{path}: the rule gives {entry.key} the sum {total!r}, recorded was {entry.sum_float64!r}; {WAY_OUT}"
+        )
     return values
 
 
@@ -283,12 +304,18 @@ def _check(folder: Path, case: ModelCase) -> None:
     """Refuse weights and batches of other sizes than the config has."""
     table = {name: parameter.shape for name, parameter in parameter_table(case.config).items()}
     shapes = {name: weight.shape for name, weight in case.weights.items()}
-    wrong = sorted(name for name in table.keys() | shapes.keys() if table.get(name) != shapes.get(name))
+    wrong = sorted(
+        name for name in table.keys() | shapes.keys() if table.get(name) != shapes.get(name)
+    )
     if wrong:
         found, expected = shapes.get(wrong[0], "nothing"), table.get(wrong[0], "nothing")
-        raise CaseError(f"{folder}: {len(wrong)} weights do not fit config: {wrong[0]} has {found}, expected {expected}; {WAY_OUT}")
+        raise CaseError(
+            f"{folder}: {len(wrong)} weights do not fit config: {wrong[0]} has {found}, expected {expected}; {WAY_OUT}"
+        )
     if case.train is not None and case.hyperparameters is None:
-        raise CaseError(f"{folder / 'case.json'}: hyperparameters are missing, but there is training; {WAY_OUT}")
+        raise CaseError(
+            f"{folder / 'case.json'}: hyperparameters are missing, but there is training; {WAY_OUT}"
+        )
     cells = (case.batch_size, case.config.seq_len)
     if case.forward is not None:
         _check_shape(case.forward, "inputs", cells)
@@ -298,4 +325,6 @@ def _check(folder: Path, case: ModelCase) -> None:
 
 def _check_shape(recorded: Recorded, name: str, expected: tuple[int, ...]) -> None:
     if recorded[name].shape != expected:
-        raise CaseError(f"{recorded.path}: {name} has shape {recorded[name].shape}, case.json says {expected}; {WAY_OUT}")
+        raise CaseError(
+            f"{recorded.path}: {name} has shape {recorded[name].shape}, case.json says {expected}; {WAY_OUT}"
+        )

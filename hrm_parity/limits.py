@@ -22,7 +22,9 @@ class Verdict(Enum):
 
     OK = "ok"
     BROKEN = "broken"
-    UNCERTIFIED = "not certified before"  # within the wider limits of a device where nobody has measured
+    UNCERTIFIED = (
+        "not certified before"  # within the wider limits of a device where nobody has measured
+    )
     UNKNOWN = "not compared"  # recorded, but no check knows what it is
 
 
@@ -61,9 +63,16 @@ FLOAT32: Limits = {  #                                worst gap measured: MLX, t
     "H_init, L_init": 0,  #                           0       0
 }
 
-ROPE_STABLEMAX: Limits = {**FLOAT32, "forward logits": 6e-5, "weights after update 12": 1.2e-6}  # 7.1e-6 and 1.1e-5, 3.4e-7 and 2.4e-7
+ROPE_STABLEMAX: Limits = {
+    **FLOAT32,
+    "forward logits": 6e-5,
+    "weights after update 12": 1.2e-6,
+}  # 7.1e-6 and 1.1e-5, 3.4e-7 and 2.4e-7
 
-HIDDEN_512: Limits = {**FLOAT32, "forward q": 1e-4}  # not measured here: no such case is recorded; elsewhere 2.6e-5 was seen
+HIDDEN_512: Limits = {
+    **FLOAT32,
+    "forward q": 1e-4,
+}  # not measured here: no such case is recorded; elsewhere 2.6e-5 was seen
 
 # Rounding differs from kernel to kernel: no more than this is the same everywhere.
 BFLOAT16: Limits = {  #                               worst gap measured: MLX, torch
@@ -126,7 +135,9 @@ ROUNDING = 2.0**-23
 NOISY = frozenset(name for name, limit in UPDATE.items() if limit and name != "mean accuracy")
 
 # Weights of the first update that rounding alone turned. Measured: MLX 17 of 27 million, where torch turned 12; 2 of 3 million.
-TURNED_FEW = 10  # as many are always allowed, and as NOISE_FACTOR times what PyTorch's float32 turns
+TURNED_FEW = (
+    10  # as many are always allowed, and as NOISE_FACTOR times what PyTorch's float32 turns
+)
 
 # Two backends trained from one seed.
 SAME_DECISIONS = 30  # first updates in which no halting decision differs

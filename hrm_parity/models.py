@@ -45,18 +45,37 @@ class Comparison:
     def plain(self) -> dict[str, Any]:
         """All of it for JSON."""
         rows = [
-            {"quantity": row.quantity, "gap": row.gap, "where": row.where, "limit": row.limit, "verdict": row.verdict.value}
+            {
+                "quantity": row.quantity,
+                "gap": row.gap,
+                "where": row.where,
+                "limit": row.limit,
+                "verdict": row.verdict.value,
+            }
             for row in self.rows
         ]
-        return {"backend": self.backend, "rows": rows, "not_compared": self.left_out, "differs": self.differs}
+        return {
+            "backend": self.backend,
+            "rows": rows,
+            "not_compared": self.left_out,
+            "differs": self.differs,
+        }
 
     def lines(self) -> list[str]:
         """All of it for a person."""
-        lines = [f"verified: {row.quantity} differs by {row.gap:.1e}, limit {row.limit:g}, {row.verdict.value}" for row in self.rows]
+        lines = [
+            f"verified: {row.quantity} differs by {row.gap:.1e}, limit {row.limit:g}, {row.verdict.value}"
+            for row in self.rows
+        ]
         lines += [f"not compared: {what}" for what in self.left_out]
         if not self.rows:
             return [*lines, "nothing was compared"]
-        return [*lines, "the models differ" if self.differs else f"the models agree in {len(self.rows)} quantities"]
+        return [
+            *lines,
+            "the models differ"
+            if self.differs
+            else f"the models agree in {len(self.rows)} quantities",
+        ]
 
 
 def installed_backend() -> Factory:
@@ -71,7 +90,12 @@ def installed_backend() -> Factory:
 
 
 def compare_models(
-    before: Model, after: Model, make: Factory, dtype: str = "float32", identifiers: npt.NDArray[np.int64] | None = None, seed: int = 0
+    before: Model,
+    after: Model,
+    make: Factory,
+    dtype: str = "float32",
+    identifiers: npt.NDArray[np.int64] | None = None,
+    seed: int = 0,
 ) -> Comparison:
     """Run both from the same random inputs, as far as they have something in common.
 
@@ -84,17 +108,36 @@ def compare_models(
         left_out.append(f"tokens from {vocab_size} on, which only one of the models knows")
     if before.config.seq_len != after.config.seq_len:
         if POSITIONS in before.weights:
-            return Comparison({}, [], [*left_out, "anything: learned positions were changed, the two no longer compute the same"])
-        left_out.append(f"sequences of {after.config.seq_len} tokens: both ran on {before.config.seq_len}, which RoPE allows")
+            return Comparison(
+                {},
+                [],
+                [
+                    *left_out,
+                    "anything: learned positions were changed, the two no longer compute the same",
+                ],
+            )
+        left_out.append(
+            f"sequences of {after.config.seq_len} tokens: both ran on {before.config.seq_len}, which RoPE allows"
+        )
     if not len(pairs[0]):
         return Comparison({}, [], [*left_out, "anything: no puzzle vector is in both models"])
     drawn = _draw_inputs(pairs, (NUM_SLOTS, before.config.seq_len), vocab_size, seed)
     found, described = zip(
-        *(_run(model, batch, before.config.seq_len, vocab_size, make) for model, batch in zip((before, after), drawn, strict=True)),
+        *(
+            _run(model, batch, before.config.seq_len, vocab_size, make)
+            for model, batch in zip((before, after), drawn, strict=True)
+        ),
         strict=True,
     )
-    limit, certified = LIMITS[_coarsest(before.weights, after.weights, dtype)], described[0]["device_type"] == "cpu"
-    return Comparison(described[0], [_row(name, found[0][name], found[1][name], limit, certified) for name in found[0]], left_out)
+    limit, certified = (
+        LIMITS[_coarsest(before.weights, after.weights, dtype)],
+        described[0]["device_type"] == "cpu",
+    )
+    return Comparison(
+        described[0],
+        [_row(name, found[0][name], found[1][name], limit, certified) for name in found[0]],
+        left_out,
+    )
 
 
 def _common_identifiers(
@@ -109,7 +152,9 @@ def _common_identifiers(
     return (rows[kept], kept), [f"{new} new puzzle identifiers"] if new else []
 
 
-def _draw_inputs(pairs: tuple[Any, Any], shape: tuple[int, int], vocab_size: int, seed: int) -> list[Batch]:
+def _draw_inputs(
+    pairs: tuple[Any, Any], shape: tuple[int, int], vocab_size: int, seed: int
+) -> list[Batch]:
     """The same tokens for both models, with the puzzle identifiers that each has for the same vectors."""
     rng = np.random.Generator(np.random.Philox(seed))
     tokens = rng.integers(0, vocab_size, shape, np.int32)
@@ -117,16 +162,25 @@ def _draw_inputs(pairs: tuple[Any, Any], shape: tuple[int, int], vocab_size: int
     return [Batch(tokens, tokens, ids[chosen].astype(np.int32)) for ids in pairs]
 
 
-def _run(model: Model, batch: Batch, seq_len: int, vocab_size: int, make: Factory) -> tuple[Arrays, dict[str, str]]:
+def _run(
+    model: Model, batch: Batch, seq_len: int, vocab_size: int, make: Factory
+) -> tuple[Arrays, dict[str, str]]:
     """Some ACT steps in float32. Each array is (NUM_STEPS, B, ...)."""
-    backend: Backend = make(model.config.model_copy(update={"seq_len": seq_len}), BackendOptions(dtype="float32"))
+    backend: Backend = make(
+        model.config.model_copy(update={"seq_len": seq_len}), BackendOptions(dtype="float32")
+    )
     backend.load_weights(model.weights)
     carry, steps = backend.begin(batch), []
     for _ in range(NUM_STEPS):
         carry, answers = backend.step(carry)
         state = backend.carry_arrays(carry)
         q = np.stack([answers.q_halt_logits, answers.q_continue_logits], axis=-1)
-        step = {"logits": answers.logits[..., :vocab_size], "q": q, "z_H": state["z_H"], "z_L": state["z_L"]}
+        step = {
+            "logits": answers.logits[..., :vocab_size],
+            "q": q,
+            "z_H": state["z_H"],
+            "z_L": state["z_L"],
+        }
         steps.append({name: np.asarray(value, np.float64) for name, value in step.items()})
     return {name: np.stack([step[name] for step in steps]) for name in steps[0]}, backend.describe()
 
@@ -137,9 +191,17 @@ def _coarsest(before: Arrays, after: Arrays, dtype: str) -> str:
     return "bfloat16" if dtype == "float32" and rounded else dtype
 
 
-def _row(name: str, before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], limit: float, certified: bool) -> Row:
+def _row(
+    name: str,
+    before: npt.NDArray[np.float64],
+    after: npt.NDArray[np.float64],
+    limit: float,
+    certified: bool,
+) -> Row:
     differences = np.abs(after - before)
     gap = float(np.sqrt(np.square(differences).mean() / (np.square(before).mean() or 1.0)))
-    place = np.unravel_index(int(np.nan_to_num(differences, nan=np.inf).argmax()), differences.shape)
+    place = np.unravel_index(
+        int(np.nan_to_num(differences, nan=np.inf).argmax()), differences.shape
+    )
     where = f"{name}{[int(i) for i in place]}" if gap else ""
     return Row(f"{name} (rms, relative)", gap, where, limit, judge(gap, limit, certified))

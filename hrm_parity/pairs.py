@@ -16,8 +16,28 @@ from hrm_core.backend import AnyArray, Arrays, Backend, BackendOptions
 from hrm_core.parameters import PUZZLE_TABLE, initial_values
 from hrm_parity import limits
 from hrm_parity.checks import Factory, Report, backend_named, is_certified
-from hrm_parity.compare import Row, Rule, Rules, compare, difference, differs, number, of_largest, of_loss, of_weight, relative
-from hrm_parity.configurations import SEED, SLOTS, Configuration, Situation, initial_situation, settled, shared_situation
+from hrm_parity.compare import (
+    Row,
+    Rule,
+    Rules,
+    compare,
+    difference,
+    differs,
+    number,
+    of_largest,
+    of_loss,
+    of_weight,
+    relative,
+)
+from hrm_parity.configurations import (
+    SEED,
+    SLOTS,
+    Configuration,
+    Situation,
+    initial_situation,
+    settled,
+    shared_situation,
+)
 from hrm_parity.golden import Recorded
 from hrm_parity.limits import GPU_FACTOR, Limits, Verdict, judge
 from hrm_parity.parts import part_results
@@ -26,9 +46,15 @@ from hrm_parity.sides import Device, MakeSide, MLXSide, TorchSide
 WEIGHT = r"(?!puzzle_emb\.|[HL]_init).*"
 
 PART_RULES = (
-    *(Rule(f"{name}/value", name, difference) for name in ("rms_norm", "RoPE", "attention", "SwiGLU", "block", "embedding")),
+    *(
+        Rule(f"{name}/value", name, difference)
+        for name in ("rms_norm", "RoPE", "attention", "SwiGLU", "block", "embedding")
+    ),
     Rule(r"[HL] level/value", "level", difference),
-    *(Rule(f"{name}/value", name, of_largest) for name in ("stablemax", "softmax", "cross entropy of Q")),
+    *(
+        Rule(f"{name}/value", name, of_largest)
+        for name in ("stablemax", "softmax", "cross entropy of Q")
+    ),
     Rule(r".*/gradient", "gradients of these, of largest", of_largest),
     Rule(r"Adam-atan2/.*/weight", "Adam-atan2, weights", difference),
     Rule(r"Adam-atan2/ordinary/[mv]", "Adam-atan2, moments", of_largest),
@@ -45,7 +71,12 @@ UPDATE_RULES = (
     Rule(r"current/.*", "data of each slot", differs, number),
     Rule(r"loss|metrics/.*_loss", "losses, of loss", of_loss),
     Rule(r"metrics/accuracy", "mean accuracy", difference),
-    Rule(r"metrics/(count|exact_accuracy|q_halt_accuracy|steps)", "counts, exact accuracy", differs, number),
+    Rule(
+        r"metrics/(count|exact_accuracy|q_halt_accuracy|steps)",
+        "counts, exact accuracy",
+        differs,
+        number,
+    ),
     Rule(rf"grad/{WEIGHT}", "gradients, of largest", of_largest),
     Rule(r"grad/puzzle_emb\..*", "puzzle gradient, of largest", of_largest),
     Rule(rf"weight/{WEIGHT}", "weights after the update", of_weight),
@@ -82,7 +113,9 @@ class Prepared:
 
 def machine_named(name: str, device: Device = "auto") -> Machine:
     """A backend by its name. Raises: BackendError if there is none of this name or its package is missing."""
-    make_side = partial(MLXSide, device=device) if name == "mlx" else partial(TorchSide, device=device)
+    make_side = (
+        partial(MLXSide, device=device) if name == "mlx" else partial(TorchSide, device=device)
+    )
     return Machine(on_device(backend_named(name), device), make_side)
 
 
@@ -96,12 +129,20 @@ def prepare(configuration: Configuration) -> Iterator[Prepared]:
     config = configuration.model
     make = on_device(backend_named("torch"), "cpu")
     weights = initial_values(config, SEED)
-    parts = (part_results(TorchSide(config, weights, device="cpu", dtype=dtype)) for dtype in ("float32", "float64"))
+    parts = (
+        part_results(TorchSide(config, weights, device="cpu", dtype=dtype))
+        for dtype in ("float32", "float64")
+    )
     yield Prepared(configuration, PARTS, None, *parts)
     situation = shared_situation(config)
-    situation = settled(situation, one_update(make(config, BackendOptions(dtype="float32")), situation))
+    situation = settled(
+        situation, one_update(make(config, BackendOptions(dtype="float32")), situation)
+    )
     for check, start in ((SHARED, situation), (INITIAL, initial_situation(config))):
-        updates = (one_update(make(config, BackendOptions(dtype=dtype)), start) for dtype in ("float32", "float64"))
+        updates = (
+            one_update(make(config, BackendOptions(dtype=dtype)), start)
+            for dtype in ("float32", "float64")
+        )
         yield Prepared(configuration, check, start, *updates)
 
 
@@ -117,7 +158,12 @@ def hold(machine: Machine, prepared: Prepared) -> Report:
         else:
             mine = one_update(backend, prepared.situation)
             rows = _rows_of_update(mine, prepared, certified)
-    return Report(f"{prepared.configuration.name}: {prepared.check}", backend.describe(), rows, prepared.configuration.about)
+    return Report(
+        f"{prepared.configuration.name}: {prepared.check}",
+        backend.describe(),
+        rows,
+        prepared.configuration.about,
+    )
 
 
 def one_update(backend: Backend, situation: Situation) -> Arrays:
@@ -149,12 +195,24 @@ def _rows_of_update(mine: Arrays, prepared: Prepared, certified: bool) -> list[R
     rows = _rows(mine, replace(prepared, torch=torch), UPDATE_RULES, limits.UPDATE, certified)
     count, of_torch = (sum(map(len, places.values())) for places in (turned, noise))
     limit = max(limits.TURNED_FEW, limits.NOISE_FACTOR * of_torch)
-    where = next((f"{name}[{','.join(map(str, places[0]))}]" for name, places in turned.items() if len(places)), "")
+    where = next(
+        (
+            f"{name}[{','.join(map(str, places[0]))}]"
+            for name, places in turned.items()
+            if len(places)
+        ),
+        "",
+    )
     tensors = {name: len(places) for name, places in turned.items()}
-    return [*rows, Row(TURNED, count, where, limit, judge(count, limit, certified), tensors, of_torch)]
+    return [
+        *rows,
+        Row(TURNED, count, where, limit, judge(count, limit, certified), tensors, of_torch),
+    ]
 
 
-def without_turned(mine: Arrays, referee: Arrays, slack: float) -> tuple[Arrays, Mapping[str, AnyArray]]:
+def without_turned(
+    mine: Arrays, referee: Arrays, slack: float
+) -> tuple[Arrays, Mapping[str, AnyArray]]:
     """Put aside the weights that rounding alone turned: they moved otherwise, and their gradient is below the noise of gradients.
 
     The first step of Adam-atan2, and every step of sign-SGD, has the full size whatever the size of the gradient. A gradient that
@@ -162,32 +220,51 @@ def without_turned(mine: Arrays, referee: Arrays, slack: float) -> tuple[Arrays,
     Returns: the arrays with the referee's value in these places, and the places of each tensor, (n, axes).
     """
     cleaned, places = dict(mine), {}
-    for name in (name for name in mine if name.startswith("weight/") and f"grad/{name[7:]}" in referee):
+    for name in (
+        name for name in mine if name.startswith("weight/") and f"grad/{name[7:]}" in referee
+    ):
         gradient = np.abs(referee[f"grad/{name[7:]}"])
-        is_noise = (gradient > 0) & (gradient <= slack * limits.UPDATE["gradients, of largest"] * gradient.max())
+        is_noise = (gradient > 0) & (
+            gradient <= slack * limits.UPDATE["gradients, of largest"] * gradient.max()
+        )
         is_apart = (
-            np.abs(mine[name] - referee[name]) / np.maximum(np.abs(referee[name]), 1) > slack * limits.UPDATE["weights after the update"]
+            np.abs(mine[name] - referee[name]) / np.maximum(np.abs(referee[name]), 1)
+            > slack * limits.UPDATE["weights after the update"]
         )
         cleaned[name] = np.where(is_noise & is_apart, referee[name], mine[name])
         places[name] = np.argwhere(is_noise & is_apart)
     return cleaned, places
 
 
-def _rows(mine: Arrays, prepared: Prepared, rules: Rules, of_check: Limits, certified: bool) -> list[Row]:
+def _rows(
+    mine: Arrays, prepared: Prepared, rules: Rules, of_check: Limits, certified: bool
+) -> list[Row]:
     """A row a quantity: the gap to the referee and the one to PyTorch's float32 are judged, the noise stands beside them."""
     judged = dict(of_check)
-    noise = {row.quantity: row for row in _compared(prepared.torch, prepared.referee, rules, judged)}
+    noise = {
+        row.quantity: row for row in _compared(prepared.torch, prepared.referee, rules, judged)
+    }
     if prepared.configuration.is_paper and prepared.situation is not None:
-        judged |= {name: min(judged[name], limits.of_noise(noise[name].gap)) for name in limits.NOISY & noise.keys()}
+        judged |= {
+            name: min(judged[name], limits.of_noise(noise[name].gap))
+            for name in limits.NOISY & noise.keys()
+        }
     to_torch = {row.quantity: row for row in _compared(mine, prepared.torch, rules, of_check)}
     rows = []
     for row in _compared(mine, prepared.referee, rules, judged):
         other = to_torch[row.quantity]
-        verdicts = judge(row.gap, row.limit, certified), judge(other.gap, of_check[row.quantity], certified)
+        verdicts = (
+            judge(row.gap, row.limit, certified),
+            judge(other.gap, of_check[row.quantity], certified),
+        )
         verdict = next((verdict for verdict in verdicts if verdict is Verdict.BROKEN), verdicts[0])
-        rows.append(replace(row, verdict=verdict, noise=noise[row.quantity].gap, to_torch=other.gap))
+        rows.append(
+            replace(row, verdict=verdict, noise=noise[row.quantity].gap, to_torch=other.gap)
+        )
     return rows
 
 
 def _compared(mine: Arrays, other: Arrays, rules: Rules, of_check: Limits) -> list[Row]:
-    return compare(mine, Recorded(Path("PyTorch"), other), "", of_check, certified=True, rules=rules)
+    return compare(
+        mine, Recorded(Path("PyTorch"), other), "", of_check, certified=True, rules=rules
+    )

@@ -15,7 +15,15 @@ from hrm_parity.configurations import OPTIM, SEED, UPDATE, normal
 from hrm_parity.sides import Function, Side
 
 B = 2
-HARD_LOGITS = (0.0, 1.0, -1.0, 30.0, -30.0, 1e-6, -1e-6)  # 1.0 exactly: where a naive stablemax has no gradient
+HARD_LOGITS = (
+    0.0,
+    1.0,
+    -1.0,
+    30.0,
+    -30.0,
+    1e-6,
+    -1e-6,
+)  # 1.0 exactly: where a naive stablemax has no gradient
 HARD_Q = (0.0, 1e-4, -5.0, 5.0, 30.0, -30.0)
 
 
@@ -36,7 +44,9 @@ def part_results(side: Side) -> Arrays:
         value = side.evaluate(part.function, part.x)
         results[f"{part.name}/value"] = value
         if part.has_gradient:
-            results[f"{part.name}/gradient"] = side.pull_back(part.function, part.x, normal(rng, value.shape, 1.0))
+            results[f"{part.name}/gradient"] = side.pull_back(
+                part.function, part.x, normal(rng, value.shape, 1.0)
+            )
     return {**results, **_adam(side, rng), **_sign_sgd(side, rng)}
 
 
@@ -44,7 +54,9 @@ def _layers(side: Side, rng: np.random.Generator) -> Iterator[Part]:
     config, model, rope = side.config, side.model, side.rope
     x, other = (normal(rng, (B, config.total_len, config.hidden_size), 1.0) for _ in range(2))
     block, injection = model.L_level.layers[0], side.array(other)
-    sizes = (10.0 ** rng.integers(-4, 4, (B, config.total_len, 1))).astype(np.float32)  # small ones show where eps stands
+    sizes = (10.0 ** rng.integers(-4, 4, (B, config.total_len, 1))).astype(
+        np.float32
+    )  # small ones show where eps stands
     yield Part("rms_norm", lambda x: side.layers.rms_norm(x, config.rms_norm_eps), x * sizes)
     if rope is not None:
         heads = x.reshape(B, config.total_len, config.num_heads, config.head_dim)
@@ -59,7 +71,9 @@ def _layers(side: Side, rng: np.random.Generator) -> Iterator[Part]:
         vectors = normal(rng, (B, config.puzzle_emb_ndim), 1.0)
         yield Part("embedding", lambda vectors: model.embed(side.array(tokens), vectors), vectors)
     else:
-        yield Part("embedding", lambda tokens: model.embed(tokens, None), tokens, has_gradient=False)
+        yield Part(
+            "embedding", lambda tokens: model.embed(tokens, None), tokens, has_gradient=False
+        )
 
 
 def _losses(side: Side, rng: np.random.Generator) -> Iterator[Part]:
@@ -69,10 +83,16 @@ def _losses(side: Side, rng: np.random.Generator) -> Iterator[Part]:
     labels = rng.integers(0, config.vocab_size, (B, config.seq_len), np.int32)
     labels[1, ::3] = IGNORE_LABEL_ID
     for name in ("stablemax", "softmax"):
-        yield Part(name, partial(_of_labels, getattr(side.losses, f"{name}_cross_entropy"), side.array(labels)), logits)
+        yield Part(
+            name,
+            partial(_of_labels, getattr(side.losses, f"{name}_cross_entropy"), side.array(labels)),
+            logits,
+        )
     q = np.repeat(np.array(HARD_Q, np.float32), 3)
     targets = np.tile(np.array([0, 1, 0.3], np.float32), len(HARD_Q))
-    yield Part("cross entropy of Q", lambda x: side.losses.binary_cross_entropy(x, side.array(targets)), q)
+    yield Part(
+        "cross entropy of Q", lambda x: side.losses.binary_cross_entropy(x, side.array(targets)), q
+    )
 
 
 def _of_labels(loss: Callable[[Any, Any], Any], labels: Any, logits: Any) -> Any:
@@ -82,7 +102,12 @@ def _of_labels(loss: Callable[[Any, Any], Any], labels: Any, logits: Any) -> Any
 def _adam(side: Side, rng: np.random.Generator) -> Arrays:
     """Ordinary gradients, and extreme ones: zero on zero moments, huge, tiny, and both against moments of the usual size."""
     shape = (64, side.config.hidden_size)
-    ordinary = normal(rng, shape, 0.1), normal(rng, shape, 3e-4), (0.5 + rng.random(shape, np.float32)) * 1e-6, normal(rng, shape, 1e-3)
+    ordinary = (
+        normal(rng, shape, 0.1),
+        normal(rng, shape, 3e-4),
+        (0.5 + rng.random(shape, np.float32)) * 1e-6,
+        normal(rng, shape, 1e-3),
+    )
     gradient = np.array([0, 0, 1e15, -1e15, 1e-15, -1e-18, 1e15, 1e-15], np.float32)
     m = np.array([0, 1e-3, 0, 0, 0, 0, 1e-3, 1e-3], np.float32)
     extreme = np.full_like(m, 0.1), m, np.square(m), gradient
@@ -99,7 +124,11 @@ def _sign_sgd(side: Side, rng: np.random.Generator) -> Arrays:
     """Rows of three identifiers, two of them twice: gradients that are zero, that cancel exactly, huge and tiny."""
     ids = np.array([3, 1, 3, 0, 1], np.int32)
     table = normal(rng, (4, 8), 0.5)
-    gradients = rng.integers(-4, 5, (5, 8)).astype(np.float32)  # whole numbers: their sums are exact in any order
+    gradients = rng.integers(-4, 5, (5, 8)).astype(
+        np.float32
+    )  # whole numbers: their sums are exact in any order
     gradients[:, 0] = [1e20, 1e-30, 1e20, 0, 1e-30]
     gradients[0, 1], gradients[2, 1] = 1.5, -1.5
-    return {"sign-SGD/rows": side.sign_sgd(table[ids], ids, gradients, OPTIM, rates(UPDATE, 10, OPTIM))}
+    return {
+        "sign-SGD/rows": side.sign_sgd(table[ids], ids, gradients, OPTIM, rates(UPDATE, 10, OPTIM))
+    }

@@ -35,13 +35,17 @@ def replay_forward(backend: Backend, case: ModelCase, recorded: Recorded) -> Arr
             "q_continue_logits": answers.q_continue_logits,
             **backend.carry_arrays(carry),
         }
-        steps.append({**step, **evaluation_loss(step, answers.tokens, labels, case.config.loss_type)})
+        steps.append(
+            {**step, **evaluation_loss(step, answers.tokens, labels, case.config.loss_type)}
+        )
     return _stacked(steps)
 
 
 def evaluation_loss(step: Named, tokens: IntArray, labels: IntArray, loss_type: str) -> Named:
     """Loss and sums of metrics of one ACT step in evaluation. Source: sapientinc/HRM models/losses.py."""
-    scores = scoring.score(tokens, labels, np.zeros(labels.shape, np.bool_), step["logits"], loss_type)
+    scores = scoring.score(
+        tokens, labels, np.zeros(labels.shape, np.bool_), step["logits"], loss_type
+    )
     right, count = (np.asarray(scores[name], np.int64) for name in ("num_right", "num_labelled"))
     exact, counted = right == count, step["halted"] & (count > 0)
     q = step["q_halt_logits"].astype(np.float64)
@@ -56,7 +60,10 @@ def evaluation_loss(step: Named, tokens: IntArray, labels: IntArray, loss_type: 
         "lm_loss": lm_loss,
         "q_halt_loss": q_halt_loss,
     }
-    return {"loss": lm_loss + 0.5 * q_halt_loss, **{f"metrics/{name}": np.sum(values, dtype=np.float64) for name, values in sums.items()}}
+    return {
+        "loss": lm_loss + 0.5 * q_halt_loss,
+        **{f"metrics/{name}": np.sum(values, dtype=np.float64) for name, values in sums.items()},
+    }
 
 
 def replay_training(backend: Backend, case: ModelCase, recorded: Recorded) -> Arrays:
@@ -79,7 +86,9 @@ def replay_training(backend: Backend, case: ModelCase, recorded: Recorded) -> Ar
 
 def exploration(recorded: Recorded, probability: float) -> IntArray:
     """Steps that each slot must take before it may halt, from the draws. Shapes: (U, B) -> (U, B)."""
-    return np.where(recorded["explore_uniform"] < probability, recorded["explore_min_steps"], np.int32(0))
+    return np.where(
+        recorded["explore_uniform"] < probability, recorded["explore_min_steps"], np.int32(0)
+    )
 
 
 def replay_order(case: OrderCase) -> Arrays:
@@ -106,12 +115,16 @@ def _order(case: OrderCase, reader: str) -> tuple[Iterator[batches.DrawnBatch], 
     name = re.fullmatch(r"(train|test)(?:_r(\d+)/rank(\d+))?", reader)
     if name is None:
         path = case.recorded.path.with_name("case.json")
-        raise CaseError(f"{path}: batches of {reader!r}, expected train or test, or these with _r<ranks>/rank<rank>")
+        raise CaseError(
+            f"{path}: batches of {reader!r}, expected train or test, or these with _r<ranks>/rank<rank>"
+        )
     ranks, rank = int(name[2] or 1), int(name[3] or 0)
     split = store.load_split(case.dataset, name[1])
     train = case.settings.train
     if name[1] == "test":
-        return batches.evaluation_batches(split, case.settings.test.global_batch_size, rank, ranks), split
+        return batches.evaluation_batches(
+            split, case.settings.test.global_batch_size, rank, ranks
+        ), split
     return batches.TrainingOrder(
         split,
         train.global_batch_size,
@@ -130,7 +143,11 @@ def _reader(prefix: str) -> str:
 
 def _gradients(trace: Named, case: ModelCase) -> Named:
     """Gradient of each tensor; the puzzle vectors' summed per identifier into (N, E)."""
-    gradients = {name.removeprefix("grad/"): array for name, array in trace.items() if name.startswith("grad/")}
+    gradients = {
+        name.removeprefix("grad/"): array
+        for name, array in trace.items()
+        if name.startswith("grad/")
+    }
     if "puzzle_grad_local" in trace:
         summed = np.zeros((case.config.num_puzzle_identifiers, case.config.puzzle_emb_ndim))
         np.add.at(summed, trace["current/puzzle_identifiers"], trace["puzzle_grad_local"])
@@ -139,18 +156,27 @@ def _gradients(trace: Named, case: ModelCase) -> Named:
 
 
 def _norms(trace: Named, gradients: Named) -> Named:
-    norms = {name: np.linalg.norm(gradient.astype(np.float64)) for name, gradient in gradients.items()}
+    norms = {
+        name: np.linalg.norm(gradient.astype(np.float64)) for name, gradient in gradients.items()
+    }
     adam = [norm for name, norm in norms.items() if name != PUZZLE_TABLE]
     named: Named = {**_prefixed("grad_norm/", norms), "grad_norm_adam": np.linalg.norm(adam)}
     if PUZZLE_TABLE in gradients:
         local = trace["puzzle_grad_local"].astype(np.float64)
-        named |= {"puzzle_grad": gradients[PUZZLE_TABLE], "puzzle_grad_local_norm": np.linalg.norm(local)}
+        named |= {
+            "puzzle_grad": gradients[PUZZLE_TABLE],
+            "puzzle_grad_local_norm": np.linalg.norm(local),
+        }
     return named
 
 
 def _reduced(trace: Named, batch_size: int) -> Named:
     """What would be logged; of the count, whether there was any."""
-    sums = {name.removeprefix("metrics/"): float(value) for name, value in trace.items() if name.startswith("metrics/")}
+    sums = {
+        name.removeprefix("metrics/"): float(value)
+        for name, value in trace.items()
+        if name.startswith("metrics/")
+    }
     means = scoring.reduced(sums, batch_size)
     return _prefixed("reduced/", {**means, "count": float(means["count"] > 0)})
 
@@ -162,4 +188,8 @@ def _prefixed(prefix: str, arrays: Mapping[str, Any]) -> Named:
 
 def _stacked(steps: list[Named]) -> Named:
     """Steps in front. Gradients of all tensors are dropped: only the first ones are recorded."""
-    return {name: np.stack([step[name] for step in steps]) for name in steps[0] if not name.startswith("grad/")}
+    return {
+        name: np.stack([step[name] for step in steps])
+        for name in steps[0]
+        if not name.startswith("grad/")
+    }

@@ -42,7 +42,11 @@ def document(arguments: Sequence[str], found: Certificate | TrainingReport | Sel
         content = _of_cases(found.reports)
     else:
         content = _of_training(found) if isinstance(found, TrainingReport) else _of_self_test(found)
-    about = {"command": shlex.join(["hrm", "parity", *arguments]), "environment": environment(), "broken": found.broken}
+    about = {
+        "command": shlex.join(["hrm", "parity", *arguments]),
+        "environment": environment(),
+        "broken": found.broken,
+    }
     plain: Document = _plain({**about, **content})
     return plain
 
@@ -52,7 +56,9 @@ def conclusion(reports: Sequence[Report]) -> str:
     rows = [row for report in reports for row in report.rows]
     within = sum(row.verdict in (Verdict.OK, Verdict.UNCERTIFIED) for row in rows)
     uncertified = any(row.verdict is Verdict.UNCERTIFIED for row in rows)
-    return f"{within} of {len(rows)} quantities within limits" + (" of a device not certified before" if uncertified else "")
+    return f"{within} of {len(rows)} quantities within limits" + (
+        " of a device not certified before" if uncertified else ""
+    )
 
 
 def write(path: Path, content: Document) -> None:

@@ -64,9 +64,20 @@ class SelfTest:
 
 def self_test(machine: Machine, cases: Mapping[str, Case], with_torch: bool, say: Say) -> SelfTest:
     """Make every mistake of `controls` in MLX, one at a time. `cases` are the recorded ones at hand."""
-    prepared = [check for configuration in CONFIGURATIONS[:NUM_CONFIGURATIONS] for check in prepare(configuration)] if with_torch else []
+    prepared = (
+        [
+            check
+            for configuration in CONFIGURATIONS[:NUM_CONFIGURATIONS]
+            for check in prepare(configuration)
+        ]
+        if with_torch
+        else []
+    )
     say("checking without a mistake")
-    clean = [check_initial(machine.make), *(check_case(case, machine.make) for case in cases.values())]
+    clean = [
+        check_initial(machine.make),
+        *(check_case(case, machine.make) for case in cases.values()),
+    ]
     clean += [hold(machine, check) for check in prepared]
     outcomes = []
     for number, broken in enumerate(controls.BREAKS, start=1):
@@ -76,11 +87,17 @@ def self_test(machine: Machine, cases: Mapping[str, Case], with_torch: bool, say
     return SelfTest(outcomes, clean)
 
 
-def _outcome(broken: Break, machine: Machine, cases: Mapping[str, Case], prepared: list[Prepared]) -> Outcome:
+def _outcome(
+    broken: Break, machine: Machine, cases: Mapping[str, Case], prepared: list[Prepared]
+) -> Outcome:
     asked, recorded, compared = set(), None, None
     if broken.case == INITIAL or broken.case in cases:
         asked.add("recorded")
-        report = check_initial(machine.make) if broken.case == INITIAL else check_case(cases[broken.case], machine.make)
+        report = (
+            check_initial(machine.make)
+            if broken.case == INITIAL
+            else check_case(cases[broken.case], machine.make)
+        )
         recorded = _noticed(report, (row for row in report.rows if row.quantity == broken.quantity))
     if prepared and not broken.is_shared:
         asked.add("compared")

@@ -38,7 +38,9 @@ def shrink(source: Path, target: Path) -> None:
 
 def _without_states(tensors: Arrays) -> dict[str, AnyArray]:
     kept = {name: array for name, array in tensors.items() if name not in ("z_H", "z_L")}
-    return kept | {name: form for z in ("z_H", "z_L") for name, form in state_forms(z, tensors[z]).items()}
+    return kept | {
+        name: form for z in ("z_H", "z_L") for name, form in state_forms(z, tensors[z]).items()
+    }
 
 
 def _by_rows(tensors: Arrays) -> dict[str, AnyArray]:
@@ -49,7 +51,9 @@ def _by_rows(tensors: Arrays) -> dict[str, AnyArray]:
         if stored is None or (stored[2] is None and array.size <= LARGE):
             smaller[name] = array
         else:
-            smaller[f"{stored[1]}_rows{ROWS}/{stored[3]}"] = np.ascontiguousarray(array[:: ROWS // int(stored[2] or 1)])
+            smaller[f"{stored[1]}_rows{ROWS}/{stored[3]}"] = np.ascontiguousarray(
+                array[:: ROWS // int(stored[2] or 1)]
+            )
     return smaller
 
 

@@ -53,11 +53,21 @@ class Side(Protocol):
         """The gradient of sum(cotangent * function(x))."""
         ...
 
-    def adam_atan2(self, weight: AnyArray, m: AnyArray, v: AnyArray, gradient: AnyArray, optim: OptimConfig, rates: Rates) -> Moved:
+    def adam_atan2(
+        self,
+        weight: AnyArray,
+        m: AnyArray,
+        v: AnyArray,
+        gradient: AnyArray,
+        optim: OptimConfig,
+        rates: Rates,
+    ) -> Moved:
         """One update of a weight."""
         ...
 
-    def sign_sgd(self, rows: AnyArray, ids: AnyArray, gradients: AnyArray, optim: OptimConfig, rates: Rates) -> AnyArray:
+    def sign_sgd(
+        self, rows: AnyArray, ids: AnyArray, gradients: AnyArray, optim: OptimConfig, rates: Rates
+    ) -> AnyArray:
         """One update of rows of the puzzle table."""
         ...
 
@@ -70,7 +80,9 @@ class MLXSide:
 
         self._mx = import_module("mlx.core")
         self.config, self._arrays = config, arrays
-        self.layers, self.losses, self._optim = (import_module(f"hrm_mlx.{name}") for name in ("layers", "losses", "optim"))
+        self.layers, self.losses, self._optim = (
+            import_module(f"hrm_mlx.{name}") for name in ("layers", "losses", "optim")
+        )
         attention = kernels.choose_attention("auto", devices.choose_device(device))[1]
         self.model = model.HRM(config, model.DTYPES["float32"], attention)
         update.bind(self.model, {name: self.array(weights[name]) for name in _trained(config)})
@@ -93,13 +105,23 @@ class MLXSide:
         _, (gradient,) = self._mx.vjp(function, [self.array(x)], [self.array(cotangent)])
         return self._numpy(gradient)
 
-    def adam_atan2(self, weight: AnyArray, m: AnyArray, v: AnyArray, gradient: AnyArray, optim: OptimConfig, rates: Rates) -> Moved:
+    def adam_atan2(
+        self,
+        weight: AnyArray,
+        m: AnyArray,
+        v: AnyArray,
+        gradient: AnyArray,
+        optim: OptimConfig,
+        rates: Rates,
+    ) -> Moved:
         """One update of a weight."""
         given = (self.array(array) for array in (weight, m, v, gradient))
         moved = self._optim.adam_atan2(*given, optim, self._optim.scalars(rates, optim))
         return Moved(*(self._numpy(array) for array in moved))
 
-    def sign_sgd(self, rows: AnyArray, ids: AnyArray, gradients: AnyArray, optim: OptimConfig, rates: Rates) -> AnyArray:
+    def sign_sgd(
+        self, rows: AnyArray, ids: AnyArray, gradients: AnyArray, optim: OptimConfig, rates: Rates
+    ) -> AnyArray:
         """One update of rows of the puzzle table."""
         given = (self.array(array) for array in (rows, ids, gradients))
         return self._numpy(self._optim.sign_sgd(*given, self._optim.scalars(rates, optim)))
@@ -112,16 +134,22 @@ class MLXSide:
 class TorchSide:
     """The parts of `hrm_torch_ref`, float32 or float64."""
 
-    def __init__(self, config: ModelConfig, weights: Arrays, dtype: str = "float32", device: Device = "auto") -> None:
+    def __init__(
+        self, config: ModelConfig, weights: Arrays, dtype: str = "float32", device: Device = "auto"
+    ) -> None:
         from hrm_torch_ref import arrays, attention, devices, model
 
         self._torch = import_module("torch")
         self.config, self._arrays = config, arrays
         self._device, self._dtype = devices.choose_device(device), model.DTYPES[dtype]
-        self.layers, self.losses, self._optim = (import_module(f"hrm_torch_ref.{name}") for name in ("layers", "losses", "optim"))
+        self.layers, self.losses, self._optim = (
+            import_module(f"hrm_torch_ref.{name}") for name in ("layers", "losses", "optim")
+        )
         kernel = attention.choose("auto", self._device, self._dtype).kernel
         self.model = model.HRM(config, self._dtype, self._device, kernel)
-        self.model.load_state_dict({name: self.array(weights[name]) for name in _trained(config)}, assign=True)
+        self.model.load_state_dict(
+            {name: self.array(weights[name]) for name in _trained(config)}, assign=True
+        )
         self.rope = self.model.rope
 
     def array(self, values: AnyArray) -> Any:
@@ -145,13 +173,23 @@ class TorchSide:
         (gradient,) = self._torch.autograd.grad(value, leaf, self.array(cotangent).to(value.dtype))
         return self._arrays.to_numpy(gradient)
 
-    def adam_atan2(self, weight: AnyArray, m: AnyArray, v: AnyArray, gradient: AnyArray, optim: OptimConfig, rates: Rates) -> Moved:
+    def adam_atan2(
+        self,
+        weight: AnyArray,
+        m: AnyArray,
+        v: AnyArray,
+        gradient: AnyArray,
+        optim: OptimConfig,
+        rates: Rates,
+    ) -> Moved:
         """One update of a weight."""
         moved, slope = [self.array(array) for array in (weight, m, v)], self.array(gradient)
         self._optim.adam_atan2(*moved, slope, optim, self._scalars(rates, optim))
         return Moved(*(self._arrays.to_numpy(tensor) for tensor in moved))
 
-    def sign_sgd(self, rows: AnyArray, ids: AnyArray, gradients: AnyArray, optim: OptimConfig, rates: Rates) -> AnyArray:
+    def sign_sgd(
+        self, rows: AnyArray, ids: AnyArray, gradients: AnyArray, optim: OptimConfig, rates: Rates
+    ) -> AnyArray:
         """One update of rows of the puzzle table."""
         given = (self.array(array) for array in (rows, ids, gradients))
         return self._arrays.to_numpy(self._optim.sign_sgd(*given, self._scalars(rates, optim)))
@@ -161,4 +199,8 @@ class TorchSide:
 
 
 def _trained(config: ModelConfig) -> list[str]:
-    return [name for name, parameter in parameter_table(config).items() if parameter.role is Role.TRAINED]
+    return [
+        name
+        for name, parameter in parameter_table(config).items()
+        if parameter.role is Role.TRAINED
+    ]

@@ -28,7 +28,12 @@ from hrm_parity.limits import APART, SAME_DECISIONS, TRAINED, UNTRAINED_APART, V
 
 PRESET = "sudoku-4x4"
 HALT_MAX_STEPS = 4  # half the preset's, which halves the evaluations; docs/parity.md has the figures of such a run
-NUM_TRAIN, NUM_TEST, GIVENS, AUGMENT = 2000, 2000, (4, 8), 31  # those of `hrm demo`, with more puzzles to test with
+NUM_TRAIN, NUM_TEST, GIVENS, AUGMENT = (
+    2000,
+    2000,
+    (4, 8),
+    31,
+)  # those of `hrm demo`, with more puzzles to test with
 EVALUATION_BATCH = 250
 FIRST_ROWS = (1, 2, 5, 10, 20, 30, 50)  # updates that get a row; then every 100th and the last
 ROWS_EVERY = 100
@@ -59,7 +64,9 @@ class TrainingReport:
     updates: int
     backends: dict[str, dict[str, str]]
     decisions: int | None  # the first update in which a halting decision differs
-    losses: dict[float, int | None]  # relative gap -> the first update in which the loss is further apart
+    losses: dict[
+        float, int | None
+    ]  # relative gap -> the first update in which the loss is further apart
     rows: list[Apart]
     untrained: float  # exact accuracy of the weights that both started from
 
@@ -68,11 +75,15 @@ class TrainingReport:
         """What was asked of the two. Of a rule that needs a longer run nothing is said."""
         said = {}
         if self.updates >= SAME_DECISIONS or self.decisions is not None:
-            said[f"same halting decisions in the first {SAME_DECISIONS} updates"] = (self.decisions or self.updates + 1) > SAME_DECISIONS
+            said[f"same halting decisions in the first {SAME_DECISIONS} updates"] = (
+                self.decisions or self.updates + 1
+            ) > SAME_DECISIONS
         exact = self.rows[-1].exact.values()
         if max(exact) > TRAINED:
             said[f"exact accuracy at most {APART:.0%} apart"] = max(exact) - min(exact) <= APART
-            said[f"untrained weights at least {UNTRAINED_APART:.0%} below"] = min(exact) - self.untrained >= UNTRAINED_APART
+            said[f"untrained weights at least {UNTRAINED_APART:.0%} below"] = (
+                min(exact) - self.untrained >= UNTRAINED_APART
+            )
         return {rule: Verdict.OK if kept else Verdict.BROKEN for rule, kept in said.items()}
 
     @property
@@ -81,7 +92,9 @@ class TrainingReport:
         return Verdict.BROKEN in self.rules.values()
 
 
-def train_together(makes: Mapping[str, Factory], updates: int, seed: int, say: Say) -> TrainingReport:
+def train_together(
+    makes: Mapping[str, Factory], updates: int, seed: int, say: Say
+) -> TrainingReport:
     """Train two backends on 4x4 Sudoku with the settings of `hrm demo`; the schedule ends after `updates`.
 
     Accuracies are compared at its end: at a full learning rate they jump by tens of points from one update to the next.
@@ -90,9 +103,14 @@ def train_together(makes: Mapping[str, Factory], updates: int, seed: int, say: S
         say(f"generating {NUM_TRAIN:,} puzzles to train on and {NUM_TEST:,} to test with")
         data = Path(folder) / "data"
         build_generated(data, 4, NUM_TRAIN, NUM_TEST, givens=GIVENS, augment=AUGMENT, seed=seed)
-        job = assign(load_config(PRESET, [f"train.seed={seed}", f"model.halt_max_steps={HALT_MAX_STEPS}"]), data)
+        job = assign(
+            load_config(PRESET, [f"train.seed={seed}", f"model.halt_max_steps={HALT_MAX_STEPS}"]),
+            data,
+        )
         weights = initial_values(job.model, seed)
-        backends = {name: make(job.model, BackendOptions(dtype="float32")) for name, make in makes.items()}
+        backends = {
+            name: make(job.model, BackendOptions(dtype="float32")) for name, make in makes.items()
+        }
         for backend in backends.values():
             backend.load_weights(weights)
         untrained = _exact(next(iter(backends.values())), job)
@@ -101,30 +119,52 @@ def train_together(makes: Mapping[str, Factory], updates: int, seed: int, say: S
         return _report(list(_compared(backends, job, updates, say)), backends, job, untrained)
 
 
-def _report(rows: list[Apart], backends: Mapping[str, Backend], job: Assignment, untrained: float) -> TrainingReport:
+def _report(
+    rows: list[Apart], backends: Mapping[str, Backend], job: Assignment, untrained: float
+) -> TrainingReport:
     return TrainingReport(
         seed=job.config.train.seed,
         updates=rows[-1].update,
         backends={name: backend.describe() for name, backend in backends.items()},
         decisions=next((row.update for row in rows if row.elsewhere), None),
-        losses={gap: next((row.update for row in rows if row.loss > gap), None) for gap in LOSS_GAPS},
+        losses={
+            gap: next((row.update for row in rows if row.loss > gap), None) for gap in LOSS_GAPS
+        },
         rows=[row for row in rows if _has_row(row.update, rows[-1].update)],
         untrained=untrained,
     )
 
 
-def _compared(backends: Mapping[str, Backend], job: Assignment, updates: int, say: Say) -> Iterator[Apart]:
+def _compared(
+    backends: Mapping[str, Backend], job: Assignment, updates: int, say: Say
+) -> Iterator[Apart]:
     """Make the same updates on every backend, and compare after each."""
     settings = job.config.train
-    order = TrainingOrder(job.train, settings.global_batch_size, seed=settings.seed, epochs_per_iter=settings.eval_interval)
+    order = TrainingOrder(
+        job.train,
+        settings.global_batch_size,
+        seed=settings.seed,
+        epochs_per_iter=settings.eval_interval,
+    )
     for update in range(1, updates + 1):
-        min_steps = draw_min_steps(stream(settings.seed, Purpose.EXPLORATION, update), settings.global_batch_size, job.model)
+        min_steps = draw_min_steps(
+            stream(settings.seed, Purpose.EXPLORATION, update),
+            settings.global_batch_size,
+            job.model,
+        )
         batch, scalars = next(order), rates(update, updates, job.config.optim)
         traces = [backend.trace_update(batch, min_steps, scalars) for backend in backends.values()]
         exact = {}
         if _has_row(update, updates):
-            exact = {name: _exact(backend, job) for name, backend in backends.items()} if update >= ROWS_EVERY or update == updates else {}
-            say(f"update {update} of {updates}" + "".join(f", {name} {share:.1%} exact" for name, share in exact.items()))
+            exact = (
+                {name: _exact(backend, job) for name, backend in backends.items()}
+                if update >= ROWS_EVERY or update == updates
+                else {}
+            )
+            say(
+                f"update {update} of {updates}"
+                + "".join(f", {name} {share:.1%} exact" for name, share in exact.items())
+            )
         yield _apart(update, traces, [backend.weights() for backend in backends.values()], exact)
 
 

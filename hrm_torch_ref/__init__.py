@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from hrm_core.training.solving import Solver
 
 
-def load(path: str | Path, options: "BackendOptions | None" = None, data: str | Path | None = None) -> "Solver":
+def load(
+    path: str | Path, options: "BackendOptions | None" = None, data: str | Path | None = None
+) -> "Solver":
     """Load a trained model: a run, a checkpoint folder or a .safetensors file. Its `solve(text)` gives solutions.
 
     A damaged checkpoint that is passed over is warned of. `data` is the data set it was trained on, where a model of several puzzles
@@ -37,4 +39,6 @@ def load(path: str | Path, options: "BackendOptions | None" = None, data: str | 
     from hrm_core.training.solving import load_solver
     from hrm_torch_ref.backend import TorchBackend
 
-    return load_solver(Path(path), lambda config: TorchBackend(config, options), Path(data) if data else None)
+    return load_solver(
+        Path(path), lambda config: TorchBackend(config, options), Path(data) if data else None
+    )

@@ -38,12 +38,22 @@ class Start(NamedTuple):
     L_init: torch.Tensor  # (D,)
 
 
-def empty_carry(config: ModelConfig, batch_size: int, dtype: torch.dtype, device: torch.device) -> Carry:
+def empty_carry(
+    config: ModelConfig, batch_size: int, dtype: torch.dtype, device: torch.device
+) -> Carry:
     """A carry in which every slot is halted, so the first step fills it."""
-    z_H, z_L = torch.zeros((2, batch_size, config.total_len, config.hidden_size), dtype=dtype, device=device)
+    z_H, z_L = torch.zeros(
+        (2, batch_size, config.total_len, config.hidden_size), dtype=dtype, device=device
+    )
     inputs, labels = torch.zeros((2, batch_size, config.seq_len), dtype=torch.int32, device=device)
     steps, ids = torch.zeros((2, batch_size), dtype=torch.int32, device=device)
-    return Carry(z_H, z_L, steps, torch.ones((batch_size,), dtype=torch.bool, device=device), Data(inputs, labels, ids))
+    return Carry(
+        z_H,
+        z_L,
+        steps,
+        torch.ones((batch_size,), dtype=torch.bool, device=device),
+        Data(inputs, labels, ids),
+    )
 
 
 def refill(carry: Carry, batch: Data, start: Start) -> Carry:
@@ -63,7 +73,9 @@ def refill(carry: Carry, batch: Data, start: Start) -> Carry:
     )
 
 
-def halting(output: Output, steps: torch.Tensor, min_steps: torch.Tensor, config: ModelConfig) -> tuple[torch.Tensor, torch.Tensor]:
+def halting(
+    output: Output, steps: torch.Tensor, min_steps: torch.Tensor, config: ModelConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Which slots halt after this step in training, and for which it was the last step allowed. Shapes: (B,) bool each."""
     last = steps >= config.halt_max_steps
     if config.halt_max_steps == 1:
@@ -75,14 +87,22 @@ def halting(output: Output, steps: torch.Tensor, min_steps: torch.Tensor, config
 class StepLoss(NamedTuple):
     """The loss of one ACT step and what it was made of."""
 
-    total: torch.Tensor  # () summed over the slots, divided by the global batch size: what the gradient is taken of
+    total: (
+        torch.Tensor
+    )  # () summed over the slots, divided by the global batch size: what the gradient is taken of
     carry: Carry
     output: Output
     target_q_continue: torch.Tensor  # (B,)
     metrics: dict[str, torch.Tensor]  # () sums over slots
 
 
-def step_loss(model: HRM, carry: Carry, puzzle_vectors: torch.Tensor | None, min_steps: torch.Tensor, global_batch_size: int) -> StepLoss:
+def step_loss(
+    model: HRM,
+    carry: Carry,
+    puzzle_vectors: torch.Tensor | None,
+    min_steps: torch.Tensor,
+    global_batch_size: int,
+) -> StepLoss:
     """One ACT step in training from a refilled carry. Source: arXiv 2506.21734, section 2; sapientinc/HRM models/losses.py."""
     config, data = model.config, carry.data
     x = model.embed(data.inputs, puzzle_vectors)
@@ -98,9 +118,14 @@ def step_loss(model: HRM, carry: Carry, puzzle_vectors: torch.Tensor | None, min
     right = (output.logits.argmax(dim=-1) == data.labels) & valid
     num_right = right.sum(dim=-1)
     seq_correct = num_right == count
-    q_halt_loss = binary_cross_entropy(output.q_halt_logits, seq_correct.to(output.q_halt_logits.dtype)).sum()
+    q_halt_loss = binary_cross_entropy(
+        output.q_halt_logits, seq_correct.to(output.q_halt_logits.dtype)
+    ).sum()
 
-    q_continue_loss, target = torch.zeros_like(q_halt_loss), torch.zeros_like(output.q_continue_logits)
+    q_continue_loss, target = (
+        torch.zeros_like(q_halt_loss),
+        torch.zeros_like(output.q_continue_logits),
+    )
     if config.halt_max_steps > 1:
         target = _target_q_continue(model, output, x.detach(), last)
         q_continue_loss = binary_cross_entropy(output.q_continue_logits, target).sum()
@@ -117,10 +142,14 @@ def step_loss(model: HRM, carry: Carry, puzzle_vectors: torch.Tensor | None, min
         "q_continue_loss": q_continue_loss.detach(),
     }
     total = (lm_loss + 0.5 * (q_halt_loss + q_continue_loss)) / global_batch_size
-    return StepLoss(total, Carry(output.z_H, output.z_L, steps, halted, data), output, target, metrics)
+    return StepLoss(
+        total, Carry(output.z_H, output.z_L, steps, halted, data), output, target, metrics
+    )
 
 
-def _target_q_continue(model: HRM, output: Output, x: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+def _target_q_continue(
+    model: HRM, output: Output, x: torch.Tensor, last: torch.Tensor
+) -> torch.Tensor:
     """What going on is worth: the value of the better choice one step later, from the new carry."""
     with torch.no_grad():
         next_step = model(output.z_H, output.z_L, x)

@@ -19,7 +19,9 @@ from hrm_core.errors import BackendError
 class Kernel(Protocol):
     """Softmax attention without a mask. Shapes: (B, T, N, h) each -> (B, T, N, h)."""
 
-    def __call__(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    def __call__(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float
+    ) -> torch.Tensor:
         """Attend."""
         ...
 
@@ -33,9 +35,13 @@ class Flash(NamedTuple):
 
 
 FLASH = {  # in the order in which they are preferred
-    "flash3": Flash("flash_attn_interface", range(9, 10), "build it from the folder hopper/ of flash-attention"),
+    "flash3": Flash(
+        "flash_attn_interface", range(9, 10), "build it from the folder hopper/ of flash-attention"
+    ),
     "flash4": Flash("flash_attn.cute", range(9, 13), "pip install --pre flash-attn-4"),
-    "flash2": Flash("flash_attn", range(8, 13), "pip install flash-attn --no-build-isolation (needs nvcc)"),
+    "flash2": Flash(
+        "flash_attn", range(8, 13), "pip install flash-attn --no-build-isolation (needs nvcc)"
+    ),
 }
 FLASH_DTYPES = (torch.bfloat16, torch.float16)
 
@@ -60,7 +66,14 @@ def sdpa(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> tor
     return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2)
 
 
-def flash(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, *, function: Callable[..., object]) -> torch.Tensor:
+def flash(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    scale: float,
+    *,
+    function: Callable[..., object],
+) -> torch.Tensor:
     """Attention by flash-attn: arguments by name, as their order differs; FA4 and older FA3 return the log-sum-exp besides."""
     result = function(q=q, k=k, v=v, softmax_scale=scale, causal=False)
     output = result[0] if isinstance(result, tuple) else result
@@ -76,7 +89,9 @@ def choose(name: str, device: torch.device, dtype: torch.dtype) -> Choice:
     if name in FLASH:
         obstacle = _obstacle(name, device, dtype)
         if obstacle:
-            raise BackendError(f"--attention {name} cannot be used: {obstacle}; --attention auto takes what is there")
+            raise BackendError(
+                f"--attention {name} cannot be used: {obstacle}; --attention auto takes what is there"
+            )
         return Choice(name, _flash_kernel(name), "asked for")
     if name != "auto":
         return Choice(name, {"eager": eager, "sdpa": sdpa}[name], "asked for")
@@ -85,8 +100,14 @@ def choose(name: str, device: torch.device, dtype: torch.dtype) -> Choice:
     obstacles = {flash_name: _obstacle(flash_name, device, dtype) for flash_name in FLASH}
     usable = next((flash_name for flash_name, obstacle in obstacles.items() if not obstacle), None)
     if usable:
-        return Choice(usable, _flash_kernel(usable), "installed, and made for this device and dtype")
-    why = "flash-attn is for CUDA" if device.type != "cuda" else "; ".join(f"{n}: {obstacle}" for n, obstacle in obstacles.items())
+        return Choice(
+            usable, _flash_kernel(usable), "installed, and made for this device and dtype"
+        )
+    why = (
+        "flash-attn is for CUDA"
+        if device.type != "cuda"
+        else "; ".join(f"{n}: {obstacle}" for n, obstacle in obstacles.items())
+    )
     return Choice("sdpa", sdpa, why)
 
 

@@ -40,7 +40,9 @@ class EvalCarry(NamedTuple):
 class TorchAnswers:
     """Answers that are fetched when they are read."""
 
-    def __init__(self, logits: torch.Tensor, q_halt_logits: torch.Tensor, q_continue_logits: torch.Tensor) -> None:
+    def __init__(
+        self, logits: torch.Tensor, q_halt_logits: torch.Tensor, q_continue_logits: torch.Tensor
+    ) -> None:
         self._logits, self._q_halt, self._q_continue = logits, q_halt_logits, q_continue_logits
 
     @cached_property
@@ -86,28 +88,43 @@ class TorchBackend:
         self._device = choose_device(options.device)
         self.replica = distributed.join(self._device)
         on_gpu = self._device.type != "cpu"
-        self._dtype_name = options.dtype if options.dtype != "auto" else config.forward_dtype if on_gpu else "float32"
+        self._dtype_name = (
+            options.dtype
+            if options.dtype != "auto"
+            else config.forward_dtype
+            if on_gpu
+            else "float32"
+        )
         self._dtype = DTYPES[self._dtype_name]
         if self._dtype == torch.float64 and self._device.type == "mps":
             raise BackendError("Apple's GPUs have no float64; use --device cpu or another --dtype")
         self._weight_dtype = torch.promote_types(self._dtype, torch.float32)
-        self._compiled = options.compile == "on" or (options.compile == "auto" and self._device.type == "cuda")
+        self._compiled = options.compile == "on" or (
+            options.compile == "auto" and self._device.type == "cuda"
+        )
         self._attention = attention.choose(options.attention, self._device, self._dtype)
         self._compiler = self._choose_compiler()
         self._model = HRM(config, self._dtype, self._device, self._attention.kernel)
         self._roles = {name: parameter.role for name, parameter in parameter_table(config).items()}
         self._constants: Tensors = {}
         self._working: Tensors | None = None
-        self._state = TrainState({}, {}, {}, None, empty_carry(config, 0, self._dtype, self._device))
+        self._state = TrainState(
+            {}, {}, {}, None, empty_carry(config, 0, self._dtype, self._device)
+        )
         self._updater: Updater | None = None
-        self._embed, self._inner = Lending(self._model, HRM.embed), Lending(self._model, HRM.__call__)
+        self._embed, self._inner = (
+            Lending(self._model, HRM.embed),
+            Lending(self._model, HRM.__call__),
+        )
         self._think = self._compiler(self._inner.call)
 
     def _choose_compiler(self) -> Compiler:
         """torch.compile, if it is wanted: into whole graphs or not at all, but where flash-attn's functions may break them."""
         if not self._compiled:
             return lambda function: function
-        warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)  # float32 products are meant to be float32
+        warnings.filterwarnings(
+            "ignore", "TensorFloat32 tensor cores", UserWarning
+        )  # float32 products are meant to be float32
         whole = self._attention.name not in attention.FLASH
         return lambda function: _explained(torch.compile(function, fullgraph=whole))
 
@@ -120,7 +137,11 @@ class TorchBackend:
             "dtype": self._dtype_name,
             "compiled": str(self._compiled),
             "attention": self._attention.name,
-            "blas": "none" if self._device.type != "cpu" else "MKL" if torch.backends.mkl.is_available() else "unknown",
+            "blas": "none"
+            if self._device.type != "cpu"
+            else "MKL"
+            if torch.backends.mkl.is_available()
+            else "unknown",
             "threads": str(torch.get_num_threads()),
             "micro_batch": str(self._options.micro_batch or "all"),
             "replicas": str(self.replica.num_replicas),
@@ -147,9 +168,16 @@ class TorchBackend:
 
     def load_weights(self, weights: Arrays) -> None:
         """Take over weights that fit the weight table."""
-        tensors = {name: from_numpy(weights[name], self._device).to(self._weight_dtype) for name in self._roles}
-        self._constants = {name: tensors[name] for name, role in self._roles.items() if role is Role.CONSTANT}
-        trained = {name: tensors[name] for name, role in self._roles.items() if role is Role.TRAINED}
+        tensors = {
+            name: from_numpy(weights[name], self._device).to(self._weight_dtype)
+            for name in self._roles
+        }
+        self._constants = {
+            name: tensors[name] for name, role in self._roles.items() if role is Role.CONSTANT
+        }
+        trained = {
+            name: tensors[name] for name, role in self._roles.items() if role is Role.TRAINED
+        }
         self._state = self._state._replace(weights=trained, table=tensors.get(PUZZLE_TABLE))
         self._working = None
 
@@ -159,16 +187,34 @@ class TorchBackend:
 
     def begin_training(self, optim: OptimConfig, batch_size: int) -> None:
         """Make fresh optimizer state and a carry in which every slot is halted."""
-        m, v = ({name: torch.zeros_like(weight) for name, weight in self._state.weights.items()} for _ in range(2))
-        carry = empty_carry(self.config, batch_size // self.replica.num_replicas, self._dtype, self._device)
+        m, v = (
+            {name: torch.zeros_like(weight) for name, weight in self._state.weights.items()}
+            for _ in range(2)
+        )
+        carry = empty_carry(
+            self.config, batch_size // self.replica.num_replicas, self._dtype, self._device
+        )
         self._optim = optim
         self._state = self._state._replace(m=m, v=v, carry=carry)
-        self._updater = Updater(self._model, self._start, optim, batch_size, self._options.micro_batch, self._compiler, self.replica)
+        self._updater = Updater(
+            self._model,
+            self._start,
+            optim,
+            batch_size,
+            self._options.micro_batch,
+            self._compiler,
+            self.replica,
+        )
 
     def update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> TorchMetrics:
         """One ACT step of every slot and one optimizer update. Nothing is waited for."""
-        wide = torch.float32 if self._device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-        metrics = {name: value.to(wide) for name, value in self._advance(batch, min_steps, rates).step.metrics.items()}
+        wide = (
+            torch.float32 if self._device.type == "mps" else torch.float64
+        )  # Apple's GPUs have no float64
+        metrics = {
+            name: value.to(wide)
+            for name, value in self._advance(batch, min_steps, rates).step.metrics.items()
+        }
         return TorchMetrics(distributed.summed(metrics, self.replica))
 
     def trace_update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Arrays:
@@ -191,7 +237,9 @@ class TorchBackend:
         }
         if result.puzzle_gradients is not None:
             named["puzzle_grad_local"] = result.puzzle_gradients
-        return {name: to_numpy(tensor).copy() for name, tensor in named.items()}  # the carry is written in place
+        return {
+            name: to_numpy(tensor).copy() for name, tensor in named.items()
+        }  # the carry is written in place
 
     def _advance(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Piece:
         if self._updater is None:
@@ -214,7 +262,9 @@ class TorchBackend:
         }
         if self._weight_dtype == torch.float64:
             table = {} if self._state.table is None else {PUZZLE_TABLE: self._state.table}
-            named |= {f"w.{name}": tensor for name, tensor in {**self._state.weights, **table}.items()}
+            named |= {
+                f"w.{name}": tensor for name, tensor in {**self._state.weights, **table}.items()
+            }
         return {name: to_numpy(tensor) for name, tensor in named.items()}
 
     def load_state(self, state: Arrays) -> None:
@@ -226,11 +276,24 @@ class TorchBackend:
             return from_numpy(np.ascontiguousarray(state[f"carry.{name}"][mine]), self._device)
 
         if self._weight_dtype == torch.float64:
-            weights = {name: array for name, array in self.weights().items() if f"w.{name}" not in state}
-            self.load_weights({**weights, **{name[2:]: array for name, array in state.items() if name.startswith("w.")}})
+            weights = {
+                name: array for name, array in self.weights().items() if f"w.{name}" not in state
+            }
+            self.load_weights(
+                {
+                    **weights,
+                    **{name[2:]: array for name, array in state.items() if name.startswith("w.")},
+                }
+            )
         self._state = self._state._replace(
-            m={name: from_numpy(state[f"m.{name}"], self._device).to(self._weight_dtype) for name in self._state.weights},
-            v={name: from_numpy(state[f"v.{name}"], self._device).to(self._weight_dtype) for name in self._state.weights},
+            m={
+                name: from_numpy(state[f"m.{name}"], self._device).to(self._weight_dtype)
+                for name in self._state.weights
+            },
+            v={
+                name: from_numpy(state[f"v.{name}"], self._device).to(self._weight_dtype)
+                for name in self._state.weights
+            },
             carry=Carry(
                 tensor("z_H").to(self._dtype),
                 tensor("z_L").to(self._dtype),
@@ -269,7 +332,10 @@ class TorchBackend:
     @torch.inference_mode()
     def perturb(self, carry: EvalCarry, noise_H: FloatArray, noise_L: FloatArray) -> EvalCarry:
         """Add noise (B, T, D) to z_H and z_L."""
-        z_H, z_L = (z + self._tensor(noise).to(self._dtype) for z, noise in ((carry.z_H, noise_H), (carry.z_L, noise_L)))
+        z_H, z_L = (
+            z + self._tensor(noise).to(self._dtype)
+            for z, noise in ((carry.z_H, noise_H), (carry.z_L, noise_L))
+        )
         return carry._replace(z_H=z_H, z_L=z_L)
 
     def carry_arrays(self, carry: EvalCarry) -> Arrays:
@@ -292,7 +358,11 @@ class TorchBackend:
         return torch.tensor(array).to(self._device, non_blocking=True)
 
     def _data(self, batch: Batch) -> Data:
-        return Data(self._tensor(batch.inputs), self._tensor(batch.labels), self._tensor(batch.puzzle_identifiers))
+        return Data(
+            self._tensor(batch.inputs),
+            self._tensor(batch.labels),
+            self._tensor(batch.puzzle_identifiers),
+        )
 
 
 def _explained(compiled: Callable[..., Any]) -> Callable[..., Any]:
@@ -304,7 +374,9 @@ def _explained(compiled: Callable[..., Any]) -> Callable[..., Any]:
             return compiled(*arguments)
         except BackendCompilerFailed as error:
             reason = " ".join(str(error).split())[:200]
-            raise BackendError(f"torch.compile failed ({reason}); it needs a C++ compiler on a CPU; use --compile off") from error
+            raise BackendError(
+                f"torch.compile failed ({reason}); it needs a C++ compiler on a CPU; use --compile off"
+            ) from error
 
     return call
 

@@ -19,13 +19,17 @@ def choose_device(device: str) -> torch.device:
     if device != "cpu" and torch.cuda.is_available():
         rank, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
         if rank >= count:
-            raise BackendError(f"process {rank + 1} of this machine has no GPU, there are {count}; use torchrun --nproc-per-node {count}")
+            raise BackendError(
+                f"process {rank + 1} of this machine has no GPU, there are {count}; use torchrun --nproc-per-node {count}"
+            )
         torch.cuda.set_device(rank)
         return torch.device("cuda", torch.cuda.current_device())
     if device != "cpu" and torch.backends.mps.is_available():
         return torch.device("mps")
     if device == "gpu":
-        raise BackendError("this PyTorch finds no GPU; use --device cpu, or install a PyTorch with CUDA (pytorch.org)")
+        raise BackendError(
+            "this PyTorch finds no GPU; use --device cpu, or install a PyTorch with CUDA (pytorch.org)"
+        )
     return torch.device("cpu")
 
 
@@ -42,10 +46,14 @@ def peak_memory(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     if device.type == "mps":
         return int(torch.mps.driver_allocated_memory())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
-def gemm_rate(device: torch.device, dtype: torch.dtype, size: int = 2048, repeats: int = 4) -> float:
+def gemm_rate(
+    device: torch.device, dtype: torch.dtype, size: int = 2048, repeats: int = 4
+) -> float:
     """FLOP/s of square matrix products."""
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(2, size, size, generator=generator).to(device, dtype)

@@ -39,14 +39,21 @@ def summed(tensors: dict[str, torch.Tensor], replica: Replica) -> dict[str, torc
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors.values()])
     dist.all_reduce(flat)
     parts = torch.split(flat, [tensor.numel() for tensor in tensors.values()])
-    return {name: part.view_as(tensor) for (name, tensor), part in zip(tensors.items(), parts, strict=True)}
+    return {
+        name: part.view_as(tensor)
+        for (name, tensor), part in zip(tensors.items(), parts, strict=True)
+    }
 
 
 def gathered(tensor: torch.Tensor, replica: Replica) -> torch.Tensor:
     """The rows of all processes, in their order. Shapes: (B, ...) -> (count B, ...)."""
     if replica.num_replicas == 1:
         return tensor
-    mine = tensor.contiguous().view(torch.uint8) if tensor.dtype in (torch.bool, torch.bfloat16) else tensor.contiguous()
+    mine = (
+        tensor.contiguous().view(torch.uint8)
+        if tensor.dtype in (torch.bool, torch.bfloat16)
+        else tensor.contiguous()
+    )
     parts = [torch.empty_like(mine) for _ in range(replica.num_replicas)]
     dist.all_gather(parts, mine)
     return torch.cat(parts).view(tensor.dtype)

@@ -14,7 +14,9 @@ from hrm_torch_ref.attention import Kernel
 def rms_norm(x: torch.Tensor, eps: float) -> torch.Tensor:
     """Scale each position to unit root mean square, in float32 or better, without a weight. Shapes: (..., D) -> (..., D)."""
     wide = torch.promote_types(x.dtype, torch.float32)
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)  # one pass over x, where a mean of squares takes three
+    norm = torch.linalg.vector_norm(
+        x, dim=-1, keepdim=True, dtype=wide
+    )  # one pass over x, where a mean of squares takes three
     return (x * torch.rsqrt(norm * norm / x.shape[-1] + eps)).to(x.dtype)
 
 
@@ -24,17 +26,25 @@ class RotaryEmbedding:
     Source: Su et al. 2021, arXiv 2104.09864, in the rotate-half form of the published code.
     """
 
-    def __init__(self, head_dim: int, total_len: int, theta: float, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, head_dim: int, total_len: int, theta: float, dtype: torch.dtype, device: torch.device
+    ) -> None:
         dtype = torch.promote_types(dtype, torch.float32)
-        frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=dtype, device=device) / head_dim)
-        angles = torch.arange(total_len, dtype=dtype, device=device)[:, None, None] * frequencies  # (T, 1, h/2)
+        frequencies = 1.0 / theta ** (
+            torch.arange(0, head_dim, 2, dtype=dtype, device=device) / head_dim
+        )
+        angles = (
+            torch.arange(total_len, dtype=dtype, device=device)[:, None, None] * frequencies
+        )  # (T, 1, h/2)
         self.cos, self.sin = angles.cos().repeat(1, 1, 2), angles.sin()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Rotate queries or keys, in float32 or better. Shapes: (B, T, N, h) -> (B, T, N, h)."""
         half, wide = x.shape[-1] // 2, x.to(self.cos.dtype)
         rotated = wide * self.cos
-        rotated[..., :half].addcmul_(wide[..., half:], self.sin, value=-1)  # in place: two passes over x instead of four
+        rotated[..., :half].addcmul_(
+            wide[..., half:], self.sin, value=-1
+        )  # in place: two passes over x instead of four
         rotated[..., half:].addcmul_(wide[..., :half], self.sin)
         return rotated.to(x.dtype)
 
@@ -78,7 +88,9 @@ class Attention(nn.Module):
     def forward(self, x: torch.Tensor, rope: RotaryEmbedding | None) -> torch.Tensor:
         """Shapes: (B, T, D) -> (B, T, D)."""
         B, T, D = x.shape
-        q, k, v = self.qkv_proj(x).view(B, T, 3, self.num_heads, self.head_dim).unbind(2)  # (B, T, N, h) each
+        q, k, v = (
+            self.qkv_proj(x).view(B, T, 3, self.num_heads, self.head_dim).unbind(2)
+        )  # (B, T, N, h) each
         if rope is not None:
             q, k = rope(q), rope(k)
         heads = self.kernel(q, k, v, self.head_dim**-0.5)

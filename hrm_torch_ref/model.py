@@ -35,7 +35,9 @@ class ReasoningModule(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList([Block(config, kernel) for _ in range(num_layers)])
 
-    def forward(self, state: torch.Tensor, injection: torch.Tensor, rope: RotaryEmbedding | None) -> torch.Tensor:
+    def forward(
+        self, state: torch.Tensor, injection: torch.Tensor, rope: RotaryEmbedding | None
+    ) -> torch.Tensor:
         """Shapes: (B, T, D), (B, T, D) -> (B, T, D)."""
         x = state + injection
         for layer in self.layers:
@@ -46,7 +48,9 @@ class ReasoningModule(nn.Module):
 class HRM(nn.Module):
     """The inner model: one ACT step without the halting."""
 
-    def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device, kernel: Kernel) -> None:
+    def __init__(
+        self, config: ModelConfig, dtype: torch.dtype, device: torch.device, kernel: Kernel
+    ) -> None:
         super().__init__()
         self.config = config
         self.dtype = dtype
@@ -59,7 +63,11 @@ class HRM(nn.Module):
             self.lm_head = Linear(config.hidden_size, config.vocab_size)
             self.q_head = Linear(config.hidden_size, 2, bias=True)
         is_rope = config.pos_encodings == "rope"
-        self.rope = RotaryEmbedding(config.head_dim, config.total_len, config.rope_theta, dtype, device) if is_rope else None
+        self.rope = (
+            RotaryEmbedding(config.head_dim, config.total_len, config.rope_theta, dtype, device)
+            if is_rope
+            else None
+        )
 
     def embed(self, inputs: torch.Tensor, puzzle_vectors: torch.Tensor | None) -> torch.Tensor:
         """Token rows behind the puzzle vector. Shapes: (B, S) int, (B, E) float32 -> (B, T, D)."""
@@ -84,7 +92,9 @@ class HRM(nn.Module):
                         z_L = self.L_level(z_L, z_H + x, rope)
                 if i != config.H_cycles - 1:
                     z_H = self.H_level(z_H, z_L, rope)
-        z_L = self.L_level(z_L, z_H + x, rope)  # x is injected at every cycle, not only at the first
+        z_L = self.L_level(
+            z_L, z_H + x, rope
+        )  # x is injected at every cycle, not only at the first
         z_H = self.H_level(z_H, z_L, rope)
         logits = self.lm_head(z_H)[:, config.puzzle_emb_len :]
         q = self.q_head(z_H[:, 0])
@@ -106,4 +116,6 @@ class Lending(nn.Module):
 
     def call(self, weights: dict[str, torch.Tensor], *arguments: Any) -> Any:
         """Call the function with these weights."""
-        return functional_call(self, {f"model.{name}": weight for name, weight in weights.items()}, arguments)
+        return functional_call(
+            self, {f"model.{name}": weight for name, weight in weights.items()}, arguments
+        )

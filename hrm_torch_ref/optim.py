@@ -30,10 +30,19 @@ def scalars(rates: Rates, optim: OptimConfig, dtype: torch.dtype, device: torch.
         1 - rates.puzzle_emb_lr * optim.puzzle_emb_weight_decay,
         rates.puzzle_emb_lr,
     )
-    return Scalars(*torch.tensor(values, dtype=torch.float64).to(dtype).to(device, non_blocking=True).unbind())
+    return Scalars(
+        *torch.tensor(values, dtype=torch.float64).to(dtype).to(device, non_blocking=True).unbind()
+    )
 
 
-def adam_atan2(weight: torch.Tensor, m: torch.Tensor, v: torch.Tensor, gradient: torch.Tensor, optim: OptimConfig, rates: Scalars) -> None:
+def adam_atan2(
+    weight: torch.Tensor,
+    m: torch.Tensor,
+    v: torch.Tensor,
+    gradient: torch.Tensor,
+    optim: OptimConfig,
+    rates: Scalars,
+) -> None:
     """One update of a weight and its moments: decay first, then a step that no epsilon and no scale limits.
 
     Source: Everett et al. 2024, arXiv 2407.05872; m is not divided by its bias correction inside atan2, as published.
@@ -43,7 +52,9 @@ def adam_atan2(weight: torch.Tensor, m: torch.Tensor, v: torch.Tensor, gradient:
     weight.mul_(rates.keep).sub_(torch.atan2(m, v.sqrt().mul_(rates.second_scale)).mul_(rates.step))
 
 
-def sign_sgd(rows: torch.Tensor, ids: torch.Tensor, gradients: torch.Tensor, rates: Scalars) -> torch.Tensor:
+def sign_sgd(
+    rows: torch.Tensor, ids: torch.Tensor, gradients: torch.Tensor, rates: Scalars
+) -> torch.Tensor:
     """Move and decay rows of the puzzle table, those of equal ids alike, by the sign of their summed gradients.
 
     Shapes: (B, E), (B,), (B, E) -> (B, E). The cost depends on B, not on the size of the table.

@@ -20,7 +20,9 @@ from hrm_torch_ref.model import HRM, Lending
 from hrm_torch_ref.optim import Scalars, adam_atan2, sign_sgd
 
 Tensors = dict[str, torch.Tensor]
-Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]  # what makes a function faster, or leaves it as it is
+Compiler = Callable[
+    [Callable[..., Any]], Callable[..., Any]
+]  # what makes a function faster, or leaves it as it is
 
 
 class TrainState(NamedTuple):
@@ -45,54 +47,103 @@ class Updater:
     """Computes updates of one model with one choice of micro-batches."""
 
     def __init__(
-        self, model: HRM, start: Start, optim: OptimConfig, batch_size: int, micro_batch: int | None, compiler: Compiler, replica: Replica
+        self,
+        model: HRM,
+        start: Start,
+        optim: OptimConfig,
+        batch_size: int,
+        micro_batch: int | None,
+        compiler: Compiler,
+        replica: Replica,
     ) -> None:
         self._dtype, self._start, self._optim, self._replica = model.dtype, start, optim, replica
         self._step_loss = Lending(model, partial(step_loss, global_batch_size=batch_size))
         slots = range(batch_size // replica.num_replicas)
-        self._groups = [slots[i : i + (micro_batch or len(slots))] for i in range(0, len(slots), micro_batch or len(slots))]
+        self._groups = [
+            slots[i : i + (micro_batch or len(slots))]
+            for i in range(0, len(slots), micro_batch or len(slots))
+        ]
         self._loss, self._optimize = compiler(self._compute_loss), compiler(self._move_weights)
 
     def run(self, state: TrainState, batch: Data, min_steps: torch.Tensor, rates: Scalars) -> Piece:
         """One ACT step of every slot and one optimizer update; `state` is afterwards that of the next."""
-        working = {name: w.detach().requires_grad_() for name, w in working_weights(state.weights, self._dtype).items()}
+        working = {
+            name: w.detach().requires_grad_()
+            for name, w in working_weights(state.weights, self._dtype).items()
+        }
         gradients: Tensors = {}
         pieces = []
         for slots in self._groups:
             carry, rows, floor = (_rows(tree, slots) for tree in (state.carry, batch, min_steps))
             piece = self._compute_piece(working, state.table, carry, rows, floor)
-            gradients = {name: gradients[name].add_(g) if gradients else g for name, g in piece.gradients.items()}
+            gradients = {
+                name: gradients[name].add_(g) if gradients else g
+                for name, g in piece.gradients.items()
+            }
             pieces.append(piece._replace(gradients={}, step=_written(piece.step, carry)))
-            if len(self._groups) > 1 and state.carry.z_H.device.type == "cpu" and state.carry.z_H.shape[1] >= LONG:
+            if (
+                len(self._groups) > 1
+                and state.carry.z_H.device.type == "cpu"
+                and state.carry.z_H.shape[1] >= LONG
+            ):
                 process.give_back_freed_memory()
         del working
         gradients, result = summed(gradients, self._replica), _join(pieces)
         with torch.no_grad():
             if state.table is not None:
-                self._move_rows(state.table, state.carry.data.puzzle_identifiers, result.puzzle_gradients, rates)
+                self._move_rows(
+                    state.table, state.carry.data.puzzle_identifiers, result.puzzle_gradients, rates
+                )
             self._optimize(state.weights, state.m, state.v, gradients, rates)
         return result._replace(gradients=gradients, step=result.step._replace(carry=state.carry))
 
-    def _compute_piece(self, working: Tensors, table: torch.Tensor | None, carry: Carry, batch: Data, min_steps: torch.Tensor) -> Piece:
+    def _compute_piece(
+        self,
+        working: Tensors,
+        table: torch.Tensor | None,
+        carry: Carry,
+        batch: Data,
+        min_steps: torch.Tensor,
+    ) -> Piece:
         carry = refill(carry, batch, self._start)
         vectors = None if table is None else table[carry.data.puzzle_identifiers].requires_grad_()
         step = self._loss(working, carry, vectors, min_steps)
         leaves = working if vectors is None else {**working, "": vectors}
-        gradients = dict(zip(leaves, torch.autograd.grad(step.total, list(leaves.values())), strict=True))
-        puzzle_gradients = None if vectors is None else gradients.pop("").clone()  # not a view that keeps the gradient of all of x
-        step = step._replace(total=step.total.detach(), output=type(step.output)(*(tensor.detach() for tensor in step.output)))
-        return Piece({name: g.to(torch.promote_types(g.dtype, torch.float32)) for name, g in gradients.items()}, puzzle_gradients, step)
+        gradients = dict(
+            zip(leaves, torch.autograd.grad(step.total, list(leaves.values())), strict=True)
+        )
+        puzzle_gradients = (
+            None if vectors is None else gradients.pop("").clone()
+        )  # not a view that keeps the gradient of all of x
+        step = step._replace(
+            total=step.total.detach(),
+            output=type(step.output)(*(tensor.detach() for tensor in step.output)),
+        )
+        return Piece(
+            {
+                name: g.to(torch.promote_types(g.dtype, torch.float32))
+                for name, g in gradients.items()
+            },
+            puzzle_gradients,
+            step,
+        )
 
-    def _compute_loss(self, working: Tensors, carry: Carry, vectors: torch.Tensor | None, min_steps: torch.Tensor) -> StepLoss:
+    def _compute_loss(
+        self, working: Tensors, carry: Carry, vectors: torch.Tensor | None, min_steps: torch.Tensor
+    ) -> StepLoss:
         loss: StepLoss = self._step_loss.call(working, carry, vectors, min_steps)
         return loss
 
-    def _move_rows(self, table: torch.Tensor, ids: torch.Tensor, gradients: torch.Tensor, rates: Scalars) -> None:
+    def _move_rows(
+        self, table: torch.Tensor, ids: torch.Tensor, gradients: torch.Tensor, rates: Scalars
+    ) -> None:
         """Sign-SGD on the rows in use, those of all processes, in place. Shapes: (R, E), (B,), (B, E)."""
         ids, gradients = gathered(ids, self._replica), gathered(gradients, self._replica)
         table[ids] = sign_sgd(table[ids], ids, gradients, rates)  # equal ids write equal rows
 
-    def _move_weights(self, weights: Tensors, m: Tensors, v: Tensors, gradients: Tensors, rates: Scalars) -> None:
+    def _move_weights(
+        self, weights: Tensors, m: Tensors, v: Tensors, gradients: Tensors, rates: Scalars
+    ) -> None:
         """Adam-atan2 on every tensor, in place."""
         for name, weight in weights.items():
             adam_atan2(weight, m[name], v[name], gradients[name], self._optim, rates)
@@ -113,8 +164,12 @@ def _rows(tree: Any, slots: range) -> Any:
 def _written(step: StepLoss, carry: Carry) -> StepLoss:
     """A step without its states and data, which are written over those it came from: no slot has them in memory twice."""
     _copy(step.carry, carry)
-    nothing = step.output.z_H.new_empty((0, *step.output.z_H.shape[1:]))  # a view would keep all of it
-    return step._replace(carry=_rows(carry, range(0)), output=step.output._replace(z_H=nothing, z_L=nothing))
+    nothing = step.output.z_H.new_empty(
+        (0, *step.output.z_H.shape[1:])
+    )  # a view would keep all of it
+    return step._replace(
+        carry=_rows(carry, range(0)), output=step.output._replace(z_H=nothing, z_L=nothing)
+    )
 
 
 def _copy(source: Any, target: Any) -> None:

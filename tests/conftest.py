@@ -61,14 +61,20 @@ class Outcome(NamedTuple):
 class FakeHub:
     """What the server serves, what goes wrong, and what it was asked."""
 
-    files: dict[str, bytes] = field(default_factory=dict)  # path below /resolve/<revision>/ with the repository in front
-    statuses: list[tuple[int, str]] = field(default_factory=list)  # answers given before any other: status, X-Error-Code
+    files: dict[str, bytes] = field(
+        default_factory=dict
+    )  # path below /resolve/<revision>/ with the repository in front
+    statuses: list[tuple[int, str]] = field(
+        default_factory=list
+    )  # answers given before any other: status, X-Error-Code
     cuts: list[int] = field(default_factory=list)  # bytes after which a body breaks off, once each
     num_damaged: int = 0  # bodies that are changed on the way
     git_etag: bool = False  # as small files have it: no hash of the content
     asked: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, Range
     get_statuses: list[int] = field(default_factory=list)
-    environment: dict[str, str] = field(default_factory=dict)  # that leads a command to this server, and to a cache of the test's own
+    environment: dict[str, str] = field(
+        default_factory=dict
+    )  # that leads a command to this server, and to a cache of the test's own
 
     def count(self, method: str) -> int:
         """Requests for files; the package asks for lists of its own besides."""
@@ -141,7 +147,11 @@ class HubHandler(BaseHTTPRequestHandler):
 
 def run_command(*arguments: str | Path, stdin: str = "") -> Outcome:
     out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         patch.setattr(sys, "argv", ["hrm", *map(str, arguments)])
         patch.setattr(sys, "stdin", io.StringIO(stdin))
         status = main()
@@ -189,7 +199,9 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_config: Path, tiny_data: Path) -> Path:
     """A finished run; copy it before changing anything in it."""
     directory = tmp_path_factory.mktemp("runs") / "tiny"
-    outcome = run_command("train", tiny_config, "--data", tiny_data, "--run", directory, "--device", "cpu")
+    outcome = run_command(
+        "train", tiny_config, "--data", tiny_data, "--run", directory, "--device", "cpu"
+    )
     assert outcome.status == 0, outcome.err
     return directory
 
@@ -197,9 +209,13 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_config: Path, tiny_d
 @pytest.fixture
 def fake_hub(tmp_path: Path) -> Iterator[FakeHub]:
     """A running server that speaks the Hub's file API."""
-    pytest.importorskip("huggingface_hub", reason="huggingface_hub is missing: fetching from the Hub is not tested")
+    pytest.importorskip(
+        "huggingface_hub", reason="huggingface_hub is missing: fetching from the Hub is not tested"
+    )
     served = FakeHub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundHandler", (HubHandler,), {"hub": served}))
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), type("BoundHandler", (HubHandler,), {"hub": served})
+    )
     served.environment = {
         **os.environ,
         "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",

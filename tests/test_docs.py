@@ -17,9 +17,18 @@ from hrm_core.config import ArchConfig, OptimConfig, RunConfig, Settings, TrainC
 
 REPOSITORY = Path(__file__).parent.parent
 README = REPOSITORY / "README.md"
-PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md", REPOSITORY / "models" / "README.md"]
+PAGES = [
+    REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
+    REPOSITORY / "CHANGELOG.md",
+    REPOSITORY / "models" / "README.md",
+]
 PAGES += sorted((REPOSITORY / "docs").glob("*.md"))
-SECTIONS: dict[str, type[Settings]] = {"model": ArchConfig, "optim": OptimConfig, "train": TrainConfig}
+SECTIONS: dict[str, type[Settings]] = {
+    "model": ArchConfig,
+    "optim": OptimConfig,
+    "train": TrainConfig,
+}
 FRAMEWORKS = {"mlx", "torch", "matplotlib", "tensorboardX", "huggingface_hub"}
 
 
@@ -41,7 +50,11 @@ LEAVES = dict(all_commands(hrm, "hrm"))
 def code_lines(text: str) -> list[str]:
     """The lines of all fenced blocks, continued lines joined and comments cut off."""
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-    return [line.split("  #")[0].strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [
+        line.split("  #")[0].strip()
+        for block in blocks
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
 
 
 def parse(line: str) -> None:
@@ -57,9 +70,13 @@ def parse(line: str) -> None:
 
 @pytest.mark.parametrize("path", LEAVES)
 def test_help_is_a_sentence_and_examples_that_parse(path: str) -> None:
-    description, found, examples = inspect.cleandoc(LEAVES[path].help or "").partition("\b\nExample")
+    description, found, examples = inspect.cleandoc(LEAVES[path].help or "").partition(
+        "\b\nExample"
+    )
     assert found, f"{path} has no example"
-    assert re.match(r"[A-Z][^.]+\.(\s|$)", description.strip()), f"the help of {path} does not begin with a sentence"
+    assert re.match(r"[A-Z][^.]+\.(\s|$)", description.strip()), (
+        f"the help of {path} does not begin with a sentence"
+    )
     lines = [line.strip() for line in examples.splitlines()[1:] if line.strip()]
     assert lines, f"{path} has no example"
     for line in lines:
@@ -74,7 +91,9 @@ def test_the_list_of_commands_has_one_sentence_each() -> None:
 
 @pytest.mark.parametrize("path", LEAVES)
 def test_every_command_stands_in_the_readme(path: str) -> None:
-    assert re.search(rf"^\| `{path}[ `]", README.read_text(encoding="utf-8"), flags=re.MULTILINE), f"{path} is not in the table of commands"
+    assert re.search(rf"^\| `{path}[ `]", README.read_text(encoding="utf-8"), flags=re.MULTILINE), (
+        f"{path} is not in the table of commands"
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -95,10 +114,22 @@ def test_the_file_tree_of_the_readme_is_the_real_one() -> None:
     named = tree_paths(README.read_text(encoding="utf-8"))
     for path in named:
         assert any(REPOSITORY.glob(path)), f"{path} stands in the file tree and does not exist"
-    for package in ("cli", "convert", "hrm_core", "hrm_mlx", "hrm_torch_ref", "hrm_parity", "benchmarks", "tests", "docs"):
+    for package in (
+        "cli",
+        "convert",
+        "hrm_core",
+        "hrm_mlx",
+        "hrm_torch_ref",
+        "hrm_parity",
+        "benchmarks",
+        "tests",
+        "docs",
+    ):
         for folder in [REPOSITORY / package, *(REPOSITORY / package).rglob("*/")]:
             if any(folder.glob("*.py")) and package != "tests":
-                assert f"{folder.relative_to(REPOSITORY)}/" in named, f"{folder} does not stand in the file tree"
+                assert f"{folder.relative_to(REPOSITORY)}/" in named, (
+                    f"{folder} does not stand in the file tree"
+                )
 
 
 def tree_paths(text: str) -> set[str]:
@@ -120,7 +151,9 @@ def tree_paths(text: str) -> set[str]:
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_setting_is_explained_with_its_default(section: str) -> None:
     page = (REPOSITORY / "docs" / "configuration.md").read_text(encoding="utf-8")
-    explained = dict(re.findall(rf"^\| `{section}\.(\w+)` \| ([^|]+?) \|", page, flags=re.MULTILINE))
+    explained = dict(
+        re.findall(rf"^\| `{section}\.(\w+)` \| ([^|]+?) \|", page, flags=re.MULTILINE)
+    )
     assert explained == {name: default_of(section, name) for name in SECTIONS[section].model_fields}
 
 
@@ -160,5 +193,7 @@ def loaded_by(*command_lines: list[str]) -> set[str]:
     program = "import sys; from cli.main import main\n"
     program += "".join(f"sys.argv = {line}; assert main() == 0\n" for line in command_lines)
     program += "print('loaded:', *{name.partition('.')[0] for name in sys.modules})"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
     return set(done.stdout.splitlines()[-1].split()[1:])

@@ -21,7 +21,9 @@ class Symmetry:
     def apply(self, grids: IntArray) -> IntArray:
         """Apply symmetry n to row n. Shapes: (N, S) -> (N, S), dtype kept."""
         examples = np.arange(len(self))[:, None]
-        moved = grids.ravel().take(self.cells + examples * self.cells.shape[1])  # flat: 1.5 times as fast as take_along_axis
+        moved = grids.ravel().take(
+            self.cells + examples * self.cells.shape[1]
+        )  # flat: 1.5 times as fast as take_along_axis
         relabelled: IntArray = self.tokens.ravel().take(moved + examples * self.tokens.shape[1])
         return relabelled.astype(grids.dtype, copy=False)
 
@@ -36,5 +38,10 @@ class Symmetry:
 def _inverse(permutations: IntArray) -> IntArray:
     """The permutation that undoes each row, dtype kept."""
     inverse = np.empty_like(permutations)
-    np.put_along_axis(inverse, permutations.astype(np.intp), np.arange(permutations.shape[1], dtype=permutations.dtype)[None], axis=1)
+    np.put_along_axis(
+        inverse,
+        permutations.astype(np.intp),
+        np.arange(permutations.shape[1], dtype=permutations.dtype)[None],
+        axis=1,
+    )
     return inverse

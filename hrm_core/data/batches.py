@@ -25,7 +25,9 @@ from hrm_core.errors import CheckpointError, ConfigError, DataError
 class DrawnBatch(Batch):
     """What one rank works on, and where it came from: always full, padded at the end of a test set."""
 
-    example_index: npt.NDArray[np.int64]  # (B,) row of its set that an example came from, -1 for padding
+    example_index: npt.NDArray[
+        np.int64
+    ]  # (B,) row of its set that an example came from, -1 for padding
     set_name: str
     effective_size: int  # examples of the batch on all ranks together, padding not counted
 
@@ -78,13 +80,20 @@ class TrainingOrder:
         epochs_per_iter: int = 1,
         rank: int = 0,
         num_replicas: int = 1,
-        legacy_seed: int | None = None,  # of the stream that the published reader leaves unseeded; None: `seed`
+        legacy_seed: int
+        | None = None,  # of the stream that the published reader leaves unseeded; None: `seed`
     ) -> None:
         """Start before the first batch. Raises: ConfigError if the batch cannot be split over the ranks."""
         self._split = split
         self._slice = _rank_slice(global_batch_size, rank, num_replicas)
-        self._settings = {"seed": seed, "global_batch_size": global_batch_size, "epochs_per_iter": epochs_per_iter}
-        self._settings |= {f"examples of {name}": len(examples) for name, examples in split.sets.items()}
+        self._settings = {
+            "seed": seed,
+            "global_batch_size": global_batch_size,
+            "epochs_per_iter": epochs_per_iter,
+        }
+        self._settings |= {
+            f"examples of {name}": len(examples) for name, examples in split.sets.items()
+        }
         self._seed = seed
         self._batch_size = global_batch_size
         self._epochs_per_iter = epochs_per_iter
@@ -97,7 +106,9 @@ class TrainingOrder:
     def __next__(self) -> DrawnBatch:
         """The next batch. Raises: DataError if not one can be filled in a whole iteration, or a token is out of range."""
         last = self._pass + len(self._split.sets)
-        while (example_index := self._draw()).size < self._batch_size:  # a batch that is not full is dropped, its draws stay made
+        while (
+            example_index := self._draw()
+        ).size < self._batch_size:  # a batch that is not full is dropped, its draws stay made
             if self._pass == last:
                 raise DataError(
                     f"{self._split.folder} cannot fill one batch of {self._batch_size} in {self._epochs_per_iter} epochs; "
@@ -105,7 +116,9 @@ class TrainingOrder:
                 )
             self._begin_pass(self._pass + 1)
         rows = example_index[self._slice]
-        return _read(self._split, self._examples, rows, size=len(rows), effective_size=self._batch_size)
+        return _read(
+            self._split, self._examples, rows, size=len(rows), effective_size=self._batch_size
+        )
 
     def state(self) -> dict[str, Any]:
         """Position before the next batch, as JSON can hold it: some 8 kB, the same on every rank."""
@@ -124,14 +137,18 @@ class TrainingOrder:
         """
         settings = state.get("settings")
         if settings != self._settings:
-            raise CheckpointError(f"the position in the data was saved with {settings}, this run has {self._settings}; use those settings")
+            raise CheckpointError(
+                f"the position in the data was saved with {settings}, this run has {self._settings}; use those settings"
+            )
         try:
             self._enter_pass(state["pass"])
             self._groups.restore(state["groups"])
             self._picks.bit_generator.state = state["picks"]
             self._choices.set_state(state["choices"])
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-            raise CheckpointError(f"the saved position in the data is damaged ({error}); use the checkpoint before") from error
+            raise CheckpointError(
+                f"the saved position in the data is damaged ({error}); use the checkpoint before"
+            ) from error
 
     def _begin_pass(self, number: int) -> None:
         """Start pass `number`, counted from 1 through sets and iterations."""
@@ -147,7 +164,9 @@ class TrainingOrder:
         self._examples = self._split.sets[names[(number - 1) % len(names)]]
         self._largest = int(np.diff(self._examples.puzzle_indices).max())
         self._num_groups = len(self._examples.group_indices) - 1
-        self._groups = GroupOrder(_philox(self._seed + number), self._num_groups, self._epochs_per_iter)
+        self._groups = GroupOrder(
+            _philox(self._seed + number), self._num_groups, self._epochs_per_iter
+        )
         self._picks = _philox(self._seed + number)
 
     def _draw(self) -> IntArray:
@@ -180,7 +199,11 @@ class TrainingOrder:
 
 
 def evaluation_batches(
-    split: Split, global_batch_size: int, rank: int = 0, num_replicas: int = 1, limit: int | None = None
+    split: Split,
+    global_batch_size: int,
+    rank: int = 0,
+    num_replicas: int = 1,
+    limit: int | None = None,
 ) -> Iterator[DrawnBatch]:
     """The batches of a split in file order, the last of each set padded; `limit` keeps only the first examples of each set.
 
@@ -193,7 +216,13 @@ def evaluation_batches(
         end = len(examples) if limit is None else min(limit, len(examples))
         for start in range(0, end, global_batch_size):
             example_index = np.arange(start, min(start + global_batch_size, end))
-            yield _read(split, examples, example_index[own], size=own.stop - own.start, effective_size=len(example_index))
+            yield _read(
+                split,
+                examples,
+                example_index[own],
+                size=own.stop - own.start,
+                effective_size=len(example_index),
+            )
 
 
 def _rank_slice(global_batch_size: int, rank: int, num_replicas: int) -> slice:
@@ -207,12 +236,16 @@ def _rank_slice(global_batch_size: int, rank: int, num_replicas: int) -> slice:
     return slice(rank * size, (rank + 1) * size)
 
 
-def _read(split: Split, examples: ExampleSet, rows: IntArray, size: int, effective_size: int) -> DrawnBatch:
+def _read(
+    split: Split, examples: ExampleSet, rows: IntArray, size: int, effective_size: int
+) -> DrawnBatch:
     """Read some examples of a set as a batch of `size`."""
     inputs, labels = examples.inputs[rows], examples.labels[rows]
     split.check_inputs(examples, rows, inputs)
     split.check_labels(examples, rows, labels)
-    labels = np.where(np.isin(labels, split.ignored_labels), IGNORE_LABEL_ID, labels.astype(np.int32))
+    labels = np.where(
+        np.isin(labels, split.ignored_labels), IGNORE_LABEL_ID, labels.astype(np.int32)
+    )
     identifiers = examples.puzzle_identifiers[examples.puzzle_of(rows)]
     return DrawnBatch(
         inputs=_padded(inputs, size, split.metadata.pad_id, np.int32),
@@ -238,6 +271,10 @@ def _philox(seed: int) -> np.random.Generator:
 def _plain(state: Any) -> dict[str, Any]:
     """A bit generator's state with lists for arrays; numpy takes it back as it is."""
     return {
-        key: _plain(value) if isinstance(value, dict) else value.tolist() if isinstance(value, np.ndarray) else value
+        key: _plain(value)
+        if isinstance(value, dict)
+        else value.tolist()
+        if isinstance(value, np.ndarray)
+        else value
         for key, value in state.items()
     }

@@ -44,7 +44,9 @@ class DatasetMetadata(BaseModel, frozen=True, strict=True, allow_inf_nan=False):
 
     pad_id: NonNegativeInt
     ignore_label_id: int | None  # this label becomes `IGNORE_LABEL_ID` when a batch is read
-    blank_identifier_id: NonNegativeInt  # identifier of padding, and of every puzzle without one of its own
+    blank_identifier_id: (
+        NonNegativeInt  # identifier of padding, and of every puzzle without one of its own
+    )
     vocab_size: PositiveInt
     seq_len: PositiveInt
     num_puzzle_identifiers: PositiveInt
@@ -86,19 +88,25 @@ class Split:
     metadata: DatasetMetadata
     sets: dict[str, ExampleSet]
 
-    def check_inputs(self, examples: ExampleSet, rows: Sequence[int] | IntArray, tokens: IntArray) -> None:
+    def check_inputs(
+        self, examples: ExampleSet, rows: Sequence[int] | IntArray, tokens: IntArray
+    ) -> None:
         """Refuse input tokens (B, S) outside the vocabulary; `rows` (B,) says which examples they are.
 
         Raises: DataError naming the file, the row and the token.
         """
         check_tokens(examples.path("inputs"), rows, tokens, self.metadata.vocab_size)
 
-    def check_labels(self, examples: ExampleSet, rows: Sequence[int] | IntArray, tokens: IntArray) -> None:
+    def check_labels(
+        self, examples: ExampleSet, rows: Sequence[int] | IntArray, tokens: IntArray
+    ) -> None:
         """Refuse labels (B, S) that are neither in the vocabulary nor ignored.
 
         Raises: DataError naming the file, the row and the label.
         """
-        check_tokens(examples.path("labels"), rows, tokens, self.metadata.vocab_size, self.ignored_labels)
+        check_tokens(
+            examples.path("labels"), rows, tokens, self.metadata.vocab_size, self.ignored_labels
+        )
 
     @property
     def ignored_labels(self) -> tuple[int, ...]:
@@ -116,7 +124,9 @@ def check_layout(directory: Path, build: object) -> None:
     """Refuse what build.json says is of a layout that came after this one. Raises: DataError."""
     layout = build.get("layout", LAYOUT_VERSION) if isinstance(build, dict) else LAYOUT_VERSION
     if not isinstance(layout, int) or layout > LAYOUT_VERSION:
-        raise DataError(f"{directory} was written by a newer hrm-mlx (layout {layout!r}, this one knows {LAYOUT_VERSION}); upgrade hrm-mlx")
+        raise DataError(
+            f"{directory} was written by a newer hrm-mlx (layout {layout!r}, this one knows {LAYOUT_VERSION}); upgrade hrm-mlx"
+        )
 
 
 def read_build(directory: Path) -> dict[str, Any]:
@@ -191,7 +201,9 @@ def read_rows(tokens: IntArray, rows: range) -> IntArray:
         return np.array(tokens[rows.start : rows.stop])
     dtype: np.dtype[np.integer] = tokens.dtype
     offset = tokens.offset + rows.start * tokens.strides[0]
-    return np.fromfile(tokens.filename, dtype, len(rows) * tokens.shape[1], offset=offset).reshape(len(rows), -1)
+    return np.fromfile(tokens.filename, dtype, len(rows) * tokens.shape[1], offset=offset).reshape(
+        len(rows), -1
+    )
 
 
 def token_blocks(tokens: IntArray) -> Iterator[tuple[range, IntArray]]:
@@ -202,7 +214,13 @@ def token_blocks(tokens: IntArray) -> Iterator[tuple[range, IntArray]]:
         yield rows, read_rows(tokens, rows)
 
 
-def check_tokens(path: Path, rows: Sequence[int] | IntArray, tokens: IntArray, vocab_size: int, also: Sequence[int] = ()) -> None:
+def check_tokens(
+    path: Path,
+    rows: Sequence[int] | IntArray,
+    tokens: IntArray,
+    vocab_size: int,
+    also: Sequence[int] = (),
+) -> None:
     """Refuse tokens (B, S) outside 0..vocab_size-1 that are not in `also`.
 
     Raises: DataError naming file, row and token.
@@ -223,7 +241,9 @@ def dataset_hash(directory: Path) -> str:
     Raises: DataError if there is no data set or a file cannot be read.
     """
     splits = [directory / split for split in present_splits(directory)]
-    paths = [path for folder in splits for path in (folder / "dataset.json", *folder.glob("*__*.npy"))]
+    paths = [
+        path for folder in splits for path in (folder / "dataset.json", *folder.glob("*__*.npy"))
+    ]
     paths += [path for path in [directory / IDENTIFIERS_FILE] if path.is_file()]
     total = hashlib.sha256()
     for path in sorted(paths):
@@ -241,11 +261,17 @@ def read_identifiers(path: Path) -> list[str]:
     try:
         names = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); expected the {IDENTIFIERS_FILE} of a data set") from error
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}); expected the {IDENTIFIERS_FILE} of a data set"
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON; expected the {IDENTIFIERS_FILE} of a data set, a list of names") from error
+        raise DataError(
+            f"{path} is not JSON; expected the {IDENTIFIERS_FILE} of a data set, a list of names"
+        ) from error
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{path} is no list of names; expected the {IDENTIFIERS_FILE} of a data set")
+        raise DataError(
+            f"{path} is no list of names; expected the {IDENTIFIERS_FILE} of a data set"
+        )
     return names
 
 
@@ -261,7 +287,9 @@ def task_label(directory: Path) -> str | None:
     if not task.isprintable():
         raise DataError(f"{path}: task is {ascii(task)[:80]}, expected the name of one; {WAY_OUT}")
     if not isinstance(settings, dict):
-        raise DataError(f"{path}: task_settings is {json.dumps(settings)[:80]}, expected a JSON object; {WAY_OUT}")
+        raise DataError(
+            f"{path}: task_settings is {json.dumps(settings)[:80]}, expected a JSON object; {WAY_OUT}"
+        )
     return f"{task} {json.dumps(settings, sort_keys=True)}" if settings else task
 
 
@@ -274,9 +302,13 @@ def _load_metadata(path: Path) -> DatasetMetadata:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path}: {field + ': ' if field else ''}{first['msg']}; {WAY_OUT}") from error
+        raise DataError(
+            f"{path}: {field + ': ' if field else ''}{first['msg']}; {WAY_OUT}"
+        ) from error
     if metadata.pad_id >= metadata.vocab_size:
-        raise DataError(f"{path}: pad_id={metadata.pad_id}, expected a token below vocab_size={metadata.vocab_size}; {WAY_OUT}")
+        raise DataError(
+            f"{path}: pad_id={metadata.pad_id}, expected a token below vocab_size={metadata.vocab_size}; {WAY_OUT}"
+        )
     if metadata.blank_identifier_id >= metadata.num_puzzle_identifiers:
         raise DataError(
             f"{path}: blank_identifier_id={metadata.blank_identifier_id}, "
@@ -299,7 +331,9 @@ def _load_set(folder: Path, name: str, metadata: DatasetMetadata) -> ExampleSet:
         inputs=inputs,
         labels=labels,
         puzzle_identifiers=identifiers,
-        puzzle_indices=_load_array(array_path(folder, name, "puzzle_indices"), (len(identifiers) + 1,)),
+        puzzle_indices=_load_array(
+            array_path(folder, name, "puzzle_indices"), (len(identifiers) + 1,)
+        ),
         group_indices=_load_array(array_path(folder, name, "group_indices"), (None,)),
         ratings=_load_array(ratings, (len(inputs),)) if ratings.exists() else None,
     )
@@ -334,7 +368,9 @@ def _open_array(path: Path, shape: Sequence[int | None]) -> IntArray:
         wanted = ", ".join("any" if length is None else str(length) for length in shape)
         raise DataError(f"{path} has shape {array.shape}, expected ({wanted}); {WAY_OUT}")
     if path.stat().st_size != array.offset + array.nbytes:
-        raise DataError(f"{path} is {path.stat().st_size} bytes long, its header says {array.offset + array.nbytes}; {WAY_OUT}")
+        raise DataError(
+            f"{path} is {path.stat().st_size} bytes long, its header says {array.offset + array.nbytes}; {WAY_OUT}"
+        )
     return array
 
 
@@ -350,24 +386,34 @@ def _check_index(path: Path, index: IntArray, end: int, what: str) -> None:
     falls = np.flatnonzero(np.diff(index) <= 0)
     if falls.size:
         here = int(falls[0])
-        raise DataError(f"{path} goes from {index[here]} to {index[here + 1]} at entry {here + 1}, expected it to grow; {WAY_OUT}")
+        raise DataError(
+            f"{path} goes from {index[here]} to {index[here + 1]} at entry {here + 1}, expected it to grow; {WAY_OUT}"
+        )
     if index[-1] != end:
-        raise DataError(f"{path} ends at {index[-1]}, expected {end}, the number of {what}; {WAY_OUT}")
+        raise DataError(
+            f"{path} ends at {index[-1]}, expected {end}, the number of {what}; {WAY_OUT}"
+        )
 
 
 def _check_range(path: Path, values: IntArray, end: int) -> None:
     """Refuse values outside 0..end-1."""
     wrong = np.flatnonzero((values < 0) | (values >= end))
     if wrong.size:
-        raise DataError(f"{path}: entry {wrong[0]} is {values[wrong[0]]}, expected 0 to {end - 1}; {WAY_OUT}")
+        raise DataError(
+            f"{path}: entry {wrong[0]} is {values[wrong[0]]}, expected 0 to {end - 1}; {WAY_OUT}"
+        )
 
 
 def _check_totals(path: Path, metadata: DatasetMetadata, sets: dict[str, ExampleSet]) -> None:
     """Refuse metadata that disagrees with the arrays: the number of updates is worked out from it."""
     num_groups = sum(len(examples.group_indices) - 1 for examples in sets.values())
     if metadata.total_groups != num_groups:
-        raise DataError(f"{path}: total_groups={metadata.total_groups}, the group_indices of its sets hold {num_groups}; {WAY_OUT}")
-    mean = sum(map(len, sets.values())) / sum(len(examples.puzzle_identifiers) for examples in sets.values())
+        raise DataError(
+            f"{path}: total_groups={metadata.total_groups}, the group_indices of its sets hold {num_groups}; {WAY_OUT}"
+        )
+    mean = sum(map(len, sets.values())) / sum(
+        len(examples.puzzle_identifiers) for examples in sets.values()
+    )
     if abs(metadata.mean_puzzle_examples - mean) > 0.01 * mean:  # others may have rounded theirs
         raise DataError(
             f"{path}: mean_puzzle_examples={metadata.mean_puzzle_examples}, the puzzle_indices of its sets give {mean:g}; {WAY_OUT}"

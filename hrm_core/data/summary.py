@@ -45,7 +45,9 @@ class SetSummary:
     input_counts: list[int]  # how often each token occurs, (V,)
     label_counts: list[int]  # the same for labels that are scored, (V,)
     ignored_share: float  # of the labels
-    rating_counts: dict[str, int] | None  # examples of each band, "5-19" or "100+"; None without ratings
+    rating_counts: (
+        dict[str, int] | None
+    )  # examples of each band, "5-19" or "100+"; None without ratings
     shared_identifiers: int  # that puzzles of several groups have, the blank one not counted
 
 
@@ -73,8 +75,12 @@ class DatasetSummary:
 class LeftOut(BaseModel, frozen=True, strict=True):
     """What build.json says was left out, as far as it says so."""
 
-    shared_tasks: dict[str, list[str]] = {}  # name -> the folders it stands in, the one it was taken from first
-    namesakes: dict[str, list[str]] = {}  # name -> the folder it was taken from, then those where it has other contents
+    shared_tasks: dict[
+        str, list[str]
+    ] = {}  # name -> the folders it stands in, the one it was taken from first
+    namesakes: dict[
+        str, list[str]
+    ] = {}  # name -> the folder it was taken from, then those where it has other contents
     dropped_pairs: list[str] = []
 
 
@@ -85,19 +91,29 @@ def summarize(directory: Path, rating_bands: Sequence[int] = (0,)) -> DatasetSum
     """
     build = read_build(directory)
     left_out = _left_out(directory / BUILD_FILE, build)
-    splits = {name: _summarize_split(load_split(directory, name), rating_bands) for name in present_splits(directory)}
+    splits = {
+        name: _summarize_split(load_split(directory, name), rating_bands)
+        for name in present_splits(directory)
+    }
     return DatasetSummary(
         directory=str(directory),
         task=task_label(directory),
         sha256=dataset_hash(directory),
         splits=splits,
-        remarks=[*_shared_groups(splits), *_left_out_tasks(left_out), *_dropped_pairs(left_out), *repeated_questions(build)],
+        remarks=[
+            *_shared_groups(splits),
+            *_left_out_tasks(left_out),
+            *_dropped_pairs(left_out),
+            *repeated_questions(build),
+        ],
     )
 
 
 def band_names(bounds: Sequence[int]) -> list[str]:
     """Names of bands given by their lower bounds: [0, 1, 5] are "0", "1-4" and "5+"."""
-    closed = [str(low) if low == high - 1 else f"{low}-{high - 1}" for low, high in pairwise(bounds)]
+    closed = [
+        str(low) if low == high - 1 else f"{low}-{high - 1}" for low, high in pairwise(bounds)
+    ]
     return [*closed, f"{bounds[-1]}+"]
 
 
@@ -106,7 +122,9 @@ def _left_out(path: Path, build: Mapping[str, Any]) -> LeftOut:
         return LeftOut.model_validate(build)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise DataError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; {WAY_OUT}") from error
+        raise DataError(
+            f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; {WAY_OUT}"
+        ) from error
 
 
 def _summarize_split(split: Split, rating_bands: Sequence[int]) -> SplitSummary:
@@ -116,7 +134,10 @@ def _summarize_split(split: Split, rating_bands: Sequence[int]) -> SplitSummary:
         seq_len=metadata.seq_len,
         vocab_size=metadata.vocab_size,
         num_puzzle_identifiers=metadata.num_puzzle_identifiers,
-        sets={name: _summarize_set(split, examples, rating_bands) for name, examples in split.sets.items()},
+        sets={
+            name: _summarize_set(split, examples, rating_bands)
+            for name, examples in split.sets.items()
+        },
     )
 
 
@@ -134,7 +155,9 @@ def _summarize_set(split: Split, examples: ExampleSet, rating_bands: Sequence[in
         input_counts=_count_tokens(examples.inputs, vocab_size).tolist(),
         label_counts=label_counts.tolist(),
         ignored_share=1 - int(label_counts.sum()) / examples.labels.size,
-        rating_counts=None if examples.ratings is None else _count_ratings(examples.ratings, rating_bands),
+        rating_counts=None
+        if examples.ratings is None
+        else _count_ratings(examples.ratings, rating_bands),
         shared_identifiers=_count_shared(examples, split.metadata.blank_identifier_id),
     )
 
@@ -144,7 +167,9 @@ def _count_shared(examples: ExampleSet, blank: int) -> int:
     num_groups = len(examples.group_indices) - 1
     named = np.flatnonzero(examples.puzzle_identifiers != blank)
     group_of = np.searchsorted(examples.group_indices, named, side="right") - 1
-    distinct = np.unique(examples.puzzle_identifiers[named] * num_groups + group_of) // num_groups  # one for each group it stands in
+    distinct = (
+        np.unique(examples.puzzle_identifiers[named] * num_groups + group_of) // num_groups
+    )  # one for each group it stands in
     return int((np.unique(distinct, return_counts=True)[1] > 1).sum())
 
 
@@ -169,14 +194,22 @@ def _left_out_tasks(left_out: LeftOut) -> list[str]:
     for kind, found in kinds.items():
         if found:
             name, folders = next(iter(found.items()))
-            remarks.append(f"{kind}: {len(found):,}, as {name} ({', '.join(folders)}); each was taken from the first named")
+            remarks.append(
+                f"{kind}: {len(found):,}, as {name} ({', '.join(folders)}); each was taken from the first named"
+            )
     return remarks
 
 
 def _dropped_pairs(left_out: LeftOut) -> list[str]:
     """A remark where a training pair was left out because the test has it."""
     dropped = left_out.dropped_pairs
-    return [f"pairs that were not trained on, because the test has them: {len(dropped):,}, as {dropped[0]}"] if dropped else []
+    return (
+        [
+            f"pairs that were not trained on, because the test has them: {len(dropped):,}, as {dropped[0]}"
+        ]
+        if dropped
+        else []
+    )
 
 
 def repeated_questions(build: Mapping[str, Any]) -> list[str]:
@@ -184,10 +217,14 @@ def repeated_questions(build: Mapping[str, Any]) -> list[str]:
     count = build.get("test_questions_in_training")
     if not isinstance(count, int) or not count:
         return []
-    return [f"test questions that are also trained on: {count:,}; accuracy on them is no accuracy on new puzzles"]
+    return [
+        f"test questions that are also trained on: {count:,}; accuracy on them is no accuracy on new puzzles"
+    ]
 
 
-def _count_tokens(tokens: IntArray, vocab_size: int, ignored: Sequence[int] = ()) -> npt.NDArray[np.int64]:
+def _count_tokens(
+    tokens: IntArray, vocab_size: int, ignored: Sequence[int] = ()
+) -> npt.NDArray[np.int64]:
     """How often each token occurs in (N, S) checked tokens; the ignored ones count as absent. Returns: (V,)."""
     counts = np.zeros(vocab_size, np.int64)
     for _, block in token_blocks(tokens):
@@ -201,4 +238,6 @@ def _count_tokens(tokens: IntArray, vocab_size: int, ignored: Sequence[int] = ()
 def _count_ratings(ratings: IntArray, bounds: Sequence[int]) -> dict[str, int]:
     """Examples of each rating band."""
     bands = np.searchsorted(np.asarray(bounds), ratings, side="right") - 1
-    return dict(zip(band_names(bounds), np.bincount(bands, minlength=len(bounds)).tolist(), strict=True))
+    return dict(
+        zip(band_names(bounds), np.bincount(bands, minlength=len(bounds)).tolist(), strict=True)
+    )

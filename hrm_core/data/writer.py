@@ -63,7 +63,9 @@ class Counts:
     groups: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
-        return Counts(self.examples + other.examples, self.puzzles + other.puzzles, self.groups + other.groups)
+        return Counts(
+            self.examples + other.examples, self.puzzles + other.puzzles, self.groups + other.groups
+        )
 
 
 class ArrayFile:
@@ -86,13 +88,22 @@ class ArrayFile:
     def _write_header(self) -> None:
         # numpy pads a header so that the first axis can grow without moving the data
         shape = (self._rows, *self._columns)
-        header = {"shape": shape, "fortran_order": False, "descr": np.lib.format.dtype_to_descr(self._dtype)}
+        header = {
+            "shape": shape,
+            "fortran_order": False,
+            "descr": np.lib.format.dtype_to_descr(self._dtype),
+        }
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def __enter__(self) -> "ArrayFile":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         with self._file:
             if kind is None:
                 self._file.seek(0)
@@ -100,7 +111,10 @@ class ArrayFile:
 
 
 def write_dataset(
-    directory: Path, layout: Layout, splits: Mapping[str, Mapping[str, Iterable[Examples]]], build: Mapping[str, Any]
+    directory: Path,
+    layout: Layout,
+    splits: Mapping[str, Mapping[str, Iterable[Examples]]],
+    build: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write a data set in the published layout: `splits` gives the blocks of each set of each split.
 
@@ -134,7 +148,9 @@ def refuse_used(directory: Path) -> None:
     if directory.is_dir() and any(directory.iterdir()):
         raise DataError(f"{directory} is not empty; choose another directory or remove it first")
     if directory.exists() and not directory.is_dir():
-        raise DataError(f"{directory} is a file, expected a directory to be made; choose another name")
+        raise DataError(
+            f"{directory} is a file, expected a directory to be made; choose another name"
+        )
 
 
 @contextmanager
@@ -182,7 +198,9 @@ def _claim(partial: Path, lock: int) -> None:
 
 
 def _claimed_by_another(partial: Path) -> DataError:
-    return DataError(f"{partial} is being written by another process; wait for it or choose another directory")
+    return DataError(
+        f"{partial} is being written by another process; wait for it or choose another directory"
+    )
 
 
 def _is_held(partial: Path, lock: int) -> bool:
@@ -196,7 +214,9 @@ def _is_held(partial: Path, lock: int) -> bool:
 def _write_split(folder: Path, layout: Layout, sets: Mapping[str, Iterable[Examples]]) -> None:
     """Write one split: the arrays of its sets, then dataset.json."""
     folder.mkdir()
-    totals = sum((_write_set(folder, name, layout, iter(blocks)) for name, blocks in sets.items()), Counts())
+    totals = sum(
+        (_write_set(folder, name, layout, iter(blocks)) for name, blocks in sets.items()), Counts()
+    )
     metadata = DatasetMetadata(
         pad_id=layout.pad_id,
         ignore_label_id=layout.ignore_label_id,
@@ -215,7 +235,9 @@ def _write_set(folder: Path, name: str, layout: Layout, blocks: Iterator[Example
     """Write the arrays of one set. Returns how much it holds."""
     block = next(blocks, None)
     if block is None:
-        raise DataError(f"set {name} of {folder.name} has no examples; give it some or leave it out")
+        raise DataError(
+            f"set {name} of {folder.name} has no examples; give it some or leave it out"
+        )
     counts = Counts()
     with ExitStack() as stack:
         files = {
@@ -234,7 +256,9 @@ def _write_set(folder: Path, name: str, layout: Layout, blocks: Iterator[Example
 def _fields(layout: Layout, rated: bool) -> list[tuple[str, npt.DTypeLike, tuple[int, ...]]]:
     """Name, dtype and shape of a row of each array of a set."""
     ignored = layout.ignore_label_id or 0
-    token_dtype = np.uint8 if ignored >= 0 and max(layout.vocab_size - 1, ignored) < 256 else np.int32
+    token_dtype = (
+        np.uint8 if ignored >= 0 and max(layout.vocab_size - 1, ignored) < 256 else np.int32
+    )
     fields: list[tuple[str, npt.DTypeLike, tuple[int, ...]]] = [
         ("inputs", token_dtype, (layout.seq_len,)),
         ("labels", token_dtype, (layout.seq_len,)),
@@ -245,25 +269,43 @@ def _fields(layout: Layout, rated: bool) -> list[tuple[str, npt.DTypeLike, tuple
     return [*fields, ("ratings", np.int32, ())] if rated else fields
 
 
-def _check_block(files: Mapping[str, ArrayFile], layout: Layout, done: Counts, block: Examples) -> None:
+def _check_block(
+    files: Mapping[str, ArrayFile], layout: Layout, done: Counts, block: Examples
+) -> None:
     """Refuse a block that would be written as something else than it is."""
     rows = range(done.examples, done.examples + len(block.inputs))
     shape = (len(rows), layout.seq_len)
     inputs, labels = files["inputs"].path, files["labels"].path
     if block.inputs.shape != shape or block.labels.shape != shape:
-        raise DataError(f"{inputs}: block of inputs {block.inputs.shape} and labels {block.labels.shape}, expected {shape} for both")
+        raise DataError(
+            f"{inputs}: block of inputs {block.inputs.shape} and labels {block.labels.shape}, expected {shape} for both"
+        )
     num_ratings = None if block.ratings is None else len(block.ratings)
     if num_ratings != (len(rows) if "ratings" in files else None):
-        raise DataError(f"{inputs}: a block of {len(rows)} examples has {num_ratings} ratings; give one an example, or none in any block")
+        raise DataError(
+            f"{inputs}: a block of {len(rows)} examples has {num_ratings} ratings; give one an example, or none in any block"
+        )
     check_tokens(inputs, rows, block.inputs, layout.vocab_size)
-    check_tokens(labels, rows, block.labels, layout.vocab_size, () if layout.ignore_label_id is None else (layout.ignore_label_id,))
+    check_tokens(
+        labels,
+        rows,
+        block.labels,
+        layout.vocab_size,
+        () if layout.ignore_label_id is None else (layout.ignore_label_id,),
+    )
 
 
-def _write_block(files: Mapping[str, ArrayFile], layout: Layout, done: Counts, block: Examples) -> Counts:
+def _write_block(
+    files: Mapping[str, ArrayFile], layout: Layout, done: Counts, block: Examples
+) -> Counts:
     """Append one block to the arrays of its set. Returns what the set holds now."""
     puzzle_sizes = _sizes(block.puzzle_sizes, len(block.inputs))
     group_sizes = _sizes(block.group_sizes, len(puzzle_sizes))
-    identifiers = np.full(len(puzzle_sizes), layout.blank_identifier_id) if block.puzzle_identifiers is None else block.puzzle_identifiers
+    identifiers = (
+        np.full(len(puzzle_sizes), layout.blank_identifier_id)
+        if block.puzzle_identifiers is None
+        else block.puzzle_identifiers
+    )
     files["inputs"].append(block.inputs)
     files["labels"].append(block.labels)
     files["puzzle_identifiers"].append(identifiers)

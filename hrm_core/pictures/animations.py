@@ -22,7 +22,9 @@ Picture = Callable[[Tokens, Tokens], Image.Image]  # draws tokens (S,) with mark
 PALETTE_SIZE = 256  # all a GIF can hold
 
 
-def thinking_marks(given: npt.NDArray[np.bool_], inputs: Tokens, answers: Tokens) -> npt.NDArray[np.int64]:
+def thinking_marks(
+    given: npt.NDArray[np.bool_], inputs: Tokens, answers: Tokens
+) -> npt.NDArray[np.int64]:
     """Say of each cell at each step what the model is doing with it.
 
     A given cell stays GIVEN as long as the answer repeats it; one that the model overwrites is marked like any other.
@@ -32,7 +34,9 @@ def thinking_marks(given: npt.NDArray[np.bool_], inputs: Tokens, answers: Tokens
     changed = np.zeros_like(kept)
     changed[1:] = answers[1:] != answers[:-1]
     agrees = answers == answers[-1]
-    return np.select([kept, changed, agrees], [Mark.GIVEN, Mark.CHANGED, Mark.AGREES], Mark.PLAIN).astype(np.int64)
+    return np.select(
+        [kept, changed, agrees], [Mark.GIVEN, Mark.CHANGED, Mark.AGREES], Mark.PLAIN
+    ).astype(np.int64)
 
 
 def thinking_frames(
@@ -50,13 +54,28 @@ def thinking_frames(
     Returns: A + 1 frames for `save_gif`.
     """
     question = picture(inputs, np.where(given, Mark.GIVEN, Mark.PLAIN))
-    grids = [picture(*each) for each in zip(answers, thinking_marks(given, inputs, answers), strict=True)]
-    size = max(grid.width for grid in [question, *grids]), max(grid.height for grid in [question, *grids])
-    steps = [_captioned(grid, f"step {step} of {len(answers)}", size) for step, grid in enumerate(grids, start=1)]
+    grids = [
+        picture(*each) for each in zip(answers, thinking_marks(given, inputs, answers), strict=True)
+    ]
+    size = (
+        max(grid.width for grid in [question, *grids]),
+        max(grid.height for grid in [question, *grids]),
+    )
+    steps = [
+        _captioned(grid, f"step {step} of {len(answers)}", size)
+        for step, grid in enumerate(grids, start=1)
+    ]
     asked, nothing = _captioned(question, "question", size), Image.new("RGB", steps[0].size, PAPER)
-    pages = [asked, *steps] if given.any() else [beside([asked, page], gap=2 * TEXT_SIZE) for page in [nothing, *steps]]
+    pages = (
+        [asked, *steps]
+        if given.any()
+        else [beside([asked, page], gap=2 * TEXT_SIZE) for page in [nothing, *steps]]
+    )
     words = legend(explained, width=pages[0].width)
-    return [ImageOps.expand(stack([page, words], gap=TEXT_SIZE // 2), TEXT_SIZE, PAPER) for page in pages]
+    return [
+        ImageOps.expand(stack([page, words], gap=TEXT_SIZE // 2), TEXT_SIZE, PAPER)
+        for page in pages
+    ]
 
 
 def _captioned(grid: Image.Image, text: str, size: tuple[int, int]) -> Image.Image:
@@ -66,15 +85,27 @@ def _captioned(grid: Image.Image, text: str, size: tuple[int, int]) -> Image.Ima
     return caption(page, text)
 
 
-def save_gif(frames: Sequence[Image.Image], path: Path, seconds_a_frame: float = 0.6, hold_last: float = 2.5) -> None:
+def save_gif(
+    frames: Sequence[Image.Image], path: Path, seconds_a_frame: float = 0.6, hold_last: float = 2.5
+) -> None:
     """Write frames as an endless GIF, the last one shown for `hold_last` seconds. Frames alike in a row become one.
 
     Raises: HRMError when the file cannot be written.
     """
-    milliseconds = [round(1000 * seconds) for seconds in [*[seconds_a_frame] * (len(frames) - 1), hold_last]]
+    milliseconds = [
+        round(1000 * seconds) for seconds in [*[seconds_a_frame] * (len(frames) - 1), hold_last]
+    ]
     first, *others = share_palette(frames)
     with replaced_whole(path) as draft:
-        first.save(draft, format="GIF", save_all=True, append_images=others, duration=milliseconds, loop=0, optimize=False)
+        first.save(
+            draft,
+            format="GIF",
+            save_all=True,
+            append_images=others,
+            duration=milliseconds,
+            loop=0,
+            optimize=False,
+        )
 
 
 def save_png(image: Image.Image, path: Path) -> None:
@@ -97,7 +128,9 @@ def share_palette(frames: Sequence[Image.Image]) -> list[Image.Image]:
     kept = np.argsort(-counts, kind="stable")[:PALETTE_SIZE]
     palette = Image.new("P", (1, 1))
     palette.putpalette(_channels(colours[kept]).tobytes())
-    close = Image.fromarray(_channels(colours)[None]).quantize(palette=palette, dither=Image.Dither.NONE)
+    close = Image.fromarray(_channels(colours)[None]).quantize(
+        palette=palette, dither=Image.Dither.NONE
+    )
     indices = np.array(close)[0]
     indices[kept] = np.arange(len(kept))  # Pillow's search is exact to 4 levels only
     return [_with_palette(frame, palette) for frame in indices[inverse.reshape(pixels.shape)]]
@@ -112,7 +145,9 @@ def _packed(frame: Image.Image, size: tuple[int, int]) -> npt.NDArray[np.uint32]
 
 def _channels(colours: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
     """Split packed colours. Shapes: (N,) -> (N, 3)."""
-    return (colours[:, None] >> np.array([16, 8, 0], dtype=np.uint32)).astype(np.uint8)  # keeps the lowest byte
+    return (colours[:, None] >> np.array([16, 8, 0], dtype=np.uint32)).astype(
+        np.uint8
+    )  # keeps the lowest byte
 
 
 def _with_palette(indices: npt.NDArray[np.uint8], palette: Image.Image) -> Image.Image:
@@ -130,7 +165,9 @@ def check_writable(path: Path, suffix: str = "") -> None:
     if not path.parent.is_dir():
         raise HRMError(f"cannot write {path}: there is no folder {path.parent}; make it first")
     if not os.access(path.parent, os.W_OK):
-        raise HRMError(f"cannot write {path}: the folder {path.parent} is read-only; choose another")
+        raise HRMError(
+            f"cannot write {path}: the folder {path.parent} is read-only; choose another"
+        )
 
 
 @contextmanager
@@ -154,4 +191,6 @@ def replaced_whole(path: Path) -> Iterator[Path]:
 def _refuse_special(path: Path) -> None:
     """A device or a pipe would be replaced, not written to."""
     if path.exists() and not (path.is_file() or path.is_dir()):
-        raise HRMError(f"cannot write {path}: it is there and no ordinary file; choose another name")
+        raise HRMError(
+            f"cannot write {path}: it is there and no ordinary file; choose another name"
+        )

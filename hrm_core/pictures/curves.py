@@ -18,11 +18,24 @@ Record = dict[str, Any]
 LOG_NAME = "log.jsonl"
 SIZE = (1600, 1100)  # pixels
 DPI = 125
-RUN_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#333333")  # Okabe and Ito's, fit for the colour-blind
+RUN_COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#333333",
+)  # Okabe and Ito's, fit for the colour-blind
 LINES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 RUN_STYLES = tuple(product(LINES, RUN_COLOURS))  # of each run; no two are alike up to 21 runs
 SPLIT_MARKERS = ("o", "s", "D", "^", "v")
-MARKER_STYLE: Mapping[str, Any] = {"linestyle": "none", "markersize": 8, "markeredgecolor": "white", "zorder": 3}
+MARKER_STYLE: Mapping[str, Any] = {
+    "linestyle": "none",
+    "markersize": 8,
+    "markeredgecolor": "white",
+    "zorder": 3,
+}
 
 
 class Panel(NamedTuple):
@@ -57,7 +70,9 @@ def read_log(path: Path) -> list[Record]:
         ) from error
     if lines and _record(lines[-1]) is None:
         lines.pop()
-    records = [_checked(_record(line), f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+    records = [
+        _checked(_record(line), f"{path}:{number}") for number, line in enumerate(lines, start=1)
+    ]
     reports = [record for record in records if record.get("kind") in ("train", "eval")]
     if not reports:
         raise RunError(f"{path} holds no report yet; wait for the run's first one")
@@ -77,13 +92,19 @@ def _is_sound(record: Record) -> bool:
     """Whether the fields that are drawn have their types, as far as they are there."""
     update, split = record.get("update", 0.0), record.get("split", "")
     metrics = [record.get(key, 0.0) for key in METRICS]
-    return isinstance(split, str) and all(isinstance(number, float) for number in [update, *metrics]) and 0 <= update <= MAX_UPDATE
+    return (
+        isinstance(split, str)
+        and all(isinstance(number, float) for number in [update, *metrics])
+        and 0 <= update <= MAX_UPDATE
+    )
 
 
 def _checked(record: Record | None, place: str) -> Record:
     """The record, which must be one. Raises: DataError."""
     if record is None:
-        raise DataError(f"{place}: not a JSON object as training writes it; take the line out or restore the file")
+        raise DataError(
+            f"{place}: not a JSON object as training writes it; take the line out or restore the file"
+        )
     return record
 
 
@@ -106,7 +127,9 @@ def plot_runs(runs: Sequence[Path], out: Path) -> None:
 def _names(runs: Sequence[Path]) -> list[str]:
     """What to call each run: its directory's name, or the whole path where two have the same name."""
     names = [run.resolve().name for run in runs]
-    return [name if names.count(name) == 1 else str(run) for name, run in zip(names, runs, strict=True)]
+    return [
+        name if names.count(name) == 1 else str(run) for name, run in zip(names, runs, strict=True)
+    ]
 
 
 def _empty_figure() -> "Figure":
@@ -121,7 +144,10 @@ def _empty_figure() -> "Figure":
         if error.name != "matplotlib":
             raise
         raise BackendError("matplotlib is not installed; pip install 'hrm-mlx[plot]'") from error
-    return Figure(figsize=(SIZE[0] / DPI, SIZE[1] / DPI), layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12))
+    return Figure(
+        figsize=(SIZE[0] / DPI, SIZE[1] / DPI),
+        layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12),
+    )
 
 
 def _draw_panel(axes: "Axes", panel: Panel, logs: Mapping[str, Sequence[Record]]) -> None:
@@ -129,23 +155,43 @@ def _draw_panel(axes: "Axes", panel: Panel, logs: Mapping[str, Sequence[Record]]
     markers = _split_markers(logs)
     for records, (line, colour) in zip(logs.values(), cycle(RUN_STYLES)):
         training = _series(records, panel, "train")
-        axes.plot(*training, color=colour, linestyle=line, linewidth=1.2, marker="." if len(training[0]) == 1 else "")
+        axes.plot(
+            *training,
+            color=colour,
+            linestyle=line,
+            linewidth=1.2,
+            marker="." if len(training[0]) == 1 else "",
+        )
         for split, marker in markers.items():
-            axes.plot(*_series(records, panel, "eval", split), color=colour, marker=marker, **MARKER_STYLE)
+            axes.plot(
+                *_series(records, panel, "eval", split), color=colour, marker=marker, **MARKER_STYLE
+            )
     _dress(axes, panel)
 
 
-def _series(records: Sequence[Record], panel: Panel, kind: str, split: str | None = None) -> tuple[list[float], list[float]]:
+def _series(
+    records: Sequence[Record], panel: Panel, kind: str, split: str | None = None
+) -> tuple[list[float], list[float]]:
     """The updates and values of a quantity, where it was reported and says something."""
-    reported = (record for record in records if record["kind"] == kind and {"update", panel.key} <= record.keys())
+    reported = (
+        record
+        for record in records
+        if record["kind"] == kind and {"update", panel.key} <= record.keys()
+    )
     of_counted = panel.of_halted or kind == "eval"  # a mean over those that `count` counts
-    chosen = [record for record in reported if record.get("split") == split and not (of_counted and record.get("count") == 0)]
+    chosen = [
+        record
+        for record in reported
+        if record.get("split") == split and not (of_counted and record.get("count") == 0)
+    ]
     return [record["update"] for record in chosen], [record[panel.key] for record in chosen]
 
 
 def _split_markers(logs: Mapping[str, Sequence[Record]]) -> dict[str, str]:
     """A marker for each data split that was evaluated."""
-    splits = {record["split"] for records in logs.values() for record in records if "split" in record}
+    splits = {
+        record["split"] for records in logs.values() for record in records if "split" in record
+    }
     return dict(zip(sorted(splits), cycle(SPLIT_MARKERS)))
 
 
@@ -174,7 +220,14 @@ def _draw_key(figure: "Figure", logs: Mapping[str, Sequence[Record]]) -> None:
     ]
     handles += [Line2D([], [], color="#666a73", linewidth=1.2, label="training")]
     handles += [
-        Line2D([], [], color="#666a73", marker=marker, label=f"evaluation, {_printable(split)}", **MARKER_STYLE)
+        Line2D(
+            [],
+            [],
+            color="#666a73",
+            marker=marker,
+            label=f"evaluation, {_printable(split)}",
+            **MARKER_STYLE,
+        )
         for split, marker in _split_markers(logs).items()
     ]
     key = figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)

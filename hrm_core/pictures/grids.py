@@ -21,7 +21,9 @@ TEXT_SIZE = 16
 CAPTION_SIZE = 20
 SYMBOL_SHARE = 0.66  # of a cell's height
 CAPITAL_SHARE = 0.68  # of a symbol's size: how high digits and capitals are in Pillow's own font
-BOLD_SHIFT = 0.03  # of a symbol's size: Pillow's own font has one weight, so a bold symbol is set twice
+BOLD_SHIFT = (
+    0.03  # of a symbol's size: Pillow's own font has one weight, so a bold symbol is set twice
+)
 MIN_SYMBOL_SIZE = 6  # smaller ones are only dirt on the colour
 NO_GLYPH = "\uffff"  # a noncharacter: no font has a glyph for it
 FADING = 0.75  # share of paper in a faded colour
@@ -40,7 +42,9 @@ class Mark(IntEnum):
 
 def faded(colour: Colour) -> Colour:
     """A paler one."""
-    red, green, blue = (round(FADING * white + (1 - FADING) * own) for white, own in zip(PAPER, colour, strict=True))
+    red, green, blue = (
+        round(FADING * white + (1 - FADING) * own) for white, own in zip(PAPER, colour, strict=True)
+    )
     return red, green, blue
 
 
@@ -77,7 +81,11 @@ MEANINGS: Mapping[Mark, str] = {
 
 
 def draw_board(
-    symbols: Sequence[Sequence[str]], marks: npt.NDArray[np.integer[Any]], box_height: int, box_width: int, cell: int = 48
+    symbols: Sequence[Sequence[str]],
+    marks: npt.NDArray[np.integer[Any]],
+    box_height: int,
+    box_width: int,
+    cell: int = 48,
 ) -> Image.Image:
     """Draw a board: a coloured cell for each mark, thin lines between cells, heavy ones around boxes.
 
@@ -85,12 +93,21 @@ def draw_board(
     Returns: (C * cell + line, R * cell + line) pixels, line being the width of a heavy line.
     """
     rows, columns = marks.shape
-    board = Image.new("RGB", (columns * cell + line_width(cell), rows * cell + line_width(cell)), PAPER)
+    board = Image.new(
+        "RGB", (columns * cell + line_width(cell), rows * cell + line_width(cell)), PAPER
+    )
     draw = ImageDraw.Draw(board)
     for (row, column), mark in np.ndenumerate(marks):
         _draw_cell(draw, cell_box(row, column, cell), symbols[row][column], Mark(mark))
     _draw_lines(draw, board.size, (cell, cell), line_width(cell), 1, THIN_LINE)
-    _draw_lines(draw, board.size, (box_width * cell, box_height * cell), line_width(cell), line_width(cell), INK)
+    _draw_lines(
+        draw,
+        board.size,
+        (box_width * cell, box_height * cell),
+        line_width(cell),
+        line_width(cell),
+        INK,
+    )
     draw.rectangle((0, 0, board.width - 1, board.height - 1), outline=INK, width=line_width(cell))
     return board
 
@@ -106,7 +123,13 @@ def cell_box(row: int, column: int, cell: int) -> tuple[int, int, int, int]:
     return left, top, left + cell - 1, top + cell - 1
 
 
-def draw_symbol(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], symbol: str, ink: Colour, shift: float = 0.0) -> None:
+def draw_symbol(
+    draw: ImageDraw.ImageDraw,
+    box: tuple[int, int, int, int],
+    symbol: str,
+    ink: Colour,
+    shift: float = 0.0,
+) -> None:
     """Set a symbol in the middle of a cell, or `shift` of its size to the right; left out if too small to read or not in the font."""
     left, top, right, bottom = box
     size = round((right - left + 1) * SYMBOL_SHARE)
@@ -115,14 +138,23 @@ def draw_symbol(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], symbo
         draw.text((across + shift * size, baseline), symbol, fill=ink, font=font(size), anchor="ms")
 
 
-def _draw_cell(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], symbol: str, mark: Mark) -> None:
+def _draw_cell(
+    draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], symbol: str, mark: Mark
+) -> None:
     """Fill one cell and set its symbol in the middle, bold where it is given."""
     draw.rectangle(box, fill=PAINTS[mark].fill)
     for shift in (-BOLD_SHIFT, BOLD_SHIFT) if mark == Mark.GIVEN else (0.0,):
         draw_symbol(draw, box, symbol, PAINTS[mark].ink, shift)
 
 
-def _draw_lines(draw: ImageDraw.ImageDraw, size: tuple[int, int], pitch: tuple[int, int], room: int, width: int, colour: Colour) -> None:
+def _draw_lines(
+    draw: ImageDraw.ImageDraw,
+    size: tuple[int, int],
+    pitch: tuple[int, int],
+    room: int,
+    width: int,
+    colour: Colour,
+) -> None:
     """Draw a line of `width` every `pitch` (across, down) pixels, each in the middle of the `room` a heavy line takes."""
     offset = (room - width) // 2
     for left in range(offset, size[0], pitch[0]):
@@ -154,7 +186,11 @@ def text_line(text: str, size: int = TEXT_SIZE) -> Image.Image:
 def stack(images: Iterable[Image.Image], gap: int = 0, align: float = 0.0) -> Image.Image:
     """Put images below each other, `align` from 0 (flush left) to 1 (flush right)."""
     column = list(images)
-    page = Image.new("RGB", (max(image.width for image in column), sum(image.height + gap for image in column) - gap), PAPER)
+    page = Image.new(
+        "RGB",
+        (max(image.width for image in column), sum(image.height + gap for image in column) - gap),
+        PAPER,
+    )
     top = 0
     for image in column:
         page.paste(image, (round((page.width - image.width) * align), top))
@@ -165,7 +201,11 @@ def stack(images: Iterable[Image.Image], gap: int = 0, align: float = 0.0) -> Im
 def beside(images: Iterable[Image.Image], gap: int = 0, align: float = 0.0) -> Image.Image:
     """Put images beside each other, `align` from 0 (flush at the top) to 1 (at the bottom)."""
     row = list(images)
-    page = Image.new("RGB", (sum(image.width + gap for image in row) - gap, max(image.height for image in row)), PAPER)
+    page = Image.new(
+        "RGB",
+        (sum(image.width + gap for image in row) - gap, max(image.height for image in row)),
+        PAPER,
+    )
     left = 0
     for image in row:
         page.paste(image, (left, round((page.height - image.height) * align)))
@@ -178,7 +218,9 @@ def caption(image: Image.Image, text: str) -> Image.Image:
     return stack([text_line(text, CAPTION_SIZE), image], gap=CAPTION_SIZE // 2, align=0.5)
 
 
-def legend(marks: Iterable[Mark], width: int, meanings: Mapping[Mark, str] = MEANINGS) -> Image.Image:
+def legend(
+    marks: Iterable[Mark], width: int, meanings: Mapping[Mark, str] = MEANINGS
+) -> Image.Image:
     """Say what each mark's colour means, in as many lines as `width` asks for."""
     lines: list[list[Image.Image]] = [[]]
     for entry in (_legend_entry(mark, meanings[mark]) for mark in marks):

@@ -31,7 +31,10 @@ def sheet(
     head = _row([text_line(heading, CAPTION_SIZE) for heading in headings], widths)
     examples = [_row(row, widths) for row in rows]
     if captions is not None:
-        examples = [stack([text_line(text), example], gap=ROW_GAP // 4) for text, example in zip(captions, examples, strict=True)]
+        examples = [
+            stack([text_line(text), example], gap=ROW_GAP // 4)
+            for text, example in zip(captions, examples, strict=True)
+        ]
     body = _side_by_side(head, examples, page_width - 2 * MARGIN)
     page = stack([*_title_lines(title, marks, body.width), body], gap=ROW_GAP)
     return ImageOps.expand(page, MARGIN, PAPER)
@@ -41,12 +44,18 @@ def _column_widths(rows: Sequence[Sequence[Image.Image]], headings: Sequence[str
     """As wide as the widest picture or heading of each column."""
     columns = zip(*rows, strict=True) if rows else ((),) * len(headings)
     words = (text_line(heading, CAPTION_SIZE) for heading in headings)
-    return [max(image.width for image in (word, *column)) for word, column in zip(words, columns, strict=True)]
+    return [
+        max(image.width for image in (word, *column))
+        for word, column in zip(words, columns, strict=True)
+    ]
 
 
 def _row(images: Sequence[Image.Image], widths: Sequence[int]) -> Image.Image:
     """Put images beside each other, each in the middle of its column."""
-    return beside((_widen(image, width, align=0.5) for image, width in zip(images, widths, strict=True)), gap=COLUMN_GAP)
+    return beside(
+        (_widen(image, width, align=0.5) for image, width in zip(images, widths, strict=True)),
+        gap=COLUMN_GAP,
+    )
 
 
 def _side_by_side(head: Image.Image, examples: Sequence[Image.Image], room: int) -> Image.Image:

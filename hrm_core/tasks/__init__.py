@@ -12,14 +12,23 @@ from hrm_core.tasks.maze import Maze
 from hrm_core.tasks.sudoku import Sudoku
 from hrm_core.tasks.task import Task
 
-TASKS: dict[str, Any] = {"sudoku": Sudoku, "maze": Maze, "arc": Arc, "grids": Grids}  # name: class with `for_shape`
+TASKS: dict[str, Any] = {
+    "sudoku": Sudoku,
+    "maze": Maze,
+    "arc": Arc,
+    "grids": Grids,
+}  # name: class with `for_shape`
 
 
 def label_of(task: Task | None) -> str:
     """How a data set or model says which task it is of: the name, then the settings as JSON if there are any."""
     if task is None:
         return ""
-    return f"{task.name} {json.dumps(dict(task.settings), sort_keys=True)}" if task.settings else task.name
+    return (
+        f"{task.name} {json.dumps(dict(task.settings), sort_keys=True)}"
+        if task.settings
+        else task.name
+    )
 
 
 def task_of_shape(vocab_size: int, seq_len: int, label: str = "") -> Task | None:
@@ -32,7 +41,9 @@ def task_of_shape(vocab_size: int, seq_len: int, label: str = "") -> Task | None
     if not isinstance(known, dict):
         return None
     for known_name, kind in TASKS.items():
-        task: Task | None = kind.for_shape(vocab_size, seq_len, known) if name in ("", known_name) else None
+        task: Task | None = (
+            kind.for_shape(vocab_size, seq_len, known) if name in ("", known_name) else None
+        )
         if task is not None:
             return task
     return None

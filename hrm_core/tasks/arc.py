@@ -35,18 +35,24 @@ class Arc:
     def __init__(self, side: int = SIDE, digits: bool = False) -> None:
         self.side = side
         self.seq_len = side * side
-        self.settings: Mapping[str, Any] = NO_SETTINGS if side == SIDE else {"canvas": side}  # the published one is known by its shape
+        self.settings: Mapping[str, Any] = (
+            NO_SETTINGS if side == SIDE else {"canvas": side}
+        )  # the published one is known by its shape
         self.digits = digits
 
     def __repr__(self) -> str:
         return f"Arc({self.side})"
 
     @classmethod
-    def for_shape(cls, vocab_size: int, seq_len: int, settings: Mapping[str, Any] = NO_SETTINGS) -> "Arc | None":
+    def for_shape(
+        cls, vocab_size: int, seq_len: int, settings: Mapping[str, Any] = NO_SETTINGS
+    ) -> "Arc | None":
         """ARC on the canvas of these settings, the published one if they name none, if this is its shape."""
         side = settings.get("canvas", SIDE)
         is_canvas = type(side) is int and SMALLEST <= side <= SIDE
-        return cls(side) if is_canvas and (vocab_size, seq_len) == (VOCAB_SIZE, side * side) else None
+        return (
+            cls(side) if is_canvas and (vocab_size, seq_len) == (VOCAB_SIZE, side * side) else None
+        )
 
     def parse(self, text: str) -> TokenArray:
         """Read every grid in a text: rows of digits, JSON lists of rows, or the test inputs of a task's JSON. Returns: (N, S).
@@ -57,7 +63,9 @@ class Arc:
         for number, grid in enumerate(grids, start=1):
             if max(grid.shape) > self.side:
                 found, room = "x".join(map(str, grid.shape)), f"{self.side}x{self.side}"
-                raise PuzzleError(f"grid {number} is {found}, expected at most {room}; a model with a larger canvas takes it")
+                raise PuzzleError(
+                    f"grid {number} is {found}, expected at most {room}; a model with a larger canvas takes it"
+                )
         return encode(grids, self.side)
 
     def read_file(self, path: Path) -> TokenArray:
@@ -98,7 +106,10 @@ class Arc:
         places = np.arange(self.seq_len).reshape(self.side, self.side)
         colours = np.tile(np.arange(VOCAB_SIZE), (count, 1))
         colours[:, COLOUR + 1 :] = rng.permuted(colours[:, COLOUR + 1 :], axis=1)
-        return Symmetry(cells=np.stack([places.ravel(), places.T.ravel()])[rng.integers(0, 2, count)], tokens=colours)
+        return Symmetry(
+            cells=np.stack([places.ravel(), places.T.ravel()])[rng.integers(0, 2, count)],
+            tokens=colours,
+        )
 
     def with_digits(self) -> "Arc":
         """The same task whose pictures show the number of each colour, too."""
@@ -111,4 +122,6 @@ class Arc:
     def _grid(self, tokens: IntArray) -> TokenArray:
         """The colours (height, width) on a canvas, wherever the grid lies; of height and width 0 where there are none."""
         rows, columns = window(tokens)
-        return tokens.reshape(self.side, self.side)[rows, columns].astype(np.uint8) - np.uint8(COLOUR)
+        return tokens.reshape(self.side, self.side)[rows, columns].astype(np.uint8) - np.uint8(
+            COLOUR
+        )

@@ -27,7 +27,17 @@ from hrm_core.data.store import (
 from hrm_core.data.summary import LeftOut
 from hrm_core.data.writer import Examples, claimed
 from hrm_core.errors import DataError
-from hrm_core.tasks.arc_build import SET, TASK, Blocks, OnTask, augment_tasks, blocks, describe_sources, drops, write
+from hrm_core.tasks.arc_build import (
+    SET,
+    TASK,
+    Blocks,
+    OnTask,
+    augment_tasks,
+    blocks,
+    describe_sources,
+    drops,
+    write,
+)
 from hrm_core.tasks.arc_canvas import SIDE, SMALLEST
 from hrm_core.tasks.arc_leaks import Known, Settled, settle
 from hrm_core.tasks.arc_read import ArcTask, Source, read_source
@@ -65,16 +75,28 @@ class Built(LeftOut, frozen=True, strict=True):
         return Known(
             folders={name: task.folder for name, task in self.tasks.items()},
             contents={
-                name: frozenset(int(key, 16) for key in f"{task.training_pairs} {task.test_pairs}".split())
+                name: frozenset(
+                    int(key, 16) for key in f"{task.training_pairs} {task.test_pairs}".split()
+                )
                 for name, task in self.tasks.items()
             },
             evaluation=frozenset(name for name, task in self.tasks.items() if task.evaluation),
-            training_keys={int(key, 16): name for name, task in self.tasks.items() for key in task.training_pairs.split()},
-            test_keys={int(key, 16): name for name, task in self.tasks.items() for key in task.test_pairs.split()},
+            training_keys={
+                int(key, 16): name
+                for name, task in self.tasks.items()
+                for key in task.training_pairs.split()
+            },
+            test_keys={
+                int(key, 16): name
+                for name, task in self.tasks.items()
+                for key in task.test_pairs.split()
+            },
         )
 
 
-def add(directory: Path, paths: Sequence[Path], on_task: OnTask = lambda name: None) -> tuple[dict[str, Any], dict[str, Any]]:
+def add(
+    directory: Path, paths: Sequence[Path], on_task: OnTask = lambda name: None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Add tasks to a data set, with its own canvas, seed and number of augmentations. It is written whole beside itself, then replaced.
 
     Returns: what build.json holds now, and what of it was left out now, as `drops` gives it.
@@ -97,7 +119,9 @@ def add(directory: Path, paths: Sequence[Path], on_task: OnTask = lambda name: N
         raise DataError(f"{directory} was not added to: {error}") from error
 
 
-def _write_joined(directory: Path, beside: Path, paths: Sequence[Path], on_task: OnTask) -> tuple[dict[str, Any], dict[str, Any]]:
+def _write_joined(
+    directory: Path, beside: Path, paths: Sequence[Path], on_task: OnTask
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write a data set that has tasks more than another. Returns: as `add` does."""
     record, built, known = _read_build(directory)
     old_names = _identifiers(directory, built)
@@ -114,7 +138,9 @@ def _write_joined(directory: Path, beside: Path, paths: Sequence[Path], on_task:
         "namesakes": _merged(built.namesakes, settled.namesakes),
         "dropped_pairs": [*built.dropped_pairs, *settled.dropped_pairs],
     }
-    return write(beside, side, old_names, _joined(directory, blocks(tasks, on_task)), about, tasks), drops(settled)
+    return write(
+        beside, side, old_names, _joined(directory, blocks(tasks, on_task)), about, tasks
+    ), drops(settled)
 
 
 def _fitting(directory: Path, sources: Sequence[Source], side: int) -> list[ArcTask]:
@@ -131,19 +157,29 @@ def _fitting(directory: Path, sources: Sequence[Source], side: int) -> list[ArcT
 def _nothing_new(directory: Path, paths: Sequence[Path], settled: Settled) -> DataError:
     if settled.dropped_pairs:
         pair = settled.dropped_pairs[0]
-        return DataError(f"every new pair is in the test of {directory} and is not trained on, as {pair}; name other tasks")
+        return DataError(
+            f"every new pair is in the test of {directory} and is not trained on, as {pair}; name other tasks"
+        )
     if settled.namesakes:
         name, (folder, other, *_) = next(iter(settled.namesakes.items()))
         return DataError(
             f"task {name} of {other} has other contents than the one that {directory} holds, from {folder}, and no other task is new; "
             "rename its file"
         )
-    return DataError(f"{directory} holds every task of {', '.join(map(str, paths))} already; name others")
+    return DataError(
+        f"{directory} holds every task of {', '.join(map(str, paths))} already; name others"
+    )
 
 
 def _merged(old: Mapping[str, list[str]], new: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """The folders of each name, each once."""
-    return {**old, **{name: list(dict.fromkeys([*old.get(name, []), *folders])) for name, folders in new.items()}}
+    return {
+        **old,
+        **{
+            name: list(dict.fromkeys([*old.get(name, []), *folders]))
+            for name, folders in new.items()
+        },
+    }
 
 
 def _replace(directory: Path, replaced: Path, beside: Path) -> None:
@@ -160,7 +196,9 @@ def _replace(directory: Path, replaced: Path, beside: Path) -> None:
 def _read_build(directory: Path) -> tuple[dict[str, Any], Built, Known]:
     path, record = directory / BUILD_FILE, read_build(directory)
     if (task := record.get("task", "an unknown task")) != TASK:
-        raise DataError(f"{directory} is a data set of {str(task)[:40]}, expected arc; only those that `hrm data arc` made take more tasks")
+        raise DataError(
+            f"{directory} is a data set of {str(task)[:40]}, expected arc; only those that `hrm data arc` made take more tasks"
+        )
     try:
         json.dumps(record, ensure_ascii=False).encode()  # it is written again
         built = Built.model_validate(record)
@@ -168,7 +206,9 @@ def _read_build(directory: Path) -> tuple[dict[str, Any], Built, Known]:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise DataError(f"{path}: {place}: {first['msg']}; expected a data set made by `hrm data arc`, {WAY_OUT}") from error
+        raise DataError(
+            f"{path}: {place}: {first['msg']}; expected a data set made by `hrm data arc`, {WAY_OUT}"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is damaged ({str(error)[:80]}); {WAY_OUT}") from error
 
@@ -184,13 +224,18 @@ def _identifiers(directory: Path, built: Built) -> list[str]:
         if len(names) != expected:
             raise DataError(f"{path} has {len(names)} names, expected {expected}; {WAY_OUT}")
     if unwritable := next((name for name in names if not name.isprintable()), None):
-        raise DataError(f"{path} holds {ascii(unwritable)[:80]}, expected names of tasks; {WAY_OUT}")
+        raise DataError(
+            f"{path} holds {ascii(unwritable)[:80]}, expected names of tasks; {WAY_OUT}"
+        )
     return names
 
 
 def _joined(directory: Path, new: Blocks) -> Blocks:
     """The examples of a data set, then new ones."""
-    old: Blocks = {split: {SET: copied(load_split(directory, split).sets[SET])} for split in present_splits(directory)}
+    old: Blocks = {
+        split: {SET: copied(load_split(directory, split).sets[SET])}
+        for split in present_splits(directory)
+    }
     return {
         split: {SET: chain(*(blocks[split][SET] for blocks in (old, new) if split in blocks))}
         for split in ("train", "test")
@@ -203,7 +248,10 @@ def copied(examples: ExampleSet) -> Iterator[Examples]:
     starts = examples.puzzle_indices[examples.group_indices]  # (G + 1,) first example of each group
     group = 0
     while group < len(starts) - 1:
-        end = max(group + 1, int(np.searchsorted(starts, starts[group] + BLOCK_EXAMPLES, side="right")) - 1)
+        end = max(
+            group + 1,
+            int(np.searchsorted(starts, starts[group] + BLOCK_EXAMPLES, side="right")) - 1,
+        )
         first, last = examples.group_indices[[group, end]]
         rows = range(starts[group], starts[end])
         yield Examples(

@@ -14,7 +14,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hrm_core.tasks.arc_canvas import COLOUR, NUM_COLOURS, PAD, SIDE, VOCAB_SIZE, grid_sizes, side_of
+from hrm_core.tasks.arc_canvas import (
+    COLOUR,
+    NUM_COLOURS,
+    PAD,
+    SIDE,
+    VOCAB_SIZE,
+    grid_sizes,
+    side_of,
+)
 from hrm_core.tasks.task import BoolArray, IntArray, TokenArray
 
 TRIES = 5  # draws for each augmentation that is wanted
@@ -57,8 +65,13 @@ class Augmentations(NamedTuple):
     def names(self, task: str) -> list[str]:
         """What the identifiers are called: the task itself, then its augmentations."""
         digits = (self.colours + np.uint8(ord("0"))).tobytes().decode("ascii")
-        images = (digits[start : start + NUM_COLOURS] for start in range(0, len(digits), NUM_COLOURS))
-        names = [f"{task}_t{symmetry}_{image}" for symmetry, image in zip(self.symmetries.tolist(), images, strict=True)]
+        images = (
+            digits[start : start + NUM_COLOURS] for start in range(0, len(digits), NUM_COLOURS)
+        )
+        names = [
+            f"{task}_t{symmetry}_{image}"
+            for symmetry, image in zip(self.symmetries.tolist(), images, strict=True)
+        ]
         return [task, *names[1:]]
 
 
@@ -74,7 +87,9 @@ def parse_names(names: Sequence[str]) -> tuple[list[str], Augmentations]:
     tasks = [match[1] if match else name for match, name in zip(found, names, strict=True)]
     symmetries = np.array([int(match[2]) if match else 0 for match in found], dtype=np.uint8)
     digits = "".join(match[3] if match else "0123456789" for match in found)
-    colours = np.frombuffer(digits.encode("ascii"), np.uint8).reshape(-1, NUM_COLOURS) - np.uint8(ord("0"))
+    colours = np.frombuffer(digits.encode("ascii"), np.uint8).reshape(-1, NUM_COLOURS) - np.uint8(
+        ord("0")
+    )
     return tasks, Augmentations(symmetries, colours)
 
 
@@ -86,17 +101,27 @@ def augmented(grid: TokenArray, symmetry: int, colours: TokenArray) -> TokenArra
 def undone(canvases: IntArray, augmentations: Augmentations) -> TokenArray:
     """Crop the grid of each canvas (N, S) and undo its augmentation. Returns: (N, S) the original grid in the corner, pad elsewhere."""
     side, sizes = side_of(canvases), grid_sizes(canvases)
-    heights, widths = np.where(augmentations.swaps[:, None], sizes[:, ::-1], sizes).T[:, :, None]  # (N, 1) of the originals
+    heights, widths = np.where(augmentations.swaps[:, None], sizes[:, ::-1], sizes).T[
+        :, :, None
+    ]  # (N, 1) of the originals
     place = np.arange(side)
-    rows = np.where(FLIPS_ROWS[augmentations.symmetries][:, None], heights - 1 - place, place)  # (N, side)
+    rows = np.where(
+        FLIPS_ROWS[augmentations.symmetries][:, None], heights - 1 - place, place
+    )  # (N, side)
     columns = np.where(FLIPS_COLUMNS[augmentations.symmetries][:, None], widths - 1 - place, place)
     row_step, column_step = np.where(augmentations.swaps, [[1], [side]], [[side], [1]])[:, :, None]
-    cells = (rows * row_step)[:, :, None] + (columns * column_step)[:, None, :]  # (N, side, side) on the canvas
+    cells = (rows * row_step)[:, :, None] + (columns * column_step)[
+        :, None, :
+    ]  # (N, side, side) on the canvas
     inside = (place < heights)[:, :, None] & (place < widths)[:, None, :]
     cells = np.where(inside, cells, 0) + (np.arange(len(canvases)) * side * side)[:, None, None]
-    originals = np.argsort(augmentations.tokens, axis=1).astype(np.uint8)  # token of the original, (N, V)
+    originals = np.argsort(augmentations.tokens, axis=1).astype(
+        np.uint8
+    )  # token of the original, (N, V)
     tokens = canvases.ravel().take(cells) + (np.arange(len(canvases)) * VOCAB_SIZE)[:, None, None]
-    return np.where(inside, originals.ravel().take(tokens, mode="clip"), np.uint8(PAD)).reshape(-1, side * side)
+    return np.where(inside, originals.ravel().take(tokens, mode="clip"), np.uint8(PAD)).reshape(
+        -1, side * side
+    )
 
 
 def draw_augmentations(sums: HashArray, count: int, rng: np.random.Generator) -> Augmentations:
@@ -126,7 +151,9 @@ def colour_sums(grids: Sequence[TokenArray]) -> HashArray:
     """
     total = np.zeros((NUM_COLOURS, len(SYMMETRIES)), np.uint64)
     for role, grid in enumerate(grids):
-        has = (grid.ravel() == np.arange(NUM_COLOURS, dtype=np.uint8)[:, None]).astype(np.uint64)  # (10, cells)
+        has = (grid.ravel() == np.arange(NUM_COLOURS, dtype=np.uint8)[:, None]).astype(
+            np.uint64
+        )  # (10, cells)
         total += has @ _weights(*grid.shape, role)
     return total.T
 
@@ -140,7 +167,9 @@ def exact_keys(sums: HashArray) -> list[int]:
 
 def symmetric_keys(sums: HashArray) -> list[int]:
     """One number a pair, the same for pairs that an augmentation turns into each other. Shapes: `colour_sums` (E, 8, 10) -> (E,)."""
-    under_each = mixed(sums[:, :, 0] ^ np.uint64(0xB1AC)) + mixed(sums[:, :, 1:]).sum(axis=2)  # (E, 8)
+    under_each = mixed(sums[:, :, 0] ^ np.uint64(0xB1AC)) + mixed(sums[:, :, 1:]).sum(
+        axis=2
+    )  # (E, 8)
     keys: list[int] = mixed(under_each).sum(axis=1).tolist()
     return keys
 
@@ -159,7 +188,9 @@ def _weights(height: int, width: int, role: int) -> HashArray:
 
     `role` is 0 for inputs and 1 for outputs. Returns: (height * width, 8).
     """
-    places = mixed(np.arange(SIDE * SIDE, dtype=np.uint64) + np.uint64(SIDE * SIDE * role)).reshape(SIDE, SIDE)
+    places = mixed(np.arange(SIDE * SIDE, dtype=np.uint64) + np.uint64(SIDE * SIDE * role)).reshape(
+        SIDE, SIDE
+    )
     cells = np.arange(height * width).reshape(height, width)
     weights = np.empty((cells.size, len(SYMMETRIES)), np.uint64)
     for number, move in enumerate(SYMMETRIES):
@@ -180,5 +211,7 @@ def cell_places(height: int, width: int, room: int) -> IntArray:
     for number, move in enumerate(SYMMETRIES):
         moved = move(cells)  # type: ignore[arg-type]  # moves anything
         found[number, moved.ravel()] = places[: moved.shape[0], : moved.shape[1]].ravel()
-        found[number, cells.size :] = np.concatenate([places[moved.shape[0], : moved.shape[1]], places[: moved.shape[0], moved.shape[1]]])
+        found[number, cells.size :] = np.concatenate(
+            [places[moved.shape[0], : moved.shape[1]], places[: moved.shape[0], moved.shape[1]]]
+        )
     return found

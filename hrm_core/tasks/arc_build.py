@@ -28,7 +28,9 @@ from hrm_core.tasks.task import IntArray, TokenArray
 TASK = "arc"
 SET = "all"
 ENDS = np.full(2 * SIDE, END, np.uint8)
-BLOCK_PUZZLES = 128  # drawn at once: what they need then stays in the cache, 2.7 times as fast as 1,001
+BLOCK_PUZZLES = (
+    128  # drawn at once: what they need then stays in the cache, 2.7 times as fast as 1,001
+)
 
 Blocks = dict[str, dict[str, Iterator[Examples]]]
 OnTask = Callable[[str], None]
@@ -40,14 +42,18 @@ class Augmented:
 
     shares: Shares
     augmentations: Augmentations
-    corners: IntArray  # (A, E) where the corner of each training pair lies, row * (side + 1) + column
+    corners: (
+        IntArray  # (A, E) where the corner of each training pair lies, row * (side + 1) + column
+    )
     first_identifier: int
     side: int  # of the canvas
 
     @property
     def identifiers(self) -> IntArray:
         """(A,) the puzzle identifiers."""
-        return np.arange(self.first_identifier, self.first_identifier + len(self.augmentations.symmetries))
+        return np.arange(
+            self.first_identifier, self.first_identifier + len(self.augmentations.symmetries)
+        )
 
     def training(self) -> Examples:
         """Its training pairs, shifted at random but for one pair of each puzzle. One group of A puzzles."""
@@ -56,7 +62,9 @@ class Augmented:
     def tests(self) -> Examples:
         """Its test pairs, in the corner of the canvas. One group of A puzzles."""
         pairs = self.shares.tests
-        return self._examples(pairs, np.zeros((len(self.augmentations.symmetries), len(pairs)), np.intp))
+        return self._examples(
+            pairs, np.zeros((len(self.augmentations.symmetries), len(pairs)), np.intp)
+        )
 
     def _examples(self, pairs: Sequence[Pair], corners: IntArray) -> Examples:
         num_puzzles = len(self.augmentations.symmetries)
@@ -98,7 +106,12 @@ def build(
         about |= {"subsample": subsample}
     settled = settle(found)
     tasks = augment_tasks(settled.tasks, augment, seed, 1, side)
-    about |= {"seed": seed, "augment": augment, **drops(settled), "sources": describe_sources(sources)}
+    about |= {
+        "seed": seed,
+        "augment": augment,
+        **drops(settled),
+        "sources": describe_sources(sources),
+    }
     return write(out, side, [BLANK], blocks(tasks, on_task), about, tasks)
 
 
@@ -111,7 +124,9 @@ def _fitting(found: Sequence[ArcTask], side: int) -> tuple[list[ArcTask], list[s
     fitting = [task for task in found if task.name not in too_large]
     if not fitting:
         least = min(task.side for task in found)
-        raise DataError(f"every task has a grid larger than {side}x{side}; the smallest needs --canvas {least}")
+        raise DataError(
+            f"every task has a grid larger than {side}x{side}; the smallest needs --canvas {least}"
+        )
     return fitting, list(too_large)
 
 
@@ -119,16 +134,24 @@ def _drawn(found: Sequence[ArcTask], count: int, seed: int) -> list[ArcTask]:
     """Some of the tasks, drawn by name. Raises: DataError if there are not so many."""
     names = sorted({task.name for task in found})
     if count > len(names):
-        raise DataError(f"there are {len(names):,} tasks to choose from, fewer than --subsample {count}; lower it")
-    chosen = set(stream(seed, Purpose.PUZZLES, SUBSAMPLE).choice(names, count, replace=False).tolist())
+        raise DataError(
+            f"there are {len(names):,} tasks to choose from, fewer than --subsample {count}; lower it"
+        )
+    chosen = set(
+        stream(seed, Purpose.PUZZLES, SUBSAMPLE).choice(names, count, replace=False).tolist()
+    )
     return [task for task in found if task.name in chosen]
 
 
-def augment_tasks(tasks: Sequence[Shares], augment: int, seed: int, first_identifier: int, side: int) -> list[Augmented]:
+def augment_tasks(
+    tasks: Sequence[Shares], augment: int, seed: int, first_identifier: int, side: int
+) -> list[Augmented]:
     """Draw the augmentations of each task for a canvas of `side` rows and number them from `first_identifier`."""
     drawn = []
     for shares in tasks:
-        key = int.from_bytes(hashlib.sha256(shares.name.encode()).digest()[:8], "little")  # not the task's position: see above
+        key = int.from_bytes(
+            hashlib.sha256(shares.name.encode()).digest()[:8], "little"
+        )  # not the task's position: see above
         rng = stream(seed, Purpose.AUGMENTATION, key)
         augmentations = draw_augmentations(shares.sums, augment, rng)
         corners = _draw_corners(shares.training, augmentations, rng, side)
@@ -143,7 +166,10 @@ def blocks(tasks: Sequence[Augmented], on_task: OnTask = lambda name: None) -> B
         "train": lambda task: task.shares.training,
         "test": lambda task: task.shares.tests,
     }
-    draws: Mapping[str, Callable[[Augmented], Examples]] = {"train": Augmented.training, "test": Augmented.tests}
+    draws: Mapping[str, Callable[[Augmented], Examples]] = {
+        "train": Augmented.training,
+        "test": Augmented.tests,
+    }
 
     def told(split: str, chosen: Sequence[Augmented]) -> Iterator[Examples]:
         for task in chosen:
@@ -155,10 +181,18 @@ def blocks(tasks: Sequence[Augmented], on_task: OnTask = lambda name: None) -> B
 
 
 def write(
-    out: Path, side: int, old_names: Sequence[str], splits: Blocks, about: Mapping[str, Any], tasks: Sequence[Augmented]
+    out: Path,
+    side: int,
+    old_names: Sequence[str],
+    splits: Blocks,
+    about: Mapping[str, Any],
+    tasks: Sequence[Augmented],
 ) -> dict[str, Any]:
     """Write a data set whose identifiers are `old_names` and then those of `tasks`. Returns: what build.json holds."""
-    names = [*old_names, *(name for task in tasks for name in task.augmentations.names(task.shares.name))]
+    names = [
+        *old_names,
+        *(name for task in tasks for name in task.augmentations.names(task.shares.name)),
+    ]
     build = {**about, "identifiers": len(names)}
     counts = {f"{split}_examples": 0 for split in splits}
 
@@ -169,8 +203,14 @@ def write(
         build.update(counts)
 
     layout = Layout(VOCAB_SIZE, side * side, identifiers=tuple(names))
-    counting = {split: {name: counted(split, block) for name, block in sets.items()} for split, sets in splits.items()}
-    build["tasks"] = {**about.get("tasks", {}), **{task.shares.name: describe_task(task) for task in tasks}}
+    counting = {
+        split: {name: counted(split, block) for name, block in sets.items()}
+        for split, sets in splits.items()
+    }
+    build["tasks"] = {
+        **about.get("tasks", {}),
+        **{task.shares.name: describe_task(task) for task in tasks},
+    }
     return write_dataset(out, layout, counting, build)
 
 
@@ -188,15 +228,24 @@ def describe_task(task: Augmented) -> dict[str, Any]:
 
 def describe_sources(sources: Sequence[Source]) -> list[dict[str, Any]]:
     """What build.json says of the sources."""
-    return [{"name": source.name, "sha256": source.sha256, "tasks": len(source.tasks)} for source in sources]
+    return [
+        {"name": source.name, "sha256": source.sha256, "tasks": len(source.tasks)}
+        for source in sources
+    ]
 
 
 def drops(settled: Settled) -> dict[str, Any]:
     """What build.json says of tasks and pairs that were left out."""
-    return {"shared_tasks": settled.shared_tasks, "namesakes": settled.namesakes, "dropped_pairs": settled.dropped_pairs}
+    return {
+        "shared_tasks": settled.shared_tasks,
+        "namesakes": settled.namesakes,
+        "dropped_pairs": settled.dropped_pairs,
+    }
 
 
-def draw_canvases(pairs: Sequence[Pair], augmentations: Augmentations, corners: IntArray, side: int) -> tuple[TokenArray, TokenArray]:
+def draw_canvases(
+    pairs: Sequence[Pair], augmentations: Augmentations, corners: IntArray, side: int
+) -> tuple[TokenArray, TokenArray]:
     """Each pair under each augmentation, its corner at `corners` (A, E). Returns: inputs and labels (A * E, S), a puzzle's pairs in a row.
 
     An output that is not known becomes a label of pads.
@@ -211,32 +260,52 @@ def draw_canvases(pairs: Sequence[Pair], augmentations: Augmentations, corners: 
     return inputs, labels
 
 
-def _draw_block(pairs: Sequence[Pair], augmentations: Augmentations, corners: IntArray, room: int) -> TokenArray:
+def _draw_block(
+    pairs: Sequence[Pair], augmentations: Augmentations, corners: IntArray, room: int
+) -> TokenArray:
     """`draw_canvases` for a few augmentations. Returns: (2, A, E, room, room), end markers without room in the last row and column."""
     num_puzzles, num_pairs = corners.shape
     drawn = np.zeros((2, num_puzzles, num_pairs, room, room), np.uint8)
     numbers, grids = zip(*_numbered(pairs), strict=True)  # of G grids, the inputs first
     places = [cell_places(*grid.shape, room) for grid in grids]
-    grid_of = np.repeat(np.arange(len(grids)), [place.shape[1] for place in places])  # of each of C cells
+    grid_of = np.repeat(
+        np.arange(len(grids)), [place.shape[1] for place in places]
+    )  # of each of C cells
     sides, columns = np.divmod(np.array(numbers), num_pairs)
-    canvases = sides * (num_puzzles * num_pairs) + columns + np.arange(num_puzzles)[:, None] * num_pairs  # (A, G)
+    canvases = (
+        sides * (num_puzzles * num_pairs) + columns + np.arange(num_puzzles)[:, None] * num_pairs
+    )  # (A, G)
     starts = canvases * (room * room) + corners[:, columns]
-    cells = np.concatenate(places, axis=1)[augmentations.symmetries] + starts.take(grid_of, axis=1)  # (A, C)
-    tokens = np.concatenate([part for grid in grids for part in (grid.ravel() + np.uint8(COLOUR), ENDS[: sum(grid.shape)])])
+    cells = np.concatenate(places, axis=1)[augmentations.symmetries] + starts.take(
+        grid_of, axis=1
+    )  # (A, C)
+    tokens = np.concatenate(
+        [
+            part
+            for grid in grids
+            for part in (grid.ravel() + np.uint8(COLOUR), ENDS[: sum(grid.shape)])
+        ]
+    )
     drawn.reshape(-1)[cells] = augmentations.tokens.take(tokens, axis=1)
     return drawn
 
 
 def _numbered(pairs: Sequence[Pair]) -> Iterator[tuple[int, TokenArray]]:
     """The grids there are: inputs from 0, outputs from E."""
-    for number, grid in enumerate([*(pair.input for pair in pairs), *(pair.output for pair in pairs)]):
+    for number, grid in enumerate(
+        [*(pair.input for pair in pairs), *(pair.output for pair in pairs)]
+    ):
         if grid is not None:
             yield number, grid
 
 
-def _draw_corners(pairs: Sequence[Pair], augmentations: Augmentations, rng: np.random.Generator, side: int) -> IntArray:
+def _draw_corners(
+    pairs: Sequence[Pair], augmentations: Augmentations, rng: np.random.Generator, side: int
+) -> IntArray:
     """Where the corner of each pair lies: anywhere that input and output fit, but for one pair of each puzzle. Returns: (A, E)."""
-    sizes = np.array([np.maximum(*(grid.shape for grid in pair if grid is not None)) for pair in pairs]).reshape(-1, 2)
+    sizes = np.array(
+        [np.maximum(*(grid.shape for grid in pair if grid is not None)) for pair in pairs]
+    ).reshape(-1, 2)
     needed = np.where(augmentations.swaps[:, None, None], sizes[:, ::-1], sizes)  # (A, E, 2)
     corners = rng.integers(0, side - needed + 1) @ [side + 1, 1]
     if pairs:

@@ -33,13 +33,21 @@ def checked_grid(value: object, place: str, way_out: str = "leave the task out")
     height, width = len(value), len(value[0])
     for number, row in enumerate(value, start=1):
         if len(row) != width:
-            raise DataError(f"{place}: row {number} has {len(row)} cells, row 1 has {width}; make them alike")
+            raise DataError(
+                f"{place}: row {number} has {len(row)} cells, row 1 has {width}; make them alike"
+            )
     if not 0 < width <= SIDE or height > SIDE:
         raise DataError(f"{place} is {height}x{width}, expected 1x1 to {SIDE}x{SIDE}; {way_out}")
     cells = list(chain.from_iterable(value))
     if set(map(type, cells)) != {int} or not 0 <= min(cells) <= max(cells) < NUM_COLOURS:
-        wrong = next(i for i, cell in enumerate(cells) if type(cell) is not int or not 0 <= cell < NUM_COLOURS)
-        raise DataError(f"{place}: row {wrong // width + 1} holds {_shown(cells[wrong])}, expected colours 0 to {NUM_COLOURS - 1}")
+        wrong = next(
+            i
+            for i, cell in enumerate(cells)
+            if type(cell) is not int or not 0 <= cell < NUM_COLOURS
+        )
+        raise DataError(
+            f"{place}: row {wrong // width + 1} holds {_shown(cells[wrong])}, expected colours 0 to {NUM_COLOURS - 1}"
+        )
     return np.frombuffer(bytes(cells), np.uint8).reshape(height, width)
 
 
@@ -50,7 +58,9 @@ def side_of(canvases: IntArray) -> int:
 
 def encode(grids: Sequence[TokenArray], side: int = SIDE) -> TokenArray:
     """Put each grid into the corner of a canvas that has room for it. Returns: (N, S)."""
-    room = np.zeros((len(grids), side + 1, side + 1), np.uint8)  # an end marker that has no room falls off the canvas
+    room = np.zeros(
+        (len(grids), side + 1, side + 1), np.uint8
+    )  # an end marker that has no room falls off the canvas
     for canvas, grid in zip(room, grids, strict=True):
         height, width = grid.shape
         canvas[:height, :width] = grid + np.uint8(COLOUR)
@@ -66,8 +76,12 @@ def grid_sizes(canvases: IntArray) -> IntArray:
     """
     side = side_of(canvases)
     is_colour = np.zeros((len(canvases), side, side + 1), bool)  # the last column ends every run
-    is_colour[:, :, :side] = ((canvases >= COLOUR) & (canvases < VOCAB_SIZE)).reshape(-1, side, side)
-    widths = np.minimum.accumulate(is_colour.argmin(axis=2), axis=1)  # (N, side): of a rectangle down to each row
+    is_colour[:, :, :side] = ((canvases >= COLOUR) & (canvases < VOCAB_SIZE)).reshape(
+        -1, side, side
+    )
+    widths = np.minimum.accumulate(
+        is_colour.argmin(axis=2), axis=1
+    )  # (N, side): of a rectangle down to each row
     last = (widths * np.arange(1, side + 1)).argmax(axis=1)
     found = widths[np.arange(len(canvases)), last]
     return np.stack([np.where(found > 0, last + 1, 0), found], axis=1)
@@ -77,7 +91,9 @@ def decode(canvas: IntArray) -> TokenArray:
     """The grid of one canvas (S,), of height and width 0 where its corner is no colour."""
     height, width = grid_sizes(canvas[None])[0]
     side = side_of(canvas)
-    colours: TokenArray = canvas.reshape(side, side)[:height, :width].astype(np.uint8) - np.uint8(COLOUR)
+    colours: TokenArray = canvas.reshape(side, side)[:height, :width].astype(np.uint8) - np.uint8(
+        COLOUR
+    )
     return colours
 
 

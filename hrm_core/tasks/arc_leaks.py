@@ -38,7 +38,9 @@ class Shares:
     def test_keys(self) -> frozenset[int]:
         """The keys of the test pairs whose output is known."""
         keys = self.keys[len(self.training) :]
-        return frozenset(key for key, pair in zip(keys, self.tests, strict=True) if pair.output is not None)
+        return frozenset(
+            key for key, pair in zip(keys, self.tests, strict=True) if pair.output is not None
+        )
 
     @property
     def contents(self) -> frozenset[int]:
@@ -60,7 +62,9 @@ class Shares:
         """The same with some of the training pairs only."""
         kept = [*np.flatnonzero(chosen).tolist(), *range(len(self.training), len(self.keys))]
         training = tuple(self.training[i] for i in kept if i < len(self.training))
-        return replace(self, training=training, sums=self.sums[kept], keys=[self.keys[i] for i in kept])
+        return replace(
+            self, training=training, sums=self.sums[kept], keys=[self.keys[i] for i in kept]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +72,12 @@ class Settled:
     """Tasks that can be built, and what was dropped for it."""
 
     tasks: list[Shares]
-    shared_tasks: dict[str, list[str]]  # name -> the folders it stands in, the one it was taken from first
-    namesakes: dict[str, list[str]]  # name -> the folder it was taken from, then those where it has other contents
+    shared_tasks: dict[
+        str, list[str]
+    ]  # name -> the folders it stands in, the one it was taken from first
+    namesakes: dict[
+        str, list[str]
+    ]  # name -> the folder it was taken from, then those where it has other contents
     dropped_pairs: list[str]  # "training/a, pair 3: a test pair of b"
 
 
@@ -78,7 +86,9 @@ class Known:
     """What a data set holds already."""
 
     folders: Mapping[str, str] = field(default_factory=dict)  # task -> folder
-    contents: Mapping[str, frozenset[int]] = field(default_factory=dict)  # task -> keys of its pairs
+    contents: Mapping[str, frozenset[int]] = field(
+        default_factory=dict
+    )  # task -> keys of its pairs
     evaluation: frozenset[str] = frozenset()  # tasks
     training_keys: Mapping[int, str] = field(default_factory=dict)  # key of a pair -> task
     test_keys: Mapping[int, str] = field(default_factory=dict)
@@ -111,14 +121,20 @@ def settle(found: Iterable[ArcTask], known: Known = NOTHING) -> Settled:
             owners.setdefault(key, set()).add(task.name)
     dropped_pairs: list[str] = []
     kept = [_untested(task, owners, dropped_pairs) for task in chosen]
-    return Settled([task for task in kept if task.training or task.tests], *_left_out(tasks, taken, known), dropped_pairs)
+    return Settled(
+        [task for task in kept if task.training or task.tests],
+        *_left_out(tasks, taken, known),
+        dropped_pairs,
+    )
 
 
 def _shares(task: ArcTask) -> Shares:
     pairs = task.pairs
     sums = np.stack([colour_sums([grid for grid in pair if grid is not None]) for pair in pairs])
     training, tests = (task.demonstrations, task.tests) if task.is_evaluation else (pairs, ())
-    return Shares(task.name, task.folder, task.is_evaluation, training, tests, sums, symmetric_keys(sums))
+    return Shares(
+        task.name, task.folder, task.is_evaluation, training, tests, sums, symmetric_keys(sums)
+    )
 
 
 def _once(found: Iterable[Shares], known: Known) -> dict[str, Shares]:
@@ -148,7 +164,9 @@ def _refuse_known(task: Shares, known: Known) -> None:
         )
 
 
-def _left_out(found: Iterable[Shares], taken: Mapping[str, Shares], known: Known) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+def _left_out(
+    found: Iterable[Shares], taken: Mapping[str, Shares], known: Known
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """The folders that tasks were not taken from. Returns: `shared_tasks` and `namesakes`."""
     shared_tasks: dict[str, list[str]] = {}
     namesakes: dict[str, list[str]] = {}
@@ -159,7 +177,9 @@ def _left_out(found: Iterable[Shares], taken: Mapping[str, Shares], known: Known
         folder = own.folder if own else known.folders[task.name]
         is_same = own.is_like(task) if own else known.holds(task)
         if own or not is_same or folder != task.folder:  # else it is what was built, named again
-            (shared_tasks if is_same else namesakes).setdefault(task.name, [folder]).append(task.folder)
+            (shared_tasks if is_same else namesakes).setdefault(task.name, [folder]).append(
+                task.folder
+            )
     return shared_tasks, namesakes
 
 
@@ -178,8 +198,12 @@ def _untested(task: Shares, owners: Mapping[int, set[str]], dropped_pairs: list[
     own_tests = set(exact[len(task.training) :])
     chosen = []
     for number, key in enumerate(task.training_keys):
-        tested_by = sorted(owners.get(key, set()) - {task.name}) or [task.name] * (exact[number] in own_tests)
+        tested_by = sorted(owners.get(key, set()) - {task.name}) or [task.name] * (
+            exact[number] in own_tests
+        )
         chosen.append(not tested_by)
         if tested_by:
-            dropped_pairs.append(f"{task.folder}/{task.name}, pair {number + 1}: a test pair of {tested_by[0]}")
+            dropped_pairs.append(
+                f"{task.folder}/{task.name}, pair {number + 1}: a test pair of {tested_by[0]}"
+            )
     return task if all(chosen) else task.keeping(chosen)

@@ -81,7 +81,10 @@ class Pool:
 
         An answer without any grid takes its place among them, as in the published evaluation.
         """
-        candidates = [Candidate(canvas, count, total / count) for canvas, (count, total) in self._given.items()]
+        candidates = [
+            Candidate(canvas, count, total / count)
+            for canvas, (count, total) in self._given.items()
+        ]
         return sorted(candidates, key=lambda candidate: (-candidate.count, -candidate.confidence))
 
 
@@ -93,7 +96,13 @@ class Votes:
         self._names = names
         self._pools: dict[tuple[str, bytes], Pool] = {}
 
-    def add(self, identifiers: IntArray, inputs: IntArray, answers: IntArray, q_halt_logits: npt.NDArray[np.floating]) -> None:
+    def add(
+        self,
+        identifiers: IntArray,
+        inputs: IntArray,
+        answers: IntArray,
+        q_halt_logits: npt.NDArray[np.floating],
+    ) -> None:
         """Add the answers to some examples; those of the blank identifier, which is padding, are passed over.
 
         Shapes: (N,), (N, S), (N, S), (N,). `inputs` are the tokens of the test split, as they are there.
@@ -101,9 +110,16 @@ class Votes:
         confidence = _sigmoid(q_halt_logits)
         for start in range(0, len(identifiers), BLOCK):
             rows = slice(start, start + BLOCK)
-            tasks, augmentations = parse_names([self._names[number] for number in identifiers[rows].tolist()])
-            questions, grids = _packed(undone(inputs[rows], augmentations)), _packed(undone(answers[rows], augmentations))
-            for task, question, grid, sure in zip(tasks, questions, grids, confidence[rows].tolist(), strict=True):
+            tasks, augmentations = parse_names(
+                [self._names[number] for number in identifiers[rows].tolist()]
+            )
+            questions, grids = (
+                _packed(undone(inputs[rows], augmentations)),
+                _packed(undone(answers[rows], augmentations)),
+            )
+            for task, question, grid, sure in zip(
+                tasks, questions, grids, confidence[rows].tolist(), strict=True
+            ):
                 if task != BLANK:
                     self._pools.setdefault((task, question), Pool()).add(grid, sure)
 
@@ -137,26 +153,40 @@ def questions_of(split: Split, names: Sequence[str]) -> dict[str, Question]:
     for examples in split.sets.values():
         for puzzle, identifier in enumerate(examples.puzzle_identifiers.tolist()):
             if identifier >= len(names):
-                raise DataError(f"{split.folder} uses puzzle identifier {identifier}, identifiers.json names {len(names)}; build it again")
+                raise DataError(
+                    f"{split.folder} uses puzzle identifier {identifier}, identifiers.json names {len(names)}; build it again"
+                )
             name = names[identifier]
             if name != BLANK and task_of(name) == name:
                 rows = range(*examples.puzzle_indices[puzzle : puzzle + 2].tolist())
                 inputs = [decode(np.asarray(examples.inputs[row])) for row in rows]
                 labels = [decode(np.asarray(examples.labels[row])) for row in rows]
-                questions[name] = Question(inputs, [label if label.size else None for label in labels])
+                questions[name] = Question(
+                    inputs, [label if label.size else None for label in labels]
+                )
     return questions
 
 
 def identifiers_of(names: Sequence[str], task: str) -> IntArray:
     """The puzzle identifiers of a task and its augmentations, itself first; empty for a task that was never trained."""
-    own = [number for number, name in enumerate(names) if name.startswith(task) and task_of(name) == task]
+    own = [
+        number
+        for number, name in enumerate(names)
+        if name.startswith(task) and task_of(name) == task
+    ]
     return np.array(sorted(own, key=lambda number: names[number] != task), dtype=np.int32)
 
 
 def asked_as(question: TokenArray, names: Sequence[str], side: int = SIDE) -> TokenArray:
     """A test input (height, width) as each of N identifiers of its task asks it, given their names. Returns: (N, S) tokens."""
     _, augmentations = parse_names(names)
-    return encode([augmented(question, symmetry, colours) for symmetry, colours in zip(*_listed(augmentations), strict=True)], side)
+    return encode(
+        [
+            augmented(question, symmetry, colours)
+            for symmetry, colours in zip(*_listed(augmentations), strict=True)
+        ],
+        side,
+    )
 
 
 def standings(votes: Votes, questions: Mapping[str, Question]) -> dict[str, list[Standing]]:
@@ -165,16 +195,24 @@ def standings(votes: Votes, questions: Mapping[str, Question]) -> dict[str, list
     for task, (inputs, solutions) in questions.items():
         known = [solution for solution in solutions if solution is not None]
         if len(known) == len(inputs):
-            found[task] = [_standing(votes.ranked(task, question), solution) for question, solution in zip(inputs, known, strict=True)]
+            found[task] = [
+                _standing(votes.ranked(task, question), solution)
+                for question, solution in zip(inputs, known, strict=True)
+            ]
     return found
 
 
 def ranks(votes: Votes, questions: Mapping[str, Question]) -> dict[str, float]:
     """The K at which each task is solved, infinite where it never is. Tasks without all solutions are left out."""
-    return {task: max(standing.rank for standing in each) for task, each in standings(votes, questions).items()}
+    return {
+        task: max(standing.rank for standing in each)
+        for task, each in standings(votes, questions).items()
+    }
 
 
-def pass_at(votes: Votes, questions: Mapping[str, Question], ks: Iterable[int] = KS) -> dict[int, float]:
+def pass_at(
+    votes: Votes, questions: Mapping[str, Question], ks: Iterable[int] = KS
+) -> dict[int, float]:
     """The share of tasks that are solved at each K; 0 where there are none whose solutions are known."""
     found = ranks(votes, questions).values()
     return {k: sum(rank <= k for rank in found) / max(len(found), 1) for k in ks}
@@ -185,7 +223,10 @@ def submission(votes: Votes, questions: Mapping[str, Question]) -> Submission:
 
     Where there is one candidate or none, the rest is the 2x2 grid of Kaggle's sample; answers without any grid are passed over.
     """
-    return {task: [_attempts(votes.ranked(task, question)) for question in inputs] for task, (inputs, _) in questions.items()}
+    return {
+        task: [_attempts(votes.ranked(task, question)) for question in inputs]
+        for task, (inputs, _) in questions.items()
+    }
 
 
 def solutions(questions: Mapping[str, Question]) -> dict[str, list[Grid]]:
@@ -204,8 +245,15 @@ def _attempts(candidates: Sequence[Candidate]) -> dict[str, Grid]:
 
 
 def _standing(candidates: Sequence[Candidate], solution: TokenArray) -> Standing:
-    canvas, answers = _packed(encode([solution]))[0], sum(candidate.count for candidate in candidates)
-    places = (Standing(rank, candidate.count, answers) for rank, candidate in enumerate(candidates, start=1) if candidate.canvas == canvas)
+    canvas, answers = (
+        _packed(encode([solution]))[0],
+        sum(candidate.count for candidate in candidates),
+    )
+    places = (
+        Standing(rank, candidate.count, answers)
+        for rank, candidate in enumerate(candidates, start=1)
+        if candidate.canvas == canvas
+    )
     return next(places, Standing(math.inf, 0, answers))
 
 
@@ -221,7 +269,10 @@ def _packed(canvases: TokenArray) -> list[bytes]:
     cells = canvases.reshape(-1, side, side)
     colours = np.zeros((len(cells), SIDE, SIDE), np.uint8)
     colours[:, :side, :side] = np.where(cells >= COLOUR, cells, 0)
-    return [row.rstrip(b"\0") for row in colours.reshape(-1, SIDE * SIDE).view(f"V{SIDE * SIDE}").ravel().tolist()]
+    return [
+        row.rstrip(b"\0")
+        for row in colours.reshape(-1, SIDE * SIDE).view(f"V{SIDE * SIDE}").ravel().tolist()
+    ]
 
 
 def _listed(augmentations: Augmentations) -> tuple[list[int], list[TokenArray]]:

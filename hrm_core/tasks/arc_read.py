@@ -65,7 +65,15 @@ class ArcTask:
     @property
     def side(self) -> int:
         """The side of the smallest canvas that has room for every grid."""
-        return int(max(side for pair in self.pairs for grid in pair if grid is not None for side in grid.shape))
+        return int(
+            max(
+                side
+                for pair in self.pairs
+                for grid in pair
+                if grid is not None
+                for side in grid.shape
+            )
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,14 +104,26 @@ def read_source(path: Path) -> Source:
         for entry in _entries(path):
             num_bytes += len(entry.data)
             if num_bytes > MAX_SOURCE_BYTES:
-                raise DataError(f"{path} holds more than {MAX_SOURCE_BYTES:,} bytes of tasks; give it in parts")
-            total.update(f"{hashlib.sha256(entry.data).hexdigest()} {entry.path}\n".encode(errors="surrogateescape"))
+                raise DataError(
+                    f"{path} holds more than {MAX_SOURCE_BYTES:,} bytes of tasks; give it in parts"
+                )
+            total.update(
+                f"{hashlib.sha256(entry.data).hexdigest()} {entry.path}\n".encode(
+                    errors="surrogateescape"
+                )
+            )
             tasks.append(_task(path, top, entry))
     except DAMAGED as error:
-        raise DataError(f"{path} cannot be read: {_reason(error)}; expected a folder or a zip of task JSON") from error
+        raise DataError(
+            f"{path} cannot be read: {_reason(error)}; expected a folder or a zip of task JSON"
+        ) from error
     if not tasks:
         raise DataError(f"{path} holds no task: expected .json files, each with train and test")
-    return Source(escaped(path.resolve().name), total.hexdigest() if path.is_dir() else _sha256(path), tuple(tasks))
+    return Source(
+        escaped(path.resolve().name),
+        total.hexdigest() if path.is_dir() else _sha256(path),
+        tuple(tasks),
+    )
 
 
 def parse_task(data: bytes | str, place: str) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
@@ -120,9 +140,16 @@ def parse_task(data: bytes | str, place: str) -> tuple[tuple[Pair, ...], tuple[P
 def _pairs(content: dict[str, object], part: str, place: str) -> tuple[Pair, ...]:
     pairs = content.get(part)
     if not isinstance(pairs, list) or not 0 < len(pairs) <= MAX_PAIRS:
-        found = f"{len(pairs)} {part} pairs" if isinstance(pairs, list) else f"no list of {part} pairs"
-        raise DataError(f"{place} has {found}, expected 1 to {MAX_PAIRS}, each an input and an output")
-    return tuple(_pair(pair, f"{place}: {part} pair {number}", may_be_open=part == "test") for number, pair in enumerate(pairs, start=1))
+        found = (
+            f"{len(pairs)} {part} pairs" if isinstance(pairs, list) else f"no list of {part} pairs"
+        )
+        raise DataError(
+            f"{place} has {found}, expected 1 to {MAX_PAIRS}, each an input and an output"
+        )
+    return tuple(
+        _pair(pair, f"{place}: {part} pair {number}", may_be_open=part == "test")
+        for number, pair in enumerate(pairs, start=1)
+    )
 
 
 def _pair(pair: object, place: str, may_be_open: bool) -> Pair:
@@ -131,7 +158,10 @@ def _pair(pair: object, place: str, may_be_open: bool) -> Pair:
     output = pair.get("output")
     if output is None and not may_be_open:
         raise DataError(f"{place} has no output; expected an object with input and output")
-    return Pair(checked_grid(pair["input"], f"{place}, input"), None if output is None else checked_grid(output, f"{place}, output"))
+    return Pair(
+        checked_grid(pair["input"], f"{place}, input"),
+        None if output is None else checked_grid(output, f"{place}, output"),
+    )
 
 
 def _task(source: Path, top: str, entry: Entry) -> ArcTask:
@@ -139,12 +169,16 @@ def _task(source: Path, top: str, entry: Entry) -> ArcTask:
     place = str(source) if _is_single(source) else f"{source}/{entry.path}"
     name = entry.path.stem
     if not name.isprintable() or name == BLANK or AUGMENTED.fullmatch(name):
-        raise DataError(f"{place!a}: {name!a} cannot name a task, identifiers are made of it; rename the file")
+        raise DataError(
+            f"{place!a}: {name!a} cannot name a task, identifiers are made of it; rename the file"
+        )
     demonstrations, tests = parse_task(entry.data, place)
     is_evaluation = EVALUATION in (top, *entry.path.parts[:-1])
     for number, pair in enumerate(tests, start=1):
         if pair.output is None and not is_evaluation:
-            raise DataError(f"{place}: test pair {number} has no output; expected one outside a folder named {EVALUATION}")
+            raise DataError(
+                f"{place}: test pair {number} has no output; expected one outside a folder named {EVALUATION}"
+            )
     folder = escaped("/".join([top, *entry.path.parts[:-1]]))
     return ArcTask(name, folder, is_evaluation, demonstrations, tests)
 
@@ -191,12 +225,18 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[Entry]:
     entries = archive.infolist()
     if len(entries) > MAX_ENTRIES:
-        raise DataError(f"{path} has {len(entries):,} entries, expected at most {MAX_ENTRIES:,}; give it in parts")
+        raise DataError(
+            f"{path} has {len(entries):,} entries, expected at most {MAX_ENTRIES:,}; give it in parts"
+        )
     names = [_safe_name(path, entry) for entry in entries]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"{path} has two entries {twice!a}; expected one of each name, make the zip again")
-    for name, entry in sorted(zip(map(PurePosixPath, names), entries, strict=True), key=lambda item: item[0].parts):
+        raise DataError(
+            f"{path} has two entries {twice!a}; expected one of each name, make the zip again"
+        )
+    for name, entry in sorted(
+        zip(map(PurePosixPath, names), entries, strict=True), key=lambda item: item[0].parts
+    ):
         if _is_task_file(name) and not entry.is_dir():
             with archive.open(entry) as file:
                 yield Entry(name, _bounded(file, f"{path}/{name}"))
@@ -206,21 +246,33 @@ def _safe_name(path: Path, entry: zipfile.ZipInfo) -> str:
     """The name of an entry that stays inside the zip."""
     name = entry.orig_filename
     parts = name.split("/")
-    if ".." in parts or name.startswith("/") or "\\" in name or "\0" in name or parts[0].endswith(":"):
-        raise DataError(f"{path} has an entry {name[:80]!a} that leads out of it; expected paths inside the zip")
+    if (
+        ".." in parts
+        or name.startswith("/")
+        or "\\" in name
+        or "\0" in name
+        or parts[0].endswith(":")
+    ):
+        raise DataError(
+            f"{path} has an entry {name[:80]!a} that leads out of it; expected paths inside the zip"
+        )
     return name
 
 
 def _is_task_file(path: PurePosixPath) -> bool:
     """Whether this is a JSON file that is neither hidden nor what macOS adds to zips."""
-    return path.suffix == ".json" and not any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return path.suffix == ".json" and not any(
+        part.startswith(".") or part == "__MACOSX" for part in path.parts
+    )
 
 
 def _bounded(file: IO[bytes], place: str) -> bytes:
     """Read a file that may be larger, or unpack to more, than any task."""
     data = file.read(MAX_TASK_BYTES + 1)
     if len(data) > MAX_TASK_BYTES:
-        raise DataError(f"{place} is larger than {MAX_TASK_BYTES:,} bytes, no task is; leave it out")
+        raise DataError(
+            f"{place} is larger than {MAX_TASK_BYTES:,} bytes, no task is; leave it out"
+        )
     return data
 
 

@@ -33,7 +33,10 @@ class Score:
 def score(submission: Submission, solutions: dict[str, list[Grid]]) -> Score:
     """Count what is solved. Both must hold the same tasks with as many test inputs; see `check_match`."""
     right = {
-        task: [solution in attempts.values() for attempts, solution in zip(submission[task], wanted, strict=True)]
+        task: [
+            solution in attempts.values()
+            for attempts, solution in zip(submission[task], wanted, strict=True)
+        ]
         for task, wanted in solutions.items()
     }
     outputs, solved = sum(map(len, right.values())), sum(map(sum, right.values()))
@@ -47,9 +50,13 @@ def score_files(submission: Path, solutions: Path) -> Score:
     """
     given, wanted = read_submission(submission), read_solutions(solutions)
     for task in sorted(wanted.keys() - given.keys()):
-        raise DataError(f"{submission} has no task {_shown(task)}; expected every task of {solutions}, two attempts for each test input")
+        raise DataError(
+            f"{submission} has no task {_shown(task)}; expected every task of {solutions}, two attempts for each test input"
+        )
     for task in sorted(given.keys() - wanted.keys()):
-        raise DataError(f"{solutions} has no task {_shown(task)}, which {submission} has; give the solutions of the same tasks")
+        raise DataError(
+            f"{solutions} has no task {_shown(task)}, which {submission} has; give the solutions of the same tasks"
+        )
     for task, found in given.items():
         if len(found) != len(wanted[task]):
             raise DataError(
@@ -63,16 +70,29 @@ def read_submission(path: Path) -> Submission:
 
     def entry(value: object, place: str) -> dict[str, Grid]:
         if not isinstance(value, dict) or set(value) != set(ATTEMPTS):
-            found = f"the keys {', '.join(map(_shown, value)) or 'of nothing'}" if isinstance(value, dict) else "no JSON object"
+            found = (
+                f"the keys {', '.join(map(_shown, value)) or 'of nothing'}"
+                if isinstance(value, dict)
+                else "no JSON object"
+            )
             raise DataError(f"{place} has {found[:80]}, expected {' and '.join(ATTEMPTS)}")
-        return {name: checked_grid(value[name], f"{place}, {name}", "attempt another grid").tolist() for name in ATTEMPTS}
+        return {
+            name: checked_grid(value[name], f"{place}, {name}", "attempt another grid").tolist()
+            for name in ATTEMPTS
+        }
 
     return _read(path, "submission", entry)
 
 
 def read_solutions(path: Path) -> dict[str, list[Grid]]:
     """Read solutions. Raises: DataError naming the file and the task."""
-    return _read(path, "solutions", lambda value, place: checked_grid(value, place, "leave the task out of both files").tolist())
+    return _read(
+        path,
+        "solutions",
+        lambda value, place: checked_grid(
+            value, place, "leave the task out of both files"
+        ).tolist(),
+    )
 
 
 def _read(path: Path, kind: str, entry: Callable[[object, str], Any]) -> dict[str, list[Any]]:
@@ -83,17 +103,24 @@ def _read(path: Path, kind: str, entry: Callable[[object, str], Any]) -> dict[st
     for task, values in content.items():
         if not isinstance(values, list) or not values:
             raise DataError(f"{path}, task {_shown(task)}: expected a list, one entry a test input")
-        content[task] = [entry(value, f"{path}, task {_shown(task)}, test input {number}") for number, value in enumerate(values, start=1)]
+        content[task] = [
+            entry(value, f"{path}, task {_shown(task)}, test input {number}")
+            for number, value in enumerate(values, start=1)
+        ]
     return content
 
 
 def _content(path: Path, kind: str) -> object:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path} is larger than {MAX_BYTES:,} bytes; expected {kind} in the Kaggle ARC Prize format")
+            raise DataError(
+                f"{path} is larger than {MAX_BYTES:,} bytes; expected {kind} in the Kaggle ARC Prize format"
+            )
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); expected {kind} in the Kaggle ARC Prize format") from error
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}); expected {kind} in the Kaggle ARC Prize format"
+        ) from error
     return read_json(data, str(path), f"{kind} in the Kaggle ARC Prize format")
 
 

@@ -66,7 +66,9 @@ def _json_grids(text: str) -> list[TokenArray]:
         try:
             value, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError) as error:
-            raise PuzzleError(f"{place} is not JSON ({' '.join(str(error).split())[:80]}); {WAY_OUT}") from error
+            raise PuzzleError(
+                f"{place} is not JSON ({' '.join(str(error).split())[:80]}); {WAY_OUT}"
+            ) from error
         grids.append(checked_grid(value, place, OTHER_GRID))
         start = re.compile(r"\s*").match(text, end).end()  # type: ignore[union-attr]  # matches anything
     return grids
@@ -81,7 +83,9 @@ def _drawn_grids(text: str) -> list[TokenArray]:
             if wrong := re.search(r"[^0-9]", row):
                 raise PuzzleError(f"{place}, row {number} holds {wrong[0]!r}; {WAY_OUT}")
         if rows:
-            grids.append(checked_grid([[int(cell) for cell in row] for row in rows], place, OTHER_GRID))
+            grids.append(
+                checked_grid([[int(cell) for cell in row] for row in rows], place, OTHER_GRID)
+            )
     if not grids:
         raise PuzzleError(f"no grid found in {len(text)} characters of text; {WAY_OUT}")
     return grids

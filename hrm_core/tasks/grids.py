@@ -19,7 +19,13 @@ from hrm_core.tasks import grids_picture, grids_text
 from hrm_core.tasks.grids_canvas import FIRST, Canvas
 from hrm_core.tasks.task import BoolArray, IntArray, TokenArray
 
-KINDS = {"alphabet": str, "height": int, "width": int, "rating_bands": list, "symmetric": bool}  # of settings, as JSON has them
+KINDS = {
+    "alphabet": str,
+    "height": int,
+    "width": int,
+    "rating_bands": list,
+    "symmetric": bool,
+}  # of settings, as JSON has them
 
 
 class Grids:
@@ -28,7 +34,14 @@ class Grids:
     name: str = "grids"
     legend: Sequence[Mark] = (Mark.CHANGED,)
 
-    def __init__(self, alphabet: str, height: int, width: int, rating_bands: Sequence[int] = (0,), symmetric: bool = False) -> None:
+    def __init__(
+        self,
+        alphabet: str,
+        height: int,
+        width: int,
+        rating_bands: Sequence[int] = (0,),
+        symmetric: bool = False,
+    ) -> None:
         """Raises: PuzzleError if the alphabet is not in order, or the canvas too large."""
         self.canvas = Canvas(alphabet, height, width)
         self.rating_bands = tuple(rating_bands)
@@ -57,7 +70,12 @@ class Grids:
             task = cls(**settings)
         except PuzzleError:
             return None
-        return task if (task.vocab_size, task.seq_len) == (vocab_size, seq_len) and _are_bands(task.rating_bands) else None
+        return (
+            task
+            if (task.vocab_size, task.seq_len) == (vocab_size, seq_len)
+            and _are_bands(task.rating_bands)
+            else None
+        )
 
     def parse(self, text: str) -> TokenArray:
         """Read every grid in a text: one row a line and an empty line between grids, or one word each. Returns: (N, S).
@@ -106,8 +124,13 @@ class Grids:
                 "grids that all fill the canvas; leave out votes"
             )
         canvas = self.canvas
-        views = np.stack([canvas.turned_cells(canvas.height, canvas.width, view) for view in canvas.views])
-        return Symmetry(cells=views[rng.integers(len(views), size=count)], tokens=np.tile(np.arange(self.vocab_size), (count, 1)))
+        views = np.stack(
+            [canvas.turned_cells(canvas.height, canvas.width, view) for view in canvas.views]
+        )
+        return Symmetry(
+            cells=views[rng.integers(len(views), size=count)],
+            tokens=np.tile(np.arange(self.vocab_size), (count, 1)),
+        )
 
     def picture(self, tokens: IntArray, marks: IntArray, cell: int = 48) -> Image.Image:
         """Draw what is on one canvas (S,) with a mark for each cell (S,), `cell` pixels a cell."""

@@ -52,7 +52,9 @@ class Part:
         """Whole groups with their views, so many as fit in memory."""
         copies = self.views.shape[1]
         cells = np.cumsum(self.sizes) * copies * self.canvas.num_cells
-        for groups in np.split(np.arange(len(self.sizes)), np.flatnonzero(np.diff(cells // BLOCK_CELLS)) + 1):
+        for groups in np.split(
+            np.arange(len(self.sizes)), np.flatnonzero(np.diff(cells // BLOCK_CELLS)) + 1
+        ):
             if groups.size:
                 yield self._block(groups)
 
@@ -91,7 +93,10 @@ def build(
     sources = {"train": read_source(source)} | ({"test": read_source(test)} if test else {})
     chosen = _choose(sources, test_share if test is None else 0.0, seed)
     task = _task(chosen.parts, max_size, augment)
-    names = {split: dict.fromkeys(example.name for example in part if example.name) for split, part in chosen.parts.items()}
+    names = {
+        split: dict.fromkeys(example.name for example in part if example.name)
+        for split, part in chosen.parts.items()
+    }
     about = {
         "task": task.name,
         "task_settings": dict(task.settings),
@@ -102,8 +107,12 @@ def build(
         "repeats_dropped": chosen.repeats,
         "questions_with_several_answers": chosen.contradictions,
         "puzzle_names": len(set().union(*names.values())),
-        "names_only_in_test": [name for name in names.get("test", {}) if name not in names["train"]],
-        "characters_only_in_test": "".join(sorted(_characters(chosen.parts.get("test", [])) - _characters(chosen.parts["train"]))),
+        "names_only_in_test": [
+            name for name in names.get("test", {}) if name not in names["train"]
+        ],
+        "characters_only_in_test": "".join(
+            sorted(_characters(chosen.parts.get("test", [])) - _characters(chosen.parts["train"]))
+        ),
     }
     return _write(out, task, chosen.parts, augment, seed, about)
 
@@ -123,7 +132,9 @@ def _choose(sources: Mapping[str, Source], test_share: float, seed: int) -> Chos
     return Chosen(parts, repeats, contradictions)
 
 
-def _split(examples: Sequence[Example], test_share: float, seed: int, path: Path) -> dict[str, list[Example]]:
+def _split(
+    examples: Sequence[Example], test_share: float, seed: int, path: Path
+) -> dict[str, list[Example]]:
     """Draw the test examples, at least one; both parts stay in the order of the file."""
     num_test = max(1, round(test_share * len(examples)))
     if num_test >= len(examples):
@@ -137,25 +148,38 @@ def _split(examples: Sequence[Example], test_share: float, seed: int, path: Path
     }
 
 
-def _task(parts: Mapping[str, Sequence[Example]], max_size: tuple[int, int] | None, augment: int) -> Grids:
+def _task(
+    parts: Mapping[str, Sequence[Example]], max_size: tuple[int, int] | None, augment: int
+) -> Grids:
     """The task that holds all examples."""
     examples = [example for part in parts.values() for example in part]
     sizes = {size_of(grid) for example in examples for grid in (example.input, example.output)}
-    height, width = max_size or (max(height for height, _ in sizes), max(width for _, width in sizes))
+    height, width = max_size or (
+        max(height for height, _ in sizes),
+        max(width for _, width in sizes),
+    )
     has_one_size = sizes == {(height, width)}
     is_named = any(example.name for example in examples)
     bands = _rating_bands([example.rating for example in examples if example.rating is not None])
     try:
         task = Grids(
-            "".join(sorted(_characters(examples))), height, width, bands, symmetric=bool(augment) and has_one_size and not is_named
+            "".join(sorted(_characters(examples))),
+            height,
+            width,
+            bands,
+            symmetric=bool(augment) and has_one_size and not is_named,
         )
     except PuzzleError as error:
-        raise DataError(f"{examples[0].place.rpartition(':')[0] or examples[0].place}: {error}") from error
+        raise DataError(
+            f"{examples[0].place.rpartition(':')[0] or examples[0].place}: {error}"
+        ) from error
     for example in examples:
         for part, grid in (("input", example.input), ("output", example.output)):
             if not task.canvas.holds(found := size_of(grid)):
                 size = f"{found[0]:,} rows of {found[1]:,} characters"
-                raise DataError(f"{example.place}: the {part} has {size}, --max-size is {height} {width}; raise it or leave it out")
+                raise DataError(
+                    f"{example.place}: the {part} has {size}, --max-size is {height} {width}; raise it or leave it out"
+                )
     _check_augment(task.canvas, augment)
     return task
 
@@ -164,7 +188,11 @@ def _check_augment(canvas: Canvas, augment: int) -> None:
     most = len(canvas.views) - 1
     if not 0 <= augment <= most:
         side = max(canvas.height, canvas.width)
-        way_out = f", or make it a square with --max-size {side} {side}" if canvas.height != canvas.width else ""
+        way_out = (
+            f", or make it a square with --max-size {side} {side}"
+            if canvas.height != canvas.width
+            else ""
+        )
         raise DataError(
             f"augment={augment}; grids on a canvas of {canvas.height}x{canvas.width} have {most} other views, so use 0 to {most}{way_out}"
         )
@@ -187,15 +215,30 @@ def _characters(examples: Sequence[Example]) -> set[str]:
 
 
 def _write(
-    out: Path, task: Grids, parts: Mapping[str, Sequence[Example]], augment: int, seed: int, about: dict[str, Any]
+    out: Path,
+    task: Grids,
+    parts: Mapping[str, Sequence[Example]],
+    augment: int,
+    seed: int,
+    about: dict[str, Any],
 ) -> dict[str, Any]:
     """Write the data set; what its examples have in common is counted while they are written."""
     groups = {split: _groups(part) for split, part in parts.items()}
     others = np.tile(np.array(task.canvas.views[1:], np.intp), (len(groups["train"]), 1))
-    drawn = stream(seed, Purpose.AUGMENTATION).permuted(others, axis=1)[:, :augment] if augment else others[:, :0]
-    views = {"train": np.pad(np.sort(drawn, axis=1), ((0, 0), (1, 0))), "test": np.zeros((len(groups.get("test", ())), 1), np.intp)}
+    drawn = (
+        stream(seed, Purpose.AUGMENTATION).permuted(others, axis=1)[:, :augment]
+        if augment
+        else others[:, :0]
+    )
+    views = {
+        "train": np.pad(np.sort(drawn, axis=1), ((0, 0), (1, 0))),
+        "test": np.zeros((len(groups.get("test", ())), 1), np.intp),
+    }
     names, first_of = _name_identifiers(groups, views["train"])
-    written = {split: _part(task.canvas, parts[split], groups[split], views[split], first_of) for split in parts}
+    written = {
+        split: _part(task.canvas, parts[split], groups[split], views[split], first_of)
+        for split in parts
+    }
     asked = {bytes(question) for question in written["test"].inputs} if "test" in written else set()
     known: set[bytes] = set()
 
@@ -204,12 +247,24 @@ def _write(
             known.update(question for question in map(bytes, block.inputs) if question in asked)
             yield block
         if "test" in written:
-            build["test_questions_in_training"] = sum(bytes(question) in known for question in written["test"].inputs)
+            build["test_questions_in_training"] = sum(
+                bytes(question) in known for question in written["test"].inputs
+            )
 
-    counts = {f"{split}_examples": len(part) * views[split].shape[1] for split, part in parts.items()}
+    counts = {
+        f"{split}_examples": len(part) * views[split].shape[1] for split, part in parts.items()
+    }
     build = {**about, **counts, "train_originals": len(parts["train"]), "identifiers": len(names)}
-    splits = {split: {SET: told() if split == "train" else part.blocks()} for split, part in written.items()}
-    return write_dataset(out, Layout(task.vocab_size, task.seq_len, ignore_label_id=None, identifiers=names), splits, build)
+    splits = {
+        split: {SET: told() if split == "train" else part.blocks()}
+        for split, part in written.items()
+    }
+    return write_dataset(
+        out,
+        Layout(task.vocab_size, task.seq_len, ignore_label_id=None, identifiers=names),
+        splits,
+        build,
+    )
 
 
 def _groups(examples: Sequence[Example]) -> list[tuple[str, list[int]]]:
@@ -220,7 +275,9 @@ def _groups(examples: Sequence[Example]) -> list[tuple[str, list[int]]]:
     return list(groups.values())
 
 
-def _name_identifiers(groups: Mapping[str, Sequence[tuple[str, list[int]]]], views: IntArray) -> tuple[tuple[str, ...], dict[str, int]]:
+def _name_identifiers(
+    groups: Mapping[str, Sequence[tuple[str, list[int]]]], views: IntArray
+) -> tuple[tuple[str, ...], dict[str, int]]:
     """Name the identifiers: one for each trained view of a named puzzle, one for each name that is only tested. Returns: they, and each
     name's first.
     """
@@ -235,12 +292,18 @@ def _name_identifiers(groups: Mapping[str, Sequence[tuple[str, list[int]]]], vie
             names.append(name)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"a view of a puzzle would be named {twice!r}, as another puzzle is; rename that one")
+        raise DataError(
+            f"a view of a puzzle would be named {twice!r}, as another puzzle is; rename that one"
+        )
     return tuple(names), first_of
 
 
 def _part(
-    canvas: Canvas, examples: Sequence[Example], groups: Sequence[tuple[str, list[int]]], views: IntArray, first_of: Mapping[str, int]
+    canvas: Canvas,
+    examples: Sequence[Example],
+    groups: Sequence[tuple[str, list[int]]],
+    views: IntArray,
+    first_of: Mapping[str, int],
 ) -> Part:
     """The arrays of one split."""
     ordered = [examples[row] for _, rows in groups for row in rows]
@@ -249,7 +312,9 @@ def _part(
         canvas,
         canvas.place([example.input for example in ordered]),
         canvas.place([example.output for example in ordered]),
-        None if ordered[0].rating is None else np.array([example.rating for example in ordered], np.int32),
+        None
+        if ordered[0].rating is None
+        else np.array([example.rating for example in ordered], np.int32),
         np.array([len(rows) for _, rows in groups]),
         views,
         np.where(first[:, None] > 0, first[:, None] + np.arange(views.shape[1]), 0),

@@ -32,12 +32,18 @@ class Canvas:
     width: int
 
     def __post_init__(self) -> None:
-        if not self.alphabet or list(self.alphabet) != sorted(set(self.alphabet)) or not all(map(is_cell, self.alphabet)):
+        if (
+            not self.alphabet
+            or list(self.alphabet) != sorted(set(self.alphabet))
+            or not all(map(is_cell, self.alphabet))
+        ):
             raise PuzzleError(
                 f"{shown(self.alphabet)} is no alphabet; expected visible characters or a blank, in code-point order, each once"
             )
         if len(self.alphabet) > MAX_CHARACTERS:
-            raise PuzzleError(f"{len(self.alphabet):,} different characters; expected at most {MAX_CHARACTERS}, write rare ones as one")
+            raise PuzzleError(
+                f"{len(self.alphabet):,} different characters; expected at most {MAX_CHARACTERS}, write rare ones as one"
+            )
         if min(self.height, self.width) < 1 or self.num_cells > MAX_CELLS:
             raise PuzzleError(
                 f"a canvas of {self.height}x{self.width} has {self.num_cells:,} cells; expected 1 to {MAX_CELLS:,}; leave out larger grids"
@@ -83,18 +89,24 @@ class Canvas:
     def turn(self, canvases: TokenArray, views: IntArray) -> TokenArray:
         """Each grid rotated or reflected, again in the top left corner. Shapes: (N, S), (N,) numbers in `views` -> (N, S)."""
         turned = canvases.copy()
-        ways, way_of = np.unique(np.column_stack([self.sizes(canvases), views]), axis=0, return_inverse=True)
+        ways, way_of = np.unique(
+            np.column_stack([self.sizes(canvases), views]), axis=0, return_inverse=True
+        )
         for number, (height, width, view) in enumerate(ways.tolist()):
             if view:
                 rows = np.flatnonzero(way_of.reshape(-1) == number)
                 around = np.full((len(rows), 1), OUTSIDE, np.uint8)
-                turned[rows] = np.concatenate([canvases[rows], around], axis=1)[:, self.turned_cells(height, width, view)]
+                turned[rows] = np.concatenate([canvases[rows], around], axis=1)[
+                    :, self.turned_cells(height, width, view)
+                ]
         return turned
 
     def turned_cells(self, height: int, width: int, view: int) -> IntArray:
         """Which cell of the canvas each one shows when a grid of this size is turned. Returns: (S,), S where it lies outside."""
         cells = np.full((self.height, self.width), self.num_cells)
-        seen = turned(np.arange(self.num_cells).reshape(self.height, self.width)[:height, :width], view)
+        seen = turned(
+            np.arange(self.num_cells).reshape(self.height, self.width)[:height, :width], view
+        )
         cells[: seen.shape[0], : seen.shape[1]] = seen
         return cells.reshape(-1)
 

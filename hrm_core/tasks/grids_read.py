@@ -60,7 +60,9 @@ def read_source(path: Path) -> Source:
             records = readers[path.suffix.lower()](path, _text(path, data))
         else:
             found = "another kind of file" if path.exists() else "not there"
-            raise DataError(f"{path} is {found}; expected a .csv file, a .jsonl file or a folder of grids")
+            raise DataError(
+                f"{path} is {found}; expected a .csv file, a .jsonl file or a folder of grids"
+            )
         examples = [_example(place, record) for place, record in records]
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -81,21 +83,29 @@ def _csv_records(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]
             if not header:
                 header = _header(place, row)
             elif row and len(row) != len(header):
-                raise DataError(f"{place}: {len(row)} columns in {_shown(','.join(row))}; expected {','.join(header)}")
+                raise DataError(
+                    f"{place}: {len(row)} columns in {_shown(','.join(row))}; expected {','.join(header)}"
+                )
             elif row:
                 yield place, dict(zip(header, row, strict=True))
     except csv.Error as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"{path}:{last_line + 1}: not CSV ({reason}); expected {','.join(header or GRIDS)}, grids in quotes") from error
+        raise DataError(
+            f"{path}:{last_line + 1}: not CSV ({reason}); expected {','.join(header or GRIDS)}, grids in quotes"
+        ) from error
     if not header:
-        raise DataError(f"{path}:1: no header; expected {','.join(GRIDS)} and, where there are any, name and rating")
+        raise DataError(
+            f"{path}:1: no header; expected {','.join(GRIDS)} and, where there are any, name and rating"
+        )
 
 
 def _header(place: str, row: Sequence[str]) -> Sequence[str]:
     """The names of the columns."""
     twice = sorted({name for name in row if row.count(name) > 1})
     if twice:
-        raise DataError(f"{place}: column {_shown(twice[0])} stands {row.count(twice[0])} times in the header; expected it once")
+        raise DataError(
+            f"{place}: column {_shown(twice[0])} stands {row.count(twice[0])} times in the header; expected it once"
+        )
     _check_fields(place, "columns", row)
     return row
 
@@ -104,45 +114,64 @@ def _check_fields(place: str, what: str, found: Iterable[str]) -> None:
     """Refuse names that are not fields, and missing grids."""
     names = list(found)
     if not set(GRIDS) <= set(names) <= set(FIELDS):
-        raise DataError(f"{place}: {what} {_shown(','.join(names))}; expected input and output and, where there are any, name and rating")
+        raise DataError(
+            f"{place}: {what} {_shown(','.join(names))}; expected input and output and, where there are any, name and rating"
+        )
 
 
 def _jsonl_records(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The objects of a JSON Lines file; empty lines are passed over."""
-    for number, line in enumerate(text.split("\n"), start=1):  # other line ends may stand inside a string
+    for number, line in enumerate(
+        text.split("\n"), start=1
+    ):  # other line ends may stand inside a string
         place = f"{path}:{number}"
         if line.strip():
             record = _json_object(place, line)
             _check_fields(place, "keys", record)
             rating = record.get("rating")
             if rating is not None and type(rating) is not int:
-                raise DataError(f"{place}: the rating is {_shown(json.dumps(rating))}; expected a whole number from 0 to {MAX_RATING}")
+                raise DataError(
+                    f"{place}: the rating is {_shown(json.dumps(rating))}; expected a whole number from 0 to {MAX_RATING}"
+                )
             yield place, {**record, "rating": "" if rating is None else str(rating)}
 
 
 def _json_object(place: str, line: str) -> dict[str, Any]:
     record = read_json(line, place, "an object with input and output on each line")
     if not isinstance(record, dict):
-        raise DataError(f"{place}: {_shown(line.strip())} is no object; expected one with input and output")
+        raise DataError(
+            f"{place}: {_shown(line.strip())} is no object; expected one with input and output"
+        )
     return record
 
 
 def _folder_records(folder: Path) -> tuple[str, Iterator[tuple[str, Mapping[str, Any]]]]:
     """The pairs of files of a folder and of the folders in it, in the order of their names. Returns: their sha256, and they."""
     digest = hashlib.sha256()
-    texts: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}  # of a puzzle's name and a file's: place and text of each part
+    texts: dict[
+        tuple[str, str], dict[str, tuple[str, str]]
+    ] = {}  # of a puzzle's name and a file's: place and text of each part
     for path in _files(folder):
         data = _bytes(path)
         inside = path.relative_to(folder).as_posix()
-        digest.update(f"{hashlib.sha256(data).hexdigest()} {inside}\n".encode(errors="surrogateescape"))
+        digest.update(
+            f"{hashlib.sha256(data).hexdigest()} {inside}\n".encode(errors="surrogateescape")
+        )
         puzzle = path.parent.name if path.parent != folder else ""
-        stem, part = next((path.name.removesuffix(ending), ending.split(".")[1]) for ending in ENDINGS if path.name.endswith(ending))
+        stem, part = next(
+            (path.name.removesuffix(ending), ending.split(".")[1])
+            for ending in ENDINGS
+            if path.name.endswith(ending)
+        )
         texts.setdefault((puzzle, stem), {})[part] = str(path), _text(path, data)
     for parts in texts.values():
         for part, other in (GRIDS, GRIDS[::-1]):
             if other not in parts:
                 raise DataError(f"{parts[part][0]} has no .{other}.txt beside it; expected both")
-    records = ((parts["input"][0], {"name": puzzle, **{key: parts[key][1] for key in GRIDS}}) for (puzzle, _), parts in texts.items())
+    records = (
+        (parts["input"][0], {"name": puzzle, **{key: parts[key][1] for key in GRIDS}})
+        for (puzzle, _), parts in texts.items()
+    )
     return digest.hexdigest(), records
 
 
@@ -153,17 +182,23 @@ def _files(folder: Path) -> Iterator[Path]:
             continue
         for path in sorted(entry.iterdir()) if entry.is_dir() else [entry]:
             if path.is_dir():
-                raise DataError(f"{path} lies too deep; expected grids in {folder} and in folders of it, one for each puzzle")
+                raise DataError(
+                    f"{path} lies too deep; expected grids in {folder} and in folders of it, one for each puzzle"
+                )
             if path.suffix == ".txt" and not path.name.startswith("."):
                 if not path.name.endswith(ENDINGS) or not path.is_file():
-                    raise DataError(f"{path} is no grid; expected files NAME.input.txt and NAME.output.txt")
+                    raise DataError(
+                        f"{path} is no grid; expected files NAME.input.txt and NAME.output.txt"
+                    )
                 yield path
 
 
 def _bytes(path: Path) -> bytes:
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
-        raise DataError(f"{path} has {size:,} bytes; expected at most {MAX_FILE_BYTES:,}, so give a part of it")
+        raise DataError(
+            f"{path} has {size:,} bytes; expected at most {MAX_FILE_BYTES:,}, so give a part of it"
+        )
     return path.read_bytes()
 
 
@@ -171,13 +206,20 @@ def _text(path: Path, data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at {error.start:,}; save it as UTF-8") from error
+        raise DataError(
+            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at {error.start:,}; save it as UTF-8"
+        ) from error
 
 
 def _example(place: str, record: Mapping[str, Any]) -> Example:
     """Check the fields of one example."""
     grids = {part: _grid(f"{place}: the {part}", record[part]) for part in GRIDS}
-    return Example(**grids, name=_name(place, record.get("name", "")), rating=_rating(place, record.get("rating", "")), place=place)
+    return Example(
+        **grids,
+        name=_name(place, record.get("name", "")),
+        rating=_rating(place, record.get("rating", "")),
+        place=place,
+    )
 
 
 def _grid(place: str, value: Any) -> str:
@@ -187,7 +229,9 @@ def _grid(place: str, value: Any) -> str:
     elif isinstance(value, list) and all(isinstance(row, str) for row in value):
         rows = value
     else:
-        raise DataError(f"{place} is {_shown(json.dumps(value))}; expected a string with line feeds or a list of strings, a row each")
+        raise DataError(
+            f"{place} is {_shown(json.dumps(value))}; expected a string with line feeds or a list of strings, a row each"
+        )
     if fault := grid_fault(rows):
         raise DataError(f"{place} is no grid: {fault}")
     return "\n".join(rows)
@@ -198,7 +242,9 @@ def _name(place: str, name: Any) -> str:
     if name is None or name == "":
         return ""
     if not isinstance(name, str) or not name.isprintable() or name != name.strip() or name == BLANK:
-        raise DataError(f"{place}: the name is {_shown(json.dumps(name))}; expected visible characters, without blanks at the ends")
+        raise DataError(
+            f"{place}: the name is {_shown(json.dumps(name))}; expected visible characters, without blanks at the ends"
+        )
     return name
 
 
@@ -207,7 +253,9 @@ def _rating(place: str, rating: str) -> int | None:
     if not rating:
         return None
     if not (rating.isascii() and rating.isdigit()) or len(rating) > len(str(MAX_RATING)):
-        raise DataError(f"{place}: the rating is {_shown(rating)}; expected a whole number from 0 to {MAX_RATING}")
+        raise DataError(
+            f"{place}: the rating is {_shown(rating)}; expected a whole number from 0 to {MAX_RATING}"
+        )
     return int(rating)
 
 
@@ -215,7 +263,9 @@ def _check_ratings(examples: Sequence[Example]) -> None:
     """Refuse a source that rates some examples only."""
     has_rating = [example.rating is not None for example in examples]
     if any(has_rating) and not all(has_rating):
-        raise DataError(f"{examples[has_rating.index(False)].place}: no rating, others have one; rate every example or none")
+        raise DataError(
+            f"{examples[has_rating.index(False)].place}: no rating, others have one; rate every example or none"
+        )
 
 
 def _shown(text: str) -> str:

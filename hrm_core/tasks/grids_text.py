@@ -13,7 +13,9 @@ from hrm_core.tasks.grids_canvas import FIRST, MAX_CHARACTERS, Canvas, is_cell, 
 from hrm_core.tasks.task import IntArray
 
 ROW_SIGNS = "/|;,:\\"  # the first that is not in the alphabet parts the rows of a word
-NO_CHARACTER = "?\ufffd\u00bf"  # of a cell inside the grid that a model answered with "outside" or a pad
+NO_CHARACTER = (
+    "?\ufffd\u00bf"  # of a cell inside the grid that a model answered with "outside" or a pad
+)
 NO_GRID = "(no grid)"
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -47,7 +49,9 @@ def write_word(tokens: IntArray, canvas: Canvas) -> str:
 def row_sign(alphabet: str) -> str:
     """The sign that parts the rows of a word: / if it is not in the alphabet."""
     others = map(chr, range(ord("!"), ord("!") + MAX_CHARACTERS + 1000))
-    signs: Iterator[str] = (sign for sign in (*ROW_SIGNS, *others) if sign not in alphabet and is_cell(sign))
+    signs: Iterator[str] = (
+        sign for sign in (*ROW_SIGNS, *others) if sign not in alphabet and is_cell(sign)
+    )
     return next(signs)
 
 
@@ -81,11 +85,15 @@ def _drawings(text: str, canvas: Canvas) -> Iterator[Drawing]:
     sign, number = row_sign(canvas.alphabet), 0
     for first_line, lines in _paragraphs(text, " " in canvas.alphabet):
         has_words = any(sign in line for line in lines)
-        for offset, rows in enumerate([_cut(line, sign) for line in lines] if has_words else [lines]):
+        for offset, rows in enumerate(
+            [_cut(line, sign) for line in lines] if has_words else [lines]
+        ):
             number += 1
             yield Drawing(f"grid {number} (line {first_line + offset})", rows)
     if not number:
-        raise PuzzleError(f"no grid found in {len(text)} characters of text; expected rows of {shown(canvas.alphabet)}")
+        raise PuzzleError(
+            f"no grid found in {len(text)} characters of text; expected rows of {shown(canvas.alphabet)}"
+        )
 
 
 def _cut(word: str, sign: str) -> list[str]:
@@ -96,7 +104,9 @@ def _cut(word: str, sign: str) -> list[str]:
 def _paragraphs(text: str, has_blank: bool) -> Iterator[tuple[int, list[str]]]:
     """Lines between empty ones, with the number of the first; lines of blanks alone are empty unless a blank is a character."""
     lines: list[str] = []
-    for number, line in enumerate([*text.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n").split("\n"), ""]):
+    for number, line in enumerate(
+        [*text.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n").split("\n"), ""]
+    ):
         if line if has_blank else line.strip(" "):
             lines.append(line)
         elif lines:
@@ -111,13 +121,17 @@ def _checked(drawing: Drawing, canvas: Canvas) -> str:
         if not known.issuperset(row):
             column = next(i for i, character in enumerate(row) if character not in known)
             place = f"row {number}, column {column + 1}"
-            raise PuzzleError(f"{drawing.name}: unknown character {row[column]!r} at {place}; expected one of {shown(canvas.alphabet)}")
+            raise PuzzleError(
+                f"{drawing.name}: unknown character {row[column]!r} at {place}; expected one of {shown(canvas.alphabet)}"
+            )
     if fault := grid_fault(drawing.rows):
         raise PuzzleError(f"{drawing.name}: {fault}")
     grid = "\n".join(drawing.rows)
     height, width = size_of(grid)
     if not canvas.holds((height, width)):
-        raise PuzzleError(f"{drawing.name}: {height:,} rows of {width:,} characters; expected at most {canvas.height} of {canvas.width}")
+        raise PuzzleError(
+            f"{drawing.name}: {height:,} rows of {width:,} characters; expected at most {canvas.height} of {canvas.width}"
+        )
     return grid
 
 

@@ -37,7 +37,20 @@ class Maze:
     name: str = "maze"
     settings: Mapping[str, Any] = NO_SETTINGS
     legend: Sequence[Mark] = (Mark.CHANGED, Mark.AGREES)
-    rating_bands: Sequence[int] = (0, 4, 7, 10, 15, 20, 30, 60, 110, 130, 160, 200)  # moves of the shortest path
+    rating_bands: Sequence[int] = (
+        0,
+        4,
+        7,
+        10,
+        15,
+        20,
+        30,
+        60,
+        110,
+        130,
+        160,
+        200,
+    )  # moves of the shortest path
 
     def __init__(self, size: int) -> None:
         check_size(size)
@@ -49,7 +62,9 @@ class Maze:
         return f"Maze({self.size})"
 
     @classmethod
-    def for_shape(cls, vocab_size: int, seq_len: int, settings: Mapping[str, Any] = NO_SETTINGS) -> "Maze | None":
+    def for_shape(
+        cls, vocab_size: int, seq_len: int, settings: Mapping[str, Any] = NO_SETTINGS
+    ) -> "Maze | None":
         """The board whose mazes have this shape, if there is one."""
         size = size_of(seq_len)
         return cls(size) if size is not None and vocab_size == VOCAB_SIZE else None
@@ -79,7 +94,9 @@ class Maze:
         maze = maze_image.read_png(path)
         if len(maze) != self.seq_len:
             found = size_of(len(maze))
-            raise PuzzleError(f"{path}: a maze of {found}x{found} cells; expected {self.size}x{self.size}")
+            raise PuzzleError(
+                f"{path}: a maze of {found}x{found} cells; expected {self.size}x{self.size}"
+            )
         return maze[None]
 
     def format(self, tokens: ByteArray) -> str:

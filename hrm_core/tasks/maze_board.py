@@ -51,7 +51,9 @@ def ends(mazes: IntArray) -> tuple[IntArray, IntArray]:
 
 def has_ends(mazes: IntArray) -> BoolArray:
     """Whether a maze has one S and one G. Shapes: (N, S) -> (N,)."""
-    one_of_each: BoolArray = ((mazes == START).sum(axis=1) == 1) & ((mazes == GOAL).sum(axis=1) == 1)
+    one_of_each: BoolArray = ((mazes == START).sum(axis=1) == 1) & (
+        (mazes == GOAL).sum(axis=1) == 1
+    )
     return one_of_each
 
 
@@ -60,7 +62,11 @@ def ends_fault(maze: IntArray, size: int) -> str:
     for token in (START, GOAL):
         cells = np.flatnonzero(maze == token)
         if len(cells) != 1:
-            places = f", at {cell_name(cells[0], size)} and {cell_name(cells[1], size)}" if len(cells) else ""
+            places = (
+                f", at {cell_name(cells[0], size)} and {cell_name(cells[1], size)}"
+                if len(cells)
+                else ""
+            )
             return f"{len(cells) or 'no'} {NAMES[token]}{places}; expected one S and one G"
     return ""
 
@@ -74,7 +80,16 @@ def symmetries(size: int) -> npt.NDArray[np.intp]:
     """
     cells = np.arange(size * size).reshape(size, size)
     turned = np.rot90(cells)
-    views = [cells, turned, np.rot90(cells, 2), np.rot90(cells, 3), cells[:, ::-1], cells[::-1], cells.T, turned[:, ::-1]]
+    views = [
+        cells,
+        turned,
+        np.rot90(cells, 2),
+        np.rot90(cells, 3),
+        cells[:, ::-1],
+        cells[::-1],
+        cells.T,
+        turned[:, ::-1],
+    ]
     orders = np.stack(views).reshape(NUM_SYMMETRIES, -1)
     orders.flags.writeable = False  # one array for all
     return orders
@@ -86,6 +101,8 @@ def canonical(mazes: ByteArray, size: int) -> ByteArray:
     for order in symmetries(size)[1:]:
         view = mazes[:, order]
         first = (view != best).argmax(axis=1)[:, None]  # where they differ; 0 if nowhere
-        is_smaller = np.take_along_axis(view, first, axis=1) < np.take_along_axis(best, first, axis=1)
+        is_smaller = np.take_along_axis(view, first, axis=1) < np.take_along_axis(
+            best, first, axis=1
+        )
         best = np.where(is_smaller, view, best)
     return best

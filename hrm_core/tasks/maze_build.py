@@ -44,11 +44,17 @@ def build_from_csv(
     files = {split: read_csv(path, min_rating) for split, path in paths.items()}
     sizes = {split: size_of(file.mazes.inputs.shape[1]) for split, file in files.items()}
     if len(set(sizes.values())) > 1:
-        raise DataError(f"{test_csv} has {sizes['test']} rows a maze, {train_csv} has {sizes['train']}; use one size")
+        raise DataError(
+            f"{test_csv} has {sizes['test']} rows a maze, {train_csv} has {sizes['train']}; use one size"
+        )
     train = files["train"].mazes
     if subsample is not None:
         train = subsample_of(train, subsample, seed, train_csv)
-    about = {**origin, "min_rating": min_rating, "sources": {split: _source(paths[split], file) for split, file in files.items()}}
+    about = {
+        **origin,
+        "min_rating": min_rating,
+        "sources": {split: _source(paths[split], file) for split, file in files.items()},
+    }
     return _write(out, train, files["test"].mazes if test_csv else None, augment, seed, about)
 
 
@@ -72,21 +78,35 @@ def build_generated(
     train, dropped = generator.generate(num_train, kind), {"train": dict(generator.dropped)}
     test = None
     if num_test:
-        tester = MazeGenerator(size, stream(seed, Purpose.PUZZLES, TEST), min_path, apart_from=generator)
+        tester = MazeGenerator(
+            size, stream(seed, Purpose.PUZZLES, TEST), min_path, apart_from=generator
+        )
         test = tester.generate(num_test, kind)
         dropped["test"] = dict(tester.dropped)
     kinds = list(KINDS) if kind == MIXED else [kind]
-    about = {"generated": size, "kind": kind, "min_path": {each: generator.min_path(each) for each in kinds}, "dropped": dropped}
+    about = {
+        "generated": size,
+        "kind": kind,
+        "min_path": {each: generator.min_path(each) for each in kinds},
+        "dropped": dropped,
+    }
     return _write(out, train, test, augment, seed, about)
 
 
-def _write(out: Path, train: Puzzles, test: Puzzles | None, augment: int, seed: int, about: dict[str, Any]) -> dict[str, Any]:
+def _write(
+    out: Path, train: Puzzles, test: Puzzles | None, augment: int, seed: int, about: dict[str, Any]
+) -> dict[str, Any]:
     if not 0 <= augment < NUM_SYMMETRIES:
-        raise DataError(f"augment={augment}; a square has {NUM_SYMMETRIES - 1} other views, so expected 0 to {NUM_SYMMETRIES - 1}")
+        raise DataError(
+            f"augment={augment}; a square has {NUM_SYMMETRIES - 1} other views, so expected 0 to {NUM_SYMMETRIES - 1}"
+        )
     size = size_of(train.inputs.shape[1])
     assert size is not None, "readers and generators know only squares"
     task = Maze(size)
-    counts = {"train_puzzles": len(train.ratings), "train_examples": len(train.ratings) * (1 + augment)}
+    counts = {
+        "train_puzzles": len(train.ratings),
+        "train_examples": len(train.ratings) * (1 + augment),
+    }
     splits = {"train": {"all": _augmented(task, train, augment, seed)}}
     if test is not None:
         shared = num_shared(canonical(test.inputs, size), canonical(train.inputs, size))
@@ -103,12 +123,18 @@ def _augmented(task: Maze, mazes: Puzzles, augment: int, seed: int) -> Iterator[
     for start in range(0, len(mazes.ratings), per_block):
         block = mazes.select(np.arange(start, min(start + per_block, len(mazes.ratings))))
         rng = stream(seed, Purpose.AUGMENTATION, start)
-        others = rng.permuted(np.tile(np.arange(1, NUM_SYMMETRIES), (len(block.ratings), 1)), axis=1)[:, :augment]
-        views = np.concatenate([np.zeros((len(others), 1), dtype=np.intp), np.sort(others, axis=1)], axis=1)
+        others = rng.permuted(
+            np.tile(np.arange(1, NUM_SYMMETRIES), (len(block.ratings), 1)), axis=1
+        )[:, :augment]
+        views = np.concatenate(
+            [np.zeros((len(others), 1), dtype=np.intp), np.sort(others, axis=1)], axis=1
+        )
         repeated = block.select(np.repeat(np.arange(len(block.ratings)), copies))
         symmetry = task.symmetries(views.reshape(-1))
         inputs, labels = symmetry.apply(repeated.inputs), symmetry.apply(repeated.labels)
-        yield Examples(inputs, labels, repeated.ratings, group_sizes=np.full(len(block.ratings), copies))
+        yield Examples(
+            inputs, labels, repeated.ratings, group_sizes=np.full(len(block.ratings), copies)
+        )
 
 
 def _source(path: Path, file: MazeFile) -> dict[str, Any]:

@@ -13,7 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.errors import DataError
-from hrm_core.tasks.maze_board import CHARACTERS, MAX_SIZE, MIN_SIZE, PATH, ByteArray, IntArray, cell_name, size_of
+from hrm_core.tasks.maze_board import (
+    CHARACTERS,
+    MAX_SIZE,
+    MIN_SIZE,
+    PATH,
+    ByteArray,
+    IntArray,
+    cell_name,
+    size_of,
+)
 from hrm_core.tasks.maze_search import shortest_paths
 from hrm_core.tasks.maze_text import can_be_asked, question_fault
 from hrm_core.tasks.maze_verdict import are_shortest_paths, judge
@@ -66,7 +75,9 @@ def read_csv(path: Path, min_rating: int = 0) -> MazeFile:
     mazes, *counts = zip(*parts, strict=True)
     joined = Puzzles.join(mazes)
     if not len(joined.ratings):
-        raise DataError(f"{path}: no maze is rated {min_rating} or more; use a lower minimum rating")
+        raise DataError(
+            f"{path}: no maze is rated {min_rating} or more; use a lower minimum rating"
+        )
     return MazeFile(joined, *map(sum, counts))
 
 
@@ -82,7 +93,9 @@ def _blocks(path: Path) -> Iterator[Block]:
                     yield block
                 number += len(lines)
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}; expected a CSV file of mazes") from error
+        raise DataError(
+            f"{path}: {error.strerror or error}; expected a CSV file of mazes"
+        ) from error
 
 
 def _check_header(path: Path, line: bytes) -> None:
@@ -97,16 +110,24 @@ def _split(path: Path, lines: Sequence[bytes], first_number: int, size: int) -> 
     kept = [i for i, line in enumerate(stripped) if line]
     if not kept:
         return None
-    block = Block(path, size, [first_number + i for i in kept], [stripped[i].split(b",") for i in kept])
+    block = Block(
+        path, size, [first_number + i for i in kept], [stripped[i].split(b",") for i in kept]
+    )
     for index, fields in enumerate(block.fields):
         if len(fields) != 4:
-            block.fail(index, f"{len(fields)} columns in {_shown(b','.join(fields))}; expected {HEADER.decode()}")
+            block.fail(
+                index,
+                f"{len(fields)} columns in {_shown(b','.join(fields))}; expected {HEADER.decode()}",
+            )
     if size:
         return block
     length = len(block.fields[0][1])
     if (found := size_of(length)) is None:
         sizes = f"a square number of them, {MIN_SIZE**2} to {MAX_SIZE**2}"
-        block.fail(0, f"{_shown(b','.join(block.fields[0]))} has a question of {length} characters; expected {sizes}")
+        block.fail(
+            0,
+            f"{_shown(b','.join(block.fields[0]))} has a question of {length} characters; expected {sizes}",
+        )
     return block._replace(size=found)
 
 
@@ -117,7 +138,9 @@ def _shown(text: bytes) -> str:
 
 def _read_block(block: Block, min_rating: int) -> MazeFile:
     """Check all lines of a block and keep the mazes rated `min_rating` or more."""
-    inputs, labels = (_grids(block, column, name) for column, name in ((1, "question"), (2, "answer")))
+    inputs, labels = (
+        _grids(block, column, name) for column, name in ((1, "question"), (2, "answer"))
+    )
     ratings = _ratings(block)
     ways = _check_questions(block, inputs)
     is_shortest = are_shortest_paths(inputs, labels)
@@ -127,7 +150,9 @@ def _read_block(block: Block, min_rating: int) -> MazeFile:
     kept = ratings >= min_rating
     has_other_rating = ratings != (labels == PATH).sum(axis=1) + 1
     counted = (kept & ~is_shortest, kept & (ways > 1), kept & has_other_rating, ~kept)
-    return MazeFile(Puzzles(inputs, labels, ratings).select(kept), *(int(lines.sum()) for lines in counted))
+    return MazeFile(
+        Puzzles(inputs, labels, ratings).select(kept), *(int(lines.sum()) for lines in counted)
+    )
 
 
 def _grids(block: Block, column: int, name: str) -> ByteArray:
@@ -135,13 +160,19 @@ def _grids(block: Block, column: int, name: str) -> ByteArray:
     fields, num_cells = block.column(column), block.size**2
     for index, field in enumerate(fields):
         if len(field) != num_cells:
-            block.fail(index, f"the {name} has {len(field)} characters; expected {num_cells}, as in the first question")
+            block.fail(
+                index,
+                f"the {name} has {len(field)} characters; expected {num_cells}, as in the first question",
+            )
     tokens = _token_of()[np.frombuffer(b"".join(fields), dtype=np.uint8).reshape(-1, num_cells)]
     unknown = tokens == 0 if name == "answer" else (tokens == 0) | (tokens == PATH)
     for index, cell in np.argwhere(unknown)[:1]:
         found = fields[index][cell : cell + 4].decode("utf-8", "backslashreplace")[0]
         allowed = CHARACTERS if name == "answer" else CHARACTERS[:-1]
-        block.fail(index, f"{found!r} at {cell_name(cell, block.size)} of the {name}; expected one of {allowed!r}")
+        block.fail(
+            index,
+            f"{found!r} at {cell_name(cell, block.size)} of the {name}; expected one of {allowed!r}",
+        )
     return tokens
 
 
@@ -165,5 +196,7 @@ def _ratings(block: Block) -> npt.NDArray[np.int32]:
     for index, field in enumerate(fields):
         if not field.isdigit() or len(field) > MAX_RATING_DIGITS:
             limit = 10**MAX_RATING_DIGITS - 1
-            block.fail(index, f"the rating is {_shown(field)}; expected a whole number from 0 to {limit}")
+            block.fail(
+                index, f"the rating is {_shown(field)}; expected a whole number from 0 to {limit}"
+            )
     return np.array([int(field) for field in fields], dtype=np.int32)

@@ -12,7 +12,16 @@ from collections import Counter
 import numpy as np
 
 from hrm_core.errors import PuzzleError
-from hrm_core.tasks.maze_board import GOAL, OPEN, START, WALL, BoolArray, IntArray, canonical, check_size
+from hrm_core.tasks.maze_board import (
+    GOAL,
+    OPEN,
+    START,
+    WALL,
+    BoolArray,
+    IntArray,
+    canonical,
+    check_size,
+)
 from hrm_core.tasks.maze_search import distances, trace, with_path
 from hrm_core.tasks.maze_walls import KINDS
 from hrm_core.tasks.puzzles import Puzzles
@@ -21,18 +30,30 @@ MIXED = "mixed"  # as many of each kind, in random order
 MIN_SIZE = 4  # the smallest lattice has two places a side
 BATCH_CELLS, BATCH_BOARDS = 1 << 18, 1 << 11  # at most drawn at once
 PATIENCE = 50  # batches in a row that bring nothing new
-TOO_SHORT, REPEATED, IN_TRAINING = "too_short", "repeated", "same_as_training"  # why a board was dropped
+TOO_SHORT, REPEATED, IN_TRAINING = (
+    "too_short",
+    "repeated",
+    "same_as_training",
+)  # why a board was dropped
 
 
 def default_min_path(size: int, kind: str) -> int:
     """The moves that the shortest path of such a maze takes at least: at 30x30 112, 90 and 28, at 10x10 12, 10 and 8."""
-    return max(2, {"perfect": size * size // 8, "loops": size * size // 10, "obstacles": size - 2}[kind])
+    return max(
+        2, {"perfect": size * size // 8, "loops": size * size // 10, "obstacles": size - 2}[kind]
+    )
 
 
 class MazeGenerator:
     """Makes mazes none of which is a rotation or reflection of another, the same ones for the same generator state."""
 
-    def __init__(self, size: int, rng: np.random.Generator, min_path: int | None = None, apart_from: "MazeGenerator | None" = None) -> None:
+    def __init__(
+        self,
+        size: int,
+        rng: np.random.Generator,
+        min_path: int | None = None,
+        apart_from: "MazeGenerator | None" = None,
+    ) -> None:
         """Begin a set of mazes, apart from those another generator has made. `min_path` None: the default of each kind.
 
         Raises: PuzzleError for a size or length that no maze has.
@@ -41,7 +62,9 @@ class MazeGenerator:
         if size < MIN_SIZE:
             raise PuzzleError(f"no lattice fits on {size} rows; expected size {MIN_SIZE} or more")
         if min_path is not None and not 1 <= min_path < size * size:
-            raise PuzzleError(f"no path on {size}x{size} cells has {min_path} moves; expected 1 to {size * size - 1}")
+            raise PuzzleError(
+                f"no path on {size}x{size} cells has {min_path} moves; expected 1 to {size * size - 1}"
+            )
         self.size = size
         self.dropped: Counter[str] = Counter({TOO_SHORT: 0, REPEATED: 0, IN_TRAINING: 0})
         self._rng = rng
@@ -58,7 +81,9 @@ class MazeGenerator:
         if kind == MIXED:
             return self._mixed(count)
         if kind not in KINDS:
-            raise PuzzleError(f"no generator makes mazes of kind {kind!r}; expected {', '.join([*KINDS, MIXED])}")
+            raise PuzzleError(
+                f"no generator makes mazes of kind {kind!r}; expected {', '.join([*KINDS, MIXED])}"
+            )
         parts = []
         fruitless = 0
         while count:
@@ -76,7 +101,9 @@ class MazeGenerator:
 
     def _mixed(self, count: int) -> Puzzles:
         shares = [count // len(KINDS) + (i < count % len(KINDS)) for i in range(len(KINDS))]
-        parts = [self.generate(share, kind) for kind, share in zip(KINDS, shares, strict=True) if share]
+        parts = [
+            self.generate(share, kind) for kind, share in zip(KINDS, shares, strict=True) if share
+        ]
         return Puzzles.join(parts).select(self._rng.permutation(count))
 
     def _batch(self, kind: str, limit: int) -> Puzzles:
@@ -103,7 +130,9 @@ class MazeGenerator:
         return np.array(new, dtype=np.intp)
 
     def _exhausted(self, kind: str) -> PuzzleError:
-        boards = f"the last {PATIENCE * self._batch_size} boards of {self.size}x{self.size}, kind {kind}"
+        boards = (
+            f"the last {PATIENCE * self._batch_size} boards of {self.size}x{self.size}, kind {kind}"
+        )
         return PuzzleError(
             f"no new maze among {boards}, with one shortest path of {self.min_path(kind)} moves or more; "
             "lower --min-path, choose another kind or ask for fewer mazes"

@@ -29,7 +29,10 @@ MIN_DOT_CELL = 10  # pixels; the path is its colour alone on smaller cells
 
 def draw_maze(tokens: ByteArray, marks: IntArray, size: int, cell: int) -> Image.Image:
     """Draw one maze (S,) with a mark for each cell (S,). Returns: (size * cell, size * cell) pixels."""
-    paints = [_paint(token, Mark(mark)) for token, mark in zip(tokens.tolist(), marks.tolist(), strict=True)]
+    paints = [
+        _paint(token, Mark(mark))
+        for token, mark in zip(tokens.tolist(), marks.tolist(), strict=True)
+    ]
     fills = np.array([paint.fill for paint in paints], dtype=np.uint8).reshape(size, size, 3)
     picture = Image.fromarray(fills.repeat(cell, axis=0).repeat(cell, axis=1))
     draw = ImageDraw.Draw(picture)
@@ -48,7 +51,9 @@ def _paint(token: int, mark: Mark) -> Paint:
     return UNASKED_WALL if token == WALL and mark != Mark.GIVEN else OWN_PAINTS[token]
 
 
-def _draw_sign(draw: ImageDraw.ImageDraw, corner: tuple[int, int], cell: int, token: int, paint: Paint) -> None:
+def _draw_sign(
+    draw: ImageDraw.ImageDraw, corner: tuple[int, int], cell: int, token: int, paint: Paint
+) -> None:
     """Draw what a cell shows besides its colour: a letter, the dot of a path, a wall on the colour of a mark."""
     middle = np.array(corner) + (cell - 1) / 2
     if token in LETTERS:

@@ -45,7 +45,9 @@ def distances(is_open: BoolArray, starts: IntArray) -> Distances:
     front = np.arange(num_mazes) * area + (rows + 1) * width + columns
     steps.reshape(-1)[front], ways.reshape(-1)[front], unseen.reshape(-1)[front] = 0, 1, False
     _flood(unseen.reshape(-1), steps.reshape(-1), ways.reshape(-1), front, width)
-    return Distances(_board(steps).reshape(num_mazes, num_cells), _board(ways).reshape(num_mazes, num_cells))
+    return Distances(
+        _board(steps).reshape(num_mazes, num_cells), _board(ways).reshape(num_mazes, num_cells)
+    )
 
 
 def shortest_paths(mazes: IntArray) -> ShortestPaths:
@@ -84,7 +86,9 @@ def _board(framed: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
     return framed[:, 1:-1, :-1]
 
 
-def _flood(unseen: BoolArray, steps: npt.NDArray[np.int32], ways: ByteArray, front: IntArray, width: int) -> None:
+def _flood(
+    unseen: BoolArray, steps: npt.NDArray[np.int32], ways: ByteArray, front: IntArray, width: int
+) -> None:
     """Fill in `steps` and `ways` in place, all of them flat; `front` holds where the search stands."""
     moves = 0
     while len(front):

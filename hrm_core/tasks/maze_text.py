@@ -58,7 +58,9 @@ def read_mazes(text: str, size: int) -> ByteArray:
     """
     drawings = list(_drawings(text, size))
     if not drawings:
-        raise PuzzleError(f"no maze found in {len(text)} characters of text; expected {size} lines of {size} cells: {EXPECTED}")
+        raise PuzzleError(
+            f"no maze found in {len(text)} characters of text; expected {size} lines of {size} cells: {EXPECTED}"
+        )
     mazes = np.stack([_read(drawing, size) for drawing in drawings])
     for index in np.flatnonzero(~can_be_asked(mazes))[:1]:
         raise PuzzleError(f"{drawings[index].name}: {question_fault(mazes[index], size)}")
@@ -76,12 +78,16 @@ def detect_size(text: str) -> int:
         return size
     if MIN_SIZE <= length <= MAX_SIZE:
         return length
-    raise PuzzleError(f"{length} cells in line {lines[0].number}; expected a row of {MIN_SIZE} to {MAX_SIZE}, or a square number of them")
+    raise PuzzleError(
+        f"{length} cells in line {lines[0].number}; expected a row of {MIN_SIZE} to {MAX_SIZE}, or a square number of them"
+    )
 
 
 def draw_maze(tokens: ByteArray, size: int) -> str:
     """Draw one maze (S,), blanks for open cells; a pad is a question mark."""
-    return "\n".join("".join(DRAWN[token] for token in row) for row in tokens.reshape(size, size).tolist())
+    return "\n".join(
+        "".join(DRAWN[token] for token in row) for row in tokens.reshape(size, size).tolist()
+    )
 
 
 def write_line(tokens: ByteArray) -> str:
@@ -112,7 +118,9 @@ def _paragraphs(text: str, size: int = 0) -> list[list[Line]]:
             paragraphs[-1].append(Line(number, line))
         else:
             paragraphs.append([])
-    return [paragraph for paragraph in paragraphs if any(line.text.strip(" ") for line in paragraph)]
+    return [
+        paragraph for paragraph in paragraphs if any(line.text.strip(" ") for line in paragraph)
+    ]
 
 
 def _drawings(text: str, size: int) -> Iterator[Drawing]:
@@ -137,21 +145,35 @@ def _read(drawing: Drawing, size: int) -> ByteArray:
 def _check_characters(drawing: Drawing) -> None:
     for line in drawing.lines:
         if unknown := set(line.text) - TOKEN_OF.keys():
-            column, character = next((i, found) for i, found in enumerate(line.text, start=1) if found in unknown)
+            column, character = next(
+                (i, found) for i, found in enumerate(line.text, start=1) if found in unknown
+            )
             hint = "; a question shows no path" if character == CHARACTERS[PATH - 1] else ""
             place = f"line {line.number}, column {column}"
-            raise PuzzleError(f"{drawing.name}: unknown character {character!r} at {place}; expected {EXPECTED}{hint}")
+            raise PuzzleError(
+                f"{drawing.name}: unknown character {character!r} at {place}; expected {EXPECTED}{hint}"
+            )
 
 
 def _check_shape(drawing: Drawing, size: int) -> None:
     lines = drawing.lines
     if len(lines) == 1:
         if (found := len(lines[0].text)) != size * size:
-            raise PuzzleError(f"{drawing.name}: {found} cells; expected {size * size} in a line, or {size} lines of {size}")
+            raise PuzzleError(
+                f"{drawing.name}: {found} cells; expected {size * size} in a line, or {size} lines of {size}"
+            )
         return
     for row, line in enumerate(lines[:size], start=1):
         if len(line.text) != size:
-            hint = "; blanks at its end may be lost, so write open cells as ." if len(line.text) < size else ""
-            raise PuzzleError(f"{drawing.name}: row {row} (line {line.number}) has {len(line.text)} cells; expected {size}{hint}")
+            hint = (
+                "; blanks at its end may be lost, so write open cells as ."
+                if len(line.text) < size
+                else ""
+            )
+            raise PuzzleError(
+                f"{drawing.name}: row {row} (line {line.number}) has {len(line.text)} cells; expected {size}{hint}"
+            )
     if len(lines) != size:
-        raise PuzzleError(f"{drawing.name}: {len(lines)} rows; expected {size}, then an empty line before the next maze")
+        raise PuzzleError(
+            f"{drawing.name}: {len(lines)} rows; expected {size}, then an empty line before the next maze"
+        )

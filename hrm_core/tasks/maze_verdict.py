@@ -54,7 +54,10 @@ class Verdict:
 
 def are_shortest_paths(mazes: IntArray, answers: IntArray) -> BoolArray:
     """Whether each answer is a shortest path through its maze. Shapes: (N, S), (N, S) -> (N,)."""
-    marked, shortest = shortest_paths(np.where(answers == OPEN, WALL, answers)), shortest_paths(mazes)
+    marked, shortest = (
+        shortest_paths(np.where(answers == OPEN, WALL, answers)),
+        shortest_paths(mazes),
+    )
     num_marks = (answers == PATH).sum(axis=1)
     fits: BoolArray = (marked.moves == num_marks + 1) & (marked.moves == shortest.moves)
     return fits & has_ends(mazes) & ~_changes(mazes, answers).any(axis=1)
@@ -65,7 +68,9 @@ def judge(maze: ByteArray, answer: ByteArray, size: int) -> Verdict:
     if fault := ends_fault(maze, size):
         return Verdict(fault=f"the question has {fault}")
     for cell in np.flatnonzero(_changes(maze, answer))[:1]:
-        return Verdict(fault=f"{NAMES[answer[cell]]} at {cell_name(cell, size)}, where the question has {NAMES[maze[cell]]}")
+        return Verdict(
+            fault=f"{NAMES[answer[cell]]} at {cell_name(cell, size)}, where the question has {NAMES[maze[cell]]}"
+        )
     shortest = int(shortest_paths(maze[None]).moves[0])
     if shortest == UNREACHED:
         return Verdict(fault="the question has no way from S to G")
@@ -119,7 +124,9 @@ def _visits_all(cells: BoolArray, start: int, goal: int, size: int) -> bool:
     def onward(cell: int) -> list[int]:
         """Where to go from a cell just taken, the best choice last: one that leaves no dead end, and few ways on."""
         ways = [(len(beside(way)), way) for way in beside(cell) if way != end or len(left) == 1]
-        needy = [way for num_ways, way in ways if way != end and num_ways < 2]  # only now can they be taken
+        needy = [
+            way for num_ways, way in ways if way != end and num_ways < 2
+        ]  # only now can they be taken
         chosen = ways if not needy else [(0, way) for way in needy[:1]] if len(needy) == 1 else []
         return [way for _, way in sorted(chosen, reverse=True)]
 

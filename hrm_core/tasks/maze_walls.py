@@ -14,9 +14,15 @@ import numpy as np
 
 from hrm_core.tasks.maze_board import NUM_SYMMETRIES, BoolArray, IntArray, symmetries
 
-NEWEST_SHARE = (0.6, 1.0)  # how often a corridor goes on from its newest end, in each board: the more often, the longer they are
+NEWEST_SHARE = (
+    0.6,
+    1.0,
+)  # how often a corridor goes on from its newest end, in each board: the more often, the longer they are
 OPENED_SHARE = (0.02, 0.1)  # of the walls between two places
-OBSTACLE_SHARE = (0.36, 0.42)  # of the cells inside; with more, most of a large board is cut off from the rest
+OBSTACLE_SHARE = (
+    0.36,
+    0.42,
+)  # of the cells inside; with more, most of a large board is cut off from the rest
 
 
 class Lattice(NamedTuple):
@@ -37,13 +43,17 @@ def draw_loops(size: int, count: int, rng: np.random.Generator) -> BoolArray:
     is_open = _grow(size, count, rng)
     lattice = _lattice(size)
     walls = np.unique(lattice.walls[lattice.neighbours < len(lattice.cells)])
-    is_open[:, walls] |= rng.random((count, len(walls))) < rng.uniform(*OPENED_SHARE, size=(count, 1))
+    is_open[:, walls] |= rng.random((count, len(walls))) < rng.uniform(
+        *OPENED_SHARE, size=(count, 1)
+    )
     return _turned(is_open, size, rng)
 
 
 def draw_obstacles(size: int, count: int, rng: np.random.Generator) -> BoolArray:
     """Draw every cell inside the outer walls by itself. Returns: (N, S)."""
-    is_open = (rng.random((count, size * size)) >= rng.uniform(*OBSTACLE_SHARE, size=(count, 1))).reshape(count, size, size)
+    is_open = (
+        rng.random((count, size * size)) >= rng.uniform(*OBSTACLE_SHARE, size=(count, 1))
+    ).reshape(count, size, size)
     is_open[:, [0, -1]] = is_open[:, :, [0, -1]] = False
     return is_open.reshape(count, -1)
 
@@ -59,7 +69,11 @@ def _lattice(size: int) -> Lattice:
     framed = np.full((side + 2, side + 2), side * side)
     framed[1:-1, 1:-1] = np.arange(side * side).reshape(side, side)
     sides = [framed[:-2, 1:-1], framed[1:-1, :-2], framed[1:-1, 2:], framed[2:, 1:-1]]
-    return Lattice(cells, np.stack(sides, axis=-1).reshape(-1, 4), cells[:, None] + np.array([-size, -1, 1, size]))
+    return Lattice(
+        cells,
+        np.stack(sides, axis=-1).reshape(-1, 4),
+        cells[:, None] + np.array([-size, -1, 1, size]),
+    )
 
 
 def _grow(size: int, count: int, rng: np.random.Generator) -> BoolArray:
@@ -72,16 +86,26 @@ def _grow(size: int, count: int, rng: np.random.Generator) -> BoolArray:
     is_open = np.zeros((count, size * size), dtype=np.bool_)
     unseen = np.ones((count, num_places + 1), dtype=np.bool_)
     unseen[:, num_places] = False
-    growing = np.zeros((count, num_places), dtype=np.intp)  # the places that may have room beside them, `num_growing` a board
+    growing = np.zeros(
+        (count, num_places), dtype=np.intp
+    )  # the places that may have room beside them, `num_growing` a board
     growing[:, 0] = first = rng.integers(num_places, size=count)
     num_growing = np.ones(count, dtype=np.intp)
     unseen[each, first], is_open[each, lattice.cells[first]] = False, True
     newest_share = rng.uniform(*NEWEST_SHARE, size=count)
-    for _ in range(2 * num_places - 1):  # every place but the first is added once, and every place taken out once
+    for _ in range(
+        2 * num_places - 1
+    ):  # every place but the first is added once, and every place taken out once
         last = num_growing - 1
-        chosen = np.where(rng.random(count) < newest_share, last, (rng.random(count) * num_growing).astype(np.intp))
+        chosen = np.where(
+            rng.random(count) < newest_share,
+            last,
+            (rng.random(count) * num_growing).astype(np.intp),
+        )
         place = growing[each, chosen]
-        side = (rng.random((count, 4)) * unseen[each[:, None], lattice.neighbours[place]]).argmax(axis=1)
+        side = (rng.random((count, 4)) * unseen[each[:, None], lattice.neighbours[place]]).argmax(
+            axis=1
+        )
         new = lattice.neighbours[place, side]
         grows = unseen[each, new]
         board, new, wall = each[grows], new[grows], lattice.walls[place, side][grows]

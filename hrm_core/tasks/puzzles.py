@@ -20,7 +20,10 @@ IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 
 TRAIN, TEST, SUBSAMPLE = range(3)  # index of the random stream
-PUBLISHED_FILES = ("train.csv", "test.csv")  # of the data sets on the Hub. Source: sapientinc/HRM dataset/build_sudoku_dataset.py
+PUBLISHED_FILES = (
+    "train.csv",
+    "test.csv",
+)  # of the data sets on the Hub. Source: sapientinc/HRM dataset/build_sudoku_dataset.py
 
 
 class Puzzles(NamedTuple):
@@ -51,18 +54,32 @@ class CsvFiles(NamedTuple):
 
 def fetch_csv(source: str) -> CsvFiles:
     """Fetch the puzzles of a data set on the Hub, hf://owner/repository[@revision]. Raises: HubError, BackendError."""
-    address = hub.parse_address(source.replace("hf://datasets/", "hf://", 1))  # as the Hub itself writes it
+    address = hub.parse_address(
+        source.replace("hf://datasets/", "hf://", 1)
+    )  # as the Hub itself writes it
     if address.file:
-        raise hub.HubError(f"{source} names one file; expected hf://owner/repository, which holds {' and '.join(PUBLISHED_FILES)}")
-    commit, (train, test) = hub.fetch_together(address.repository, PUBLISHED_FILES, "dataset", address.revision)
-    return CsvFiles(train, test, {"hub": {"repository": address.repository, "revision": address.revision, "commit": commit}})
+        raise hub.HubError(
+            f"{source} names one file; expected hf://owner/repository, which holds {' and '.join(PUBLISHED_FILES)}"
+        )
+    commit, (train, test) = hub.fetch_together(
+        address.repository, PUBLISHED_FILES, "dataset", address.revision
+    )
+    return CsvFiles(
+        train,
+        test,
+        {"hub": {"repository": address.repository, "revision": address.revision, "commit": commit}},
+    )
 
 
 def subsample(puzzles: Puzzles, count: int, seed: int, source: Path) -> Puzzles:
     """Choose some puzzles at random. Raises: DataError if there are not so many."""
     if count > len(puzzles.ratings):
-        raise DataError(f"{source} has {len(puzzles.ratings)} puzzles to choose from, fewer than --subsample {count}; lower it")
-    return puzzles.select(stream(seed, Purpose.PUZZLES, SUBSAMPLE).choice(len(puzzles.ratings), count, replace=False))
+        raise DataError(
+            f"{source} has {len(puzzles.ratings)} puzzles to choose from, fewer than --subsample {count}; lower it"
+        )
+    return puzzles.select(
+        stream(seed, Purpose.PUZZLES, SUBSAMPLE).choice(len(puzzles.ratings), count, replace=False)
+    )
 
 
 def describe_file(path: Path) -> dict[str, Any]:

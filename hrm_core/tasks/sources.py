@@ -20,13 +20,17 @@ def read_json(data: bytes | str, place: str, expected: str) -> object:
         found = dict(pairs)
         if len(found) < len(pairs):
             ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
-            raise DataError(f"{place}: the key {ascii(twice)[:SHOWN_KEY]} stands twice in one object; take one of them out")
+            raise DataError(
+                f"{place}: the key {ascii(twice)[:SHOWN_KEY]} stands twice in one object; take one of them out"
+            )
         return found
 
     try:
         return json.loads(data, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{place} is not JSON ({' '.join(str(error).split())[:SHOWN_REASON]}); expected {expected}") from error
+        raise DataError(
+            f"{place} is not JSON ({' '.join(str(error).split())[:SHOWN_REASON]}); expected {expected}"
+        ) from error
 
 
 def escaped(name: str) -> str:

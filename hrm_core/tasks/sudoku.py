@@ -40,7 +40,9 @@ class Sudoku:
         return f"Sudoku({self.size})"
 
     @classmethod
-    def for_shape(cls, vocab_size: int, seq_len: int, settings: Mapping[str, Any] = NO_SETTINGS) -> "Sudoku | None":
+    def for_shape(
+        cls, vocab_size: int, seq_len: int, settings: Mapping[str, Any] = NO_SETTINGS
+    ) -> "Sudoku | None":
         """The board whose puzzles have this shape, if there is one."""
         size = vocab_size - 2
         return cls(size) if size in BOARDS and seq_len == size * size else None
@@ -94,13 +96,22 @@ class Sudoku:
         """Draw uniformly from all symmetries of the board: digits relabelled, lines, bands and stacks rearranged, transposed."""
         digits = self.board.draw_digit_orders(rng, count)
         pads = np.zeros((count, 1), dtype=np.uint8)
-        return Symmetry(cells=self.board.draw_cell_orders(rng, count), tokens=np.concatenate([pads, digits + np.uint8(1)], axis=1))
+        return Symmetry(
+            cells=self.board.draw_cell_orders(rng, count),
+            tokens=np.concatenate([pads, digits + np.uint8(1)], axis=1),
+        )
 
     def picture(self, tokens: ByteArray, marks: IntArray, cell: int = 48) -> Image.Image:
         """Draw one grid (S,) with a mark for each cell (S,), `cell` pixels a cell; blanks and pads stay empty."""
         rows = _digits(tokens).reshape(self.size, self.size).tolist()
         symbols = [[str(digit) if digit else "" for digit in row] for row in rows]
-        return draw_board(symbols, marks.reshape(self.size, self.size), self.board.box_height, self.board.box_width, cell)
+        return draw_board(
+            symbols,
+            marks.reshape(self.size, self.size),
+            self.board.box_height,
+            self.board.box_width,
+            cell,
+        )
 
 
 def _digits(tokens: IntArray) -> ByteArray:

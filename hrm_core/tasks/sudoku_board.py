@@ -44,7 +44,9 @@ class Board:
     def units(self) -> IntArray:
         """The cells of every row, then column, then box. Returns: (3 · size, size) int64."""
         rows = np.arange(self.num_cells).reshape(self.size, self.size)
-        boxes = rows.reshape(self.box_width, self.box_height, self.box_height, self.box_width).swapaxes(1, 2)
+        boxes = rows.reshape(
+            self.box_width, self.box_height, self.box_height, self.box_width
+        ).swapaxes(1, 2)
         return np.concatenate([rows, rows.T, boxes.reshape(self.size, self.size)])
 
     def unit_name(self, unit: int) -> str:
@@ -61,11 +63,19 @@ class Board:
         """Whether every unit holds every digit once. Shapes: (N, S) digits -> (N,)."""
         bit_of = np.zeros(256, dtype=np.uint16)
         bit_of[1 : self.size + 1] = 1 << np.arange(self.size)
-        bits = bit_of[grids.T.astype(np.uint8)]  # (S, N): reducing over leading axes runs along contiguous memory
+        bits = bit_of[
+            grids.T.astype(np.uint8)
+        ]  # (S, N): reducing over leading axes runs along contiguous memory
         lines = bits.reshape(self.size, self.size, -1)
         boxes = bits.reshape(self.box_width, self.box_height, self.box_height, self.box_width, -1)
-        seen = [np.bitwise_or.reduce(lines, axis=0), np.bitwise_or.reduce(lines, axis=1), np.bitwise_or.reduce(boxes, axis=(1, 3))]
-        valid: BoolArray = np.logical_and.reduce([(unit == bit_of.sum()).reshape(self.size, -1).all(axis=0) for unit in seen])
+        seen = [
+            np.bitwise_or.reduce(lines, axis=0),
+            np.bitwise_or.reduce(lines, axis=1),
+            np.bitwise_or.reduce(boxes, axis=(1, 3)),
+        ]
+        valid: BoolArray = np.logical_and.reduce(
+            [(unit == bit_of.sum()).reshape(self.size, -1).all(axis=0) for unit in seen]
+        )
         return valid
 
     def draw_cell_orders(self, rng: np.random.Generator, count: int) -> ByteArray:
@@ -96,7 +106,9 @@ class Board:
         return _line_orders(self.box_height, self.box_width)
 
 
-def _draw_line_orders(rng: np.random.Generator, count: int, num_groups: int, width: int) -> ByteArray:
+def _draw_line_orders(
+    rng: np.random.Generator, count: int, num_groups: int, width: int
+) -> ByteArray:
     """Draw orders of `num_groups` groups of `width` lines and of the lines within. Returns: (count, num_groups · width) uint8."""
     groups = rng.permuted(np.tile(np.arange(num_groups, dtype=np.uint8), (count, 1)), axis=1)
     lines = rng.permuted(np.tile(np.arange(width, dtype=np.uint8), (count, num_groups, 1)), axis=2)
@@ -107,7 +119,11 @@ def _draw_line_orders(rng: np.random.Generator, count: int, num_groups: int, wid
 def _line_orders(num_groups: int, width: int) -> ByteArray:
     """All orders that `_draw_line_orders` draws from, the identity first."""
     orders = [
-        [group * width + line for group, within in zip(groups, lines, strict=True) for line in within]
+        [
+            group * width + line
+            for group, within in zip(groups, lines, strict=True)
+            for line in within
+        ]
         for groups in permutations(range(num_groups))
         for lines in product(permutations(range(width)), repeat=num_groups)
     ]

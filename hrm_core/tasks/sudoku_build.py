@@ -47,12 +47,25 @@ def build_from_csv(
     train = read_csv(train_csv, min_rating)
     test = read_csv(test_csv, min_rating) if test_csv else None
     if test is not None and test.inputs.shape[1] != train.inputs.shape[1]:
-        raise DataError(f"{test_csv} has boards of {test.inputs.shape[1]} cells, {train_csv} of {train.inputs.shape[1]}; use one size")
+        raise DataError(
+            f"{test_csv} has boards of {test.inputs.shape[1]} cells, {train_csv} of {train.inputs.shape[1]}; use one size"
+        )
     num_read = len(train.ratings)
     if subsample is not None:
         train = subsample_of(train, subsample, seed, train_csv)
-    sources = {split: describe_file(path) for split, path in (("train", train_csv), ("test", test_csv)) if path}
-    return _write(out, train, test, augment, seed, {**origin, "sources": sources, "min_rating": min_rating, "read": num_read})
+    sources = {
+        split: describe_file(path)
+        for split, path in (("train", train_csv), ("test", test_csv))
+        if path
+    }
+    return _write(
+        out,
+        train,
+        test,
+        augment,
+        seed,
+        {**origin, "sources": sources, "min_rating": min_rating, "read": num_read},
+    )
 
 
 def build_generated(
@@ -75,8 +88,17 @@ def build_generated(
     """
     refuse_used(out)
     for_training = _training_solutions(size, seed) if size == 6 and num_test else None
-    train = generate(size, num_train, stream(seed, Purpose.PUZZLES, TRAIN), givens=givens, min_rating=min_rating, keep=for_training)
-    test, dropped = _generate_apart(train, size, num_test, seed, givens, min_rating) if num_test else (None, 0)
+    train = generate(
+        size,
+        num_train,
+        stream(seed, Purpose.PUZZLES, TRAIN),
+        givens=givens,
+        min_rating=min_rating,
+        keep=for_training,
+    )
+    test, dropped = (
+        _generate_apart(train, size, num_test, seed, givens, min_rating) if num_test else (None, 0)
+    )
     about = {
         "generated": size,
         "givens": list(givens) if givens else None,
@@ -89,7 +111,11 @@ def build_generated(
 def symmetry_classes(puzzles: Puzzles) -> list[bytes]:
     """What equivalent puzzles have in common: the canonical puzzle on a 4x4 board, elsewhere the canonical solution."""
     is_small = puzzles.inputs.shape[1] == 16
-    canonical = canonical_puzzle(puzzles.inputs - np.uint8(BLANK)) if is_small else canonical_solution(puzzles.labels - np.uint8(BLANK))
+    canonical = (
+        canonical_puzzle(puzzles.inputs - np.uint8(BLANK))
+        if is_small
+        else canonical_solution(puzzles.labels - np.uint8(BLANK))
+    )
     return list(map(bytes, canonical))
 
 
@@ -101,11 +127,18 @@ def _training_solutions(size: int, seed: int) -> Keep:
     order = rng.permutation(len(classes))
     num_kept = 1 + int(np.searchsorted(np.cumsum(counts[order]), TEST_SHARE * NUM_SURVEYED))
     for_test = set(map(bytes, classes[order[:num_kept]]))
-    return lambda solutions: np.array([bytes(key) not in for_test for key in canonical_solution(solutions)])
+    return lambda solutions: np.array(
+        [bytes(key) not in for_test for key in canonical_solution(solutions)]
+    )
 
 
 def _generate_apart(
-    train: Puzzles, size: int, count: int, seed: int, givens: tuple[int, int] | None, min_rating: int
+    train: Puzzles,
+    size: int,
+    count: int,
+    seed: int,
+    givens: tuple[int, int] | None,
+    min_rating: int,
 ) -> tuple[Puzzles, int]:
     """Draw test puzzles until `count` are in no symmetry class of the training set. Returns: they, and how many were dropped."""
     known = set(symmetry_classes(train))
@@ -119,7 +152,9 @@ def _generate_apart(
         return new
 
     keep = is_new if size > 4 else None  # before the puzzle is dug, which takes longest
-    for batch in generate_batches(size, stream(seed, Purpose.PUZZLES, TEST), givens=givens, min_rating=min_rating, keep=keep):
+    for batch in generate_batches(
+        size, stream(seed, Purpose.PUZZLES, TEST), givens=givens, min_rating=min_rating, keep=keep
+    ):
         new = np.array([key not in known for key in symmetry_classes(batch)])
         found.append(batch.select(new))
         num_found += int(new.sum())
@@ -135,13 +170,21 @@ def _generate_apart(
     return Puzzles.join(found).select(np.arange(count)), dropped
 
 
-def _write(out: Path, train: Puzzles, test: Puzzles | None, augment: int, seed: int, about: dict[str, Any]) -> dict[str, Any]:
+def _write(
+    out: Path, train: Puzzles, test: Puzzles | None, augment: int, seed: int, about: dict[str, Any]
+) -> dict[str, Any]:
     task = Sudoku.for_shape(int(np.sqrt(train.inputs.shape[1])) + 2, train.inputs.shape[1])
     assert task is not None, "readers and generators know only these boards"
-    counts = {"train_puzzles": len(train.ratings), "train_examples": len(train.ratings) * (1 + augment)}
+    counts = {
+        "train_puzzles": len(train.ratings),
+        "train_examples": len(train.ratings) * (1 + augment),
+    }
     splits = {"train": {"all": _augmented(task, train, augment, seed)}}
     if test is not None:
-        counts |= {"test_puzzles": len(test.ratings), "test_questions_in_training": num_shared(test.inputs, train.inputs)}
+        counts |= {
+            "test_puzzles": len(test.ratings),
+            "test_questions_in_training": num_shared(test.inputs, train.inputs),
+        }
         splits["test"] = {"all": iter([Examples(test.inputs, test.labels, test.ratings)])}
     build = {"task": task.name, "seed": seed, "augment": augment, **about, **counts}
     return write_dataset(out, Layout(task.vocab_size, task.seq_len), splits, build)
@@ -157,6 +200,13 @@ def _augmented(task: Sudoku, puzzles: Puzzles, augment: int, seed: int) -> Itera
         inputs, labels = repeated.inputs, repeated.labels
         if augment:
             moved = np.arange(len(inputs)) % copies > 0  # the first of each group stays as it is
-            symmetry = task.draw_symmetries(stream(seed, Purpose.AUGMENTATION, start), int(moved.sum()))
-            inputs[moved], labels[moved] = symmetry.apply(inputs[moved]), symmetry.apply(labels[moved])
-        yield Examples(inputs, labels, repeated.ratings, group_sizes=np.full(len(block.ratings), copies))
+            symmetry = task.draw_symmetries(
+                stream(seed, Purpose.AUGMENTATION, start), int(moved.sum())
+            )
+            inputs[moved], labels[moved] = (
+                symmetry.apply(inputs[moved]),
+                symmetry.apply(labels[moved]),
+            )
+        yield Examples(
+            inputs, labels, repeated.ratings, group_sizes=np.full(len(block.ratings), copies)
+        )

@@ -38,7 +38,10 @@ class Matchings(NamedTuple):
 def canonical_solution(grids: IntArray) -> ByteArray:
     """The lexicographically smallest grid of each grid's symmetry class. Shapes: (N, S) digits, all filled -> (N, S) uint8."""
     board = _board_of(grids)
-    chunks = [_smallest(grids[start : start + CHUNK].astype(np.uint8), board) for start in range(0, len(grids), CHUNK)]
+    chunks = [
+        _smallest(grids[start : start + CHUNK].astype(np.uint8), board)
+        for start in range(0, len(grids), CHUNK)
+    ]
     return np.concatenate([np.empty((0, board.num_cells), dtype=np.uint8), *chunks])
 
 
@@ -61,7 +64,9 @@ def _board_of(grids: IntArray) -> Board:
 
 def _as_numbers(digits: IntArray, base: int) -> npt.NDArray[np.int64]:
     """Read the last axis as the digits of a number that sorts as the digits do."""
-    numbers: npt.NDArray[np.int64] = digits @ base ** np.arange(digits.shape[-1] - 1, -1, -1, dtype=np.int64)
+    numbers: npt.NDArray[np.int64] = digits @ base ** np.arange(
+        digits.shape[-1] - 1, -1, -1, dtype=np.int64
+    )
     return numbers
 
 
@@ -69,7 +74,9 @@ def _as_numbers(digits: IntArray, base: int) -> npt.NDArray[np.int64]:
 def _cell_orders(board: Board) -> IndexArray:
     """Every arrangement of the cells that keeps rows, columns and boxes. Returns: (arrangements, S)."""
     rows, columns = board.row_orders().astype(np.intp), board.column_orders().astype(np.intp)
-    orders = (rows[:, None, :, None] * board.size + columns[None, :, None, :]).reshape(-1, board.size, board.size)
+    orders = (rows[:, None, :, None] * board.size + columns[None, :, None, :]).reshape(
+        -1, board.size, board.size
+    )
     both = [orders, orders.swapaxes(1, 2)] if board.can_transpose else [orders]
     return np.concatenate(both).reshape(-1, board.num_cells)
 
@@ -91,9 +98,13 @@ def _matchings(board: Board) -> Matchings:
     columns = board.column_orders().astype(np.intp)
     ranks = np.full(len(codes), -1)
     members: list[IndexArray] = []
-    for smallest in range(len(codes)):  # ascending, so the first of a class to come up is its smallest
+    for smallest in range(
+        len(codes)
+    ):  # ascending, so the first of a class to come up is its smallest
         if ranks[smallest] < 0:
-            conjugates = np.empty_like(columns)  # of these matchings the column order makes the smallest: m[c[i]] = c[smallest[i]]
+            conjugates = np.empty_like(
+                columns
+            )  # of these matchings the column order makes the smallest: m[c[i]] = c[smallest[i]]
             np.put_along_axis(conjugates, columns, columns[:, every[smallest]], axis=1)
             members.append(np.searchsorted(codes, _as_numbers(conjugates, board.size)))
             ranks[members[-1]] = len(members) - 1
@@ -136,7 +147,9 @@ def _smallest(grids: ByteArray, board: Board) -> ByteArray:
     return candidates[_smallest_of_runs(candidates, grid[chosen], board)]
 
 
-def _promising_starts(views: ByteArray, board: Board) -> tuple[IndexArray, IndexArray, IndexArray, IndexArray]:
+def _promising_starts(
+    views: ByteArray, board: Board
+) -> tuple[IndexArray, IndexArray, IndexArray, IndexArray]:
     """Find the row pairs whose matching is of the smallest class that a grid has.
 
     Args: views (N, T, W, W), each grid and, where the board allows, its transpose.
@@ -145,23 +158,36 @@ def _promising_starts(views: ByteArray, board: Board) -> tuple[IndexArray, Index
     table, pairs = _matchings(board), _row_pairs(board)
     place = views.argsort(axis=3)  # (N, T, W, W): the column of each digit in each row
     below = views[:, :, pairs[:, 1]].astype(np.intp) - 1
-    matching = np.searchsorted(table.codes, _as_numbers(np.take_along_axis(place[:, :, pairs[:, 0]], below, axis=3), board.size))
+    matching = np.searchsorted(
+        table.codes,
+        _as_numbers(np.take_along_axis(place[:, :, pairs[:, 0]], below, axis=3), board.size),
+    )
     ranks = table.ranks[matching]  # (N, T, pairs)
     grid, view, pair = np.nonzero(ranks == ranks.min(axis=(1, 2), keepdims=True))
     return grid, view, pair, matching[grid, view, pair]
 
 
-def _write_out(views: ByteArray, first_rows: IntArray, columns: ByteArray, board: Board) -> ByteArray:
+def _write_out(
+    views: ByteArray, first_rows: IntArray, columns: ByteArray, board: Board
+) -> ByteArray:
     """Order columns, relabel digits by the first row, sort the rows. Shapes: (C, W, W), (C,), (C, W) -> (C, S)."""
     size, each = board.size, np.arange(len(views))[:, None]
     ordered_first = views[each, first_rows[:, None], columns]
     names = np.empty((len(views), size + 1), dtype=np.uint8)
     names[each, ordered_first] = np.arange(1, size + 1, dtype=np.uint8)
-    leading = names[each, views[each, np.arange(size), columns[:, :1]]]  # (C, W): each row's first digit
-    bands = leading.reshape(-1, board.box_width, board.box_height).min(axis=2).repeat(board.box_height, axis=1)
+    leading = names[
+        each, views[each, np.arange(size), columns[:, :1]]
+    ]  # (C, W): each row's first digit
+    bands = (
+        leading.reshape(-1, board.box_width, board.box_height)
+        .min(axis=2)
+        .repeat(board.box_height, axis=1)
+    )
     rows = (bands * np.uint8(size + 1) + leading).argsort(axis=1)
     cells = (rows * size)[:, :, None] + columns[:, None, :]
-    arranged = np.take_along_axis(views.reshape(len(views), -1), cells.reshape(len(views), -1), axis=1)
+    arranged = np.take_along_axis(
+        views.reshape(len(views), -1), cells.reshape(len(views), -1), axis=1
+    )
     return np.take_along_axis(names, arranged.astype(np.intp), axis=1)
 
 

@@ -39,7 +39,9 @@ def read_csv(path: Path, min_rating: int = 0) -> Puzzles:
         raise DataError(f"{path}: no puzzle after the header; expected one a line")
     puzzles = Puzzles.join(parts)
     if not len(puzzles.ratings):
-        raise DataError(f"{path}: no puzzle is rated {min_rating} or more; use a lower minimum rating")
+        raise DataError(
+            f"{path}: no puzzle is rated {min_rating} or more; use a lower minimum rating"
+        )
     return puzzles
 
 
@@ -56,7 +58,11 @@ class Block:
 
     def line(self, index: int) -> str:
         """The text of a line."""
-        return self.data[self.starts[index] : self.ends[index]].tobytes().decode("utf-8", "backslashreplace")
+        return (
+            self.data[self.starts[index] : self.ends[index]]
+            .tobytes()
+            .decode("utf-8", "backslashreplace")
+        )
 
     def fail(self, index: int, problem: str) -> DataError:
         """The error that names a line of the file."""
@@ -69,7 +75,9 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as file:
             yield file
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}; expected a CSV file of puzzles") from error
+        raise DataError(
+            f"{path}: {error.strerror or error}; expected a CSV file of puzzles"
+        ) from error
 
 
 def _check_header(path: Path, line: bytes) -> None:
@@ -90,7 +98,9 @@ def _blocks(path: Path, file: BinaryIO) -> Iterator[Block]:
         number += len(lines)
 
 
-def _split_lines(path: Path, data: ByteArray, first_number: int, board: Board | None) -> Block | None:
+def _split_lines(
+    path: Path, data: ByteArray, first_number: int, board: Board | None
+) -> Block | None:
     """Find the lines of `data`, which ends with a newline; None where all are blank."""
     newlines = np.flatnonzero(data == ord("\n"))
     starts = np.concatenate([[0], newlines[:-1] + 1])
@@ -108,7 +118,9 @@ def _board_of(place: str, line: bytes) -> Board:
     fields = line.split(b",")
     length = len(fields[1]) if len(fields) > 1 else 0
     if length not in SIZE_OF_LENGTH:
-        raise DataError(f"{place}: {_shown(line)} has a question of {length} characters; expected 16, 36 or 81")
+        raise DataError(
+            f"{place}: {_shown(line)} has a question of {length} characters; expected 16, 36 or 81"
+        )
     return BOARDS[SIZE_OF_LENGTH[length]]
 
 
@@ -133,7 +145,9 @@ def _check_encoding(block: Block) -> None:
         block.data.tobytes().decode("utf-8")
     except UnicodeDecodeError as error:
         index = int(np.searchsorted(block.starts, error.start, side="right")) - 1
-        raise block.fail(index, f"byte {error.object[error.start]:#04x} is not UTF-8; save the file as UTF-8") from error
+        raise block.fail(
+            index, f"byte {error.object[error.start]:#04x} is not UTF-8; save the file as UTF-8"
+        ) from error
 
 
 def _commas(block: Block) -> IntArray:
@@ -141,7 +155,10 @@ def _commas(block: Block) -> IntArray:
     commas = np.flatnonzero(block.data == ord(","))
     counts = np.searchsorted(commas, block.ends) - np.searchsorted(commas, block.starts)
     for index in np.flatnonzero(counts != 3)[:1]:
-        raise block.fail(index, f"{counts[index] + 1} columns in {_shown(block.line(index))}; expected {HEADER.decode()}")
+        raise block.fail(
+            index,
+            f"{counts[index] + 1} columns in {_shown(block.line(index))}; expected {HEADER.decode()}",
+        )
     return commas.reshape(-1, 3)
 
 
@@ -150,7 +167,10 @@ def _grid_field(block: Block, commas: IntArray, column: int, name: str, blanks: 
     starts, num_cells = commas[:, column] + 1, block.board.num_cells
     lengths = commas[:, column + 1] - starts
     for index in np.flatnonzero(lengths != num_cells)[:1]:
-        raise block.fail(index, f"the {name} has {lengths[index]} characters; expected {num_cells}, as in the first puzzle")
+        raise block.fail(
+            index,
+            f"the {name} has {lengths[index]} characters; expected {num_cells}, as in the first puzzle",
+        )
     characters = np.lib.stride_tricks.sliding_window_view(block.data, num_cells)[starts]
     tokens = _token_of(block.board.size, blanks)[characters]
     for index, cell in np.argwhere(tokens == 0)[:1]:
@@ -170,10 +190,16 @@ def _token_of(size: int, blanks: bytes) -> ByteArray:
 
 def _check_rules(block: Block, inputs: ByteArray, labels: ByteArray) -> None:
     for index in np.flatnonzero(~block.board.follows_rules(labels - np.uint8(1)))[:1]:
-        raise block.fail(index, "the answer repeats a digit; expected each digit once in every row, column and box")
+        raise block.fail(
+            index,
+            "the answer repeats a digit; expected each digit once in every row, column and box",
+        )
     for index, cell in np.argwhere((inputs > 1) & (inputs != labels))[:1]:
         found, given = labels[index, cell] - 1, inputs[index, cell] - 1
-        raise block.fail(index, f"the answer has {found} at {block.board.cell_name(cell)}; expected {given}, which the question gives")
+        raise block.fail(
+            index,
+            f"the answer has {found} at {block.board.cell_name(cell)}; expected {given}, which the question gives",
+        )
 
 
 def _ratings(block: Block, starts: IntArray) -> npt.NDArray[np.int32]:
@@ -188,5 +214,8 @@ def _ratings(block: Block, starts: IntArray) -> npt.NDArray[np.int32]:
         ratings = np.where(inside & readable, ratings * 10 + digits, ratings)
     for index in np.flatnonzero(~readable)[:1]:
         found = _shown(block.line(index).rpartition(",")[2])
-        raise block.fail(index, f"the rating is {found}; expected a whole number from 0 to {10**MAX_RATING_DIGITS - 1}")
+        raise block.fail(
+            index,
+            f"the rating is {found}; expected a whole number from 0 to {10**MAX_RATING_DIGITS - 1}",
+        )
     return ratings

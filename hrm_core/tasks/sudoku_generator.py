@@ -21,7 +21,9 @@ from hrm_core.tasks.sudoku_solver import Rules, State, count_solutions, rules_of
 BATCH = {4: 1024, 6: 64, 9: 16}  # puzzles dug at once
 PATIENCE = 25  # batches in a row that bring nothing new
 
-Keep = Callable[[ByteArray], npt.NDArray[np.bool_]]  # (N, S) solutions -> (N,) those that may become puzzles
+Keep = Callable[
+    [ByteArray], npt.NDArray[np.bool_]
+]  # (N, S) solutions -> (N,) those that may become puzzles
 
 
 def generate(
@@ -52,7 +54,12 @@ def generate(
 
 
 def generate_batches(
-    size: int, rng: np.random.Generator, *, givens: tuple[int, int] | None = None, min_rating: int = 0, keep: Keep | None = None
+    size: int,
+    rng: np.random.Generator,
+    *,
+    givens: tuple[int, int] | None = None,
+    min_rating: int = 0,
+    keep: Keep | None = None,
 ) -> Iterator[Puzzles]:
     """Yield batches of puzzles without end, none of them twice. Arguments and errors are those of `generate`."""
     _check_givens(size, givens)
@@ -62,7 +69,9 @@ def generate_batches(
         questions, answers = _draw_puzzles(BOARDS[size], BATCH[size], rng, givens, keep)
         new = _first_sights(questions, seen)
         ratings = np.array([solve(question).rating for question in questions[new]], dtype=np.int32)
-        puzzles = Puzzles(questions[new] + np.uint8(1), answers[new] + np.uint8(1), ratings).select(ratings >= min_rating)
+        puzzles = Puzzles(questions[new] + np.uint8(1), answers[new] + np.uint8(1), ratings).select(
+            ratings >= min_rating
+        )
         fruitless = 0 if len(puzzles.ratings) else fruitless + 1
         if not fruitless:
             yield puzzles
@@ -76,7 +85,9 @@ def _check_givens(size: int, givens: tuple[int, int] | None) -> None:
     if size not in BOARDS:
         raise PuzzleError(f"size {size}; expected 4, 6 or 9")
     if givens is not None and not 0 <= givens[0] <= givens[1] <= size * size:
-        raise PuzzleError(f"givens={givens}; expected the least and the most of them, in this order, between 0 and {size * size}")
+        raise PuzzleError(
+            f"givens={givens}; expected the least and the most of them, in this order, between 0 and {size * size}"
+        )
 
 
 def _first_sights(questions: ByteArray, seen: set[bytes]) -> npt.NDArray[np.intp]:
@@ -90,7 +101,11 @@ def _first_sights(questions: ByteArray, seen: set[bytes]) -> npt.NDArray[np.intp
 
 
 def _draw_puzzles(
-    board: Board, count: int, rng: np.random.Generator, givens: tuple[int, int] | None, keep: Keep | None
+    board: Board,
+    count: int,
+    rng: np.random.Generator,
+    givens: tuple[int, int] | None,
+    keep: Keep | None,
 ) -> tuple[ByteArray, ByteArray]:
     """Draw questions and answers (N, S), at most `count`: unwanted solutions and those that keep more givens than asked for are dropped."""
     low, high = givens or (0, 0)
@@ -155,7 +170,9 @@ def _small_solutions() -> ByteArray:
 def _as_bits(grids: ByteArray) -> npt.NDArray[np.uint64]:
     """One bit for each digit of each cell of 4x4 grids, none for a blank. Shapes: (N, 16) -> (N,)."""
     digit = np.array([0, 1, 2, 4, 8], dtype=np.uint64)[grids]
-    bits: npt.NDArray[np.uint64] = np.bitwise_or.reduce(digit << np.arange(0, 64, 4, dtype=np.uint64), axis=1)
+    bits: npt.NDArray[np.uint64] = np.bitwise_or.reduce(
+        digit << np.arange(0, 64, 4, dtype=np.uint64), axis=1
+    )
     return bits
 
 
@@ -166,7 +183,9 @@ def _dig_small(answers: ByteArray, orders: IntArray, targets: IntArray) -> ByteA
     for cells in orders.T:
         trial = questions.copy()
         trial[each, cells] = 0
-        fits = (_as_bits(trial)[:, None] & every) == 0  # (N, 288): no given that the solution contradicts
+        fits = (
+            _as_bits(trial)[:, None] & every
+        ) == 0  # (N, 288): no given that the solution contradicts
         may_go = (fits.sum(axis=1) == 1) & ((questions > 0).sum(axis=1) > targets)
         questions[may_go] = trial[may_go]
     return questions

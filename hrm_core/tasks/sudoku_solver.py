@@ -57,7 +57,10 @@ class Rules:
         size, num_cells = board.size, board.num_cells
         self.size, self.num_cells = size, num_cells
         self.cells = Family(tuple(range(0, size * num_cells, num_cells)), (1 << num_cells) - 1)
-        families = [self.cells, *(_unit_family(units, num_cells) for units in np.split(board.units, 3))]
+        families = [
+            self.cells,
+            *(_unit_family(units, num_cells) for units in np.split(board.units, 3)),
+        ]
         self.families = [(family.shifts, family.heads, family.spread) for family in families]
         self.everything = (1 << size * num_cells) - 1
         self.keep = [self._kept_by(bit) for bit in range(size * num_cells)]
@@ -66,7 +69,9 @@ class Rules:
         """The candidates that stay possible once this one holds: all but the others of its four sets."""
         gone = 0
         for shifts, heads, spread in self.families:
-            head = next(bit - shift for shift in shifts if bit >= shift and heads >> (bit - shift) & 1)
+            head = next(
+                bit - shift for shift in shifts if bit >= shift and heads >> (bit - shift) & 1
+            )
             gone |= spread << head
         return self.everything & ~gone | 1 << bit
 
@@ -129,7 +134,9 @@ class Rules:
     def grid(self, state: State) -> ByteArray:
         """The digits (S,) of a solved state."""
         data = state.candidates.to_bytes(-(-self.size * self.num_cells // 8), "little")
-        bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8), bitorder="little", count=self.size * self.num_cells)
+        bits = np.unpackbits(
+            np.frombuffer(data, dtype=np.uint8), bitorder="little", count=self.size * self.num_cells
+        )
         digits: ByteArray = bits.reshape(self.size, self.num_cells).argmax(axis=0) + 1
         return digits.astype(np.uint8)
 

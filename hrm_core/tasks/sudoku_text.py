@@ -16,7 +16,9 @@ from hrm_core.tasks.sudoku_board import BOARDS, Board, ByteArray, IntArray
 
 BLANKS = ".0_"
 CELLS = frozenset("123456789" + BLANKS)
-FRAME = "|+-=:" + "".join(map(chr, range(0x2500, 0x2580))) + "\ufeff"  # ASCII and markdown, box drawing, byte order mark
+FRAME = (
+    "|+-=:" + "".join(map(chr, range(0x2500, 0x2580))) + "\ufeff"
+)  # ASCII and markdown, box drawing, byte order mark
 WITHOUT_FRAME = dict.fromkeys(map(ord, FRAME))
 
 
@@ -43,7 +45,9 @@ def read_puzzles(text: str, board: Board) -> ByteArray:
     """
     grids = [_read(drawing, board) for drawing in _drawings(text, board)]
     if not grids:
-        raise PuzzleError(f"no puzzle found in {len(text)} characters of text; expected {board.num_cells} cells, blanks as . 0 or _")
+        raise PuzzleError(
+            f"no puzzle found in {len(text)} characters of text; expected {board.num_cells} cells, blanks as . 0 or _"
+        )
     return np.array(grids, dtype=np.uint8)
 
 
@@ -56,7 +60,9 @@ def detect_size(text: str) -> int:
     for size, board in BOARDS.items():
         if len(line.cells) in (size, board.num_cells):
             return size
-    raise PuzzleError(f"{len(line.cells)} cells in line {line.number}; expected a row of 4, 6 or 9 or a puzzle of 16, 36 or 81")
+    raise PuzzleError(
+        f"{len(line.cells)} cells in line {line.number}; expected a row of 4, 6 or 9 or a puzzle of 16, 36 or 81"
+    )
 
 
 def _paragraphs(text: str) -> list[list[Line]]:
@@ -89,7 +95,9 @@ def _read(drawing: Drawing, board: Board) -> list[int]:
     for cell, digit in enumerate(digits):
         if digit > board.size:
             place = board.cell_name(cell)
-            raise PuzzleError(f"{drawing.name}: digit {digit} at {place}; expected 1 to {board.size} on a {board.size}x{board.size} board")
+            raise PuzzleError(
+                f"{drawing.name}: digit {digit} at {place}; expected 1 to {board.size} on a {board.size}x{board.size} board"
+            )
     _check_clashes(drawing, digits, board)
     return digits
 
@@ -107,13 +115,19 @@ def _check_shape(drawing: Drawing, board: Board) -> None:
     lines, size = drawing.lines, board.size
     if len(lines) == 1:
         if (found := len(lines[0].cells)) != board.num_cells:
-            raise PuzzleError(f"{drawing.name}: {found} cells; expected {board.num_cells} in a line, or {size} lines of {size}")
+            raise PuzzleError(
+                f"{drawing.name}: {found} cells; expected {board.num_cells} in a line, or {size} lines of {size}"
+            )
         return
     for row, line in enumerate(lines[:size], start=1):
         if len(line.cells) != size:
-            raise PuzzleError(f"{drawing.name}: row {row} (line {line.number}) has {len(line.cells)} cells; expected {size}")
+            raise PuzzleError(
+                f"{drawing.name}: row {row} (line {line.number}) has {len(line.cells)} cells; expected {size}"
+            )
     if len(lines) != size:
-        raise PuzzleError(f"{drawing.name}: {len(lines)} rows; expected {size}, then a blank line before the next puzzle")
+        raise PuzzleError(
+            f"{drawing.name}: {len(lines)} rows; expected {size}, then a blank line before the next puzzle"
+        )
 
 
 def _check_clashes(drawing: Drawing, digits: list[int], board: Board) -> None:
@@ -122,7 +136,9 @@ def _check_clashes(drawing: Drawing, digits: list[int], board: Board) -> None:
         for cell in cells:
             if digits[cell] and digits[cell] in first:
                 places = f"{board.cell_name(first[digits[cell]])} and {board.cell_name(cell)}"
-                raise PuzzleError(f"{drawing.name}: {digits[cell]} is given twice in {board.unit_name(unit)}, at {places}; expected once")
+                raise PuzzleError(
+                    f"{drawing.name}: {digits[cell]} is given twice in {board.unit_name(unit)}, at {places}; expected once"
+                )
             first[digits[cell]] = cell
 
 
@@ -134,5 +150,9 @@ def draw_grid(digits: IntArray, board: Board) -> str:
         if number % board.box_height == 0:
             lines.append(border)
         boxes = row.reshape(board.box_height, board.box_width)
-        lines.append("| " + " | ".join(" ".join(str(digit) if digit else "." for digit in box) for box in boxes) + " |")
+        lines.append(
+            "| "
+            + " | ".join(" ".join(str(digit) if digit else "." for digit in box) for box in boxes)
+            + " |"
+        )
     return "\n".join([*lines, border])

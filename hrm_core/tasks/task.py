@@ -29,12 +29,16 @@ NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 class Task(Protocol):
     """One kind of puzzle at one size."""
 
-    settings: Mapping[str, Any]  # what its shape does not tell, as JSON has it; stands beside the name
+    settings: Mapping[
+        str, Any
+    ]  # what its shape does not tell, as JSON has it; stands beside the name
     name: str  # stands in dataset builds and model files: "sudoku"
     vocab_size: int
     seq_len: int
     legend: Sequence[Mark]  # what a picture of a model at work has to explain
-    rating_bands: Sequence[int]  # lower bound of each band that tables are split by, ascending from 0
+    rating_bands: Sequence[
+        int
+    ]  # lower bound of each band that tables are split by, ascending from 0
 
     def parse(self, text: str) -> TokenArray:
         """Read every puzzle in a text. Returns: (N, S) question tokens.

@@ -37,10 +37,21 @@ class Outcome:
     def oracle(self) -> float:
         """Share of puzzles that any of the K answers solves: what a choice that knew the solution would reach."""
         counted = self.scores.num_labelled > 0
-        return float(np.mean(np.any([scores.exact for scores in self.each], axis=0)[counted])) if counted.any() else 0.0
+        return (
+            float(np.mean(np.any([scores.exact for scores in self.each], axis=0)[counted]))
+            if counted.any()
+            else 0.0
+        )
 
 
-def ways(task: Task | None, halt: Halt, votes: int = 1, sigma: float = 0.0, rollouts: int = 1, seed: int = 0) -> list[Way]:
+def ways(
+    task: Task | None,
+    halt: Halt,
+    votes: int = 1,
+    sigma: float = 0.0,
+    rollouts: int = 1,
+    seed: int = 0,
+) -> list[Way]:
     """Every combination of a symmetry and a rollout, K = votes · rollouts; the first is the puzzle as it is."""
     assert votes == 1 or task is not None, "symmetries belong to a task"
     return [
@@ -70,17 +81,39 @@ def answer(
     """
     started = time.perf_counter()
     given = task.given if task else None
-    results = [evaluate(backend, split, given, batch_size, limit, on_batch, way) for backend in backends for way in ways]
+    results = [
+        evaluate(backend, split, given, batch_size, limit, on_batch, way)
+        for backend in backends
+        for way in ways
+    ]
     each, answers = [scores for scores, _ in results], np.stack([tokens for _, tokens in results])
     if not all(is_finite(scores.q_halt_logits) for scores in each):
-        raise NotFiniteError("the model's Q values are not finite; choose another checkpoint, less --noise or --dtype float32")
-    inputs = np.concatenate([examples.inputs[: limit or len(examples)] for examples in split.sets.values()])
+        raise NotFiniteError(
+            "the model's Q values are not finite; choose another checkpoint, less --noise or --dtype float32"
+        )
+    inputs = np.concatenate(
+        [examples.inputs[: limit or len(examples)] for examples in split.sets.values()]
+    )
     q_halt_logits = np.stack([scores.q_halt_logits for scores in each])
-    chosen = Candidates(inputs, answers, q_halt_logits).choose(choice, task) if len(results) > 1 else np.zeros(len(inputs), np.intp)
+    chosen = (
+        Candidates(inputs, answers, q_halt_logits).choose(choice, task)
+        if len(results) > 1
+        else np.zeros(len(inputs), np.intp)
+    )
     scores = replace(picked(each, chosen), steps=np.sum([scores.steps for scores in each], axis=0))
     asked = [backend for backend in backends for _ in ways]
-    calls = np.sum([one.steps * _calls_a_step(backend) for backend, one in zip(asked, each, strict=True)], axis=0)
-    return Outcome(scores, answers[chosen, np.arange(len(inputs))], each, answers, calls, time.perf_counter() - started)
+    calls = np.sum(
+        [one.steps * _calls_a_step(backend) for backend, one in zip(asked, each, strict=True)],
+        axis=0,
+    )
+    return Outcome(
+        scores,
+        answers[chosen, np.arange(len(inputs))],
+        each,
+        answers,
+        calls,
+        time.perf_counter() - started,
+    )
 
 
 def _calls_a_step(backend: Backend) -> int:

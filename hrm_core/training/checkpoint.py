@@ -54,7 +54,11 @@ def save_model(path: Path, config: ModelConfig, task: str, weights: Arrays) -> N
     tensors = {name: np.ascontiguousarray(array) for name, array in weights.items()}
     about = {"format": FORMAT, "task": task, "config": config.model_dump()}
     # One entry: the order of several would differ from process to process, and with it the file
-    save_file(tensors, path, metadata={METADATA: json.dumps({**about, "crc32": _checksum(about, tensors)})})
+    save_file(
+        tensors,
+        path,
+        metadata={METADATA: json.dumps({**about, "crc32": _checksum(about, tensors)})},
+    )
 
 
 def load_model(path: Path) -> Model:
@@ -65,15 +69,22 @@ def load_model(path: Path) -> Model:
     about, config, crc32 = parse_metadata(_read_metadata(path), path)
     stored = _load_tensors(path)
     dtypes = stored_dtypes(about, crc32)
-    weights = {name: array.astype(np.float32, copy=False) if array.dtype.name in dtypes else array for name, array in stored.items()}
+    weights = {
+        name: array.astype(np.float32, copy=False) if array.dtype.name in dtypes else array
+        for name, array in stored.items()
+    }
     check_weights(weights, config, str(path))
     found = _checksum(about, stored)
     if crc32 not in (None, found):
-        raise CheckpointError(f"{path} is damaged: its checksum is not the one in its metadata; {WAY_OUT}")
+        raise CheckpointError(
+            f"{path} is damaged: its checksum is not the one in its metadata; {WAY_OUT}"
+        )
     return Model(config, about["task"], weights, path, found)
 
 
-def parse_metadata(metadata: Mapping[str, str], path: Path) -> tuple[dict[str, Any], ModelConfig, str | None]:
+def parse_metadata(
+    metadata: Mapping[str, str], path: Path
+) -> tuple[dict[str, Any], ModelConfig, str | None]:
     """What a model file says of itself: all of it but the checksum, the config in it, and the checksum if there is one.
 
     Raises: CheckpointError if that is damaged, or nothing of ours.
@@ -81,21 +92,38 @@ def parse_metadata(metadata: Mapping[str, str], path: Path) -> tuple[dict[str, A
     try:
         about = json.loads(metadata.get(METADATA, "{}"))
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} holds metadata that is damaged ({_reason(error)}); {WAY_OUT}") from error
+        raise CheckpointError(
+            f"{path} holds metadata that is damaged ({_reason(error)}); {WAY_OUT}"
+        ) from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise CheckpointError(f"{path} holds no HRM config in its metadata; expected a model written by hrm")
+        raise CheckpointError(
+            f"{path} holds no HRM config in its metadata; expected a model written by hrm"
+        )
     crc32 = about.pop("crc32", None)  # files that others wrote have none
-    if not {"task", "config"} <= about.keys() <= {"format", "task", "config", "dtype"} or not isinstance(about["task"], str):
-        raise CheckpointError(f"{path} holds a config that is damaged: found {', '.join(about)[:120]} around it; {WAY_OUT}")
+    if not {"task", "config"} <= about.keys() <= {
+        "format",
+        "task",
+        "config",
+        "dtype",
+    } or not isinstance(about["task"], str):
+        raise CheckpointError(
+            f"{path} holds a config that is damaged: found {', '.join(about)[:120]} around it; {WAY_OUT}"
+        )
     try:
         return about, validated(ModelConfig, about["config"], str(path)), crc32
     except ConfigError as error:
-        raise CheckpointError(f"{path} holds a config that is damaged ({_reason(error)}); {WAY_OUT}") from error
+        raise CheckpointError(
+            f"{path} holds a config that is damaged ({_reason(error)}); {WAY_OUT}"
+        ) from error
 
 
 def stored_dtypes(about: Mapping[str, Any], crc32: str | None) -> tuple[str, ...]:
     """The dtypes that the tensors of a model file may have: the one it names, or any of a file that others wrote."""
-    return STORED_DTYPES if crc32 is None and "dtype" not in about else (str(about.get("dtype", "float32")),)
+    return (
+        STORED_DTYPES
+        if crc32 is None and "dtype" not in about
+        else (str(about.get("dtype", "float32")),)
+    )
 
 
 def check_weights(weights: Arrays, config: ModelConfig, source: str) -> None:
@@ -111,11 +139,23 @@ def check_weights(weights: Arrays, config: ModelConfig, source: str) -> None:
             found = f"{weights[name].dtype}{list(weights[name].shape)}"
             misfits.append(f"{name} is {found}, expected float32{list(table[name].shape)}")
     if misfits:
-        shown = [*sorted(misfits)[:MAX_MISFITS], *([f"and {len(misfits) - MAX_MISFITS} more"] if len(misfits) > MAX_MISFITS else [])]
-        raise CheckpointError(f"{source} holds weights of another model: {'; '.join(shown)}; {WAY_OUT}")
+        shown = [
+            *sorted(misfits)[:MAX_MISFITS],
+            *([f"and {len(misfits) - MAX_MISFITS} more"] if len(misfits) > MAX_MISFITS else []),
+        ]
+        raise CheckpointError(
+            f"{source} holds weights of another model: {'; '.join(shown)}; {WAY_OUT}"
+        )
 
 
-def write_checkpoint(folder: Path, config: ModelConfig, task: str, weights: Arrays, train_state: Arrays, state: Mapping[str, Any]) -> None:
+def write_checkpoint(
+    folder: Path,
+    config: ModelConfig,
+    task: str,
+    weights: Arrays,
+    train_state: Arrays,
+    state: Mapping[str, Any],
+) -> None:
     """Write a checkpoint into a temporary sibling, make sure it is on disk, and rename it.
 
     Raises: RunError if the disk is full or cannot be written; nothing is left behind then.
@@ -123,12 +163,17 @@ def write_checkpoint(folder: Path, config: ModelConfig, task: str, weights: Arra
     try:
         with _staging(folder) as partial:
             save_model(partial / MODEL_FILE, config, task, weights)
-            save_file({name: np.ascontiguousarray(array) for name, array in train_state.items()}, partial / TRAIN_STATE_FILE)
+            save_file(
+                {name: np.ascontiguousarray(array) for name, array in train_state.items()},
+                partial / TRAIN_STATE_FILE,
+            )
             write_state(partial, state)
             for path in partial.iterdir():
                 _sync(path)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{folder} was not written ({_reason(error)}); make room, then --resume") from error
+        raise RunError(
+            f"{folder} was not written ({_reason(error)}); make room, then --resume"
+        ) from error
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:
@@ -146,13 +191,19 @@ def read_state(folder: Path) -> dict[str, Any]:
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         expected = state.pop("sha256")
-        damaged = [name for name, found in _hashes(folder, state).items() if found != expected[name]]
+        damaged = [
+            name for name, found in _hashes(folder, state).items() if found != expected[name]
+        ]
     except OSError as error:
-        raise CheckpointError(f"{error.filename} cannot be read ({error.strerror}); {WAY_OUT}") from error
+        raise CheckpointError(
+            f"{error.filename} cannot be read ({error.strerror}); {WAY_OUT}"
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged; {WAY_OUT}") from error
     if damaged:
-        raise CheckpointError(f"{folder / damaged[0]} is damaged: its sha256 is not the one in {STATE_FILE}; {WAY_OUT}")
+        raise CheckpointError(
+            f"{folder / damaged[0]} is damaged: its sha256 is not the one in {STATE_FILE}; {WAY_OUT}"
+        )
     return dict(state)
 
 
@@ -162,7 +213,9 @@ def read_train_state(folder: Path) -> dict[str, AnyArray]:
     Raises: CheckpointError if they are damaged, or the checkpoint was converted and has none.
     """
     if not (folder / TRAIN_STATE_FILE).exists() and CONVERTED in read_state(folder):
-        raise CheckpointError(f"{folder} was converted and holds no optimizer state, so it cannot be resumed; start from it with --init")
+        raise CheckpointError(
+            f"{folder} was converted and holds no optimizer state, so it cannot be resumed; start from it with --init"
+        )
     return _load_tensors(folder / TRAIN_STATE_FILE)
 
 
@@ -194,8 +247,12 @@ def find_model(path: Path, warn: Callable[[str], None] = lambda message: None) -
         except CheckpointError as error:
             warn(f"skipped a damaged checkpoint: {error}")
     if folders:
-        raise CheckpointError(f"none of the {len(folders)} checkpoints in {path / 'checkpoints'} is whole; {WAY_OUT}")
-    raise CheckpointError(f"{path} is no model: expected a run with checkpoints, a checkpoint folder or a .safetensors file")
+        raise CheckpointError(
+            f"none of the {len(folders)} checkpoints in {path / 'checkpoints'} is whole; {WAY_OUT}"
+        )
+    raise CheckpointError(
+        f"{path} is no model: expected a run with checkpoints, a checkpoint folder or a .safetensors file"
+    )
 
 
 def _read_metadata(path: Path) -> dict[str, str]:
@@ -203,14 +260,24 @@ def _read_metadata(path: Path) -> dict[str, str]:
         with safe_open(path, "numpy") as file:
             return dict(file.metadata() or {})
     except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as safetensors ({_reason(error)}); {WAY_OUT}") from error
+        raise CheckpointError(
+            f"{path} cannot be read as safetensors ({_reason(error)}); {WAY_OUT}"
+        ) from error
 
 
 def _load_tensors(path: Path) -> dict[str, AnyArray]:
     try:
         return load_file(path)
-    except (OSError, SafetensorError, ValueError, AttributeError, KeyError) as error:  # the last two: a dtype that numpy has not
-        raise CheckpointError(f"{path} cannot be read as safetensors ({_reason(error)}); {WAY_OUT}") from error
+    except (
+        OSError,
+        SafetensorError,
+        ValueError,
+        AttributeError,
+        KeyError,
+    ) as error:  # the last two: a dtype that numpy has not
+        raise CheckpointError(
+            f"{path} cannot be read as safetensors ({_reason(error)}); {WAY_OUT}"
+        ) from error
 
 
 def checksum(about: Mapping[str, Any], tensors: Iterable[tuple[str, Iterable[memoryview]]]) -> str:
@@ -228,7 +295,9 @@ def _reason(error: Exception) -> str:
 
 
 def _checksum(about: Mapping[str, Any], tensors: Arrays) -> str:
-    return checksum(about, ((name, [tensors[name].reshape(-1).view(np.uint8).data]) for name in sorted(tensors)))
+    return checksum(
+        about, ((name, [tensors[name].reshape(-1).view(np.uint8).data]) for name in sorted(tensors))
+    )
 
 
 def _hashes(folder: Path, state: Mapping[str, Any]) -> dict[str, str]:
@@ -245,7 +314,9 @@ def _staging(folder: Path) -> Iterator[Path]:
     """A directory to write into, synced and renamed to `folder` at the end or else removed."""
     for leftover in folder.parent.glob(".update_*.*"):  # of a process that was killed
         shutil.rmtree(leftover, ignore_errors=True)
-    partial, replaced = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "replaced"))
+    partial, replaced = (
+        folder.with_name(f".{folder.name}.{state}") for state in ("partial", "replaced")
+    )
     partial.mkdir(parents=True)
     try:
         yield partial

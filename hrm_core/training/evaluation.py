@@ -33,11 +33,16 @@ class Way:
 
     halt: Halt = "fixed"
     noise: Noise | None = None
-    symmetries: Callable[[IntArray], Symmetry] | None = None  # of puzzles by number (N,): asked moved, answers moved back
+    symmetries: Callable[[IntArray], Symmetry] | None = (
+        None  # of puzzles by number (N,): asked moved, answers moved back
+    )
 
 
 PUBLISHED = Way()
-OF_DATA = ("rating_bands", "symmetric")  # settings of a task that another data set of it may have otherwise
+OF_DATA = (
+    "rating_bands",
+    "symmetric",
+)  # settings of a task that another data set of it may have otherwise
 SHOWN = 120  # characters of a task in a message
 
 
@@ -63,12 +68,20 @@ class Thoughts(NamedTuple):
         return settled
 
 
-def thoughts(backend: Backend, inputs: IntArray, puzzle_identifiers: IntArray, batch_size: int = 256, halt: Halt = "fixed") -> Thoughts:
+def thoughts(
+    backend: Backend,
+    inputs: IntArray,
+    puzzle_identifiers: IntArray,
+    batch_size: int = 256,
+    halt: Halt = "fixed",
+) -> Thoughts:
     """Let a model think about puzzles. An answer that is final stays as it is. Shapes: (N, S) tokens, (N,)."""
     num_steps, count = backend.config.halt_max_steps, len(inputs)
     answers = np.zeros((num_steps, *inputs.shape), np.int32)
     q_halt_logits, steps = np.zeros((num_steps, count), np.float32), np.zeros(count, np.int32)
-    for moment in think(backend, iter([Questions.unlabelled(inputs, puzzle_identifiers)]), batch_size, halt):
+    for moment in think(
+        backend, iter([Questions.unlabelled(inputs, puzzle_identifiers)]), batch_size, halt
+    ):
         numbers, at = moment.questions.number[moment.busy], moment.steps[moment.busy] - 1
         answers[at, numbers] = moment.answers.tokens[moment.busy]
         q_halt_logits[at, numbers] = moment.answers.q_halt_logits[moment.busy]
@@ -83,11 +96,19 @@ def check_fits(split: Split, config: ModelConfig, source: Path) -> None:
     Raises: DataError naming the sizes that differ.
     """
     metadata = split.metadata
-    found = DataSizes(metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers)._asdict()
+    found = DataSizes(
+        metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers
+    )._asdict()
     expected = config.sizes._asdict()
-    misfits = [f"{name}={found[name]}, expected {expected[name]}" for name in found if found[name] != expected[name]]
+    misfits = [
+        f"{name}={found[name]}, expected {expected[name]}"
+        for name in found
+        if found[name] != expected[name]
+    ]
     if misfits:
-        raise DataError(f"{split.folder} does not fit {source}: {'; '.join(misfits)}; use the data the model was trained for")
+        raise DataError(
+            f"{split.folder} does not fit {source}: {'; '.join(misfits)}; use the data the model was trained for"
+        )
 
 
 def check_task(data: Path, model: Model) -> None:
@@ -97,13 +118,19 @@ def check_task(data: Path, model: Model) -> None:
     """
     label = task_label(data)
     if label and model.task and _rules(label, model.config) != _rules(model.task, model.config):
-        raise DataError(f"{data} is of {label[:SHOWN]}, {model.source} of {model.task[:SHOWN]}; use data of its task")
+        raise DataError(
+            f"{data} is of {label[:SHOWN]}, {model.source} of {model.task[:SHOWN]}; use data of its task"
+        )
 
 
 def _rules(label: str, config: ModelConfig) -> tuple[str, dict[str, Any]]:
     """The name of a task, and its settings without those that tell of a data set alone."""
     task = task_of_shape(config.vocab_size, config.seq_len, label)
-    settings = {} if task is None else {key: value for key, value in task.settings.items() if key not in OF_DATA}
+    settings = (
+        {}
+        if task is None
+        else {key: value for key, value in task.settings.items() if key not in OF_DATA}
+    )
     return label.partition(" ")[0], settings
 
 
@@ -122,12 +149,16 @@ def evaluate(
     Of several replicas each answers its part of every batch.
     Returns: their scores and the answers (N, S), in file order. `on_batch` is told how many puzzles have halted.
     """
-    stored = np.uint8 if backend.config.vocab_size <= 256 else np.int32  # ARC has hundreds of thousands of canvases
+    stored = (
+        np.uint8 if backend.config.vocab_size <= 256 else np.int32
+    )  # ARC has hundreds of thousands of canvases
     numbers: list[IntArray] = [np.empty(0, np.intp)]
     tokens: list[IntArray] = [np.empty((0, backend.config.seq_len), stored)]
     scores = [NO_SCORES]
     slots = max(1, batch_size // backend.replica.num_replicas)
-    for moment in think(backend, _questions(backend, split, batch_size, limit, way), slots, way.halt, way.noise):
+    for moment in think(
+        backend, _questions(backend, split, batch_size, limit, way), slots, way.halt, way.noise
+    ):
         if moment.halts.any():
             numbers.append(moment.questions.number[moment.halts])
             scores.append(_scores(moment, given, backend.config.loss_type))
@@ -142,7 +173,9 @@ def num_examples(split: Split, limit: int | None = None) -> int:
     return sum(min(len(examples), limit or len(examples)) for examples in split.sets.values())
 
 
-def save_predictions(path: Path, split: Split, scores: Scores, answers: IntArray, limit: int | None = None) -> None:
+def save_predictions(
+    path: Path, split: Split, scores: Scores, answers: IntArray, limit: int | None = None
+) -> None:
     """Write inputs, labels, answers (N, S), q_halt_logits, steps and settled_step (N,) as .npz, at once or not at all.
 
     Raises: HRMError if the file cannot be written.
@@ -160,7 +193,9 @@ def save_predictions(path: Path, split: Split, scores: Scores, answers: IntArray
         )
 
 
-def _questions(backend: Backend, split: Split, batch_size: int, limit: int | None, way: Way) -> Iterator[Questions]:
+def _questions(
+    backend: Backend, split: Split, batch_size: int, limit: int | None, way: Way
+) -> Iterator[Questions]:
     """The examples of a split, moved by the symmetry of each if there is one."""
     number = 0
     for batch in evaluation_batches(split, batch_size, *backend.replica, limit=limit):
@@ -186,21 +221,35 @@ def _moved(questions: Questions, way: Way) -> Questions:
     labelled = questions.labels >= 0
     labels = symmetry.apply(np.where(labelled, questions.labels, 0))
     is_labelled = np.take_along_axis(labelled, symmetry.cells.astype(np.intp), axis=1)
-    return replace(questions, inputs=symmetry.apply(questions.inputs), labels=np.where(is_labelled, labels, IGNORE_LABEL_ID))
+    return replace(
+        questions,
+        inputs=symmetry.apply(questions.inputs),
+        labels=np.where(is_labelled, labels, IGNORE_LABEL_ID),
+    )
 
 
 def _moved_back(moment: Moment, way: Way) -> IntArray:
     """The answers of the puzzles that halt, as if nothing had been moved. Shapes: (n, S)."""
     tokens = moment.answers.tokens[moment.halts]
-    return way.symmetries(moment.questions.number[moment.halts]).inverse().apply(tokens) if way.symmetries else tokens
+    return (
+        way.symmetries(moment.questions.number[moment.halts]).inverse().apply(tokens)
+        if way.symmetries
+        else tokens
+    )
 
 
 def _scores(moment: Moment, given: Given | None, loss_type: str) -> Scores:
     """What the answers of the puzzles that halt are worth."""
     questions, answers, halts = moment.questions.select(moment.halts), moment.answers, moment.halts
-    is_given = given(questions.inputs.astype(np.uint8)) if given else np.zeros(questions.inputs.shape, bool)
+    is_given = (
+        given(questions.inputs.astype(np.uint8))
+        if given
+        else np.zeros(questions.inputs.shape, bool)
+    )
     return Scores(
-        **score(answers.tokens[halts], questions.labels, is_given, answers.logits[halts], loss_type),  # type: ignore[arg-type]
+        **score(
+            answers.tokens[halts], questions.labels, is_given, answers.logits[halts], loss_type
+        ),  # type: ignore[arg-type]
         q_halt_logits=answers.q_halt_logits[halts],
         steps=moment.steps[halts],
         settled_step=moment.settled_step[halts],

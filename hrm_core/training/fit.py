@@ -63,7 +63,9 @@ class Position:
 
     update: int = 0
     seconds: float = 0.0  # of training, evaluation and saving
-    window_began: float = 0.0  # at which second; evaluations move it on, so that they do not count in examples/s
+    window_began: float = (
+        0.0  # at which second; evaluations move it on, so that they do not count in examples/s
+    )
     window: dict[str, float] = field(default_factory=dict)  # sums of metrics since the last report
     evaluated: int = 0  # the last update that was evaluated
     best: dict[str, Any] = field(default_factory=dict)  # checkpoint, exact_accuracy, accuracy
@@ -84,7 +86,9 @@ class Assignment(NamedTuple):
 class Trainer:
     """One run in progress. Several replicas go through the same loop, each with its slots; the first one writes."""
 
-    def __init__(self, assignment: Assignment, backend: Backend, run: Run, reporter: Reporter) -> None:
+    def __init__(
+        self, assignment: Assignment, backend: Backend, run: Run, reporter: Reporter
+    ) -> None:
         """Make ready for the first update; the backend has its initial weights already."""
         self._job, self._backend, self._run, self._reporter = assignment, backend, run, reporter
         self._settings = assignment.config.train
@@ -99,7 +103,9 @@ class Trainer:
         )
         self._pending: list[PendingMetrics] = []
         self._position = Position()
-        self._eval_every = max(1, assignment.total_updates * self._settings.eval_interval // self._settings.epochs)
+        self._eval_every = max(
+            1, assignment.total_updates * self._settings.eval_interval // self._settings.epochs
+        )
         self._saved_at = 0, 0  # update, last update that was evaluated
         self._interrupt = False
         backend.begin_training(assignment.config.optim, self._settings.global_batch_size)
@@ -138,11 +144,16 @@ class Trainer:
         update = self._position.update + 1
         settings, config = self._settings, self._job.config
         rng = stream(settings.seed, Purpose.EXPLORATION, update)
-        min_steps = np.split(draw_min_steps(rng, settings.global_batch_size, self._job.model), self._replica.num_replicas)[
-            self._replica.rank
-        ]
+        min_steps = np.split(
+            draw_min_steps(rng, settings.global_batch_size, self._job.model),
+            self._replica.num_replicas,
+        )[self._replica.rank]
         batch = next(self._order)
-        self._pending.append(self._backend.update(batch, min_steps, rates(update, self._job.total_updates, config.optim)))
+        self._pending.append(
+            self._backend.update(
+                batch, min_steps, rates(update, self._job.total_updates, config.optim)
+            )
+        )
         self._position.update = update
 
     def _read_metrics(self) -> None:
@@ -159,7 +170,9 @@ class Trainer:
         if all_finite(metrics):
             return
         good = next(iter(newest_first(self._run.checkpoints)), None)
-        broken = ", ".join(f"{name}={value}" for name, value in metrics.items() if not all_finite({name: value}))
+        broken = ", ".join(
+            f"{name}={value}" for name, value in metrics.items() if not all_finite({name: value})
+        )
         raise NotFiniteError(
             f"training diverged, noticed after update {self._position.update}: {broken}; last good checkpoint: {good or 'none yet'}; "
             "try a lower optim.lr, a longer optim.lr_warmup_steps or --dtype float32"
@@ -181,7 +194,9 @@ class Trainer:
             "seconds": round(seconds, 3),
             **metrics,
             "lr": rates(update, self._job.total_updates, self._job.config.optim).lr,
-            "examples_per_second": round(window_updates * slots / max(seconds - self._position.window_began, 1e-9), 1),
+            "examples_per_second": round(
+                window_updates * slots / max(seconds - self._position.window_began, 1e-9), 1
+            ),
             "memory_gib": round(self._backend.peak_memory() / 2**30, 3),
         }
         self._position.seconds = self._position.window_began = seconds
@@ -199,15 +214,26 @@ class Trainer:
         self._read_metrics()  # of a model that has diverged nothing need be known
         began = time.monotonic()
         given = self._job.task.given if self._job.task else None
-        slots = min(self._settings.global_batch_size, self._settings.slots_at_once * self._replica.num_replicas)
+        slots = min(
+            self._settings.global_batch_size,
+            self._settings.slots_at_once * self._replica.num_replicas,
+        )
         limit = self._settings.eval_examples
-        scores, _ = evaluate(self._backend, test, given, slots, limit, lambda _: self._stop_if_alone())
+        scores, _ = evaluate(
+            self._backend, test, given, slots, limit, lambda _: self._stop_if_alone()
+        )
         metrics = summary(joined(self._backend.gather(scores)))
         self._check_finite(metrics)
         position.evaluated = position.update
         position.seconds = time.monotonic() - self._started
         position.window_began += time.monotonic() - began
-        record = {"kind": "eval", "update": position.update, "seconds": round(position.seconds, 3), "split": "test", **metrics}
+        record = {
+            "kind": "eval",
+            "update": position.update,
+            "seconds": round(position.seconds, 3),
+            "split": "test",
+            **metrics,
+        }
         self._run.log(record)
         self._reporter.evaluated(record)
         return self._is_best(metrics)
@@ -216,13 +242,19 @@ class Trainer:
         rank, best = (metrics["exact_accuracy"], metrics["accuracy"]), self._position.best
         if best and rank <= (best["exact_accuracy"], best["accuracy"]):
             return False
-        self._position.best = {"checkpoint": checkpoint_name(self._position.update), "exact_accuracy": rank[0], "accuracy": rank[1]}
+        self._position.best = {
+            "checkpoint": checkpoint_name(self._position.update),
+            "exact_accuracy": rank[0],
+            "accuracy": rank[1],
+        }
         return True
 
     def _save_if_due(self, is_best: bool) -> None:
         update = self._position.update
         minutes = (time.monotonic() - self._saved) / 60
-        at_interval = update % self._settings.save_every_updates == 0 or update == self._job.total_updates
+        at_interval = (
+            update % self._settings.save_every_updates == 0 or update == self._job.total_updates
+        )
         if is_best or at_interval or self._agreed(minutes > self._settings.save_every_minutes):
             self._save()
 
@@ -232,8 +264,13 @@ class Trainer:
         if self._saved_at == saved_at:
             return
         self._read_metrics()
-        weights = {name: weight.astype(np.float32, copy=False) for name, weight in self._backend.weights().items()}
-        if not all(map(is_finite, weights.values())):  # the metrics tell only of the weights before the last update
+        weights = {
+            name: weight.astype(np.float32, copy=False)
+            for name, weight in self._backend.weights().items()
+        }
+        if not all(
+            map(is_finite, weights.values())
+        ):  # the metrics tell only of the weights before the last update
             self._check_finite({"weights": math.nan})
         state = {
             "update": self._position.update,
@@ -266,7 +303,9 @@ class Trainer:
         """Whether any replica has this wish; they tell each other only when they report, and their clocks differ."""
         if self._replica.num_replicas == 1:
             return wish
-        return self._position.update % self._settings.report_every == 0 and any(self._backend.gather(wish))
+        return self._position.update % self._settings.report_every == 0 and any(
+            self._backend.gather(wish)
+        )
 
     @contextmanager
     def _catching_interrupts(self) -> Iterator[None]:

@@ -63,7 +63,9 @@ class Identifiers:
 
     def _described(self) -> str:
         names = [name for name in self.names if task_of(name) == name and name not in BLANK_NAMES]
-        shown = f" ({', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''})" if names else ""
+        shown = (
+            f" ({', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''})" if names else ""
+        )
         return f"{len(names) or self.count - 1:,} puzzles{shown}"
 
     def _unknown(self, name: str, task: Task) -> str:
@@ -96,8 +98,14 @@ def load_identifiers(path: Path, count: int, data: Path | None = None) -> Identi
     if data is not None:
         if recorded is not None and (found := dataset_hash(data)) != recorded.sha256:
             expected = f"sha256 {found[:12]}, expected {recorded.sha256[:12]}"
-            way_out = "leave out --data, the run has the names" if (run / IDENTIFIERS_FILE).is_file() else "name that one"
-            raise DataError(f"{data} is not the data set {path} was trained on ({expected}); {way_out}")
+            way_out = (
+                "leave out --data, the run has the names"
+                if (run / IDENTIFIERS_FILE).is_file()
+                else "name that one"
+            )
+            raise DataError(
+                f"{data} is not the data set {path} was trained on ({expected}); {way_out}"
+            )
         file = data / IDENTIFIERS_FILE
     elif count == 1:
         return Identifiers(str(path))
@@ -120,7 +128,11 @@ def grown(init: Model, model: ModelConfig, data: Path) -> dict[str, AnyArray]:
 
     Raises: ConfigError if the data set does not, or nobody knows; DataError if the names of identifiers cannot be read.
     """
-    weights, before, after = dict(init.weights), init.config.num_puzzle_identifiers, model.num_puzzle_identifiers
+    weights, before, after = (
+        dict(init.weights),
+        init.config.num_puzzle_identifiers,
+        model.num_puzzle_identifiers,
+    )
     if after > 1:
         _check_numbering(init, before, data, after)
     if after > before and PUZZLE_TABLE in weights:
@@ -132,7 +144,10 @@ def _check_numbering(init: Model, before: int, data: Path, after: int) -> None:
     """Refuse a data set in which the identifiers of a model are those of other puzzles."""
     by_name = f"hrm convert {init.source} DEST --to checkpoint --data {data}"
     file = data / IDENTIFIERS_FILE
-    old, new = load_identifiers(init.source, before).names, read_identifiers(file) if file.is_file() else ()
+    old, new = (
+        load_identifiers(init.source, before).names,
+        read_identifiers(file) if file.is_file() else (),
+    )
     if not old or not new:
         if before == after:
             return
@@ -164,7 +179,10 @@ def check_identifiers(path: Path, count: int, data: Path) -> None:
 
 
 def _first_changed(old: Sequence[str], new: Sequence[str]) -> int | None:
-    return next((number for number, (own, other) in enumerate(zip(old, new, strict=False)) if own != other), None)
+    return next(
+        (number for number, (own, other) in enumerate(zip(old, new, strict=False)) if own != other),
+        None,
+    )
 
 
 def _is_as_it_was(data: Path, sha256: str) -> bool:

@@ -20,14 +20,23 @@ class ConsoleReporter:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True) if sys.stderr.isatty() else None
+        self._live = (
+            Live(console=self._console, auto_refresh=False, transient=True)
+            if sys.stderr.isatty()
+            else None
+        )
 
     def __enter__(self) -> Self:
         if self._live:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._live:
             self._live.stop()
 
@@ -61,12 +70,16 @@ class TensorBoardReporter:
         except ModuleNotFoundError as error:
             if error.name != "tensorboardX":
                 raise
-            raise BackendError("--tensorboard needs tensorboardX; pip install 'hrm-mlx[tensorboard]'") from error
+            raise BackendError(
+                "--tensorboard needs tensorboardX; pip install 'hrm-mlx[tensorboard]'"
+            ) from error
         self._make_writer = partial(SummaryWriter, str(directory))
 
     @cached_property
     def _writer(self) -> Any:
-        return self._make_writer()  # not before there is something to write: the run may never begin
+        return (
+            self._make_writer()
+        )  # not before there is something to write: the run may never begin
 
     def trained(self, record: Record, total: int) -> None:
         """Add the metrics of the last updates."""
@@ -118,7 +131,12 @@ class Reporters:
 
 def training_line(record: Mapping[str, Any], total: int) -> str:
     """One report as one line; accuracies are those of the slots that halted."""
-    left = (total - record["update"]) * record["examples"] / record["update"] / max(record["examples_per_second"], 1e-9)
+    left = (
+        (total - record["update"])
+        * record["examples"]
+        / record["update"]
+        / max(record["examples_per_second"], 1e-9)
+    )
     halted = record["count"] > 0
     return "  ".join(
         [

@@ -58,17 +58,26 @@ class Run:
             directory.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise RunError(f"{directory} cannot be used as a run directory ({error.strerror}); choose another --run") from error
+            raise RunError(
+                f"{directory} cannot be used as a run directory ({error.strerror}); choose another --run"
+            ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._lock)
-            raise RunError(f"{directory} is in use by another process; wait for it or choose another --run") from error
+            raise RunError(
+                f"{directory} is in use by another process; wait for it or choose another --run"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if not self.exists:  # nothing was begun: leave no trace
             (self.directory / LOCK_FILE).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
@@ -83,7 +92,9 @@ class Run:
     def begin(self, config: RunConfig, identifiers: Sequence[str] = ()) -> None:
         """Start a run in an empty directory. Raises: RunError if one is there already or the disk is full."""
         if self.exists:
-            raise RunError(f"{self.directory} holds a run already; continue it with --resume or choose another --run")
+            raise RunError(
+                f"{self.directory} holds a run already; continue it with --resume or choose another --run"
+            )
         if identifiers:
             _write_whole(self.directory / IDENTIFIERS_FILE, json.dumps(list(identifiers)))
         _write_whole(self.directory / CONFIG_FILE, config.to_yaml())
@@ -126,14 +137,26 @@ class Run:
         for folder in folders:
             try:
                 state = read_state(folder)
-                return Restored(folder, load_model(folder / MODEL_FILE), read_train_state(folder), state)
+                return Restored(
+                    folder, load_model(folder / MODEL_FILE), read_train_state(folder), state
+                )
             except CheckpointError as error:
                 warn(f"skipped a damaged checkpoint: {error}")
         if folders:
-            raise CheckpointError(f"none of the {len(folders)} checkpoints in {self.checkpoints} is whole; start again in another --run")
+            raise CheckpointError(
+                f"none of the {len(folders)} checkpoints in {self.checkpoints} is whole; start again in another --run"
+            )
         return None
 
-    def save(self, config: ModelConfig, task: str, weights: Arrays, train_state: Arrays, state: Mapping[str, Any], keep: int) -> Path:
+    def save(
+        self,
+        config: ModelConfig,
+        task: str,
+        weights: Arrays,
+        train_state: Arrays,
+        state: Mapping[str, Any],
+        keep: int,
+    ) -> Path:
         """Write the checkpoint of `state["update"]`, then remove all but the last `keep` and the best one."""
         folder = self.checkpoints / checkpoint_name(state["update"])
         write_checkpoint(folder, config, task, weights, train_state, state)
@@ -150,7 +173,12 @@ class Follower(Run):
         self.directory = directory
         self.checkpoints = directory / CHECKPOINTS
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Nothing was locked."""
 
     def begin(self, config: RunConfig, identifiers: Sequence[str] = ()) -> None:
@@ -162,14 +190,24 @@ class Follower(Run):
     def cut_log(self, update: int, evaluated: int = 0) -> None:
         """The first replica cuts the log."""
 
-    def save(self, config: ModelConfig, task: str, weights: Arrays, train_state: Arrays, state: Mapping[str, Any], keep: int) -> Path:
+    def save(
+        self,
+        config: ModelConfig,
+        task: str,
+        weights: Arrays,
+        train_state: Arrays,
+        state: Mapping[str, Any],
+        keep: int,
+    ) -> Path:
         """The first replica writes the checkpoint. Returns: where."""
         return self.checkpoints / checkpoint_name(state["update"])
 
 
 def run_of(model: Path) -> Path:
     """The run that a run, a checkpoint folder or a file in it belongs to; the argument itself if there is none."""
-    runs = [folder.parent for folder in model.resolve().parents[:2] if folder.name == CHECKPOINTS]  # of a checkpoint, of a file in it
+    runs = [
+        folder.parent for folder in model.resolve().parents[:2] if folder.name == CHECKPOINTS
+    ]  # of a checkpoint, of a file in it
     return next((path for path in (model, *runs) if (path / CONFIG_FILE).is_file()), model)
 
 
@@ -193,4 +231,6 @@ def _write_whole(path: Path, text: str) -> None:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise RunError(f"{path} was not written: {error.strerror}; make room or choose another --run") from error
+        raise RunError(
+            f"{path} was not written: {error.strerror}; make room or choose another --run"
+        ) from error

@@ -50,13 +50,23 @@ NO_SCORES = Scores(**{field.name: np.empty(0, np.int64) for field in fields(Scor
 
 def joined(parts: Sequence[Scores]) -> Scores:
     """The scores of several batches as one."""
-    return Scores(**{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Scores)})
+    return Scores(
+        **{
+            field.name: np.concatenate([getattr(part, field.name) for part in parts])
+            for field in fields(Scores)
+        }
+    )
 
 
 def picked(each: Sequence[Scores], choice: IntArray) -> Scores:
     """Of K scores of the same N examples the chosen one for each. Shapes: (N,) in [0, K)."""
     rows = np.arange(len(choice))
-    return Scores(**{field.name: np.stack([getattr(scores, field.name) for scores in each])[choice, rows] for field in fields(Scores)})
+    return Scores(
+        **{
+            field.name: np.stack([getattr(scores, field.name) for scores in each])[choice, rows]
+            for field in fields(Scores)
+        }
+    )
 
 
 def sigmoid(logits: FloatArray) -> FloatArray:
@@ -70,7 +80,10 @@ def wilson_interval(successes: float, count: float) -> tuple[float, float]:
     if not count:
         return 0.0, 1.0
     z, share = 1.959963984540054, successes / count
-    centre, spread = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    centre, spread = (
+        share + z * z / (2 * count),
+        z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)),
+    )
     scale = 1 + z * z / count
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
@@ -98,7 +111,9 @@ def step_counts(scores: Scores) -> dict[int, int]:
     return dict(zip(steps.tolist(), counts.tolist(), strict=True))
 
 
-def score(tokens: IntArray, labels: IntArray, given: BoolArray, logits: FloatArray, loss_type: str) -> dict[str, npt.NDArray[np.generic]]:
+def score(
+    tokens: IntArray, labels: IntArray, given: BoolArray, logits: FloatArray, loss_type: str
+) -> dict[str, npt.NDArray[np.generic]]:
     """Compare answers with labels; a label below zero is not scored. Shapes: (N, S), (N, S), (N, S), (N, S, V) -> (N,) each."""
     labelled = labels >= 0
     right = (tokens == labels) & labelled
@@ -108,7 +123,8 @@ def score(tokens: IntArray, labels: IntArray, given: BoolArray, logits: FloatArr
         "num_labelled": labelled.sum(axis=1),
         "num_right_blank": (right & blank).sum(axis=1),
         "num_blank": blank.sum(axis=1),
-        "lm_loss": _token_losses(logits, labels, loss_type).sum(axis=1) / np.maximum(labelled.sum(axis=1), 1),
+        "lm_loss": _token_losses(logits, labels, loss_type).sum(axis=1)
+        / np.maximum(labelled.sum(axis=1), 1),
     }
 
 
@@ -142,7 +158,10 @@ def by_band(scores: Scores, bounds: Sequence[int]) -> dict[str, dict[str, float]
 def reduced(sums: Mapping[str, float], num_slots: int) -> dict[str, float]:
     """Training metrics from sums over `num_slots` = slots times updates: losses per slot, all others per halted slot."""
     count = max(sums["count"], 1.0)
-    means = {name: value / (num_slots if name.endswith("loss") else count) for name, value in sums.items()}
+    means = {
+        name: value / (num_slots if name.endswith("loss") else count)
+        for name, value in sums.items()
+    }
     return {**means, "count": sums["count"]}
 
 
@@ -167,6 +186,10 @@ def _token_losses(logits: FloatArray, labels: IntArray, loss_type: str) -> Float
     is_softmax = loss_type == "softmax_cross_entropy"
     # the log of exp(a), or of stablemax's a + 1, which is 1 / (1 - a) below zero
     with np.errstate(invalid="ignore"):  # the caller looks whether the loss is finite
-        logs = exact - exact.max(axis=-1, keepdims=True) if is_softmax else np.sign(exact) * np.log1p(np.abs(exact))
+        logs = (
+            exact - exact.max(axis=-1, keepdims=True)
+            if is_softmax
+            else np.sign(exact) * np.log1p(np.abs(exact))
+        )
     chosen = np.take_along_axis(logs, np.maximum(labels, 0)[..., None], axis=-1)[..., 0]
     return np.where(labels >= 0, np.log(np.exp(logs).sum(axis=-1)) - chosen, 0.0)

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from hrm_core.data.store import IDENTIFIERS_FILE, ExampleSet, IntArray, Split, load_split, present_splits, read_identifiers
+from hrm_core.data.store import (
+    IDENTIFIERS_FILE,
+    ExampleSet,
+    IntArray,
+    Split,
+    load_split,
+    present_splits,
+    read_identifiers,
+)
 from hrm_core.pictures.animations import save_png
 from hrm_core.pictures.grids import Mark
 from hrm_core.pictures.sheets import sheet
@@ -22,7 +30,9 @@ if TYPE_CHECKING:
     from hrm_core.training.solving import Solution
 
 LARGEST_CELL = 48  # pixels
-PROBE_CELL = 24  # pixels of the cells that a grid is drawn with to learn its size; lines are narrower
+PROBE_CELL = (
+    24  # pixels of the cells that a grid is drawn with to learn its size; lines are narrower
+)
 EXAMPLE_ROOM, SOLUTION_ROOM = 240, 480  # pixels that the longer side of a grid may take
 
 
@@ -56,10 +66,26 @@ def dataset_sheet(directory: Path, task: Task, out: Path, num_rows: int) -> None
         for example in _examples(split, chosen):
             rows.append(_drawn_alike(task, example.question, [example.solution], EXAMPLE_ROOM))
             names.append(example.name)
-    save_png(sheet(rows, ["question", "answer"], names, f"{directory.resolve().name}, {task.name}: {', '.join(counts)}"), out)
+    save_png(
+        sheet(
+            rows,
+            ["question", "answer"],
+            names,
+            f"{directory.resolve().name}, {task.name}: {', '.join(counts)}",
+        ),
+        out,
+    )
 
 
-def evaluation_sheet(split: Split, task: Task, outcome: "Outcome", out: Path, num_rows: int, title: str, limit: int | None = None) -> None:
+def evaluation_sheet(
+    split: Split,
+    task: Task,
+    outcome: "Outcome",
+    out: Path,
+    num_rows: int,
+    title: str,
+    limit: int | None = None,
+) -> None:
     """Draw question, answer, prediction and differences of the first `limit` examples of each set of a split.
 
     Those that are wrong come first, as many as there is room for, spread evenly over them all; then those that are exact. Where no
@@ -77,13 +103,32 @@ def evaluation_sheet(split: Split, task: Task, outcome: "Outcome", out: Path, nu
         cells = int(scores.num_labelled[number])
         missed = cells - int(scores.num_right[number])
         steps = int(scores.steps[number])
-        verdict = f"{missed} of {cells} cells wrong" if missed else "exact" if cells else "no solution known"
+        verdict = (
+            f"{missed} of {cells} cells wrong"
+            if missed
+            else "exact"
+            if cells
+            else "no solution known"
+        )
         captions.append(f"{example.name}: {verdict}, {steps} ACT step{'s' if steps > 1 else ''}")
     total = f"{int(scores.exact[counted].sum()):,} of {int(counted.sum()):,} {split.folder.name} examples exact"
-    total = total if counted.any() else f"no solution of {len(counted):,} {split.folder.name} examples is known"
+    total = (
+        total
+        if counted.any()
+        else f"no solution of {len(counted):,} {split.folder.name} examples is known"
+    )
     order = ", wrong ones first" if len(wrong) else ""
     marks = [mark for mark in (Mark.GIVEN, Mark.WRONG) if mark == Mark.WRONG or mark in task.legend]
-    save_png(sheet(rows, ["question", "answer", "prediction", "differences"], captions, f"{title}: {total}{order}", marks), out)
+    save_png(
+        sheet(
+            rows,
+            ["question", "answer", "prediction", "differences"],
+            captions,
+            f"{title}: {total}{order}",
+            marks,
+        ),
+        out,
+    )
 
 
 def solutions_sheet(solutions: Sequence["Solution"]) -> Image.Image:
@@ -92,9 +137,17 @@ def solutions_sheet(solutions: Sequence["Solution"]) -> Image.Image:
     rows = []
     for solution in solutions:
         missing = [np.zeros_like(solution.question)] * (count - len(solution.proposals))
-        rows.append(_drawn_alike(solution.task, solution.question, [*solution.proposals, *missing], SOLUTION_ROOM))
+        rows.append(
+            _drawn_alike(
+                solution.task, solution.question, [*solution.proposals, *missing], SOLUTION_ROOM
+            )
+        )
     headings = ["answer"] if count == 1 else [f"attempt {number}" for number in range(1, count + 1)]
-    return sheet(rows, ["question", *headings], [f"{number}: {s.verdict}" for number, s in enumerate(solutions, start=1)])
+    return sheet(
+        rows,
+        ["question", *headings],
+        [f"{number}: {s.verdict}" for number, s in enumerate(solutions, start=1)],
+    )
 
 
 def _spread(numbers: IntArray, count: int) -> IntArray:
@@ -111,10 +164,14 @@ def _examples(split: Split, numbers: IntArray, limit: int | None = None) -> Iter
     ends = np.cumsum([min(len(examples), limit or len(examples)) for examples in sets])
     for number in numbers.tolist():
         place = int(np.searchsorted(ends, number, side="right"))
-        yield _example(split, sets[place], number, number - int(ends[place - 1] if place else 0), identifiers)
+        yield _example(
+            split, sets[place], number, number - int(ends[place - 1] if place else 0), identifiers
+        )
 
 
-def _example(split: Split, examples: ExampleSet, number: int, row: int, identifiers: Sequence[str]) -> Example:
+def _example(
+    split: Split, examples: ExampleSet, number: int, row: int, identifiers: Sequence[str]
+) -> Example:
     question, label = (np.asarray(tokens[row]) for tokens in (examples.inputs, examples.labels))
     is_scored = ~np.isin(label, split.ignored_labels)
     identifier = int(examples.puzzle_identifiers[examples.puzzle_of(np.array([row]))[0]])
@@ -122,10 +179,14 @@ def _example(split: Split, examples: ExampleSet, number: int, row: int, identifi
     name = [f"{split.folder.name} {number}", *([identifiers[identifier]] if is_named else [])]
     rating = [] if examples.ratings is None else [f"rating {examples.ratings[row]}"]
     solution = np.where(is_scored, label, split.metadata.pad_id)
-    return Example(question.astype(np.uint8), solution.astype(np.uint8), is_scored, ", ".join([*name, *rating]))
+    return Example(
+        question.astype(np.uint8), solution.astype(np.uint8), is_scored, ", ".join([*name, *rating])
+    )
 
 
-def _drawn_alike(task: Task, question: TokenArray, answers: Sequence[TokenArray], room: int) -> list[Image.Image]:
+def _drawn_alike(
+    task: Task, question: TokenArray, answers: Sequence[TokenArray], room: int
+) -> list[Image.Image]:
     """A question and answers to it, with cells of one size."""
     cell = cell_size(task, [question, *answers], room)
     return [_drawn(task, question, tokens, cell) for tokens in (question, *answers)]
@@ -135,8 +196,14 @@ def _comparison(task: Task, example: Example, prediction: TokenArray) -> list[Im
     """Question, solution, prediction, and the prediction with its wrong cells marked and all others faded."""
     cell = cell_size(task, [example.question, example.solution, prediction], EXAMPLE_ROOM)
     judged = np.where(example.is_scored, prediction, example.solution)
-    drawn = [_drawn(task, example.question, tokens, cell) for tokens in (example.question, example.solution, prediction)]
-    return [*drawn, task.picture(judged, np.where(judged == example.solution, Mark.RIGHT, Mark.WRONG), cell)]
+    drawn = [
+        _drawn(task, example.question, tokens, cell)
+        for tokens in (example.question, example.solution, prediction)
+    ]
+    return [
+        *drawn,
+        task.picture(judged, np.where(judged == example.solution, Mark.RIGHT, Mark.WRONG), cell),
+    ]
 
 
 def _drawn(task: Task, question: TokenArray, tokens: TokenArray, cell: int) -> Image.Image:

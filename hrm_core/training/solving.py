@@ -38,7 +38,9 @@ from hrm_core.training.thinking import Halt
 from hrm_core.training.voting import Candidates, Symmetries
 
 FRAME_ROOM = 720  # pixels that the longer side of a board may take
-ARC_VOTES = 100  # identifiers that an ARC task is asked under, if it has so many and nobody says how many
+ARC_VOTES = (
+    100  # identifiers that an ARC task is asked under, if it has so many and nobody says how many
+)
 
 
 class Puzzle(NamedTuple):
@@ -62,7 +64,9 @@ class Solution:
     num_identifiers: int = 1  # asked: of an ARC task its augmentations, too
     num_answers: int = 1  # that it was chosen from
     num_agreeing: int = 1  # of them that are the same
-    attempts: Sequence[arc_protocol.Candidate] = ()  # ARC: the best answers, two at most; the fields above are of the first
+    attempts: Sequence[
+        arc_protocol.Candidate
+    ] = ()  # ARC: the best answers, two at most; the fields above are of the first
     solution: TokenArray | None = None  # ARC: the right grid (height, width), where it is known
 
     @property
@@ -81,20 +85,35 @@ class Solution:
     @property
     def accepted(self) -> bool | None:
         """Whether the rules accept the answer, or an attempt is the solution where that is known; None where nothing can tell."""
-        return self.task.accepts(self.question, self.answer) if self.solution is None else self._right_attempt > 0
+        return (
+            self.task.accepts(self.question, self.answer)
+            if self.solution is None
+            else self._right_attempt > 0
+        )
 
     @property
     def verdict(self) -> str:
         """What the rules, or the solution, say of the answer, in one line."""
         if self.solution is None:
             return self.task.verdict(self.question, self.answer)
-        return f"attempt {self._right_attempt} is right" if self._right_attempt else "no attempt is right"
+        return (
+            f"attempt {self._right_attempt} is right"
+            if self._right_attempt
+            else "no attempt is right"
+        )
 
     @property
     def _right_attempt(self) -> int:
         """The number of the attempt that is the solution; 0 if none is."""
         assert self.solution is not None
-        return next((i for i, attempt in enumerate(self.attempts, start=1) if np.array_equal(attempt.grid, self.solution)), 0)
+        return next(
+            (
+                i
+                for i, attempt in enumerate(self.attempts, start=1)
+                if np.array_equal(attempt.grid, self.solution)
+            ),
+            0,
+        )
 
     def frames(self) -> list[Image.Image]:
         """Pictures of the board from ACT step to ACT step."""
@@ -103,7 +122,9 @@ class Solution:
         def picture(tokens: IntArray, marks: IntArray) -> Image.Image:
             return self.task.picture(tokens.astype(np.uint8), marks, cell)
 
-        return thinking_frames(picture, self.task.given(self.question), self.question, self.answers, self.task.legend)
+        return thinking_frames(
+            picture, self.task.given(self.question), self.question, self.answers, self.task.legend
+        )
 
     def __str__(self) -> str:
         return self.task.format(self.answer)
@@ -116,7 +137,9 @@ class _Asked(NamedTuple):
     name: str  # of the puzzle that it is asked as
     identifiers: IntArray  # (K,)
     inputs: TokenArray  # (K, S)
-    undo: Callable[[int, TokenArray], TokenArray]  # turns answers (N, S) to question k back to the puzzle as it is
+    undo: Callable[
+        [int, TokenArray], TokenArray
+    ]  # turns answers (N, S) to question k back to the puzzle as it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +150,9 @@ class Solver:
     task: Task
     identifiers: Identifiers = ONLY_BLANK
 
-    def solve(self, text: str, halt: Halt = "q", identifier: str = "", votes: int | None = None) -> list[Solution]:
+    def solve(
+        self, text: str, halt: Halt = "q", identifier: str = "", votes: int | None = None
+    ) -> list[Solution]:
         """Solve every puzzle in a text. A model that knows several by name asks them as the one that `identifier` names, or "blank".
 
         `votes` is how many answers to choose from: of ARC to augmentations, 100 if not set, else to symmetries, 1 if not set.
@@ -136,41 +161,85 @@ class Solver:
         """
         return self.solve_puzzles(read_text(self.task, text), halt, identifier, votes)
 
-    def solve_tokens(self, questions: IntArray, halt: Halt = "q", identifier: str = "", votes: int | None = None) -> list[Solution]:
+    def solve_tokens(
+        self, questions: IntArray, halt: Halt = "q", identifier: str = "", votes: int | None = None
+    ) -> list[Solution]:
         """Solve puzzles (N, S) given as tokens, until the model wants to halt or for all ACT steps."""
-        return self.solve_puzzles(list(map(Puzzle, questions.astype(np.uint8))), halt, identifier, votes)
+        return self.solve_puzzles(
+            list(map(Puzzle, questions.astype(np.uint8))), halt, identifier, votes
+        )
 
-    def solve_puzzles(self, puzzles: Sequence[Puzzle], halt: Halt = "q", identifier: str = "", votes: int | None = None) -> list[Solution]:
+    def solve_puzzles(
+        self,
+        puzzles: Sequence[Puzzle],
+        halt: Halt = "q",
+        identifier: str = "",
+        votes: int | None = None,
+    ) -> list[Solution]:
         """Solve puzzles, each under its own name or all of them as the one that `identifier` names.
 
         Raises: PuzzleError if the model was trained on none of that name, or if there are no symmetries to vote with.
         """
         names = [identifier or puzzle.name for puzzle in puzzles]
         found = {name: self.identifiers.find(name, self.task) for name in dict.fromkeys(names)}
-        asked = [self._asked(i, puzzle, name, found[name], votes) for i, (puzzle, name) in enumerate(zip(puzzles, names, strict=True))]
-        inputs, identifiers = (np.concatenate(parts) for parts in ([a.inputs for a in asked], [a.identifiers for a in asked]))
+        asked = [
+            self._asked(i, puzzle, name, found[name], votes)
+            for i, (puzzle, name) in enumerate(zip(puzzles, names, strict=True))
+        ]
+        inputs, identifiers = (
+            np.concatenate(parts)
+            for parts in ([a.inputs for a in asked], [a.identifiers for a in asked])
+        )
         paths = thoughts(self.backend, inputs, identifiers, halt=halt)
         starts = np.cumsum([0, *(len(one.inputs) for one in asked)]).tolist()
-        return [self._solution(one, paths, slice(*rows)) for one, rows in zip(asked, pairwise(starts), strict=True)]
+        return [
+            self._solution(one, paths, slice(*rows))
+            for one, rows in zip(asked, pairwise(starts), strict=True)
+        ]
 
-    def _asked(self, number: int, puzzle: Puzzle, name: str, identifiers: IntArray, votes: int | None) -> _Asked:
+    def _asked(
+        self, number: int, puzzle: Puzzle, name: str, identifiers: IntArray, votes: int | None
+    ) -> _Asked:
         """A puzzle as it is asked under the identifiers of a name, or of one of them under symmetries."""
         name = name if identifiers[0] else BLANK
         if isinstance(self.task, Arc) and identifiers[0]:
             chosen = identifiers[: votes or ARC_VOTES]
             names = [self.identifiers.names[number] for number in chosen.tolist()]
             questions = arc_protocol.asked_as(decode(puzzle.question), names, self.task.side)
-            return _Asked(puzzle, name, chosen, questions, lambda k, answers: undone(answers, parse_names([names[k]] * len(answers))[1]))
+            return _Asked(
+                puzzle,
+                name,
+                chosen,
+                questions,
+                lambda k, answers: undone(answers, parse_names([names[k]] * len(answers))[1]),
+            )
         if isinstance(self.task, Arc) or not votes:
-            return _Asked(puzzle, name, identifiers[:1], puzzle.question[None], lambda k, answers: answers)
+            return _Asked(
+                puzzle, name, identifiers[:1], puzzle.question[None], lambda k, answers: answers
+            )
         if isinstance(self.task, Grids) and (puzzle.question == OUTSIDE).any():
-            raise PuzzleError("a grid that does not fill the canvas has no symmetries to vote with; leave out votes")
-        symmetries = [Symmetries(self.task, vote)(np.array([number])) for vote in range(1, votes)]  # vote 0 is the puzzle as it is
+            raise PuzzleError(
+                "a grid that does not fill the canvas has no symmetries to vote with; leave out votes"
+            )
+        symmetries = [
+            Symmetries(self.task, vote)(np.array([number])) for vote in range(1, votes)
+        ]  # vote 0 is the puzzle as it is
 
         def undo(k: int, answers: TokenArray) -> TokenArray:
-            return np.concatenate([symmetries[k - 1].inverse().apply(answer[None]) for answer in answers]) if k else answers
+            return (
+                np.concatenate(
+                    [symmetries[k - 1].inverse().apply(answer[None]) for answer in answers]
+                )
+                if k
+                else answers
+            )
 
-        questions = np.concatenate([puzzle.question[None], *(symmetry.apply(puzzle.question[None]) for symmetry in symmetries)])
+        questions = np.concatenate(
+            [
+                puzzle.question[None],
+                *(symmetry.apply(puzzle.question[None]) for symmetry in symmetries),
+            ]
+        )
         return _Asked(puzzle, name, np.repeat(identifiers[:1], votes), questions, undo)
 
     def _solution(self, asked: _Asked, paths: Thoughts, rows: slice) -> Solution:
@@ -182,7 +251,9 @@ class Solver:
             attempts = arc_protocol.attempts(originals, q_halt_logits)
             best = _surest(originals, q_halt_logits, attempts)
         else:
-            candidates = Candidates(asked.puzzle.question[None], originals[:, None], q_halt_logits[:, None])
+            candidates = Candidates(
+                asked.puzzle.question[None], originals[:, None], q_halt_logits[:, None]
+            )
             best = int(candidates.choose("rules", self.task)[0])
         row = rows.start + best
         steps = int(paths.steps[row])
@@ -201,13 +272,23 @@ class Solver:
         )
 
 
-def _surest(originals: TokenArray, q_halt_logits: npt.NDArray[np.float32], attempts: Sequence[arc_protocol.Candidate]) -> int:
+def _surest(
+    originals: TokenArray,
+    q_halt_logits: npt.NDArray[np.float32],
+    attempts: Sequence[arc_protocol.Candidate],
+) -> int:
     """Which of K answers (K, S) is the first attempt, and of several the one of highest q_halt (K,); the first if there is no attempt."""
-    given = [k for k, canvas in enumerate(originals) if attempts and np.array_equal(decode(canvas), attempts[0].grid)]
+    given = [
+        k
+        for k, canvas in enumerate(originals)
+        if attempts and np.array_equal(decode(canvas), attempts[0].grid)
+    ]
     return max(given, key=lambda k: float(q_halt_logits[k]), default=0)
 
 
-def load_solver(path: Path, make_backend: Callable[[ModelConfig], Backend], data: Path | None = None) -> Solver:
+def load_solver(
+    path: Path, make_backend: Callable[[ModelConfig], Backend], data: Path | None = None
+) -> Solver:
     """Load a trained model: a run, a checkpoint folder or a .safetensors file. A damaged checkpoint that is passed over is warned of.
 
     `data` is the data set it was trained on, where a model of several puzzle identifiers does not know their names by itself.
@@ -218,15 +299,23 @@ def load_solver(path: Path, make_backend: Callable[[ModelConfig], Backend], data
     identifiers = load_identifiers(path, model.config.num_puzzle_identifiers, data)
     backend = make_backend(model.config)
     backend.load_weights(model.weights)
-    return Solver(backend, require_task(model.config.vocab_size, model.config.seq_len, model.task, str(model.source)), identifiers)
+    return Solver(
+        backend,
+        require_task(model.config.vocab_size, model.config.seq_len, model.task, str(model.source)),
+        identifiers,
+    )
 
 
-def read_puzzles(task: Task, arguments: Sequence[str], read_stdin: Callable[[], str]) -> list[Puzzle]:
+def read_puzzles(
+    task: Task, arguments: Sequence[str], read_stdin: Callable[[], str]
+) -> list[Puzzle]:
     """Read what a user means by each argument: "-" for stdin, a file of puzzles, or a puzzle itself.
 
     Raises: PuzzleError naming the argument.
     """
-    return [puzzle for argument in arguments for puzzle in _read_argument(task, argument, read_stdin)]
+    return [
+        puzzle for argument in arguments for puzzle in _read_argument(task, argument, read_stdin)
+    ]
 
 
 def read_text(task: Task, text: str, name: str = "") -> list[Puzzle]:
@@ -236,7 +325,10 @@ def read_text(task: Task, text: str, name: str = "") -> list[Puzzle]:
     """
     questions = task.parse(text)
     if isinstance(task, Arc) and (tests := read_tests(text)):
-        return [Puzzle(question, name, pair.output) for question, pair in zip(questions, tests, strict=True)]
+        return [
+            Puzzle(question, name, pair.output)
+            for question, pair in zip(questions, tests, strict=True)
+        ]
     return list(map(Puzzle, questions))
 
 
@@ -249,12 +341,24 @@ def _read_argument(task: Task, argument: str, read_stdin: Callable[[], str]) -> 
             return read_text(task, Path(argument).read_text(encoding="utf-8"), Path(argument).stem)
         return read_text(task, read_stdin() if argument == "-" else argument)
     except UnicodeDecodeError as error:
-        raise PuzzleError(f"{argument} is no text; expected a puzzle as text, or a maze as a file that ends in .png") from error
+        raise PuzzleError(
+            f"{argument} is no text; expected a puzzle as text, or a maze as a file that ends in .png"
+        ) from error
     except OSError as error:
-        raise PuzzleError(f"{argument} cannot be read ({error.strerror or error}); expected a file of puzzles") from error
+        raise PuzzleError(
+            f"{argument} cannot be read ({error.strerror or error}); expected a file of puzzles"
+        ) from error
     except PuzzleError as error:
-        place = "stdin" if argument == "-" else argument if is_file else f"{argument[:40]!r} is no file, so it was read as a puzzle"
-        raise PuzzleError(str(error) if str(error).startswith(place) else f"{place}: {error}") from error  # pictures name themselves
+        place = (
+            "stdin"
+            if argument == "-"
+            else argument
+            if is_file
+            else f"{argument[:40]!r} is no file, so it was read as a puzzle"
+        )
+        raise PuzzleError(
+            str(error) if str(error).startswith(place) else f"{place}: {error}"
+        ) from error  # pictures name themselves
 
 
 def _is_file(argument: str) -> bool:

@@ -17,7 +17,9 @@ IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 
-Halt = Literal["fixed", "q"]  # after `halt_max_steps` steps, as published; or as soon as q_halt > q_continue
+Halt = Literal[
+    "fixed", "q"
+]  # after `halt_max_steps` steps, as published; or as soon as q_halt > q_continue
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +36,13 @@ class Questions:
     def unlabelled(cls, inputs: IntArray, puzzle_identifiers: IntArray) -> Self:
         """Puzzles of which nothing else is known. Shapes: (N, S), (N,)."""
         count = len(inputs)
-        return cls(np.arange(count), inputs, puzzle_identifiers, np.full(inputs.shape, IGNORE_LABEL_ID), np.full(count, -1))
+        return cls(
+            np.arange(count),
+            inputs,
+            puzzle_identifiers,
+            np.full(inputs.shape, IGNORE_LABEL_ID),
+            np.full(count, -1),
+        )
 
     def __len__(self) -> int:
         return len(self.number)
@@ -46,7 +54,10 @@ class Questions:
     def join(self, others: Self) -> Self:
         """These, then others."""
         return type(self)(
-            **{field.name: np.concatenate([getattr(self, field.name), getattr(others, field.name)]) for field in fields(self)}
+            **{
+                field.name: np.concatenate([getattr(self, field.name), getattr(others, field.name)])
+                for field in fields(self)
+            }
         )
 
 
@@ -61,11 +72,15 @@ class Noise:
     seed: int = 0
     rollout: int = 0
 
-    def draw(self, number: IntArray, steps: IntArray, shape: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+    def draw(
+        self, number: IntArray, steps: IntArray, shape: tuple[int, int]
+    ) -> tuple[FloatArray, FloatArray]:
         """Draw for the next ACT step of each slot. Shapes: (B,), (B,) steps taken, (T, D) -> (B, T, D) for H and for L."""
         draws = np.empty((len(number), 2, *shape), np.float32)
         for slot, (puzzle, step) in enumerate(zip(number.tolist(), steps.tolist(), strict=True)):
-            stream(self.seed, Purpose.NOISE, self.rollout, puzzle, step).standard_normal(out=draws[slot], dtype=np.float32)
+            stream(self.seed, Purpose.NOISE, self.rollout, puzzle, step).standard_normal(
+                out=draws[slot], dtype=np.float32
+            )
         draws *= np.float32(self.sigma)
         return draws[:, 0], draws[:, 1]
 
@@ -83,7 +98,11 @@ class Moment:
 
 
 def think(
-    backend: Backend, waiting: Iterator[Questions], batch_size: int, halt: Halt = "fixed", noise: Noise | None = None
+    backend: Backend,
+    waiting: Iterator[Questions],
+    batch_size: int,
+    halt: Halt = "fixed",
+    noise: Noise | None = None,
 ) -> Iterator[Moment]:
     """Let a model think about puzzles, `batch_size` at once. A slot whose puzzle halts takes the next one that waits.
 
@@ -99,7 +118,10 @@ def think(
     while True:
         if noise is not None:
             slots.carry = backend.perturb(
-                slots.carry, *noise.draw(slots.questions.number, slots.steps, (config.total_len, config.hidden_size))
+                slots.carry,
+                *noise.draw(
+                    slots.questions.number, slots.steps, (config.total_len, config.hidden_size)
+                ),
             )
         slots.carry, answers = backend.step(slots.carry)
         slots.count_step(answers.tokens)
@@ -131,7 +153,11 @@ class _Slots:
     def of(cls, backend: Backend, questions: Questions) -> Self:
         """Fresh slots."""
         inputs = np.ascontiguousarray(questions.inputs, np.int32)
-        batch = Batch(inputs, np.full_like(inputs, IGNORE_LABEL_ID), np.ascontiguousarray(questions.puzzle_identifiers, np.int32))
+        batch = Batch(
+            inputs,
+            np.full_like(inputs, IGNORE_LABEL_ID),
+            np.ascontiguousarray(questions.puzzle_identifiers, np.int32),
+        )
         zeros, busy = np.zeros(len(questions), np.int32), np.ones(len(questions), np.bool_)
         return cls(questions, backend.begin(batch), zeros, zeros, np.full_like(inputs, -1), busy)
 
@@ -160,8 +186,12 @@ class _Slots:
     def join(self, backend: Backend, others: Self) -> Self:
         """These slots, then others."""
         arrays = ("steps", "settled_step", "tokens", "busy")
-        joined = {name: np.concatenate([getattr(self, name), getattr(others, name)]) for name in arrays}
-        return type(self)(self.questions.join(others.questions), backend.join(self.carry, others.carry), **joined)
+        joined = {
+            name: np.concatenate([getattr(self, name), getattr(others, name)]) for name in arrays
+        }
+        return type(self)(
+            self.questions.join(others.questions), backend.join(self.carry, others.carry), **joined
+        )
 
 
 class _Queue:

@@ -33,11 +33,19 @@ class Symmetries:
 
     def __call__(self, number: IntArray) -> Symmetry:
         """Those of puzzles by their number (N,)."""
-        cells, tokens = np.empty((len(number), self.task.seq_len), np.intp), np.empty((len(number), self.task.vocab_size), np.intp)
+        cells, tokens = (
+            np.empty((len(number), self.task.seq_len), np.intp),
+            np.empty((len(number), self.task.vocab_size), np.intp),
+        )
         for block in np.unique(number // BLOCK):
-            drawn = self.task.draw_symmetries(stream(self.seed, Purpose.VOTES, self.vote, int(block)), BLOCK)
+            drawn = self.task.draw_symmetries(
+                stream(self.seed, Purpose.VOTES, self.vote, int(block)), BLOCK
+            )
             rows = number // BLOCK == block
-            cells[rows], tokens[rows] = drawn.cells[number[rows] % BLOCK], drawn.tokens[number[rows] % BLOCK]
+            cells[rows], tokens[rows] = (
+                drawn.cells[number[rows] % BLOCK],
+                drawn.tokens[number[rows] % BLOCK],
+            )
         return Symmetry(cells, tokens)
 
 

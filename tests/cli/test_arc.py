@@ -37,11 +37,18 @@ def score_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(COMMANDS, "score", "Score an ARC submission.")
 
 
-def test_data_set_is_built_added_to_and_looked_into(hrm: Callable[..., Any], source: Path, tmp_path: Path) -> None:
+def test_data_set_is_built_added_to_and_looked_into(
+    hrm: Callable[..., Any], source: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    outcome = hrm("data", "arc", out, "--tasks", source / "training", source / "evaluation", "--augment", "20")
+    outcome = hrm(
+        "data", "arc", out, "--tasks", source / "training", source / "evaluation", "--augment", "20"
+    )
     assert (outcome.status, outcome.err) == (0, "")
-    assert outcome.out == f"{out}: 105 training and 21 test examples of 2 tasks, 1 of them to evaluate; 43 puzzle identifiers\n"
+    assert (
+        outcome.out
+        == f"{out}: 105 training and 21 test examples of 2 tasks, 1 of them to evaluate; 43 puzzle identifiers\n"
+    )
     more = tmp_path / "more" / "c.json"
     more.parent.mkdir()
     more.write_text(json.dumps({**TASK, "test": [{"input": [[7, 7]], "output": [[7]]}]}))
@@ -51,7 +58,9 @@ def test_data_set_is_built_added_to_and_looked_into(hrm: Callable[..., Any], sou
     assert (tmp_path / "sheet.png").is_file()
 
 
-def test_what_is_left_out_is_said_and_inspect_warns(hrm: Callable[..., Any], source: Path, tmp_path: Path) -> None:
+def test_what_is_left_out_is_said_and_inspect_warns(
+    hrm: Callable[..., Any], source: Path, tmp_path: Path
+) -> None:
     twin = tmp_path / "twin"
     twin.mkdir()
     (twin / "b.json").write_text((source / "evaluation" / "b.json").read_text())
@@ -69,11 +78,22 @@ def test_what_is_left_out_is_said_and_inspect_warns(hrm: Callable[..., Any], sou
         "pairs that were not trained on, because the test has them: 1, as twin/other, pair 3: a test pair of b",
     ]
     more = tmp_path / "c.json"
-    more.write_text(json.dumps({"train": [{"input": [[8]], "output": [[9]]}], "test": [{"input": [[7, 7]], "output": [[7]]}]}))
-    assert hrm("data", "arc", tmp_path / "out", "--add", more).err == ""  # nothing of the task that was added was left out
+    more.write_text(
+        json.dumps(
+            {
+                "train": [{"input": [[8]], "output": [[9]]}],
+                "test": [{"input": [[7, 7]], "output": [[7]]}],
+            }
+        )
+    )
+    assert (
+        hrm("data", "arc", tmp_path / "out", "--add", more).err == ""
+    )  # nothing of the task that was added was left out
 
 
-def test_task_of_other_contents_is_said_to_be_left_out(hrm: Callable[..., Any], source: Path, tmp_path: Path) -> None:
+def test_task_of_other_contents_is_said_to_be_left_out(
+    hrm: Callable[..., Any], source: Path, tmp_path: Path
+) -> None:
     hrm("data", "arc", tmp_path / "out", "--tasks", source, "--augment", "2")
     more = tmp_path / "more"
     more.mkdir()
@@ -93,13 +113,19 @@ def test_task_of_other_contents_is_said_to_be_left_out(hrm: Callable[..., Any], 
 
 
 def test_pooled_answers_may_have_a_title(
-    hrm: Callable[..., Any], source: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    hrm: Callable[..., Any],
+    source: Path,
+    tiny_config: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     hrm("data", "arc", tmp_path / "data", "--tasks", source, "--canvas", "6", "--augment", "3")
     split = load_split(tmp_path / "data", "test")
     (examples,) = split.sets.values()
     scores = SimpleNamespace(q_halt_logits=np.zeros(len(examples)))
-    pooled = Pooled(split, SimpleNamespace(each=[scores], each_answers=[np.asarray(examples.labels)]))  # type: ignore[arg-type]
+    pooled = Pooled(
+        split, SimpleNamespace(each=[scores], each_answers=[np.asarray(examples.labels)])
+    )  # type: ignore[arg-type]
     capsys.readouterr()
     pooled.print()
     untitled = capsys.readouterr().out
@@ -109,56 +135,115 @@ def test_pooled_answers_may_have_a_title(
 
 
 def test_tasks_without_solutions_are_answered_and_not_counted(
-    hrm: Callable[..., Any], refusal: Callable[..., str], source: Path, tiny_config: Path, tmp_path: Path
+    hrm: Callable[..., Any],
+    refusal: Callable[..., str],
+    source: Path,
+    tiny_config: Path,
+    tmp_path: Path,
 ) -> None:
     path = source / "evaluation" / "b.json"
     path.write_text(json.dumps({**TASK, "test": [{"input": [[6]]}]}))
     hrm("data", "arc", tmp_path / "data", "--tasks", source, "--canvas", "6", "--augment", "3")
-    trained = hrm("train", tiny_config, "--data", tmp_path / "data", "--run", tmp_path / "run", "--max-updates", "2")
+    trained = hrm(
+        "train",
+        tiny_config,
+        "--data",
+        tmp_path / "data",
+        "--run",
+        tmp_path / "run",
+        "--max-updates",
+        "2",
+    )
     assert "evaluation after update 2: no solution is known, so nothing is scored\n" in trained.err
     both = hrm("eval", tmp_path / "run", "--halt", "both").out
     assert both.count("no solution is known, so nothing is scored") == 2
     assert "Ways to halt" not in both
     found = json.loads(hrm("eval", tmp_path / "run", "--noise", 0.1, "--rollouts", 2, "--json").out)
-    assert [found[key] for key in ("count", "exact_accuracy", "oracle", "each", "module_calls")] == [0, None, None, None, None]
+    assert [
+        found[key] for key in ("count", "exact_accuracy", "oracle", "each", "module_calls")
+    ] == [0, None, None, None, None]
     outcome = hrm("eval", tmp_path / "run", "--submission", tmp_path / "submission.json")
     assert "1 test tasks whose solutions are not known are answered, but not counted" in outcome.out
     assert "pass@" not in outcome.out
     assert json.loads(hrm("eval", tmp_path / "run", "--json").out)["pass_at"] is None
     assert list(read_submission(tmp_path / "submission.json")) == ["b"]
     (tmp_path / "data" / "identifiers.json").unlink()
-    assert "identifiers.json cannot be read" in refusal("eval", tmp_path / "run", "--data", tmp_path / "data")
+    assert "identifiers.json cannot be read" in refusal(
+        "eval", tmp_path / "run", "--data", tmp_path / "data"
+    )
 
 
 def test_model_of_a_smaller_canvas_is_trained_and_evaluated(
-    hrm: Callable[..., Any], refusal: Callable[..., str], source: Path, tiny_config: Path, tmp_path: Path
+    hrm: Callable[..., Any],
+    refusal: Callable[..., str],
+    source: Path,
+    tiny_config: Path,
+    tmp_path: Path,
 ) -> None:
     data, run, submission = tmp_path / "data", tmp_path / "run", tmp_path / "submission.json"
     large = source / "training" / "large.json"
     large.write_text(json.dumps({**TASK, "test": [{"input": [[7] * 9], "output": [[7]]}]}))
-    with pytest.warns(UserWarning, match="^tasks left out, with a grid larger than 8x8: 1, as large$"):
-        built = json.loads(hrm("data", "arc", data, "--tasks", source, "--canvas", "8", "--subsample", "2", "--augment", "6", "--json").out)
+    with pytest.warns(
+        UserWarning, match="^tasks left out, with a grid larger than 8x8: 1, as large$"
+    ):
+        built = json.loads(
+            hrm(
+                "data",
+                "arc",
+                data,
+                "--tasks",
+                source,
+                "--canvas",
+                "8",
+                "--subsample",
+                "2",
+                "--augment",
+                "6",
+                "--json",
+            ).out
+        )
     assert (built["tasks"], built["too_large"], built["test_examples"]) == (2, 1, 7)
-    assert refusal("data", "arc", data, "--add", large).startswith("task large of training has no room on the canvas of ")
+    assert refusal("data", "arc", data, "--add", large).startswith(
+        "task large of training has no room on the canvas of "
+    )
     assert hrm("data", "inspect", data, "--sheet", tmp_path / "sheet.png").status == 0
     for arguments in (
         ["train", tiny_config, "--data", data, "--run", run, "--max-updates", "6"],
         ["eval", run, "--submission", submission],
     ):
         subprocess.run(
-            [sys.executable, "-m", "cli.main", *map(str, arguments)], check=True, timeout=120, cwd=REPOSITORY, capture_output=True
+            [sys.executable, "-m", "cli.main", *map(str, arguments)],
+            check=True,
+            timeout=120,
+            cwd=REPOSITORY,
+            capture_output=True,
         )
     ((task, answers),) = read_submission(submission).items()
     assert (task, len(answers)) == ("b", 1)
     assert max(max(np.shape(grid)) for grid in answers[0].values()) <= 8
 
 
-def test_inspect_warns_of_groups_that_share_identifiers(hrm: Callable[..., Any], tmp_path: Path) -> None:
+def test_inspect_warns_of_groups_that_share_identifiers(
+    hrm: Callable[..., Any], tmp_path: Path
+) -> None:
     """As in data sets that the published script built from ARC-AGI-1 and ARC-AGI-2."""
     canvases = np.full((5, 900), 2)
-    block = Examples(canvases, canvases, group_sizes=np.array([2, 2, 1]), puzzle_identifiers=np.array([1, 2, 1, 0, 0]))
-    write_dataset(tmp_path / "out", Layout(12, 900, identifiers=("<blank>", "a", "b")), {"train": {"all": [block]}}, {})
-    with pytest.warns(UserWarning, match="puzzle identifiers in several groups of train: 1; two sources share tasks"):
+    block = Examples(
+        canvases,
+        canvases,
+        group_sizes=np.array([2, 2, 1]),
+        puzzle_identifiers=np.array([1, 2, 1, 0, 0]),
+    )
+    write_dataset(
+        tmp_path / "out",
+        Layout(12, 900, identifiers=("<blank>", "a", "b")),
+        {"train": {"all": [block]}},
+        {},
+    )
+    with pytest.warns(
+        UserWarning,
+        match="puzzle identifiers in several groups of train: 1; two sources share tasks",
+    ):
         hrm("data", "inspect", tmp_path / "out")
 
 
@@ -167,34 +252,71 @@ def test_inspect_warns_of_groups_that_share_identifiers(hrm: Callable[..., Any],
     [
         ([], "give either --tasks PATH… or --add PATH…"),
         (["--tasks", "x", "--add", "y"], "give either --tasks PATH… or --add PATH…"),
-        (["--add", "y", "--augment", "3"], "--augment, --canvas, --subsample and --seed go with --tasks"),
-        (["--add", "y", "--seed", "0"], "--augment, --canvas, --subsample and --seed go with --tasks"),
-        (["--add", "y", "--canvas", "30"], "--augment, --canvas, --subsample and --seed go with --tasks"),
-        (["--add", "y", "--subsample", "1"], "--augment, --canvas, --subsample and --seed go with --tasks"),
-        (["--tasks", "x", "--canvas", "31"], "Invalid value for '--canvas': 31 is not in the range 2<=x<=30"),
-        (["--tasks", "gone"], "gone is no folder, zip or JSON file of tasks; name one that is there"),
+        (
+            ["--add", "y", "--augment", "3"],
+            "--augment, --canvas, --subsample and --seed go with --tasks",
+        ),
+        (
+            ["--add", "y", "--seed", "0"],
+            "--augment, --canvas, --subsample and --seed go with --tasks",
+        ),
+        (
+            ["--add", "y", "--canvas", "30"],
+            "--augment, --canvas, --subsample and --seed go with --tasks",
+        ),
+        (
+            ["--add", "y", "--subsample", "1"],
+            "--augment, --canvas, --subsample and --seed go with --tasks",
+        ),
+        (
+            ["--tasks", "x", "--canvas", "31"],
+            "Invalid value for '--canvas': 31 is not in the range 2<=x<=30",
+        ),
+        (
+            ["--tasks", "gone"],
+            "gone is no folder, zip or JSON file of tasks; name one that is there",
+        ),
         (["--add", "gone"], "out is no directory; expected a data set made by `hrm data arc`"),
     ],
 )
-def test_misuse_is_one_line(refusal: Callable[..., str], tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_misuse_is_one_line(
+    refusal: Callable[..., str], tmp_path: Path, arguments: list[str], message: str
+) -> None:
     assert message in refusal("data", "arc", tmp_path / "out", *arguments)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_data_set_in_the_way_is_kept(refusal: Callable[..., str], hrm: Callable[..., Any], source: Path, tmp_path: Path) -> None:
+def test_data_set_in_the_way_is_kept(
+    refusal: Callable[..., str], hrm: Callable[..., Any], source: Path, tmp_path: Path
+) -> None:
     hrm("data", "arc", tmp_path / "out", "--tasks", source, "--augment", "0")
-    assert "out is not empty; choose another directory" in refusal("data", "arc", tmp_path / "out", "--tasks", source)
+    assert "out is not empty; choose another directory" in refusal(
+        "data", "arc", tmp_path / "out", "--tasks", source
+    )
     assert len(load_split(tmp_path / "out", "train").sets["all"]) == 5
-    assert "arc is not empty" in refusal("data", "arc", "--tasks", tmp_path / "out", source)  # places changed
+    assert "arc is not empty" in refusal(
+        "data", "arc", "--tasks", tmp_path / "out", source
+    )  # places changed
 
 
-def test_submission_is_scored(hrm: Callable[..., Any], refusal: Callable[..., str], tmp_path: Path) -> None:
+def test_submission_is_scored(
+    hrm: Callable[..., Any], refusal: Callable[..., str], tmp_path: Path
+) -> None:
     solutions, submission = tmp_path / "solutions.json", tmp_path / "submission.json"
     solutions.write_text(json.dumps({"a": [[[1]], [[2]]], "b": [[[3]]]}))
     attempts = [{"attempt_1": [[1]], "attempt_2": [[9]]}, {"attempt_1": [[9]], "attempt_2": [[2]]}]
     submission.write_text(json.dumps({"a": attempts, "b": attempts[:1]}))
-    assert hrm("score", submission, solutions).out == "66.67%: 2 of 3 test outputs; 1 of 2 tasks have all of theirs\n"
+    assert (
+        hrm("score", submission, solutions).out
+        == "66.67%: 2 of 3 test outputs; 1 of 2 tasks have all of theirs\n"
+    )
     found = json.loads(hrm("score", submission, solutions, "--json").out)
-    assert found == {"score": 2 / 3, "outputs_solved": 2, "outputs": 3, "tasks_solved": 1, "tasks": 2}
+    assert found == {
+        "score": 2 / 3,
+        "outputs_solved": 2,
+        "outputs": 3,
+        "tasks_solved": 1,
+        "tasks": 2,
+    }
     assert "test input 1 has no JSON object" in refusal("score", solutions, submission)
     assert "gone.json cannot be read" in refusal("score", tmp_path / "gone.json", solutions)

@@ -15,7 +15,11 @@ from hrm_core.training.checkpoint import find_model, load_model, save_model
 
 Hrm = Callable[..., Any]
 Refusal = Callable[..., str]
-PUBLISHED = {"HRM-checkpoint-sudoku-extreme": (11, 81), "HRM-checkpoint-maze-30x30-hard": (6, 900), "HRM-checkpoint-ARC-2": (12, 900)}
+PUBLISHED = {
+    "HRM-checkpoint-sudoku-extreme": (11, 81),
+    "HRM-checkpoint-maze-30x30-hard": (6, 900),
+    "HRM-checkpoint-ARC-2": (12, 900),
+}
 CONVERT_ALL = """
 import sys
 from cli.main import main
@@ -30,7 +34,9 @@ SOLVABLE = "1... ..2. .3.. ...4"
 
 @pytest.fixture(scope="session")
 def needs_torch() -> Any:
-    return pytest.importorskip("torch", reason="torch is missing: published checkpoints are not tested")
+    return pytest.importorskip(
+        "torch", reason="torch is missing: published checkpoints are not tested"
+    )
 
 
 @pytest.fixture
@@ -49,11 +55,25 @@ def test_run_becomes_a_file_that_solves_and_starts_training(
     assert (outcome.status, outcome.err) == (0, "")
     *rows, summary = outcome.out.splitlines()
     assert summary.startswith(f"{tiny_run} (checkpoint) -> {file} (safetensors): ")
-    assert any(row.startswith("lm_head.weight") and row.endswith("cast float32 -> bfloat16") for row in rows)
+    assert any(
+        row.startswith("lm_head.weight") and row.endswith("cast float32 -> bfloat16")
+        for row in rows
+    )
     weights = load_model(find_model(tiny_run)).weights
     assert file.stat().st_size < 0.6 * sum(array.nbytes for array in weights.values())
     assert hrm("solve", file, SOLVABLE, "--device", "cpu").status in (0, 1)
-    arguments = ("--data", tiny_data, "--run", tmp_path / "run", "--init", file, "--max-updates", 1, "--device", "cpu")
+    arguments = (
+        "--data",
+        tiny_data,
+        "--run",
+        tmp_path / "run",
+        "--init",
+        file,
+        "--max-updates",
+        1,
+        "--device",
+        "cpu",
+    )
     assert hrm("train", tiny_config, *arguments).status == 0
 
 
@@ -62,28 +82,46 @@ def test_published_checkpoint_comes_back_and_is_measured_alike(
 ) -> None:
     outcome = hrm("convert", official, tmp_path / "back", "--json")
     report = json.loads(outcome.out)
-    assert (report["dest_format"], report["task"], report["config"]["seq_len"]) == ("checkpoint", "sudoku", 16)
+    assert (report["dest_format"], report["task"], report["config"]["seq_len"]) == (
+        "checkpoint",
+        "sudoku",
+        16,
+    )
     before, after = load_model(find_model(tiny_run)), load_model(find_model(tmp_path / "back"))
     assert (before.config, before.crc32) == (after.config, after.crc32)
     measured = [
-        json.loads(hrm("eval", model, "--data", tiny_data, "--json", "--device", "cpu").out) for model in (tiny_run, tmp_path / "back")
+        json.loads(hrm("eval", model, "--data", tiny_data, "--json", "--device", "cpu").out)
+        for model in (tiny_run, tmp_path / "back")
     ]
     told_alike = measured[0].keys() - {"model", "seconds", "halt"}  # the last holds seconds, too
-    assert {name: measured[0][name] for name in told_alike} == {name: measured[1][name] for name in told_alike}
+    assert {name: measured[0][name] for name in told_alike} == {
+        name: measured[1][name] for name in told_alike
+    }
 
 
-def test_converted_checkpoint_cannot_be_resumed_and_says_so(refusal: Refusal, hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:
+def test_converted_checkpoint_cannot_be_resumed_and_says_so(
+    refusal: Refusal, hrm: Hrm, tiny_run: Path, tmp_path: Path
+) -> None:
     assert "but not resumed" in hrm("convert", tiny_run, tmp_path / "c", "--to", "checkpoint").out
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
     shutil.rmtree(run / "checkpoints")
     shutil.copytree(tmp_path / "c", run / "checkpoints" / "update_00000024")
     outcome = hrm("train", "--run", run, "--resume", "--device", "cpu")
     assert outcome.status == 2
-    assert "holds no optimizer state, so it cannot be resumed; start from it with --init" in outcome.err
+    assert (
+        "holds no optimizer state, so it cannot be resumed; start from it with --init"
+        in outcome.err
+    )
 
 
-@pytest.mark.parametrize("options", [[], ["--dtype", "bfloat16"], ["--dtype", "float16"], ["--vocab-size", "9"]], ids=" ".join)
-def test_verify_runs_both_and_they_agree(hrm: Hrm, tiny_run: Path, tmp_path: Path, options: list[str]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--dtype", "bfloat16"], ["--dtype", "float16"], ["--vocab-size", "9"]],
+    ids=" ".join,
+)
+def test_verify_runs_both_and_they_agree(
+    hrm: Hrm, tiny_run: Path, tmp_path: Path, options: list[str]
+) -> None:
     outcome = hrm("convert", tiny_run, tmp_path / "x.safetensors", "--verify", *options)
     assert outcome.status == 0, outcome.err
     assert "the models agree in 4 quantities" in outcome.out
@@ -91,12 +129,16 @@ def test_verify_runs_both_and_they_agree(hrm: Hrm, tiny_run: Path, tmp_path: Pat
 
 
 def test_verify_of_a_published_checkpoint_agrees(hrm: Hrm, official: Path, tmp_path: Path) -> None:
-    verified = json.loads(hrm("convert", official, tmp_path / "back", "--verify", "--json").out)["verified"]
+    verified = json.loads(hrm("convert", official, tmp_path / "back", "--verify", "--json").out)[
+        "verified"
+    ]
     assert (verified["differs"], len(verified["rows"])) == (False, 4)
     assert all(row["gap"] == 0 for row in verified["rows"])
 
 
-def test_verify_notices_another_model(hrm: Hrm, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_notices_another_model(
+    hrm: Hrm, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from convert import sources
 
     def swapped(source: str, seq_len: int | None = None) -> Any:
@@ -111,12 +153,16 @@ def test_verify_notices_another_model(hrm: Hrm, tiny_run: Path, tmp_path: Path, 
 
     sources_read_model = sources.read_model
     monkeypatch.setattr(sources, "read_model", swapped)
-    outcome = hrm("convert", tiny_run, tmp_path / "x.safetensors", "--verify", "--dtype", "bfloat16")
+    outcome = hrm(
+        "convert", tiny_run, tmp_path / "x.safetensors", "--verify", "--dtype", "bfloat16"
+    )
     assert outcome.status == 1
     assert outcome.out.splitlines()[-1] == "the models differ"
 
 
-def test_learned_positions_that_were_changed_are_said_not_to_be_compared(hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:
+def test_learned_positions_that_were_changed_are_said_not_to_be_compared(
+    hrm: Hrm, tiny_run: Path, tmp_path: Path
+) -> None:
     outcome = hrm("convert", tiny_run, tmp_path / "x.safetensors", "--verify", "--seq-len", 25)
     assert outcome.status == 0
     assert "resized: 1 puzzle slots kept, 25 positions interpolated between 16" in outcome.out
@@ -129,10 +175,20 @@ def test_learned_positions_that_were_changed_are_said_not_to_be_compared(hrm: Hr
 def test_other_puzzles_take_their_vectors_by_name(hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "new.json").write_text('["new", "<blank>", "more"]')
     outcome = hrm(
-        "convert", tiny_run, tmp_path / "x.safetensors", "--identifiers", tmp_path / "new.json", "--mean-of", "<blank>", "--verify"
+        "convert",
+        tiny_run,
+        tmp_path / "x.safetensors",
+        "--identifiers",
+        tmp_path / "new.json",
+        "--mean-of",
+        "<blank>",
+        "--verify",
     )
     assert outcome.status == 0, outcome.err
-    tables = [load_model(find_model(path)).weights["puzzle_emb.weights"] for path in (tiny_run, tmp_path / "x.safetensors")]
+    tables = [
+        load_model(find_model(path)).weights["puzzle_emb.weights"]
+        for path in (tiny_run, tmp_path / "x.safetensors")
+    ]
     np.testing.assert_array_equal(tables[1], np.repeat(tables[0], 3, axis=0))
     assert "not compared: 2 new puzzle identifiers" in outcome.out
 
@@ -145,8 +201,14 @@ def test_other_puzzles_take_their_vectors_by_name(hrm: Hrm, tiny_run: Path, tmp_
         (["RUN", "RUN/x.safetensors"], "lie in each other"),
         (["TMP/nope", "TMP/x"], "nope is nothing to convert; expected a run"),
         (["TMP/used.safetensors", "TMP/x"], "damaged or no safetensors file"),
-        (["hf://one", "TMP/x"], "hf://one is no address on the Hub; expected hf://owner/repository"),
-        (["RUN", "TMP/x.safetensors", "--mean-of", "a"], "--mean-of makes vectors for new puzzle identifiers"),
+        (
+            ["hf://one", "TMP/x"],
+            "hf://one is no address on the Hub; expected hf://owner/repository",
+        ),
+        (
+            ["RUN", "TMP/x.safetensors", "--mean-of", "a"],
+            "--mean-of makes vectors for new puzzle identifiers",
+        ),
         (["RUN", "TMP/x.safetensors", "--vocab-size", "0"], "0 is not in the range"),
         (["RUN", "TMP/x.safetensors", "--data", "TMP/nope"], "is not a data set"),
     ],
@@ -155,7 +217,10 @@ def test_bad_request_is_one_line_and_leaves_nothing(
     refusal: Refusal, tiny_run: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "used.safetensors").write_text("mine")
-    paths = [argument.replace("RUN", str(tiny_run)).replace("TMP", str(tmp_path)) for argument in arguments]
+    paths = [
+        argument.replace("RUN", str(tiny_run)).replace("TMP", str(tmp_path))
+        for argument in arguments
+    ]
     assert message in refusal("convert", *paths)
     assert [path.name for path in tmp_path.iterdir()] == ["used.safetensors"]
     assert (tmp_path / "used.safetensors").read_text() == "mine"
@@ -167,26 +232,46 @@ def test_force_replaces_the_old_one(hrm: Hrm, tiny_run: Path, tmp_path: Path) ->
     assert load_model(tmp_path / "x.safetensors").crc32 == load_model(find_model(tiny_run)).crc32
 
 
-def test_checkpoints_on_the_hub_are_converted_by_name(hrm: Hrm, tiny_run: Path, tmp_path: Path, fake_hub: Any, needs_torch: Any) -> None:
+def test_checkpoints_on_the_hub_are_converted_by_name(
+    hrm: Hrm, tiny_run: Path, tmp_path: Path, fake_hub: Any, needs_torch: Any
+) -> None:
     """Files of the three published repositories, small ones with their names, sizes and vocabulary."""
     model = load_model(find_model(tiny_run))
     for repository, (vocab_size, seq_len) in PUBLISHED.items():
-        config = model.config.model_copy(update={"vocab_size": vocab_size, "seq_len": seq_len, "pos_encodings": "rope"})
-        weights = {name: array for name, array in model.weights.items() if not name.startswith("embed_pos")}
-        weights |= {name: np.ones((vocab_size, 32), np.float32) for name in ("embed_tokens.embedding_weight", "lm_head.weight")}
+        config = model.config.model_copy(
+            update={"vocab_size": vocab_size, "seq_len": seq_len, "pos_encodings": "rope"}
+        )
+        weights = {
+            name: array for name, array in model.weights.items() if not name.startswith("embed_pos")
+        }
+        weights |= {
+            name: np.ones((vocab_size, 32), np.float32)
+            for name in ("embed_tokens.embedding_weight", "lm_head.weight")
+        }
         save_model(tmp_path / "x.safetensors", config, "", weights)
         folder = tmp_path / "served" / "sapientinc" / repository
         assert hrm("convert", tmp_path / "x.safetensors", folder, "--to", "official").status == 0
-        fake_hub.files |= {f"sapientinc/{repository}:{file.name}": file.read_bytes() for file in folder.iterdir()}
+        fake_hub.files |= {
+            f"sapientinc/{repository}:{file.name}": file.read_bytes() for file in folder.iterdir()
+        }
         del fake_hub.files[f"sapientinc/{repository}:hrm.json"]  # published repositories have none
     command = [sys.executable, "-c", CONVERT_ALL, str(tmp_path), *PUBLISHED, "nope"]
-    ran = subprocess.run(command, env=fake_hub.environment, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    ran = subprocess.run(
+        command,
+        env=fake_hub.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
     assert (ran.returncode, len(ran.stderr.splitlines())) == (2, 1), ran.stderr
     assert "sapientinc/nope" in ran.stderr
     for line, (repository, shape) in zip(ran.stdout.splitlines(), PUBLISHED.items(), strict=True):
         report = json.loads(line)
         assert (report["config"]["vocab_size"], report["config"]["seq_len"]) == shape
-        assert report["task"] == repository.removeprefix("HRM-checkpoint-").partition("-")[0].lower()
+        assert (
+            report["task"] == repository.removeprefix("HRM-checkpoint-").partition("-")[0].lower()
+        )
         assert load_model(find_model(tmp_path / repository)).config.vocab_size == shape[0]
 
 
@@ -198,5 +283,11 @@ sys.argv = ["hrm", "convert", {str(tiny_run)!r}, {str(tmp_path / "x.safetensors"
 assert main() == 0
 sys.exit(bool({{"mlx", "torch", "huggingface_hub"}} & set(sys.modules)))
 """
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
     assert ran.returncode == 0, ran.stderr

@@ -24,7 +24,15 @@ REPOSITORY = Path(__file__).parents[2]
 LAST = "update_00000024"
 PUZZLE = "1... ..2. .3.. ...4"
 TORCH, MLX = (["--backend", backend, "--device", "cpu"] for backend in ("torch", "mlx"))
-MEASURED = ("exact_accuracy", "accuracy", "blank_accuracy", "lm_loss", "q_halt_accuracy", "settled_step", "count")
+MEASURED = (
+    "exact_accuracy",
+    "accuracy",
+    "blank_accuracy",
+    "lm_loss",
+    "q_halt_accuracy",
+    "settled_step",
+    "count",
+)
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from cli.main import main; sys.argv[0] = 'hrm'; sys.exit(main())"
 
 
@@ -34,7 +42,9 @@ def train(tiny_config: Path, tiny_data: Path, tmp_path: Path) -> list[str | Path
 
 
 @pytest.fixture(scope="module")
-def torch_run(tmp_path_factory: pytest.TempPathFactory, hrm: Hrm, tiny_config: Path, tiny_data: Path) -> Path:
+def torch_run(
+    tmp_path_factory: pytest.TempPathFactory, hrm: Hrm, tiny_config: Path, tiny_data: Path
+) -> Path:
     """The run of `tiny_run`, trained with PyTorch."""
     run = tmp_path_factory.mktemp("runs") / "torch"
     outcome = hrm("train", tiny_config, "--data", tiny_data, "--run", run, *TORCH)
@@ -59,7 +69,10 @@ def assert_same_losses(found: Path, expected: Path, updates: list[int], limit: f
     ours, theirs = records(found), records(expected)
     for update in updates:
         for name in ("lm_loss", "q_halt_loss", "q_continue_loss", "accuracy"):
-            assert ours[update][name] == pytest.approx(theirs[update][name], rel=limit), (update, name)
+            assert ours[update][name] == pytest.approx(theirs[update][name], rel=limit), (
+                update,
+                name,
+            )
         for name in ("count", "steps", "lr", "examples"):
             assert ours[update][name] == theirs[update][name], (update, name)
 
@@ -73,10 +86,14 @@ def test_both_backends_begin_the_same_run(torch_run: Path, tiny_run: Path) -> No
     assert_same_losses(torch_run, tiny_run, [3, 6, 9], 1e-4)
     assert [path.name for path in sorted((torch_run / "checkpoints").iterdir())][-1] == LAST
     found, expected = tensors(torch_run), tensors(tiny_run)
-    assert {name: (a.shape, a.dtype) for name, a in found.items()} == {name: (a.shape, a.dtype) for name, a in expected.items()}
+    assert {name: (a.shape, a.dtype) for name, a in found.items()} == {
+        name: (a.shape, a.dtype) for name, a in expected.items()
+    }
 
 
-def test_other_learning_rate_would_be_noticed(hrm: Hrm, train: list[str | Path], tmp_path: Path, tiny_run: Path) -> None:
+def test_other_learning_rate_would_be_noticed(
+    hrm: Hrm, train: list[str | Path], tmp_path: Path, tiny_run: Path
+) -> None:
     assert hrm(*train, *TORCH, "--set", "optim.lr=3.1e-3", "--max-updates", 9).status == 0
     with pytest.raises(AssertionError):
         assert_same_losses(tmp_path / "run", tiny_run, [3, 6, 9], 1e-4)
@@ -96,14 +113,22 @@ def test_run_begun_on_one_backend_is_resumed_on_the_other(
     assert_same_losses(run, before, [21, 24], 1e-4)
     found, expected = tensors(run), tensors(before)
     for name, array in expected.items():
-        np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-3 if name.startswith("carry") else 1e-4, err_msg=name)
+        np.testing.assert_allclose(
+            found[name],
+            array,
+            rtol=0,
+            atol=1e-3 if name.startswith("carry") else 1e-4,
+            err_msg=name,
+        )
     ours, theirs = (records(path, "eval")[24] for path in (run, before))
     assert ours["count"] == theirs["count"]
     assert ours["lm_loss"] == pytest.approx(theirs["lm_loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
-def test_run_is_resumed_as_it_was(hrm: Hrm, train: list[str | Path], tmp_path: Path, dtype: str) -> None:
+def test_run_is_resumed_as_it_was(
+    hrm: Hrm, train: list[str | Path], tmp_path: Path, dtype: str
+) -> None:
     options = [*TORCH, "--dtype", dtype]
     outcome = hrm(*train, *options)
     assert outcome.status == 0, outcome.err
@@ -116,11 +141,16 @@ def test_run_is_resumed_as_it_was(hrm: Hrm, train: list[str | Path], tmp_path: P
         assert found[name].tobytes() == array.tobytes(), name
 
 
-def test_float64_run_is_read_by_both_backends(hrm: Hrm, train: list[str | Path], tmp_path: Path, tiny_run: Path) -> None:
+def test_float64_run_is_read_by_both_backends(
+    hrm: Hrm, train: list[str | Path], tmp_path: Path, tiny_run: Path
+) -> None:
     assert hrm(*train, *TORCH, "--dtype", "float64").status == 0
     run = tmp_path / "run"
     assert_same_losses(run, tiny_run, [3, 6], 1e-4)
-    values = [json.loads(hrm("eval", run, "--json", *options).out) for options in (TORCH, MLX, [*TORCH, "--dtype", "float64"])]
+    values = [
+        json.loads(hrm("eval", run, "--json", *options).out)
+        for options in (TORCH, MLX, [*TORCH, "--dtype", "float64"])
+    ]
     assert len({value["accuracy"] for value in values}) == 1
     left = unfinished(run, tmp_path / "again")
     outcome = hrm("train", "--run", left, "--resume", *MLX)
@@ -129,7 +159,9 @@ def test_float64_run_is_read_by_both_backends(hrm: Hrm, train: list[str | Path],
     assert_same_losses(left, run, [21, 24], 1e-4)
 
 
-def test_float64_is_refused_by_mlx(refusal: Refusal, train: list[str | Path], tmp_path: Path, tiny_run: Path) -> None:
+def test_float64_is_refused_by_mlx(
+    refusal: Refusal, train: list[str | Path], tmp_path: Path, tiny_run: Path
+) -> None:
     message = "float64 is there to check with, on --backend torch; use --dtype float32 with MLX"
     assert refusal(*train, "--dtype", "float64") == message
     assert refusal("eval", tiny_run, "--dtype", "float64") == message
@@ -140,21 +172,31 @@ def test_both_backends_measure_alike(hrm: Hrm, tiny_run: Path, tmp_path: Path) -
     values, saved = [], []
     for options in (TORCH, MLX):
         path = tmp_path / f"{options[1]}.npz"
-        outcome = hrm("eval", tiny_run, "--json", "--batch-size", 7, "--save-predictions", path, *options)
+        outcome = hrm(
+            "eval", tiny_run, "--json", "--batch-size", 7, "--save-predictions", path, *options
+        )
         assert (outcome.status, outcome.err) == (0, "")
         values.append(json.loads(outcome.out))
         saved.append(dict(np.load(path)))
     for name in MEASURED:
-        assert values[0][name] == (pytest.approx(values[1][name], rel=1e-4) if name == "lm_loss" else values[1][name]), name
+        assert values[0][name] == (
+            pytest.approx(values[1][name], rel=1e-4) if name == "lm_loss" else values[1][name]
+        ), name
     for name in saved[0].keys() - {"q_halt_logits"}:
         np.testing.assert_array_equal(saved[0][name], saved[1][name])
-    np.testing.assert_allclose(saved[0]["q_halt_logits"], saved[1]["q_halt_logits"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        saved[0]["q_halt_logits"], saved[1]["q_halt_logits"], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_both_backends_solve_alike(hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:
-    found, expected = (hrm("solve", tiny_run, PUZZLE, PUZZLE[::-1], *options) for options in (TORCH, MLX))
+    found, expected = (
+        hrm("solve", tiny_run, PUZZLE, PUZZLE[::-1], *options) for options in (TORCH, MLX)
+    )
     assert found == expected
-    drawn = hrm("solve", tiny_run, PUZZLE, *TORCH, "--dtype", "bfloat16", "--gif", tmp_path / "x.gif")
+    drawn = hrm(
+        "solve", tiny_run, PUZZLE, *TORCH, "--dtype", "bfloat16", "--gif", tmp_path / "x.gif"
+    )
     assert drawn.status == expected.status
     assert (tmp_path / "x.gif").stat().st_size > 1000
 
@@ -168,11 +210,30 @@ def test_demo_goes_the_whole_way(hrm: Hrm, tmp_path: Path, monkeypatch: pytest.M
     assert "backend: torch" in (tmp_path / "demo" / "config.yaml").read_text()
 
 
-@pytest.mark.parametrize("options", [["--attention", "sdpa"], ["--attention", "eager"], ["--micro-batch", "5"], ["--device", "auto"]])
-def test_option_changes_rounding_only(hrm: Hrm, train: list[str | Path], tmp_path: Path, torch_run: Path, options: list[str]) -> None:
-    if options == ["--device", "auto"] and (torch.cuda.is_available() or torch.backends.mps.is_available()):
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--attention", "sdpa"],
+        ["--attention", "eager"],
+        ["--micro-batch", "5"],
+        ["--device", "auto"],
+    ],
+)
+def test_option_changes_rounding_only(
+    hrm: Hrm, train: list[str | Path], tmp_path: Path, torch_run: Path, options: list[str]
+) -> None:
+    if options == ["--device", "auto"] and (
+        torch.cuda.is_available() or torch.backends.mps.is_available()
+    ):
         options = [*options, "--dtype", "float32"]
-    outcome = hrm(*train, "--backend", "torch", *(options if "--device" in options else ["--device", "cpu", *options]), "--max-updates", 6)
+    outcome = hrm(
+        *train,
+        "--backend",
+        "torch",
+        *(options if "--device" in options else ["--device", "cpu", *options]),
+        "--max-updates",
+        6,
+    )
     assert outcome.status == 0, outcome.err
     recorded = (tmp_path / "run" / "config.yaml").read_text()
     assert "attention: eager" in recorded if "eager" in options else "attention: sdpa" in recorded
@@ -181,7 +242,11 @@ def test_option_changes_rounding_only(hrm: Hrm, train: list[str | Path], tmp_pat
 
 
 def test_compiled_training_and_evaluation_are_the_eager_ones(
-    hrm: Hrm, train: list[str | Path], tmp_path: Path, torch_run: Path, monkeypatch: pytest.MonkeyPatch
+    hrm: Hrm,
+    train: list[str | Path],
+    tmp_path: Path,
+    torch_run: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Traced into whole graphs, but not compiled to code, which would take a minute."""
     torch._dynamo.reset()
@@ -190,7 +255,9 @@ def test_compiled_training_and_evaluation_are_the_eager_ones(
     assert outcome.status == 0, outcome.err
     assert_same_losses(tmp_path / "run", torch_run, [3, 6, 9], 1e-4)
     found, expected = (records(run, "eval")[6] for run in (tmp_path / "run", torch_run))
-    assert {name: found[name] for name in MEASURED} == pytest.approx({name: expected[name] for name in MEASURED}, rel=1e-4)
+    assert {name: found[name] for name in MEASURED} == pytest.approx(
+        {name: expected[name] for name in MEASURED}, rel=1e-4
+    )
     torch._dynamo.reset()
 
 
@@ -207,7 +274,12 @@ def test_compiled_training_and_evaluation_are_the_eager_ones(
     ],
 )  # fmt: skip
 def test_what_cannot_be_had_is_refused_and_leaves_nothing(
-    refusal: Refusal, train: list[str | Path], tmp_path: Path, tiny_run: Path, options: list[str], message: str
+    refusal: Refusal,
+    train: list[str | Path],
+    tmp_path: Path,
+    tiny_run: Path,
+    options: list[str],
+    message: str,
 ) -> None:
     assert message in refusal(*train, *TORCH, *options)
     assert message in refusal("eval", tiny_run, *TORCH, *options)
@@ -215,14 +287,23 @@ def test_what_cannot_be_had_is_refused_and_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
-def test_gpu_that_is_not_there_is_refused(refusal: Refusal, train: list[str | Path], tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU"
+)
+def test_gpu_that_is_not_there_is_refused(
+    refusal: Refusal, train: list[str | Path], tmp_path: Path
+) -> None:
     message = refusal(*train, "--backend", "torch", "--device", "gpu")
-    assert message == "this PyTorch finds no GPU; use --device cpu, or install a PyTorch with CUDA (pytorch.org)"
+    assert (
+        message
+        == "this PyTorch finds no GPU; use --device cpu, or install a PyTorch with CUDA (pytorch.org)"
+    )
     assert not list(tmp_path.iterdir())
 
 
-def test_mlx_is_refused_under_torchrun(refusal: Refusal, train: list[str | Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlx_is_refused_under_torchrun(
+    refusal: Refusal, train: list[str | Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in {"RANK": "0", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
     assert refusal(*train) == "MLX trains in one process; under torchrun use --backend torch"
@@ -235,7 +316,11 @@ def test_only_training_runs_in_several_processes(
 ) -> None:
     """Or each process would measure a part and speak of the whole."""
     monkeypatch.setenv("WORLD_SIZE", "2")
-    arguments = {"eval": [tiny_run], "solve": [tiny_run, PUZZLE], "demo": ["--run", tmp_path / "demo"]}[command]
+    arguments = {
+        "eval": [tiny_run],
+        "solve": [tiny_run, PUZZLE],
+        "demo": ["--run", tmp_path / "demo"],
+    }[command]
     message = f"only hrm train runs in several processes; start hrm {command} without torchrun"
     assert refusal(command, *arguments, *TORCH) == message
     assert not list(tmp_path.iterdir())
@@ -262,11 +347,21 @@ def test_doctor_shows_what_pytorch_has(hrm: Hrm, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("command", ["train", "eval", "solve"])
-def test_missing_pytorch_is_one_line(train: list[str | Path], tmp_path: Path, tiny_run: Path, command: str) -> None:
-    arguments = {"train": train, "eval": ["eval", tiny_run], "solve": ["solve", tiny_run, PUZZLE]}[command]
+def test_missing_pytorch_is_one_line(
+    train: list[str | Path], tmp_path: Path, tiny_run: Path, command: str
+) -> None:
+    arguments = {"train": train, "eval": ["eval", tiny_run], "solve": ["solve", tiny_run, PUZZLE]}[
+        command
+    ]
     program = [sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments), "--backend", "torch"]
-    ran = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False, cwd=REPOSITORY)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", "hrm: PyTorch is not installed; pip install 'hrm-mlx[torch]'\n")
+    ran = subprocess.run(
+        program, capture_output=True, text=True, timeout=60, check=False, cwd=REPOSITORY
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (
+        2,
+        "",
+        "hrm: PyTorch is not installed; pip install 'hrm-mlx[torch]'\n",
+    )
     assert not list(tmp_path.iterdir())
 
 
@@ -282,8 +377,17 @@ sys.exit(status if {package!r} not in sys.modules else 3)
 """
     outs = set()
     for backend, other, package in (("torch", "mlx", "hrm_mlx"), ("mlx", "torch", "hrm_torch_ref")):
-        code = program.format(other=other, run=str(tiny_run), puzzle=PUZZLE, backend=backend, package=package)
-        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, cwd=REPOSITORY)
+        code = program.format(
+            other=other, run=str(tiny_run), puzzle=PUZZLE, backend=backend, package=package
+        )
+        ran = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=REPOSITORY,
+        )
         assert ran.returncode in (0, 1), ran.stderr
         outs.add(ran.stdout)
     assert len(outs) == 1

@@ -76,22 +76,36 @@ def make_weights(config: ModelConfig, seed: int = 3) -> Weights:
     """Initial values, nothing of them zero."""
     weights = initial_values(config, seed)
     rng = np.random.default_rng(seed)
-    return {name: array if array.any() else rng.standard_normal(array.shape, np.float32) for name, array in weights.items()}
+    return {
+        name: array if array.any() else rng.standard_normal(array.shape, np.float32)
+        for name, array in weights.items()
+    }
 
 
 def save_published(
-    folder: Path, config: ModelConfig, weights: Mapping[str, Any], prefix: str = "_orig_mod.model.inner.", name: str = "checkpoint"
+    folder: Path,
+    config: ModelConfig,
+    weights: Mapping[str, Any],
+    prefix: str = "_orig_mod.model.inner.",
+    name: str = "checkpoint",
 ) -> Path:
     """A published checkpoint as its training writes it."""
-    torch = pytest.importorskip("torch", reason="torch is missing: published checkpoints are not tested")
+    torch = pytest.importorskip(
+        "torch", reason="torch is missing: published checkpoints are not tested"
+    )
     state = {}
     for key, array in weights.items():
         tensor = torch.from_numpy(np.array(array))
         is_start = key.endswith(("H_init", "L_init"))
-        state[prefix + key] = tensor.to(getattr(torch, config.forward_dtype)) if is_start else tensor
+        state[prefix + key] = (
+            tensor.to(getattr(torch, config.forward_dtype)) if is_start else tensor
+        )
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(state, folder / name)
-    fields = {field: getattr(config, field) for field in ("forward_dtype", "pos_encodings", "puzzle_emb_ndim")}
+    fields = {
+        field: getattr(config, field)
+        for field in ("forward_dtype", "pos_encodings", "puzzle_emb_ndim")
+    }
     (folder / "all_config.yaml").write_text(YAML.format(**fields))
     return folder
 
@@ -152,6 +166,10 @@ def bits16() -> Callable[..., Any]:
     def draw(shape: tuple[int, ...], seed: int = 0) -> Any:
         bits = np.random.default_rng(seed).integers(0, 2**16, shape).astype(np.uint16)
         values = bits.view(ml_dtypes.bfloat16)
-        return np.where(np.isfinite(values.astype(np.float32)), bits, np.uint16(0x8000)).astype(np.uint16).view(ml_dtypes.bfloat16)
+        return (
+            np.where(np.isfinite(values.astype(np.float32)), bits, np.uint16(0x8000))
+            .astype(np.uint16)
+            .view(ml_dtypes.bfloat16)
+        )
 
     return draw

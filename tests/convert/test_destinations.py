@@ -12,13 +12,26 @@ from convert import destinations
 from convert.destinations import Written, chosen_format, refuse_used, write
 from convert.tensors import FLOATS, ConversionError, of_array
 from hrm_core.errors import CheckpointError
-from hrm_core.training.checkpoint import find_model, load_model, read_state, read_train_state, write_checkpoint
+from hrm_core.training.checkpoint import (
+    find_model,
+    load_model,
+    read_state,
+    read_train_state,
+    write_checkpoint,
+)
 
 
 @pytest.fixture
 def model(config_of: Any, weights_of: Any) -> Written:
     config = config_of()
-    return Written(config, "sudoku", {n: of_array(a) for n, a in weights_of(config).items()}, FLOATS["float32"], {}, "somewhere")
+    return Written(
+        config,
+        "sudoku",
+        {n: of_array(a) for n, a in weights_of(config).items()},
+        FLOATS["float32"],
+        {},
+        "somewhere",
+    )
 
 
 @pytest.mark.parametrize(
@@ -30,7 +43,9 @@ def model(config_of: Any, weights_of: Any) -> Written:
         ("x", "official", "checkpoint", "official"),
     ],
 )  # fmt: skip
-def test_name_of_the_destination_says_the_format(dest: str, to: Any, source: Any, expected: str) -> None:
+def test_name_of_the_destination_says_the_format(
+    dest: str, to: Any, source: Any, expected: str
+) -> None:
     assert chosen_format(Path(dest), to, source) == expected
 
 
@@ -74,19 +89,31 @@ def test_destination_in_the_source_or_around_it_is_refused(tmp_path: Path, dest:
         refuse_used(tmp_path / dest, tmp_path / "run", "checkpoint", force=True)
 
 
-def test_converted_checkpoint_is_a_model_but_cannot_be_resumed(tmp_path: Path, model: Written) -> None:
+def test_converted_checkpoint_is_a_model_but_cannot_be_resumed(
+    tmp_path: Path, model: Written
+) -> None:
     write(tmp_path / "new" / "x", "checkpoint", model, force=False)
-    assert sorted(path.name for path in (tmp_path / "new" / "x").iterdir()) == ["model.safetensors", "state.json"]
+    assert sorted(path.name for path in (tmp_path / "new" / "x").iterdir()) == [
+        "model.safetensors",
+        "state.json",
+    ]
     assert read_state(tmp_path / "new" / "x")["converted"]["source"] == "somewhere"
     assert load_model(find_model(tmp_path / "new" / "x")).config == model.config
-    with pytest.raises(CheckpointError, match=r"was converted and holds no optimizer state.*start from it with --init"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"was converted and holds no optimizer state.*start from it with --init",
+    ):
         read_train_state(tmp_path / "new" / "x")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["x"]
 
 
-def test_checkpoint_of_a_run_that_lost_its_train_state_is_still_damaged(tmp_path: Path, config_of: Any, weights_of: Any) -> None:
+def test_checkpoint_of_a_run_that_lost_its_train_state_is_still_damaged(
+    tmp_path: Path, config_of: Any, weights_of: Any
+) -> None:
     config = config_of()
-    write_checkpoint(tmp_path / "x", config, "", weights_of(config), {"a": np.zeros(1)}, {"update": 1})
+    write_checkpoint(
+        tmp_path / "x", config, "", weights_of(config), {"a": np.zeros(1)}, {"update": 1}
+    )
     (tmp_path / "x" / "train_state.safetensors").unlink()
     for read in (read_state, read_train_state):
         with pytest.raises(CheckpointError, match=r"train_state\.safetensors cannot be read"):
@@ -94,7 +121,9 @@ def test_checkpoint_of_a_run_that_lost_its_train_state_is_still_damaged(tmp_path
 
 
 @pytest.mark.parametrize("to", ["safetensors", "checkpoint"])
-def test_failure_leaves_nothing_and_the_old_one(tmp_path: Path, model: Written, to: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_leaves_nothing_and_the_old_one(
+    tmp_path: Path, model: Written, to: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dest = tmp_path / "deep" / ("x.safetensors" if to == "safetensors" else "x")
     for error in (OSError(28, "No space left on device"), KeyboardInterrupt()):
 
@@ -118,10 +147,14 @@ def full_disk(*paths: Path) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_weight_that_is_not_finite_leaves_nothing(tmp_path: Path, model: Written, weights_of: Any) -> None:
+def test_weight_that_is_not_finite_leaves_nothing(
+    tmp_path: Path, model: Written, weights_of: Any
+) -> None:
     weights = weights_of(model.config)
     weights["q_head.bias"][1] = np.nan
-    broken = Written(model.config, "", {n: of_array(a) for n, a in weights.items()}, model.dtype, {}, "")
+    broken = Written(
+        model.config, "", {n: of_array(a) for n, a in weights.items()}, model.dtype, {}, ""
+    )
     with pytest.raises(ConversionError, match=r"q_head.bias holds nan at \[1\]"):
         write(tmp_path / "x.safetensors", "safetensors", broken, force=False)
     assert not list(tmp_path.iterdir())
@@ -130,7 +163,12 @@ def test_weight_that_is_not_finite_leaves_nothing(tmp_path: Path, model: Written
 def test_force_replaces_file_and_folder(tmp_path: Path, model: Written) -> None:
     for to, name in (("safetensors", "x.safetensors"), ("checkpoint", "x")):
         for task in ("one", "two"):
-            write(tmp_path / name, to, Written(model.config, task, model.tensors, model.dtype, {}, ""), force=True)
+            write(
+                tmp_path / name,
+                to,
+                Written(model.config, task, model.tensors, model.dtype, {}, ""),
+                force=True,
+            )
         assert load_model(find_model(tmp_path / name)).task == "two"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x", "x.safetensors"]
 
@@ -142,7 +180,9 @@ def test_destination_that_appears_meanwhile_is_not_replaced(tmp_path: Path, mode
     assert (tmp_path / "x.safetensors").read_text() == "mine"
 
 
-def test_folder_that_a_killed_process_had_moved_away_comes_back(tmp_path: Path, model: Written) -> None:
+def test_folder_that_a_killed_process_had_moved_away_comes_back(
+    tmp_path: Path, model: Written
+) -> None:
     write(tmp_path / "x", "checkpoint", model, force=False)
     (tmp_path / "x").rename(tmp_path / ".x.replaced")
     (tmp_path / ".x.partial").mkdir()

@@ -3,7 +3,12 @@ import pytest
 from convert.names import DERIVED, by_canonical_name, canonical_name, published_name
 from convert.tensors import ConversionError
 
-NAMES = ["H_init", "q_head.bias", "L_level.layers.0.self_attn.qkv_proj.weight", "embed_tokens.embedding_weight"]
+NAMES = [
+    "H_init",
+    "q_head.bias",
+    "L_level.layers.0.self_attn.qkv_proj.weight",
+    "embed_tokens.embedding_weight",
+]
 MIXES = [
     "",
     "_orig_mod.",
@@ -33,11 +38,18 @@ def test_other_names_stay(name: str) -> None:
 
 
 def test_one_tensor_under_two_names_is_refused_naming_both() -> None:
-    with pytest.raises(ConversionError, match=r"twice: H_init as model\.H_init and inner\.H_init; remove one"):
+    with pytest.raises(
+        ConversionError, match=r"twice: H_init as model\.H_init and inner\.H_init; remove one"
+    ):
         by_canonical_name(["model.H_init", "inner.H_init", "L_init"], "somewhere")
 
 
 def test_what_follows_from_the_config_is_known() -> None:
-    for name in ("rotary_emb.cos_cached", "rotary_emb.sin_cached", "puzzle_emb.local_weights", "puzzle_emb.local_ids"):
+    for name in (
+        "rotary_emb.cos_cached",
+        "rotary_emb.sin_cached",
+        "puzzle_emb.local_weights",
+        "puzzle_emb.local_ids",
+    ):
         assert DERIVED.fullmatch(name)
     assert not any(DERIVED.fullmatch(name) for name in (*NAMES, "puzzle_emb.weights"))

@@ -19,7 +19,9 @@ from convert.official import OfficialWeights, require_torch, write_official
 from convert.tensors import in_memory, of_array
 from hrm_core.errors import BackendError, CheckpointError
 
-torch = pytest.importorskip("torch", reason="torch is missing: published checkpoints are not tested")
+torch = pytest.importorskip(
+    "torch", reason="torch is missing: published checkpoints are not tested"
+)
 
 
 class Payload:
@@ -40,7 +42,11 @@ def read(path: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def state() -> dict[str, Any]:
     torch.manual_seed(0)
-    return {"a": torch.randn(5, 3), "b": torch.randn(4).to(torch.bfloat16), "c": torch.randn(2, 2).half()}
+    return {
+        "a": torch.randn(5, 3),
+        "b": torch.randn(4).to(torch.bfloat16),
+        "c": torch.randn(2, 2).half(),
+    }
 
 
 @pytest.fixture
@@ -51,7 +57,11 @@ def path(tmp_path: Path, state: dict[str, Any]) -> Path:
 
 def test_reads_three_dtypes_bit_for_bit(path: Path, state: dict[str, Any]) -> None:
     found = read(path)
-    assert {name: array.dtype.name for name, array in found.items()} == {"a": "float32", "b": "bfloat16", "c": "float16"}
+    assert {name: array.dtype.name for name, array in found.items()} == {
+        "a": "float32",
+        "b": "bfloat16",
+        "c": "float16",
+    }
     for name, tensor in state.items():
         assert found[name].tobytes() == tensor.contiguous().view(torch.uint8).numpy().tobytes()
 
@@ -64,18 +74,27 @@ def test_views_of_a_larger_storage_and_trained_parameters_are_read(tmp_path: Pat
     np.testing.assert_array_equal(found["row"], whole[1].numpy())
 
 
-def test_mapping_is_let_go_now_and_then_and_the_numbers_stay(path: Path, state: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mapping_is_let_go_now_and_then_and_the_numbers_stay(
+    path: Path, state: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(official, "MAPPED_BYTES", 1)
     tensor = OfficialWeights(path).tensors["a"]
     rows = [tensor.read(i, i + 1) for i in range(5)]
     np.testing.assert_array_equal(np.concatenate(rows), state["a"].numpy())
 
 
-@pytest.mark.parametrize("wrap", [lambda payload: payload, lambda payload: {"a": torch.zeros(2), "b": payload}], ids=["alone", "in a dict"])
-def test_code_in_a_pickle_is_refused_and_not_executed(tmp_path: Path, wrap: Callable[[Any], Any]) -> None:
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda payload: payload, lambda payload: {"a": torch.zeros(2), "b": payload}],
+    ids=["alone", "in a dict"],
+)
+def test_code_in_a_pickle_is_refused_and_not_executed(
+    tmp_path: Path, wrap: Callable[[Any], Any]
+) -> None:
     torch.save(wrap(Payload(tmp_path / "executed")), tmp_path / "x")
     with pytest.raises(
-        CheckpointError, match=r"holds more than tensors \(it calls posix\.mkdir\); refused, nothing in it was executed"
+        CheckpointError,
+        match=r"holds more than tensors \(it calls posix\.mkdir\); refused, nothing in it was executed",
     ) as refused:
         OfficialWeights(tmp_path / "x")
     assert "weights_only" not in str(refused.value), "no advice to load it all the same"
@@ -86,7 +105,9 @@ def test_code_in_a_pickle_is_refused_and_not_executed(tmp_path: Path, wrap: Call
 
 def test_bare_pickle_with_code_is_not_even_opened(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(pickle.dumps(Payload(tmp_path / "executed")))
-    with pytest.raises(CheckpointError, match=r"is no archive of torch\.save; .*nothing in it was executed"):
+    with pytest.raises(
+        CheckpointError, match=r"is no archive of torch\.save; .*nothing in it was executed"
+    ):
         OfficialWeights(tmp_path / "x")
     assert not (tmp_path / "executed").exists()
 
@@ -130,7 +151,10 @@ def test_entries_that_are_no_plain_floats_are_set_apart(tmp_path: Path) -> None:
 
 
 def test_compressed_archive_is_refused(path: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(path) as source, zipfile.ZipFile(tmp_path / "packed", "w", zipfile.ZIP_DEFLATED) as packed:
+    with (
+        zipfile.ZipFile(path) as source,
+        zipfile.ZipFile(tmp_path / "packed", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
         for name in source.namelist():
             packed.writestr(name, source.read(name))
     with pytest.raises(CheckpointError, match="is compressed"):
@@ -180,12 +204,17 @@ def test_damaged_pickle_with_right_checksums_is_refused_or_read(
 ) -> None:
     folder = tmp_path_factory.getbasetemp()
     torch.save(state, folder / "whole.pt")
-    with zipfile.ZipFile(folder / "whole.pt") as source, zipfile.ZipFile(folder / "changed.pt", "w") as changed:
+    with (
+        zipfile.ZipFile(folder / "whole.pt") as source,
+        zipfile.ZipFile(folder / "changed.pt", "w") as changed,
+    ):
         for name in source.namelist():
             content = bytearray(source.read(name))
             if name.endswith("data.pkl"):
                 for _ in range(data.draw(st.integers(1, 3))):
-                    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+                    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(
+                        st.integers(0, 255)
+                    )
             changed.writestr(name, bytes(content))
     try:
         found = read(folder / "changed.pt")
@@ -194,10 +223,14 @@ def test_damaged_pickle_with_right_checksums_is_refused_or_read(
     assert sum(array.nbytes for array in found.values()) < 10_000
 
 
-def test_writes_float32_and_initial_states_in_forward_dtype(tmp_path: Path, config_of: Any, weights_of: Any) -> None:
+def test_writes_float32_and_initial_states_in_forward_dtype(
+    tmp_path: Path, config_of: Any, weights_of: Any
+) -> None:
     config = config_of()
     weights = weights_of(config)
-    write_official(tmp_path / "x", config, {name: of_array(array) for name, array in weights.items()})
+    write_official(
+        tmp_path / "x", config, {name: of_array(array) for name, array in weights.items()}
+    )
     state = torch.load(tmp_path / "x", weights_only=True)
     assert state.keys() == {f"_orig_mod.model.inner.{name}" for name in weights}
     for name, array in weights.items():
@@ -217,10 +250,17 @@ def test_full_disk_is_an_os_error(tmp_path: Path, config_of: Any, weights_of: An
 
 def test_without_torch_the_error_says_which_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(BackendError, match=r"torch is not installed.*pip install 'hrm-mlx\[torch\]'"):
+    with pytest.raises(
+        BackendError, match=r"torch is not installed.*pip install 'hrm-mlx\[torch\]'"
+    ):
         require_torch()
 
 
 def test_nothing_but_official_needs_torch() -> None:
     program = "import sys, convert.conversion; sys.exit(bool({'torch', 'mlx', 'huggingface_hub'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[2]).returncode == 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[2]
+        ).returncode
+        == 0
+    )

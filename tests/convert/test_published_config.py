@@ -6,7 +6,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convert.published_config import TRAINING_KEYS, published_training, read_published_config, write_published_config
+from convert.published_config import (
+    TRAINING_KEYS,
+    published_training,
+    read_published_config,
+    write_published_config,
+)
 from hrm_core.config import RunConfig, load_config
 from hrm_core.errors import ConfigError, HRMError
 
@@ -27,7 +32,9 @@ WHOLE: dict[str, Any] = {
 def written(tmp_path: Path, **changes: Any) -> Path:
     """WHOLE with changes of the section arch, dumped as published code dumps it."""
     path = tmp_path / "all_config.yaml"
-    arch = {key: value for key, value in {**WHOLE["arch"], **changes}.items() if value != "leave out"}
+    arch = {
+        key: value for key, value in {**WHOLE["arch"], **changes}.items() if value != "leave out"
+    }
     path.write_text(yaml.dump({**WHOLE, "arch": arch}))
     return path
 
@@ -42,14 +49,22 @@ def test_reads_what_published_code_dumps(tmp_path: Path) -> None:
         "rope_theta": 10000.0,
         "forward_dtype": "bfloat16",
     }
-    assert found.training == {key: value for key, value in WHOLE.items() if key != "arch" and value is not None}
+    assert found.training == {
+        key: value for key, value in WHOLE.items() if key != "arch" and value is not None
+    }
     assert found.training["puzzle_emb_lr"] == 1e-5
     assert found.ignored == []
 
 
 def test_optional_settings_have_the_published_defaults(tmp_path: Path) -> None:
-    found = read_published_config(written(tmp_path, puzzle_emb_ndim="leave out", forward_dtype="float32", rope_theta=None))
-    assert (found.arch.puzzle_emb_ndim, found.arch.forward_dtype, found.arch.rope_theta) == (0, "float32", 10000.0)
+    found = read_published_config(
+        written(tmp_path, puzzle_emb_ndim="leave out", forward_dtype="float32", rope_theta=None)
+    )
+    assert (found.arch.puzzle_emb_ndim, found.arch.forward_dtype, found.arch.rope_theta) == (
+        0,
+        "float32",
+        10000.0,
+    )
 
 
 def test_settings_of_a_newer_version_are_told(tmp_path: Path) -> None:
@@ -61,7 +76,10 @@ def test_settings_of_a_newer_version_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "trm.trm@TinyRecursiveReasoningModel"}, "arch.name is trm.trm@TinyRecursiveReasoningModel, expected hrm.hrm_act_v1@"),
+        (
+            {"name": "trm.trm@TinyRecursiveReasoningModel"},
+            "arch.name is trm.trm@TinyRecursiveReasoningModel, expected hrm.hrm_act_v1@",
+        ),
         (
             {"loss": {"name": "losses@Other", "loss_type": "softmax_cross_entropy"}},
             "arch.loss.name is losses@Other, expected losses@ACTLossHead",
@@ -74,7 +92,13 @@ def test_settings_of_a_newer_version_are_told(tmp_path: Path) -> None:
         ({"vocab_size": 11}, "arch.vocab_size is unknown"),
         ({"loss_type": "softmax_cross_entropy"}, "arch.loss_type is unknown"),
         (
-            {"loss": {"name": "losses@ACTLossHead", "loss_type": "softmax_cross_entropy", "hidden_size": 3}},
+            {
+                "loss": {
+                    "name": "losses@ACTLossHead",
+                    "loss_type": "softmax_cross_entropy",
+                    "hidden_size": 3,
+                }
+            },
             "arch.loss.hidden_size is unknown",
         ),
         ({"hidden_size": "512"}, "hidden_size: found '512' .a text., expected"),
@@ -90,9 +114,20 @@ def test_other_network_is_refused(tmp_path: Path, changes: dict[str, Any], messa
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"arch: 3", b"\xff\xfe", b"a: [", b"!!python/object/apply:os.mkdir [executed]", b"- 1", b"a: &a [*a]"]
+    "content",
+    [
+        b"",
+        b"arch: 3",
+        b"\xff\xfe",
+        b"a: [",
+        b"!!python/object/apply:os.mkdir [executed]",
+        b"- 1",
+        b"a: &a [*a]",
+    ],
 )
-def test_other_yaml_is_refused(tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_yaml_is_refused(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "all_config.yaml").write_bytes(content)
     with pytest.raises(ConfigError):
@@ -101,20 +136,40 @@ def test_other_yaml_is_refused(tmp_path: Path, content: bytes, monkeypatch: pyte
 
 
 def test_missing_yaml_is_named_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"all_config.yaml cannot be read .*needed beside a published checkpoint"):
+    with pytest.raises(
+        ConfigError, match=r"all_config.yaml cannot be read .*needed beside a published checkpoint"
+    ):
         read_published_config(tmp_path / "all_config.yaml")
 
 
-def test_what_is_written_reads_back_and_has_every_published_key(tmp_path: Path, config_of: Any) -> None:
-    config, path = config_of(pos_encodings="learned", rope_theta=5e5, forward_dtype="float32"), tmp_path / "all_config.yaml"
+def test_what_is_written_reads_back_and_has_every_published_key(
+    tmp_path: Path, config_of: Any
+) -> None:
+    config, path = (
+        config_of(pos_encodings="learned", rope_theta=5e5, forward_dtype="float32"),
+        tmp_path / "all_config.yaml",
+    )
     write_published_config(path, config, published_training(None))
     found = read_published_config(path)
     assert found.arch.sized(config.sizes) == config
     plain = yaml.safe_load(path.read_text())
     assert plain.keys() == {"arch", *TRAINING_KEYS}
-    assert "vocab_size" not in plain["arch"], "published code adds it from the data and takes no other"
-    numbers = {key: value for key, value in plain.items() if key in ("lr", "beta1", "epochs", "global_batch_size", "seed", "eval_interval")}
-    assert numbers == {"lr": 1e-4, "beta1": 0.9, "epochs": 20000, "global_batch_size": 768, "seed": 0, "eval_interval": 2000}
+    assert "vocab_size" not in plain["arch"], (
+        "published code adds it from the data and takes no other"
+    )
+    numbers = {
+        key: value
+        for key, value in plain.items()
+        if key in ("lr", "beta1", "epochs", "global_batch_size", "seed", "eval_interval")
+    }
+    assert numbers == {
+        "lr": 1e-4,
+        "beta1": 0.9,
+        "epochs": 20000,
+        "global_batch_size": 768,
+        "seed": 0,
+        "eval_interval": 2000,
+    }
 
 
 def test_training_settings_of_a_run_are_its_own() -> None:
@@ -125,11 +180,15 @@ def test_training_settings_of_a_run_are_its_own() -> None:
 
 @settings(deadline=None, derandomize=True, max_examples=200)
 @given(data=st.data())
-def test_damaged_yaml_is_refused_or_read(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_damaged_yaml_is_refused_or_read(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
     content = bytearray(yaml.dump(WHOLE).encode())
     for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255) | st.sampled_from(list(b"&*!|>[]{}:-,'\"\n ")))
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(
+            st.integers(0, 255) | st.sampled_from(list(b"&*!|>[]{}:-,'\"\n "))
+        )
     path.write_bytes(content)
     try:
         read_published_config(path)

@@ -27,7 +27,9 @@ def result(name: str, array: Any, before: Any, change: Change) -> tuple[Any, tup
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ["embed_tokens.embedding_weight", "lm_head.weight"])
-def test_new_tokens_start_as_a_model_of_that_size_does(name: str, dtype: str, config_of: Any, weights_of: Any) -> None:
+def test_new_tokens_start_as_a_model_of_that_size_does(
+    name: str, dtype: str, config_of: Any, weights_of: Any
+) -> None:
     before, after = config_of(vocab_size=12), config_of(vocab_size=258)
     array = weights_of(before)[name].astype(FLOATS[dtype])
     whole, actions = result(name, array, before, Change(after, seed=5))
@@ -49,7 +51,9 @@ def test_no_other_tensor_knows_the_vocabulary(config_of: Any, weights_of: Any) -
     before, after = config_of(), config_of(vocab_size=256, seq_len=900)
     for name, array in weights_of(before).items():
         tensor, actions = reshaped(name, of_array(array), before, Change(after))
-        assert bool(actions) == (name in ("embed_tokens.embedding_weight", "lm_head.weight")), "with RoPE the sequence length is free"
+        assert bool(actions) == (name in ("embed_tokens.embedding_weight", "lm_head.weight")), (
+            "with RoPE the sequence length is free"
+        )
         assert actions or tensor.shape == array.shape
 
 
@@ -83,8 +87,16 @@ def test_fewer_positions_can_be_interpolated_too(learned: Any) -> None:
 
 
 def test_positions_cannot_be_cut_to_more(learned: Any, weights_of: Any) -> None:
-    with pytest.raises(ConversionError, match="9 learned positions cannot be cut to 16; choose --positions interpolate"):
-        reshaped(POSITIONS, of_array(weights_of(learned(9))[POSITIONS]), learned(9), Change(learned(16), positions="cut"))
+    with pytest.raises(
+        ConversionError,
+        match="9 learned positions cannot be cut to 16; choose --positions interpolate",
+    ):
+        reshaped(
+            POSITIONS,
+            of_array(weights_of(learned(9))[POSITIONS]),
+            learned(9),
+            Change(learned(16), positions="cut"),
+        )
 
 
 def test_identifiers_are_matched_by_name_in_any_order(config_of: Any) -> None:
@@ -92,18 +104,32 @@ def test_identifiers_are_matched_by_name_in_any_order(config_of: Any) -> None:
     after = ["task7", "task8", "new", *reversed(before[10:40]), "other"]
     array = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
     change = match_identifiers(before, after, [], ("old.json", "new.json"))
-    whole, actions = result(TABLE, array, config_of(num_puzzle_identifiers=60), Change(config_of(num_puzzle_identifiers=34), change))
+    whole, actions = result(
+        TABLE,
+        array,
+        config_of(num_puzzle_identifiers=60),
+        Change(config_of(num_puzzle_identifiers=34), change),
+    )
     for name, row in zip(after, whole, strict=True):
-        np.testing.assert_array_equal(row, array[before.index(name)] if name in before else np.zeros(8))
-    assert actions == ("resized: 32 rows kept by name, 28 left out, 2 new", "derived: new rows are zero")
+        np.testing.assert_array_equal(
+            row, array[before.index(name)] if name in before else np.zeros(8)
+        )
+    assert actions == (
+        "resized: 32 rows kept by name, 28 left out, 2 new",
+        "derived: new rows are zero",
+    )
     assert change.rows.tolist()[:3] == [7, 8, NEW]
 
 
 def test_new_identifiers_start_from_the_mean_of_named_ones(config_of: Any) -> None:
     before = ["<blank>", "a_t0", "a_t1", "b"]
     array = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
-    change = match_identifiers(before, ["<blank>", "c", "d"], ["a_*", "b"], ("old.json", "new.json"))
-    whole, actions = result(TABLE, array.astype(FLOATS["bfloat16"]), config_of(), Change(config_of(), change))
+    change = match_identifiers(
+        before, ["<blank>", "c", "d"], ["a_*", "b"], ("old.json", "new.json")
+    )
+    whole, actions = result(
+        TABLE, array.astype(FLOATS["bfloat16"]), config_of(), Change(config_of(), change)
+    )
     mean = array.astype(FLOATS["bfloat16"]).astype(np.float64)[1:].mean(axis=0).astype(np.float32)
     np.testing.assert_array_equal(whole[1:], [mean, mean])
     assert actions[1] == "derived: new rows are the mean of 3"
@@ -113,8 +139,12 @@ def test_rows_of_a_permutation_are_all_read_right() -> None:
     array = np.random.default_rng(0).standard_normal((1000, 3)).astype(np.float32)
     order = np.random.default_rng(1).permutation(1000)
     order[::7] = NEW
-    tensor, _ = reshaped(TABLE, of_array(array), None, Change(None, IdentifierChange(order, np.zeros(0, np.int64))))  # type: ignore[arg-type]
-    np.testing.assert_array_equal(in_memory("x", tensor, FLOAT32), np.where((order == NEW)[:, None], 0, array[order]))
+    tensor, _ = reshaped(
+        TABLE, of_array(array), None, Change(None, IdentifierChange(order, np.zeros(0, np.int64)))
+    )  # type: ignore[arg-type]
+    np.testing.assert_array_equal(
+        in_memory("x", tensor, FLOAT32), np.where((order == NEW)[:, None], 0, array[order])
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,10 +152,22 @@ def test_rows_of_a_permutation_are_all_read_right() -> None:
     [
         (["a", "a"], ["b"], [], r"old.json names a twice; .* make them distinct"),
         (["a"], ["b", "b"], [], r"new.json names b twice"),
-        (["a", "b"], ["c"], ["a", "x", "y*"], r"--mean-of names x, y\*, which old.json does not; it names a, b"),
-        (["a", "b"], ["b"], ["a"], r"new.json names no identifier that old.json does not; leave out --mean-of"),
+        (
+            ["a", "b"],
+            ["c"],
+            ["a", "x", "y*"],
+            r"--mean-of names x, y\*, which old.json does not; it names a, b",
+        ),
+        (
+            ["a", "b"],
+            ["b"],
+            ["a"],
+            r"new.json names no identifier that old.json does not; leave out --mean-of",
+        ),
     ],
 )
-def test_names_that_do_not_fit_are_refused(before: list[str], after: list[str], mean_of: list[str], message: str) -> None:
+def test_names_that_do_not_fit_are_refused(
+    before: list[str], after: list[str], mean_of: list[str], message: str
+) -> None:
     with pytest.raises(ConversionError, match=message):
         match_identifiers(before, after, mean_of, ("old.json", "new.json"))

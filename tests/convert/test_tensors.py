@@ -34,11 +34,16 @@ def test_cast_rounds_to_nearest_even() -> None:
 
 @pytest.mark.parametrize(("value", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_value_that_is_not_finite_is_named_with_its_place(value: float, shown: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_value_that_is_not_finite_is_named_with_its_place(
+    value: float, shown: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tensors, "BLOCK_BYTES", 64)
     array = np.zeros((20, 4), np.float32)
     array[13, 2] = value
-    with pytest.raises(ConversionError, match=rf"^lm_head\.weight holds {shown} at \[13, 2\], expected finite weights"):
+    with pytest.raises(
+        ConversionError,
+        match=rf"^lm_head\.weight holds {shown} at \[13, 2\], expected finite weights",
+    ):
         list(cast_blocks("lm_head.weight", of_array(array), FLOATS[dtype]))
 
 
@@ -49,7 +54,10 @@ def test_bfloat16_that_is_not_finite_is_named() -> None:
 
 
 def test_value_too_large_for_the_dtype_is_named_with_the_way_out() -> None:
-    with pytest.raises(ConversionError, match=r"x holds 70000 at \[1\], more than float16 can hold \(65504\); choose --dtype float32"):
+    with pytest.raises(
+        ConversionError,
+        match=r"x holds 70000 at \[1\], more than float16 can hold \(65504\); choose --dtype float32",
+    ):
         list(cast_blocks("x", of_array(np.array([1, 7e4], np.float32)), FLOATS["float16"]))
     with pytest.raises(ConversionError, match=r"more than bfloat16 can hold"):
         list(cast_blocks("x", of_array(np.array([3.4e38], np.float32)), BF16))

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hrm_core.config import ArchConfig, DataSizes, RunConfig, load_config, parse_yaml, preset_names, validated
+from hrm_core.config import (
+    ArchConfig,
+    DataSizes,
+    RunConfig,
+    load_config,
+    parse_yaml,
+    preset_names,
+    validated,
+)
 from hrm_core.errors import ConfigError
 
 GOOD = """\
@@ -38,25 +46,89 @@ def test_preset_loads_and_survives_its_own_yaml(name: str, tmp_path: Path) -> No
 
 
 PUBLISHED = {
-    "sudoku-extreme-1k": (768, 20_000, 2_000, 1.0, 1e-4, 1.0, "rope", "stablemax_cross_entropy", 2, 16),
-    "sudoku-extreme-1k-mac": (384, 20_000, 2_000, 1.0, 7e-5, 1.0, "rope", "stablemax_cross_entropy", 2, 16),
-    "sudoku-extreme-full": (2304, 100, 10, 0.1, 3e-4, 0.1, "learned", "softmax_cross_entropy", 8, 8),
+    "sudoku-extreme-1k": (
+        768,
+        20_000,
+        2_000,
+        1.0,
+        1e-4,
+        1.0,
+        "rope",
+        "stablemax_cross_entropy",
+        2,
+        16,
+    ),
+    "sudoku-extreme-1k-mac": (
+        384,
+        20_000,
+        2_000,
+        1.0,
+        7e-5,
+        1.0,
+        "rope",
+        "stablemax_cross_entropy",
+        2,
+        16,
+    ),
+    "sudoku-extreme-full": (
+        2304,
+        100,
+        10,
+        0.1,
+        3e-4,
+        0.1,
+        "learned",
+        "softmax_cross_entropy",
+        8,
+        8,
+    ),
 }
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_recipes_are_as_published(name: str) -> None:
     model, optim, train = load_config(name).model, load_config(name).optim, load_config(name).train
-    found = (train.global_batch_size, train.epochs, train.eval_interval, optim.lr_min_ratio, optim.lr, optim.weight_decay)
-    assert (*found, model.pos_encodings, model.loss_type, model.L_cycles, model.halt_max_steps) == PUBLISHED[name]
+    found = (
+        train.global_batch_size,
+        train.epochs,
+        train.eval_interval,
+        optim.lr_min_ratio,
+        optim.lr,
+        optim.weight_decay,
+    )
+    assert (
+        *found,
+        model.pos_encodings,
+        model.loss_type,
+        model.L_cycles,
+        model.halt_max_steps,
+    ) == PUBLISHED[name]
     assert (optim.puzzle_emb_lr, optim.puzzle_emb_weight_decay) == (optim.lr, optim.weight_decay)
     assert (optim.beta1, optim.beta2, optim.lr_warmup_steps) == (0.9, 0.95, 2000)
-    assert (model.hidden_size, model.num_heads, model.H_layers, model.L_layers, model.H_cycles) == (512, 8, 4, 4, 2)
-    assert (model.vocab_size, model.seq_len, model.num_puzzle_identifiers, model.puzzle_emb_ndim) == (11, 81, 1, 512)
-    assert (model.expansion, model.halt_exploration_prob, model.forward_dtype) == (4.0, 0.1, "bfloat16")
+    assert (model.hidden_size, model.num_heads, model.H_layers, model.L_layers, model.H_cycles) == (
+        512,
+        8,
+        4,
+        4,
+        2,
+    )
+    assert (
+        model.vocab_size,
+        model.seq_len,
+        model.num_puzzle_identifiers,
+        model.puzzle_emb_ndim,
+    ) == (11, 81, 1, 512)
+    assert (model.expansion, model.halt_exploration_prob, model.forward_dtype) == (
+        4.0,
+        0.1,
+        "bfloat16",
+    )
 
 
-LARGE = {"maze-30x30-hard": (6, 1, 20_000, 2_000, 1e-4, 1.0), **dict.fromkeys(["arc-1", "arc-2"], (12, None, 100_000, 10_000, 1e-2, 0.1))}
+LARGE = {
+    "maze-30x30-hard": (6, 1, 20_000, 2_000, 1e-4, 1.0),
+    **dict.fromkeys(["arc-1", "arc-2"], (12, None, 100_000, 10_000, 1e-2, 0.1)),
+}
 
 
 @pytest.mark.parametrize("name", LARGE)
@@ -65,20 +137,33 @@ def test_published_recipes_of_30x30_are_as_published(name: str) -> None:
     vocab_size, identifiers, epochs, interval, puzzle_emb_lr, decay = LARGE[name]
     sizes = {"vocab_size": vocab_size, "seq_len": 900, "num_puzzle_identifiers": identifiers}
     assert config.model == paper.model.model_copy(update=sizes)
-    rates = {"puzzle_emb_lr": puzzle_emb_lr, "weight_decay": decay, "puzzle_emb_weight_decay": decay}
+    rates = {
+        "puzzle_emb_lr": puzzle_emb_lr,
+        "weight_decay": decay,
+        "puzzle_emb_weight_decay": decay,
+    }
     assert config.optim == paper.optim.model_copy(update=rates)
-    assert config.train == paper.train.model_copy(update={"epochs": epochs, "eval_interval": interval})
+    assert config.train == paper.train.model_copy(
+        update={"epochs": epochs, "eval_interval": interval}
+    )
 
 
-@pytest.mark.parametrize("name", [name.removesuffix("-mac") for name in preset_names() if name.endswith("-mac")])
+@pytest.mark.parametrize(
+    "name", [name.removesuffix("-mac") for name in preset_names() if name.endswith("-mac")]
+)
 def test_variant_for_one_machine_has_another_batch_and_rate(name: str) -> None:
     """And micro-batches; nothing else."""
     paper, mac = load_config(name), load_config(f"{name}-mac")
     assert mac.model == paper.model
-    assert mac.optim == paper.optim.model_copy(update={"lr": mac.optim.lr, "puzzle_emb_lr": mac.optim.puzzle_emb_lr})
+    assert mac.optim == paper.optim.model_copy(
+        update={"lr": mac.optim.lr, "puzzle_emb_lr": mac.optim.puzzle_emb_lr}
+    )
     share = mac.train.global_batch_size / paper.train.global_batch_size
     assert mac.optim.lr == pytest.approx(share**0.5 * paper.optim.lr, rel=0.05)
-    batch = {"global_batch_size": mac.train.global_batch_size, "micro_batch_size": mac.train.micro_batch_size}
+    batch = {
+        "global_batch_size": mac.train.global_batch_size,
+        "micro_batch_size": mac.train.micro_batch_size,
+    }
     assert mac.train == paper.train.model_copy(update=batch)
     assert paper.train.micro_batch_size is None
     assert mac.train.global_batch_size % mac.train.slots_at_once == 0
@@ -86,11 +171,16 @@ def test_variant_for_one_machine_has_another_batch_and_rate(name: str) -> None:
 
 
 def test_each_published_recipe_has_a_variant_for_one_machine() -> None:
-    assert {f"{name.removesuffix('-mac')}-mac" for name in (*PUBLISHED, *LARGE)} <= set(preset_names())
+    assert {f"{name.removesuffix('-mac')}-mac" for name in (*PUBLISHED, *LARGE)} <= set(
+        preset_names()
+    )
 
 
 def test_slots_at_once_are_those_of_a_micro_batch(tmp_path: Path) -> None:
-    found = [load(tmp_path, GOOD, f"train.micro_batch_size={size}").train.slots_at_once for size in ("null", 3, 8, 100)]
+    found = [
+        load(tmp_path, GOOD, f"train.micro_batch_size={size}").train.slots_at_once
+        for size in ("null", 3, 8, 100)
+    ]
     assert found == [8, 3, 8, 8]
 
 
@@ -103,7 +193,14 @@ def test_numbers_are_read_as_json_reads_them(tmp_path: Path) -> None:
 
 
 def test_overrides_are_applied_in_order(tmp_path: Path) -> None:
-    config = load(tmp_path, GOOD, "optim.lr=2e-4", "train.seed=7", "optim.lr=3e-4", "model.pos_encodings=learned")
+    config = load(
+        tmp_path,
+        GOOD,
+        "optim.lr=2e-4",
+        "train.seed=7",
+        "optim.lr=3e-4",
+        "model.pos_encodings=learned",
+    )
     assert (config.optim.lr, config.train.seed, config.model.pos_encodings) == (3e-4, 7, "learned")
 
 
@@ -125,11 +222,26 @@ def test_overrides_are_applied_in_order(tmp_path: Path) -> None:
         ("train.epochs=20.0", "train.epochs: found 20.0 (a number), expected a valid integer"),
         ("train.epochs=true", "train.epochs: found True (a truth value)"),
         ("train.epochs=25", "train: epochs=25 is no multiple of eval_interval=10"),
-        ("train.seed=4294967296", "train.seed: found 4294967296 (a whole number), expected less than or equal to 4294967295"),
-        ("model.hidden_size=510", "model: hidden_size=510 over num_heads=2 gives heads of odd size 255; RoPE rotates pairs"),
-        ("model.num_heads=7", "model: hidden_size=64 cannot be split over num_heads=7; use a multiple of 7"),
-        ("model.pos_encodings=none", "model.pos_encodings: found 'none' (a text), expected 'rope' or 'learned'"),
-        ("model.hidden_size=999999999999999999999", "model.hidden_size: found 1e+21 (a number), expected a valid integer"),
+        (
+            "train.seed=4294967296",
+            "train.seed: found 4294967296 (a whole number), expected less than or equal to 4294967295",
+        ),
+        (
+            "model.hidden_size=510",
+            "model: hidden_size=510 over num_heads=2 gives heads of odd size 255; RoPE rotates pairs",
+        ),
+        (
+            "model.num_heads=7",
+            "model: hidden_size=64 cannot be split over num_heads=7; use a multiple of 7",
+        ),
+        (
+            "model.pos_encodings=none",
+            "model.pos_encodings: found 'none' (a text), expected 'rope' or 'learned'",
+        ),
+        (
+            "model.hidden_size=999999999999999999999",
+            "model.hidden_size: found 1e+21 (a number), expected a valid integer",
+        ),
         (f"optim.lr={'x' * 5000}", "optim.lr: found 'xxx"),
     ],
 )
@@ -143,8 +255,14 @@ def test_bad_override_is_refused_with_its_path(tmp_path: Path, override: str, me
         ("", "mine.yaml holds nothing, expected the sections model, optim and train"),
         ("- 1", "mine.yaml holds a list"),
         (GOOD + "optim: {lr: 1}", "mine.yaml, line 4: duplicate key optim; keep one of them"),
-        (GOOD.replace("lr: 1e-4", "lr: 1e-4, lr: 1e-3"), "line 2: duplicate key optim.lr; keep one of them"),
-        (GOOD.replace("optim:", "optimiser:"), "mine.yaml: unknown key optimiser (known: model, optim, train, data, init, environment)"),
+        (
+            GOOD.replace("lr: 1e-4", "lr: 1e-4, lr: 1e-3"),
+            "line 2: duplicate key optim.lr; keep one of them",
+        ),
+        (
+            GOOD.replace("optim:", "optimiser:"),
+            "mine.yaml: unknown key optimiser (known: model, optim, train, data, init, environment)",
+        ),
         (GOOD.replace("num_heads", "heads"), "unknown key model.heads (known: vocab_size,"),
         (GOOD.replace(", num_heads: 2", ""), "model.num_heads is missing"),
         (GOOD + "data: {pfad: x}", "unknown key data.pfad (known: path, sha256, task)"),
@@ -152,7 +270,10 @@ def test_bad_override_is_refused_with_its_path(tmp_path: Path, override: str, me
         ("1: 2", "line 1: found 1 (a whole number) as a key, expected a name"),
         ("\tmodel: 3", "line 1: found character '\\t' that cannot start any token"),
         ("a: \x00", "mine.yaml is not YAML: unacceptable character #x0000"),
-        ("a: !!python/object/apply:os.system [ls]", "line 1: tag tag:yaml.org,2002:python/object/apply:os.system is not for configs"),
+        (
+            "a: !!python/object/apply:os.system [ls]",
+            "line 1: tag tag:yaml.org,2002:python/object/apply:os.system is not for configs",
+        ),
         ("a: !!timestamp abc", "line 1: tag tag:yaml.org,2002:timestamp is not for configs"),
         ("a: !!int x", "mine.yaml is not YAML: invalid literal for int()"),
         ("a: &a [*a]", "line 1: found unconstructable recursive node"),
@@ -167,12 +288,18 @@ def test_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, message: str
 
 
 def test_aliases_that_explode_cost_nothing(tmp_path: Path) -> None:
-    lists = ["&a0 [x, x, x, x, x, x, x, x]"] + [f"&a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 30)]
-    assert "model: found [[" in refusal(tmp_path, f"optim: [{', '.join(lists)}]\nmodel: *a29\ntrain: *a29")
+    lists = ["&a0 [x, x, x, x, x, x, x, x]"] + [
+        f"&a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 30)
+    ]
+    assert "model: found [[" in refusal(
+        tmp_path, f"optim: [{', '.join(lists)}]\nmodel: *a29\ntrain: *a29"
+    )
 
 
 def test_file_that_is_not_there_is_told_from_a_preset(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"is neither a file nor a preset; presets: .*sudoku-4x4, "):
+    with pytest.raises(
+        ConfigError, match=r"is neither a file nor a preset; presets: .*sudoku-4x4, "
+    ):
         load_config(str(tmp_path / "nope"))
     with pytest.raises(ConfigError, match="cannot be read as a config"):
         load_config(str(tmp_path))
@@ -190,7 +317,11 @@ def test_stated_sizes_must_be_those_of_the_data() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "intermediate", "slots"),
-    [({}, 256, 0), ({"hidden_size": 512, "num_heads": 8, "puzzle_emb_ndim": 513}, 1536, 2), ({"expansion": 0.5}, 256, 0)],
+    [
+        ({}, 256, 0),
+        ({"hidden_size": 512, "num_heads": 8, "puzzle_emb_ndim": 513}, 1536, 2),
+        ({"expansion": 0.5}, 256, 0),
+    ],
 )
 def test_derived_sizes(changes: dict[str, Any], intermediate: int, slots: int) -> None:
     base = {"puzzle_emb_ndim": 0, "H_layers": 1, "L_layers": 1, "hidden_size": 64, "num_heads": 2}
@@ -198,7 +329,9 @@ def test_derived_sizes(changes: dict[str, Any], intermediate: int, slots: int) -
     assert (arch.intermediate_size, arch.puzzle_emb_len) == (intermediate, slots)
 
 
-yaml_text = st.text(alphabet="ab:{}[],&*!<|>-'\"# \n\t\r\x00%@`1.e~?\\ü\ud800\u2028", max_size=60) | st.text(max_size=60)
+yaml_text = st.text(
+    alphabet="ab:{}[],&*!<|>-'\"# \n\t\r\x00%@`1.e~?\\ü\ud800\u2028", max_size=60
+) | st.text(max_size=60)
 
 
 def assert_accepted_or_refused(read: Callable[[], RunConfig]) -> None:
@@ -216,7 +349,9 @@ def assert_accepted_or_refused(read: Callable[[], RunConfig]) -> None:
 @example(text="<<: *x", at=0)
 def test_any_text_is_a_config_or_refused_in_one_line(text: str, at: int) -> None:
     for candidate in (text, GOOD[:at] + text + GOOD[at:]):
-        assert_accepted_or_refused(lambda: validated(RunConfig, parse_yaml(candidate, "fuzz"), "fuzz"))  # noqa: B023 - called at once
+        assert_accepted_or_refused(
+            lambda text=candidate: validated(RunConfig, parse_yaml(text, "fuzz"), "fuzz")
+        )
 
 
 @settings(deadline=None, derandomize=True, max_examples=200)

@@ -4,7 +4,11 @@ import pytest
 from hrm_core.config import DataSizes, ModelConfig, load_config
 from hrm_core.draws import Purpose, draw_min_steps, stream
 
-RECORDED = [0.9799939816368156, 0.09974389385865956, 0.27164086479515837]  # of stream(0, EXPLORATION, 1)
+RECORDED = [
+    0.9799939816368156,
+    0.09974389385865956,
+    0.27164086479515837,
+]  # of stream(0, EXPLORATION, 1)
 
 
 def model(**changes: object) -> ModelConfig:
@@ -34,8 +38,12 @@ def test_floors_explore_with_the_probability_asked_for_and_cover_their_range() -
 
 @pytest.mark.parametrize(("prob", "share"), [(0.0, 0), (1.0, 1)])
 def test_floors_at_the_ends_of_the_probability(prob: float, share: int) -> None:
-    assert (draw_min_steps(np.random.default_rng(0), 1000, model(halt_exploration_prob=prob)) > 0).mean() == share
+    assert (
+        draw_min_steps(np.random.default_rng(0), 1000, model(halt_exploration_prob=prob)) > 0
+    ).mean() == share
 
 
 def test_one_step_leaves_nothing_to_explore() -> None:
-    assert not draw_min_steps(np.random.default_rng(0), 1000, model(halt_max_steps=1, halt_exploration_prob=1.0)).any()
+    assert not draw_min_steps(
+        np.random.default_rng(0), 1000, model(halt_max_steps=1, halt_exploration_prob=1.0)
+    ).any()

@@ -14,7 +14,10 @@ from hrm_core import hub
 from hrm_core.errors import BackendError
 from hrm_core.hub import HubError, fetch, fetch_together
 
-constants = pytest.importorskip("huggingface_hub.constants", reason="huggingface_hub is missing: fetching from the Hub is not tested")
+constants = pytest.importorskip(
+    "huggingface_hub.constants",
+    reason="huggingface_hub is missing: fetching from the Hub is not tested",
+)
 
 LARGE = np.random.default_rng(0).bytes(300_000)
 
@@ -22,14 +25,24 @@ LARGE = np.random.default_rng(0).bytes(300_000)
 @pytest.fixture
 def served(fake_hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A server with some files, and huggingface_hub of this process told to use it and a cache of this test's own."""
-    fake_hub.files |= {"owner/model:checkpoint": LARGE, "owner/model:sub/folder/x.csv": b"a,b\n", "datasets/owner/puzzles:train.csv": LARGE}
+    fake_hub.files |= {
+        "owner/model:checkpoint": LARGE,
+        "owner/model:sub/folder/x.csv": b"a,b\n",
+        "datasets/owner/puzzles:train.csv": LARGE,
+    }
     endpoint = fake_hub.environment["HF_ENDPOINT"]
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(
+        constants,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+    )
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
-    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "harnesses.json"), raising=False)  # written into HF_HOME
+    monkeypatch.setattr(
+        constants, "AGENT_HARNESSES_PATH", str(tmp_path / "harnesses.json"), raising=False
+    )  # written into HF_HOME
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     return fake_hub
 
@@ -61,21 +74,33 @@ def test_small_file_has_no_hash_to_compare_with(served: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cuts", "resumed"), [([100_500], [100_000]), ([10_000, 50_001, 200_000], [10_000, 60_000, 260_000]), ([299_999], [290_000])]
+    ("cuts", "resumed"),
+    [
+        ([100_500], [100_000]),
+        ([10_000, 50_001, 200_000], [10_000, 60_000, 260_000]),
+        ([299_999], [290_000]),
+    ],
 )
 def test_body_that_breaks_off_is_resumed_where_it_ended(
     served: Any, cuts: list[int], resumed: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)  # what is written at once; less than that is asked for again
+    monkeypatch.setattr(
+        constants, "DOWNLOAD_CHUNK_SIZE", 10_000
+    )  # what is written at once; less than that is asked for again
     served.cuts = list(cuts)
     assert fetch("owner/model", "checkpoint").read_bytes() == LARGE
-    ranges = [asked for method, path, asked in served.asked if method == "GET" and "/resolve/" in path]
+    ranges = [
+        asked for method, path, asked in served.asked if method == "GET" and "/resolve/" in path
+    ]
     assert ranges == ["", *(f"bytes={start}-" for start in resumed)]
 
 
 def test_body_that_breaks_off_for_ever_is_one_line(served: Any) -> None:
     served.cuts = [0] * 100
-    with pytest.raises(HubError, match=r"hf://owner/model@main/checkpoint could not be fetched .*; check the network and HF_ENDPOINT"):
+    with pytest.raises(
+        HubError,
+        match=r"hf://owner/model@main/checkpoint could not be fetched .*; check the network and HF_ENDPOINT",
+    ):
         fetch("owner/model", "checkpoint")
     assert len(served.cuts) < 90
 
@@ -88,7 +113,11 @@ def test_trouble_that_passes_is_waited_for(served: Any, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "message"), [(429, r"refuses more requests for now \(429\); wait"), (503, "the Hub answered 503; try again later")]
+    ("status", "message"),
+    [
+        (429, r"refuses more requests for now \(429\); wait"),
+        (503, "the Hub answered 503; try again later"),
+    ],
 )
 def test_trouble_that_stays_is_one_line(served: Any, status: int, message: str) -> None:
     served.statuses = [(status, "")] * 100
@@ -102,37 +131,53 @@ def test_trouble_that_stays_is_one_line(served: Any, status: int, message: str) 
     ("arguments", "message"),
     [
         (("owner/other", "checkpoint"), "there is no repository owner/other, or it is private"),
-        (("owner/model", "nope"), "the repository has no file nope; look at its files at huggingface.co/owner/model"),
+        (
+            ("owner/model", "nope"),
+            "the repository has no file nope; look at its files at huggingface.co/owner/model",
+        ),
         (("owner/model", "a/../nope"), "is no file on the Hub|has no file"),
         (("owner/model/more", "x"), "is no file on the Hub"),
     ],
 )
-def test_what_is_not_there_is_told_apart(served: Any, arguments: tuple[str, str], message: str) -> None:
+def test_what_is_not_there_is_told_apart(
+    served: Any, arguments: tuple[str, str], message: str
+) -> None:
     with pytest.raises(HubError, match=message) as refused:
         fetch(*arguments)
     assert "\n" not in str(refused.value)
 
 
 def test_page_of_a_data_set_is_named(served: Any) -> None:
-    with pytest.raises(HubError, match=r"has no file nope; look at its files at huggingface\.co/datasets/owner/puzzles$"):
+    with pytest.raises(
+        HubError,
+        match=r"has no file nope; look at its files at huggingface\.co/datasets/owner/puzzles$",
+    ):
         fetch("owner/puzzles", "nope", repo_type="dataset")
 
 
 def test_missing_revision_is_told(served: Any) -> None:
-    with pytest.raises(HubError, match=r"hf://owner/model@v9/checkpoint: the repository has no revision v9"):
+    with pytest.raises(
+        HubError, match=r"hf://owner/model@v9/checkpoint: the repository has no revision v9"
+    ):
         fetch("owner/model", "checkpoint", revision="v9")
 
 
 @pytest.mark.parametrize(
     ("status", "code", "message"),
     [
-        (403, "GatedRepo", r"may not be read without permission; ask for it at huggingface.co/owner/model, then set HF_TOKEN"),
+        (
+            403,
+            "GatedRepo",
+            r"may not be read without permission; ask for it at huggingface.co/owner/model, then set HF_TOKEN",
+        ),
         (403, "", "may not be read without permission"),
         (401, "GatedRepo", "may not be read without permission"),
         (401, "", "there is no repository owner/model, or it is private"),
     ],
 )
-def test_closed_repository_names_the_way_in(served: Any, status: int, code: str, message: str) -> None:
+def test_closed_repository_names_the_way_in(
+    served: Any, status: int, code: str, message: str
+) -> None:
     served.statuses = [(status, code)] * 100
     with pytest.raises(HubError, match=message):
         fetch("owner/model", "checkpoint")
@@ -144,20 +189,37 @@ def test_damaged_download_is_fetched_again(served: Any) -> None:
     assert served.count("GET") == 3
 
 
-def test_download_that_is_always_damaged_is_refused_and_removed(served: Any, tmp_path: Path) -> None:
+def test_download_that_is_always_damaged_is_refused_and_removed(
+    served: Any, tmp_path: Path
+) -> None:
     served.num_damaged = 100
-    with pytest.raises(HubError, match=r"could not be fetched \(it arrived damaged, with sha256 .*, the Hub says .*\); check the network"):
+    with pytest.raises(
+        HubError,
+        match=r"could not be fetched \(it arrived damaged, with sha256 .*, the Hub says .*\); check the network",
+    ):
         fetch("owner/model", "checkpoint")
     assert served.num_damaged > 90
-    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.stat().st_size == len(LARGE)]
+    assert not [
+        path
+        for path in (tmp_path / "cache").rglob("*")
+        if path.is_file() and path.stat().st_size == len(LARGE)
+    ]
 
 
 @pytest.mark.parametrize("is_shared", [False, True])
-def test_cached_file_that_was_damaged_later_is_replaced(served: Any, tmp_path: Path, is_shared: bool) -> None:
+def test_cached_file_that_was_damaged_later_is_replaced(
+    served: Any, tmp_path: Path, is_shared: bool
+) -> None:
     blob = fetch("owner/model", "checkpoint").resolve()
     if is_shared:  # by several repositories: the package then keeps a link to it
         blob = blob.rename(tmp_path / "shared")
-        (tmp_path / "cache" / "models--owner--model" / "blobs" / hashlib.sha256(LARGE).hexdigest()).symlink_to(blob)
+        (
+            tmp_path
+            / "cache"
+            / "models--owner--model"
+            / "blobs"
+            / hashlib.sha256(LARGE).hexdigest()
+        ).symlink_to(blob)
     blob.chmod(0o644)
     blob.write_bytes(LARGE[:-1] + b"\0")
     assert fetch("owner/model", "checkpoint").read_bytes() == LARGE
@@ -186,13 +248,21 @@ def test_cache_serves_without_a_server(served: Any, monkeypatch: pytest.MonkeyPa
 
 
 def test_no_server_is_one_line(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(
+        constants,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}",
+    )
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(HubError, match=r"could not be fetched \(.*\); check the network and HF_ENDPOINT"):
+    with pytest.raises(
+        HubError, match=r"could not be fetched \(.*\); check the network and HF_ENDPOINT"
+    ):
         fetch("owner/model", "checkpoint")
 
 
-def test_nothing_is_printed_where_nobody_watches(served: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_printed_where_nobody_watches(
+    served: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     served.cuts = [1000]
     served.statuses = [(503, "")]
     fetch("owner/model", "checkpoint")
@@ -209,9 +279,19 @@ try:
 except HubError as error:
     print(error)
 """
-    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_HOME": str(tmp_path),
+        "HF_HUB_OFFLINE": "0",
+    }
     ran = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
     )
     assert ran.stderr == ""
     assert "could not be fetched" in ran.stdout

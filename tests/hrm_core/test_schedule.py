@@ -8,7 +8,9 @@ from safetensors.numpy import load_file
 from hrm_core.config import OptimConfig, load_config
 from hrm_core.schedule import learning_rate, rates, total_updates
 
-OPTIM = OptimConfig(lr=1e-3, lr_min_ratio=0.1, lr_warmup_steps=10, puzzle_emb_lr=1e-2, beta1=0.9, beta2=0.95)
+OPTIM = OptimConfig(
+    lr=1e-3, lr_min_ratio=0.1, lr_warmup_steps=10, puzzle_emb_lr=1e-2, beta1=0.9, beta2=0.95
+)
 
 
 def test_first_update_takes_one_part_of_the_warm_up_and_the_last_the_minimum_exactly() -> None:
@@ -55,5 +57,15 @@ def test_recorded_rates_are_met_to_the_last_bit(golden_dir: Path) -> None:
 
 
 def test_updates_of_the_published_recipe() -> None:
-    assert total_updates(load_config("sudoku-extreme-1k").train, total_groups=1000, mean_puzzle_examples=1.0) == 26_041
-    assert total_updates(load_config("sudoku-extreme-1k").train, total_groups=7, mean_puzzle_examples=1.5) == 273  # 273.4
+    assert (
+        total_updates(
+            load_config("sudoku-extreme-1k").train, total_groups=1000, mean_puzzle_examples=1.0
+        )
+        == 26_041
+    )
+    assert (
+        total_updates(
+            load_config("sudoku-extreme-1k").train, total_groups=7, mean_puzzle_examples=1.5
+        )
+        == 273
+    )  # 273.4

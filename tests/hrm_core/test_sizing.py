@@ -1,5 +1,14 @@
 from hrm_core.config import DataSizes, ModelConfig, TrainConfig, load_config
-from hrm_core.sizing import LONG, activation_bytes, carry_bytes, flops_per_example, plan_text, sizes_text, state_bytes, update_bytes
+from hrm_core.sizing import (
+    LONG,
+    activation_bytes,
+    carry_bytes,
+    flops_per_example,
+    plan_text,
+    sizes_text,
+    state_bytes,
+    update_bytes,
+)
 
 PAPER = load_config("sudoku-extreme-1k").model.sized(DataSizes(11, 81, 1))
 
@@ -10,9 +19,17 @@ def changed(**changes: object) -> ModelConfig:
 
 def test_flops_of_a_step_are_those_of_its_matrices() -> None:
     T, D, intermediate = 82, 512, 1536
-    one_layer = 2 * T * D * 3 * D + 2 * T * D * D + 2 * T * T * D * 2 + 2 * T * D * 2 * intermediate + 2 * T * intermediate * D
+    one_layer = (
+        2 * T * D * 3 * D
+        + 2 * T * D * D
+        + 2 * T * T * D * 2
+        + 2 * T * D * 2 * intermediate
+        + 2 * T * intermediate * D
+    )
     layer_passes = 2 * (2 * 4 + 4)  # H cycles of L cycles of L layers, and H layers
-    assert flops_per_example(PAPER) == one_layer * (2 * layer_passes + 2 * 8)  # two forwards; a gradient of 8 layers at twice their cost
+    assert flops_per_example(PAPER) == one_layer * (
+        2 * layer_passes + 2 * 8
+    )  # two forwards; a gradient of 8 layers at twice their cost
     assert flops_per_example(changed(halt_max_steps=1)) == one_layer * (layer_passes + 2 * 8)
 
 
@@ -20,27 +37,46 @@ def test_memory_of_state_and_carry() -> None:
     assert state_bytes(PAPER) == 4 * (4 * 27_275_266 + 512)
     assert state_bytes(changed(puzzle_emb_ndim=0)) == 4 * 4 * 27_275_266
     assert carry_bytes(PAPER, 768) == 2 * 768 * 82 * 512 * 2
-    assert carry_bytes(changed(forward_dtype="float32"), 768) == carry_bytes(PAPER, 768, "float32") == 2 * carry_bytes(PAPER, 768)
+    assert (
+        carry_bytes(changed(forward_dtype="float32"), 768)
+        == carry_bytes(PAPER, 768, "float32")
+        == 2 * carry_bytes(PAPER, 768)
+    )
 
 
 def test_memory_of_activations_grows_with_the_slots_at_once() -> None:
     """tests/hrm_mlx/test_memory.py holds the figures themselves against what an update takes."""
-    assert activation_bytes(PAPER, 8, "float32") == 2 * activation_bytes(PAPER, 8, "bfloat16") == 8 * activation_bytes(PAPER, 1, "float32")
-    whole, pieces = (
-        TrainConfig(global_batch_size=768, micro_batch_size=micro_batch, epochs=1, eval_interval=1) for micro_batch in (None, 96)
+    assert (
+        activation_bytes(PAPER, 8, "float32")
+        == 2 * activation_bytes(PAPER, 8, "bfloat16")
+        == 8 * activation_bytes(PAPER, 1, "float32")
     )
-    saved = activation_bytes(PAPER, 768 - 96, "bfloat16") - 4 * 27_275_266  # the gradients of a piece and their sum
+    whole, pieces = (
+        TrainConfig(global_batch_size=768, micro_batch_size=micro_batch, epochs=1, eval_interval=1)
+        for micro_batch in (None, 96)
+    )
+    saved = (
+        activation_bytes(PAPER, 768 - 96, "bfloat16") - 4 * 27_275_266
+    )  # the gradients of a piece and their sum
     assert update_bytes(PAPER, whole, "bfloat16") - update_bytes(PAPER, pieces, "bfloat16") == saved
-    assert "in bfloat16 with 96 slots in the network at once" in plan_text(PAPER, pieces, 10, 1e12, "bfloat16")
+    assert "in bfloat16 with 96 slots in the network at once" in plan_text(
+        PAPER, pieces, 10, 1e12, "bfloat16"
+    )
 
 
 def test_long_sequences_keep_the_attention_weights_of_one_layer() -> None:
     short, long = changed(seq_len=LONG - 2), changed(seq_len=LONG - 1)
     weights = PAPER.num_heads * LONG**2 * 8 * 4  # of 8 layers in float32
-    assert activation_bytes(short, 1, "float32") - activation_bytes(long, 1, "float32") > 0.9 * weights
+    assert (
+        activation_bytes(short, 1, "float32") - activation_bytes(long, 1, "float32") > 0.9 * weights
+    )
 
 
 def test_text_tells_the_numbers() -> None:
     text = sizes_text(PAPER, 768)
-    for words in ("27,275,266 trainable parameters", "512 values in the puzzle table of 1 x 512", "36.65 GFLOP an example"):
+    for words in (
+        "27,275,266 trainable parameters",
+        "512 values in the puzzle table of 1 x 512",
+        "36.65 GFLOP an example",
+    ):
         assert words in text

@@ -17,7 +17,9 @@ CONFIG = ModelConfig.model_validate(
         "H_layers": 1, "L_layers": 1, "halt_max_steps": 3, "halt_exploration_prob": 0.5,
     }
 )  # fmt: skip
-OPTIM = OptimConfig(lr=1e-3, lr_warmup_steps=2, weight_decay=0.1, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1)
+OPTIM = OptimConfig(
+    lr=1e-3, lr_warmup_steps=2, weight_decay=0.1, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1
+)
 B, UPDATES = 6, 50
 
 
@@ -35,7 +37,9 @@ def batches() -> Iterator[Batch]:
         yield Batch(tokens[0], tokens[1], rng.integers(0, 5, B, dtype=np.int32))
 
 
-def advance(backend: MLXBackend, source: Iterator[Batch], first: int, last: int) -> dict[str, float]:
+def advance(
+    backend: MLXBackend, source: Iterator[Batch], first: int, last: int
+) -> dict[str, float]:
     for update in range(first, last + 1):
         floors = draw_min_steps(stream(0, Purpose.EXPLORATION, update), B, CONFIG)
         metrics = backend.update(next(source), floors, rates(update, UPDATES, OPTIM))
@@ -74,12 +78,17 @@ def test_forgotten_carry_would_be_noticed() -> None:
     following = [next(source)]
     second = made()
     second.load_weights(copied(dict(first.weights())))
-    second.load_state({**copied(dict(first.state())), "carry.z_H": np.zeros_like(first.state()["carry.z_H"])})
+    second.load_state(
+        {**copied(dict(first.state())), "carry.z_H": np.zeros_like(first.state()["carry.z_H"])}
+    )
     assert advance(first, iter(following), 5, 5) != advance(second, iter(following), 5, 5)
 
 
 def test_weights_come_back_as_they_went_in() -> None:
-    values = {**initial_values(CONFIG, 3), PUZZLE_TABLE: np.random.default_rng(0).standard_normal((5, 32), np.float32)}
+    values = {
+        **initial_values(CONFIG, 3),
+        PUZZLE_TABLE: np.random.default_rng(0).standard_normal((5, 32), np.float32),
+    }
     backend = made()
     backend.load_weights(values)
     found = backend.weights()
@@ -120,7 +129,9 @@ def test_taken_slots_go_on_as_they_would_have() -> None:
     slots = np.array([4, 1], np.int32)
     whole, part = backend.step(carry)[1], backend.step(backend.take(carry, slots))[1]
     np.testing.assert_allclose(part.logits, whole.logits[slots], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(part.q_continue_logits, whole.q_continue_logits[slots], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        part.q_continue_logits, whole.q_continue_logits[slots], rtol=1e-5, atol=1e-5
+    )
 
 
 def test_noise_is_added_to_both_states() -> None:
@@ -128,7 +139,9 @@ def test_noise_is_added_to_both_states() -> None:
     carry = backend.begin(next(batches()))
     shape = (B, CONFIG.total_len, CONFIG.hidden_size)
     before = copied(dict(backend.carry_arrays(carry)))
-    after = backend.carry_arrays(backend.perturb(carry, np.full(shape, 0.5, np.float32), np.full(shape, 0.25, np.float32)))
+    after = backend.carry_arrays(
+        backend.perturb(carry, np.full(shape, 0.5, np.float32), np.full(shape, 0.25, np.float32))
+    )
     np.testing.assert_array_equal(after["z_H"], before["z_H"] + np.float32(0.5))
     np.testing.assert_array_equal(after["z_L"], before["z_L"] + np.float32(0.25))
 

@@ -10,7 +10,14 @@ from hrm_mlx.layers import Attention, RotaryEmbedding, SwiGLU, rms_norm
 from hrm_mlx.model import DTYPES, HRM, scaled
 from hrm_mlx.update import bind, working_weights
 
-SIZES = {"vocab_size": 7, "seq_len": 9, "num_puzzle_identifiers": 3, "puzzle_emb_ndim": 48, "hidden_size": 32, "num_heads": 4}
+SIZES = {
+    "vocab_size": 7,
+    "seq_len": 9,
+    "num_puzzle_identifiers": 3,
+    "puzzle_emb_ndim": 48,
+    "hidden_size": 32,
+    "num_heads": 4,
+}
 CONFIG = ModelConfig.model_validate({**SIZES, "H_layers": 2, "L_layers": 1, "halt_max_steps": 3})
 
 F64 = NDArray[np.float64]
@@ -29,7 +36,9 @@ def reference_rope(x: F64, theta: float) -> F64:
     """The two halves of a head as real and imaginary parts, turned by position times frequency. Shapes: (B, N, T, h)."""
     half = x.shape[-1] // 2
     frequencies = theta ** (-2 * np.arange(half) / (2 * half))
-    turned = (x[..., :half] + 1j * x[..., half:]) * np.exp(1j * np.arange(x.shape[-2])[:, None] * frequencies)
+    turned = (x[..., :half] + 1j * x[..., half:]) * np.exp(
+        1j * np.arange(x.shape[-2])[:, None] * frequencies
+    )
     return np.concatenate([turned.real, turned.imag], axis=-1)
 
 
@@ -75,7 +84,9 @@ def test_attention_is_that_of_float64(with_rope: bool) -> None:
         q, k = reference_rope(q, 10000.0), reference_rope(k, 10000.0)
     heads = softmax(q @ k.transpose(0, 1, 3, 2) / np.sqrt(8)) @ v
     expected = heads.transpose(0, 2, 1, 3).reshape(2, 11, 32) @ o_weight.T
-    np.testing.assert_allclose(np.array(found), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        np.array(found), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max()
+    )
 
 
 def test_swiglu_gates_with_the_first_half() -> None:
@@ -84,7 +95,9 @@ def test_swiglu_gates_with_the_first_half() -> None:
     layer.gate_up_proj.weight, layer.down_proj.weight = mx.array(gate_up), mx.array(down)
     gate, up = np.split(x.astype(np.float64) @ gate_up.T.astype(np.float64), 2, axis=-1)
     expected = (gate / (1 + np.exp(-gate)) * up) @ down.T
-    np.testing.assert_allclose(np.array(layer(mx.array(x))), expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        np.array(layer(mx.array(x))), expected, atol=1e-5 * np.abs(expected).max()
+    )
 
 
 def test_silu_and_its_gradient_are_those_of_float64() -> None:
@@ -105,7 +118,11 @@ def test_scalar_is_not_rounded_to_bfloat16() -> None:
 def model(config: ModelConfig, dtype: str) -> HRM:
     hrm = HRM(config, DTYPES[dtype], kernels.eager)
     values = initial_values(config, seed=0)
-    trained = {name for name, parameter in parameter_table(config).items() if parameter.role is Role.TRAINED}
+    trained = {
+        name
+        for name, parameter in parameter_table(config).items()
+        if parameter.role is Role.TRAINED
+    }
     bind(hrm, working_weights({name: mx.array(values[name]) for name in trained}, hrm.dtype))
     return hrm
 
@@ -116,9 +133,14 @@ def test_trainable_weights_are_those_of_the_table(pos_encodings: str) -> None:
     from mlx.utils import tree_flatten
 
     config = CONFIG.model_copy(update={"pos_encodings": pos_encodings})
-    found = {name: weight.shape for name, weight in tree_flatten(HRM(config, mx.float32, kernels.eager).parameters())}
+    found = {
+        name: weight.shape
+        for name, weight in tree_flatten(HRM(config, mx.float32, kernels.eager).parameters())
+    }
     table = parameter_table(config).items()
-    assert found == {name: parameter.shape for name, parameter in table if parameter.role is Role.TRAINED}
+    assert found == {
+        name: parameter.shape for name, parameter in table if parameter.role is Role.TRAINED
+    }
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -134,7 +156,9 @@ def test_forward_stays_in_its_dtype(dtype: str) -> None:
 
 def test_puzzle_vector_is_padded_with_zeros() -> None:
     vector = normal(1, 48)
-    x = np.array(model(CONFIG, "float32").embed(mx.zeros((1, 9), mx.int32), mx.array(vector))) / np.sqrt(32)
+    x = np.array(
+        model(CONFIG, "float32").embed(mx.zeros((1, 9), mx.int32), mx.array(vector))
+    ) / np.sqrt(32)
     np.testing.assert_allclose(x[0, :2].ravel(), np.append(vector[0], np.zeros(16)), atol=1e-6)
 
 

@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hrm_mlx.losses import TOKEN_LOSSES, binary_cross_entropy, softmax_cross_entropy, stablemax_cross_entropy
+from hrm_mlx.losses import (
+    TOKEN_LOSSES,
+    binary_cross_entropy,
+    softmax_cross_entropy,
+    stablemax_cross_entropy,
+)
 
 F64 = NDArray[np.float64]
 
@@ -34,7 +39,9 @@ def reference(name: str, logits: F64, labels: NDArray[np.int32]) -> tuple[F64, F
 
 def mlx_loss(name: str, logits: F64, labels: NDArray[np.int32]) -> tuple[F64, F64]:
     loss, given = TOKEN_LOSSES[name], mx.array(labels)
-    gradient = mx.grad(lambda logits: loss(logits, given).sum())(mx.array(logits.astype(np.float32)))
+    gradient = mx.grad(lambda logits: loss(logits, given).sum())(
+        mx.array(logits.astype(np.float32))
+    )
     return np.array(loss(mx.array(logits.astype(np.float32)), given)), np.array(gradient)
 
 
@@ -84,8 +91,15 @@ def test_loss_of_bfloat16_logits_is_float32() -> None:
 @pytest.mark.parametrize("target", [0.0, 1.0, 0.3])
 def test_binary_cross_entropy_is_that_of_float64(target: float) -> None:
     q = np.linspace(-40, 40, 81, dtype=np.float32)
-    expected = np.logaddexp(0, q.astype(np.float64)) - q.astype(np.float64) * np.float64(np.float32(target))
-    np.testing.assert_allclose(np.array(binary_cross_entropy(mx.array(q), mx.full(q.shape, target))), expected, rtol=1e-6, atol=1e-6)
+    expected = np.logaddexp(0, q.astype(np.float64)) - q.astype(np.float64) * np.float64(
+        np.float32(target)
+    )
+    np.testing.assert_allclose(
+        np.array(binary_cross_entropy(mx.array(q), mx.full(q.shape, target))),
+        expected,
+        rtol=1e-6,
+        atol=1e-6,
+    )
 
 
 def test_gradient_of_binary_cross_entropy_is_exact() -> None:

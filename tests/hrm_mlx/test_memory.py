@@ -17,13 +17,21 @@ from hrm_mlx.backend import MLXBackend
 from hrm_mlx.layers import RotaryEmbedding
 from hrm_mlx.model import ReasoningModule
 
-SIZES = {"vocab_size": 7, "num_puzzle_identifiers": 3, "puzzle_emb_ndim": 0, "hidden_size": 32, "num_heads": 8}
+SIZES = {
+    "vocab_size": 7,
+    "num_puzzle_identifiers": 3,
+    "puzzle_emb_ndim": 0,
+    "hidden_size": 32,
+    "num_heads": 8,
+}
 OPTIM = OptimConfig(lr=1e-3, puzzle_emb_lr=1e-2)
 SCORES = 4 * SIZES["num_heads"] * LONG * LONG  # bytes of the attention weights of one layer
 
 
 def config(seq_len: int, **changes: int) -> ModelConfig:
-    return ModelConfig.model_validate({**SIZES, "seq_len": seq_len, "H_layers": 1, "L_layers": 1, "halt_max_steps": 2, **changes})
+    return ModelConfig.model_validate(
+        {**SIZES, "seq_len": seq_len, "H_layers": 1, "L_layers": 1, "halt_max_steps": 2, **changes}
+    )
 
 
 def peak(compute: Callable[[], object]) -> int:
@@ -38,7 +46,10 @@ def gradient_bytes(kernel: kernels.Kernel, num_layers: int) -> int:
     """Peak of a gradient through a level over one long sequence."""
     level = ReasoningModule(config(LONG), num_layers, kernel)
     gradient = nn.value_and_grad(level, lambda x, z: level(x, z, None).square().sum())
-    x, z = (mx.random.normal((1, LONG, SIZES["hidden_size"]), key=mx.random.key(seed)) for seed in range(2))
+    x, z = (
+        mx.random.normal((1, LONG, SIZES["hidden_size"]), key=mx.random.key(seed))
+        for seed in range(2)
+    )
     mx.eval(level.parameters(), x, z)
     return peak(lambda: gradient(x, z))
 
@@ -71,10 +82,17 @@ def test_short_sequences_are_computed_once(seq_len: int, times: int) -> None:
 
 
 def test_gradient_of_recomputed_attention_is_the_same_to_the_bit() -> None:
-    q, k, v, direction = (mx.random.normal((2, 4, 9, 8), key=mx.random.key(seed)) for seed in range(4))
+    q, k, v, direction = (
+        mx.random.normal((2, 4, 9, 8), key=mx.random.key(seed)) for seed in range(4)
+    )
     rope = RotaryEmbedding(8, 9, 10000.0)
     found, expected = (
-        mx.grad(lambda *qkv, kernel=kernel: (kernel(rope(qkv[0]), qkv[1], qkv[2], 0.3) * direction).sum(), argnums=(0, 1, 2))(q, k, v)
+        mx.grad(
+            lambda *qkv, kernel=kernel: (
+                kernel(rope(qkv[0]), qkv[1], qkv[2], 0.3) * direction
+            ).sum(),
+            argnums=(0, 1, 2),
+        )(q, k, v)
         for kernel in (kernels.recomputed(kernels.eager, length=0), kernels.eager)
     )
     for ours, theirs in zip(found, expected, strict=True):
@@ -84,12 +102,18 @@ def test_gradient_of_recomputed_attention_is_the_same_to_the_bit() -> None:
 @pytest.mark.parametrize(("seq_len", "slots", "micro_batch"), [(81, 24, 12), (LONG, 4, 2)])
 def test_estimate_of_an_update_is_what_it_takes(seq_len: int, slots: int, micro_batch: int) -> None:
     model = config(seq_len, hidden_size=64, H_layers=2, L_layers=2, H_cycles=1, L_cycles=1)
-    train = TrainConfig(global_batch_size=slots, micro_batch_size=micro_batch, epochs=1, eval_interval=1)
-    backend = MLXBackend(model, BackendOptions(device="cpu", dtype="float32", micro_batch=micro_batch))
+    train = TrainConfig(
+        global_batch_size=slots, micro_batch_size=micro_batch, epochs=1, eval_interval=1
+    )
+    backend = MLXBackend(
+        model, BackendOptions(device="cpu", dtype="float32", micro_batch=micro_batch)
+    )
     backend.load_weights(initial_values(model, seed=0))
     backend.begin_training(OPTIM, slots)
     tokens = np.zeros((slots, seq_len), np.int32)
     batch = Batch(tokens, tokens, np.zeros(slots, np.int32))
     held = sum(array.nbytes for array in (*backend.weights().values(), *backend.state().values()))
-    found = held + peak(lambda: backend.update(batch, np.zeros(slots, np.int32), rates(1, 9, OPTIM)).read())
+    found = held + peak(
+        lambda: backend.update(batch, np.zeros(slots, np.int32), rates(1, 9, OPTIM)).read()
+    )
     assert found == pytest.approx(update_bytes(model, train, "float32"), rel=0.25)

@@ -7,7 +7,14 @@ from hrm_core.config import OptimConfig
 from hrm_core.schedule import rates
 from hrm_mlx.optim import adam_atan2, scalars, sign_sgd
 
-OPTIM = OptimConfig(lr=1e-3, lr_min_ratio=0.1, lr_warmup_steps=3, weight_decay=0.1, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1)
+OPTIM = OptimConfig(
+    lr=1e-3,
+    lr_min_ratio=0.1,
+    lr_warmup_steps=3,
+    weight_decay=0.1,
+    puzzle_emb_lr=1e-2,
+    puzzle_emb_weight_decay=0.1,
+)
 UPDATES = 12
 
 F64 = NDArray[np.float64]
@@ -29,7 +36,14 @@ def reference_adam_atan2(weight: F64, gradients: F64) -> F64:
 def mlx_adam_atan2(weight: F64, gradients: F64) -> F64:
     w, m, v = mx.array(weight.astype(np.float32)), mx.zeros(weight.shape), mx.zeros(weight.shape)
     for t, gradient in enumerate(gradients, start=1):
-        w, m, v = adam_atan2(w, m, v, mx.array(gradient.astype(np.float32)), OPTIM, scalars(rates(t, UPDATES, OPTIM), OPTIM))
+        w, m, v = adam_atan2(
+            w,
+            m,
+            v,
+            mx.array(gradient.astype(np.float32)),
+            OPTIM,
+            scalars(rates(t, UPDATES, OPTIM), OPTIM),
+        )
     return np.array(w).astype(np.float64)
 
 
@@ -38,19 +52,30 @@ def test_adam_atan2_is_that_of_float64(scale: float) -> None:
     rng = np.random.default_rng(0)
     weight = rng.standard_normal(500)
     gradients = rng.standard_normal((UPDATES, 500)) * scale
-    np.testing.assert_allclose(mlx_adam_atan2(weight, gradients), reference_adam_atan2(weight, gradients), atol=2e-6)
+    np.testing.assert_allclose(
+        mlx_adam_atan2(weight, gradients), reference_adam_atan2(weight, gradients), atol=2e-6
+    )
 
 
 def test_weight_without_gradient_only_decays() -> None:
     found = mlx_adam_atan2(np.ones(3), np.zeros((UPDATES, 3)))
-    expected = np.prod([1 - rates(t, UPDATES, OPTIM).lr * OPTIM.weight_decay for t in range(1, UPDATES + 1)])
+    expected = np.prod(
+        [1 - rates(t, UPDATES, OPTIM).lr * OPTIM.weight_decay for t in range(1, UPDATES + 1)]
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_first_step_is_that_of_the_published_kernel() -> None:
     """At t = 1 m = (1 - β1) g and v / c2 = g², so each weight moves by lr/c1 · atan(1 - β1), whatever its gradient."""
     rate = rates(1, UPDATES, OPTIM)
-    moved = adam_atan2(mx.zeros((2,)), mx.zeros((2,)), mx.zeros((2,)), mx.array([5.0, -1e-6]), OPTIM, scalars(rate, OPTIM))[0]
+    moved = adam_atan2(
+        mx.zeros((2,)),
+        mx.zeros((2,)),
+        mx.zeros((2,)),
+        mx.array([5.0, -1e-6]),
+        OPTIM,
+        scalars(rate, OPTIM),
+    )[0]
     step = rate.lr / 0.1 * np.arctan2(0.1, 1.0)
     np.testing.assert_allclose(np.array(moved), [-step, step], rtol=1e-6)
 
@@ -70,8 +95,12 @@ def test_sign_sgd_moves_each_row_in_use_once() -> None:
     gradients = rng.standard_normal((6, 4)).astype(np.float32)
     rate = rates(2, UPDATES, OPTIM)
     found = table.copy()
-    found[ids] = np.array(sign_sgd(mx.array(table[ids]), mx.array(ids), mx.array(gradients), scalars(rate, OPTIM)))
-    expected = reference_sign_sgd(table.astype(np.float64), ids, gradients.astype(np.float64), rate.puzzle_emb_lr)
+    found[ids] = np.array(
+        sign_sgd(mx.array(table[ids]), mx.array(ids), mx.array(gradients), scalars(rate, OPTIM))
+    )
+    expected = reference_sign_sgd(
+        table.astype(np.float64), ids, gradients.astype(np.float64), rate.puzzle_emb_lr
+    )
     np.testing.assert_allclose(found, expected, atol=1e-6)
     untouched = np.setdiff1d(np.arange(9), ids)
     np.testing.assert_array_equal(found[untouched], table[untouched])

@@ -12,19 +12,39 @@ from hrm_core.parameters import PUZZLE_TABLE, initial_values
 from hrm_core.schedule import rates
 from hrm_mlx.backend import MLXAnswers, MLXBackend
 
-SIZES = {"vocab_size": 7, "seq_len": 9, "num_puzzle_identifiers": 5, "puzzle_emb_ndim": 32, "hidden_size": 32, "num_heads": 2}
-OPTIM = OptimConfig(lr=1e-3, lr_warmup_steps=2, weight_decay=0.1, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1)
+SIZES = {
+    "vocab_size": 7,
+    "seq_len": 9,
+    "num_puzzle_identifiers": 5,
+    "puzzle_emb_ndim": 32,
+    "hidden_size": 32,
+    "num_heads": 2,
+}
+OPTIM = OptimConfig(
+    lr=1e-3, lr_warmup_steps=2, weight_decay=0.1, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1
+)
 B, UPDATES = 6, 3
 
 
 def small(**changes: Any) -> ModelConfig:
-    return ModelConfig.model_validate({**SIZES, "H_layers": 1, "L_layers": 1, "halt_max_steps": 3, "forward_dtype": "float32", **changes})
+    return ModelConfig.model_validate(
+        {
+            **SIZES,
+            "H_layers": 1,
+            "L_layers": 1,
+            "halt_max_steps": 3,
+            "forward_dtype": "float32",
+            **changes,
+        }
+    )
 
 
 def batch(rng: np.random.Generator, config: ModelConfig) -> Batch:
     tokens = rng.integers(0, config.vocab_size, (2, B, config.seq_len), dtype=np.int32)
     tokens[1, 0] = -100  # a row without any label
-    return Batch(tokens[0], tokens[1], rng.integers(0, config.num_puzzle_identifiers, B, dtype=np.int32))
+    return Batch(
+        tokens[0], tokens[1], rng.integers(0, config.num_puzzle_identifiers, B, dtype=np.int32)
+    )
 
 
 def weights(config: ModelConfig) -> dict[str, np.ndarray]:
@@ -42,16 +62,26 @@ def run(config: ModelConfig, **options: Any) -> tuple[list[Arrays], Arrays]:
     backend.begin_training(OPTIM, B)
     rng = np.random.default_rng(1)
     traces = [
-        {name: array.copy() for name, array in backend.trace_update(batch(rng, config), np.zeros(B, np.int32), rates(t, 9, OPTIM)).items()}
+        {
+            name: array.copy()
+            for name, array in backend.trace_update(
+                batch(rng, config), np.zeros(B, np.int32), rates(t, 9, OPTIM)
+            ).items()
+        }
         for t in range(1, UPDATES + 1)
     ]
     return traces, {name: array.copy() for name, array in backend.weights().items()}
 
 
-def assert_agree(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], atol: float) -> None:
+def assert_agree(
+    found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], atol: float
+) -> None:
     assert found.keys() == expected.keys()
     for name in expected:
-        assert (found[name].shape, found[name].dtype) == (expected[name].shape, expected[name].dtype), name
+        assert (found[name].shape, found[name].dtype) == (
+            expected[name].shape,
+            expected[name].dtype,
+        ), name
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=atol, err_msg=name)
 
 
@@ -59,7 +89,9 @@ def assert_agree(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndar
 def test_micro_batches_give_what_the_whole_batch_gives(micro_batch: int) -> None:
     whole, pieces = run(small()), run(small(), micro_batch=micro_batch)
     assert_agree(pieces[0][0], whole[0][0], atol=1e-6)
-    np.testing.assert_array_equal([trace["halted"] for trace in pieces[0]], [trace["halted"] for trace in whole[0]])
+    np.testing.assert_array_equal(
+        [trace["halted"] for trace in pieces[0]], [trace["halted"] for trace in whole[0]]
+    )
     assert_agree(pieces[1], whole[1], atol=2e-5)
 
 
@@ -85,11 +117,15 @@ def test_update_without_a_trace_is_the_same() -> None:
     backend.begin_training(OPTIM, B)
     rng = np.random.default_rng(1)
     for t in range(1, UPDATES + 1):
-        metrics = backend.update(batch(rng, config), np.zeros(B, np.int32), rates(t, 9, OPTIM)).read()
+        metrics = backend.update(
+            batch(rng, config), np.zeros(B, np.int32), rates(t, 9, OPTIM)
+        ).read()
     traces, expected = run(config)
     for name, value in metrics.items():
         assert value == pytest.approx(float(traces[-1][f"metrics/{name}"]), rel=1e-6)
-    assert_agree({name: array.copy() for name, array in backend.weights().items()}, expected, atol=1e-7)
+    assert_agree(
+        {name: array.copy() for name, array in backend.weights().items()}, expected, atol=1e-7
+    )
 
 
 def test_state_continues_where_it_was_taken() -> None:
@@ -115,13 +151,17 @@ def test_row_without_labels_counts_as_right_but_is_not_counted() -> None:
     assert trace["metrics/q_continue_loss"] == 0
     q = trace["q_halt_logits"].astype(np.float64)
     right = np.array([1.0, *np.zeros(B - 1)])  # untrained: no other row is entirely right
-    assert trace["metrics/q_halt_loss"] == pytest.approx(float((np.logaddexp(0, q) - q * right).sum()), rel=1e-5)
+    assert trace["metrics/q_halt_loss"] == pytest.approx(
+        float((np.logaddexp(0, q) - q * right).sum()), rel=1e-5
+    )
 
 
 def test_puzzle_rows_that_are_not_in_use_stay_as_they_are() -> None:
     config = small()
     traces, after = run(config)
-    unused = np.setdiff1d(np.arange(5), np.concatenate([trace["current/puzzle_identifiers"] for trace in traces]))
+    unused = np.setdiff1d(
+        np.arange(5), np.concatenate([trace["current/puzzle_identifiers"] for trace in traces])
+    )
     used = np.setdiff1d(np.arange(5), unused)
     assert not after[PUZZLE_TABLE][unused].any()
     assert after[PUZZLE_TABLE][used].any(axis=1).all()

@@ -31,7 +31,13 @@ CPU = torch.device("cpu")
 OPTIM = OptimConfig(lr=1e-3, lr_warmup_steps=2, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1)
 RATES = rates(5, 9, OPTIM)
 ROWS, WIDTH, SLOTS = 9, 4, 5  # of the puzzle table; slots of one process
-DTYPES: dict[str, Any] = {"float32": np.float32, "float64": np.float64, "bfloat16": ml_dtypes.bfloat16, "int32": np.int32, "bool": bool}
+DTYPES: dict[str, Any] = {
+    "float32": np.float32,
+    "float64": np.float64,
+    "bfloat16": ml_dtypes.bfloat16,
+    "int32": np.int32,
+    "bool": bool,
+}
 
 
 def given(dtype: str, rank: int) -> np.ndarray:
@@ -57,13 +63,17 @@ def moved_table(rank: int, replica: Replica) -> np.ndarray:
     updater = object.__new__(update.Updater)
     updater._replica = replica
     moved = torch.tensor(table())
-    updater._move_rows(moved, torch.tensor(ids), torch.tensor(gradients), scalars(RATES, OPTIM, torch.float32, CPU))
+    updater._move_rows(
+        moved, torch.tensor(ids), torch.tensor(gradients), scalars(RATES, OPTIM, torch.float32, CPU)
+    )
     return moved.numpy()
 
 
 def run_functions(folder: Path) -> None:
     replica = distributed.join(CPU)
-    tensors = {name: from_numpy(given("float32", replica.rank)[i], CPU) for i, name in enumerate("ab")}
+    tensors = {
+        name: from_numpy(given("float32", replica.rank)[i], CPU) for i, name in enumerate("ab")
+    }
     total = distributed.summed({**tensors, "c": torch.tensor(1.0 + replica.rank)}, replica)
     found = {
         "replica": np.array(replica),
@@ -75,7 +85,9 @@ def run_functions(folder: Path) -> None:
     for dtype in DTYPES:
         tensor = from_numpy(given(dtype, replica.rank), CPU).transpose(1, 2)  # not contiguous
         gathered = to_numpy(distributed.gathered(tensor, replica))
-        found[f"gathered_{dtype}"] = gathered.astype(np.float32) if dtype == "bfloat16" else gathered
+        found[f"gathered_{dtype}"] = (
+            gathered.astype(np.float32) if dtype == "bfloat16" else gathered
+        )
     np.savez(folder / f"functions_{replica.rank}.npz", **found)
 
 
@@ -85,8 +97,12 @@ def run_command(command: dict[str, Any], folder: Path) -> None:
     watched = command["arguments"][command["arguments"].index("--run-directory") + 1]
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "os.mkdir" or (event == "open" and isinstance(arguments[1], str) and set("wax+") & set(arguments[1])):
-            written.update({os.fspath(arguments[0])} if str(arguments[0]).startswith(watched) else ())
+        if event == "os.mkdir" or (
+            event == "open" and isinstance(arguments[1], str) and set("wax+") & set(arguments[1])
+        ):
+            written.update(
+                {os.fspath(arguments[0])} if str(arguments[0]).startswith(watched) else ()
+            )
 
     sys.addaudithook(watch)
     functions = {name: getattr(update, name) for name in command["without"]}
@@ -97,7 +113,12 @@ def run_command(command: dict[str, Any], folder: Path) -> None:
         status = main()
     for name, function in functions.items():
         setattr(update, name, function)
-    found = {"status": status, "out": out.getvalue(), "err": err.getvalue(), "written": sorted(written)}
+    found = {
+        "status": status,
+        "out": out.getvalue(),
+        "err": err.getvalue(),
+        "written": sorted(written),
+    }
     (folder / f"{command['name']}_{dist.get_rank()}.json").write_text(json.dumps(found))
 
 

@@ -45,7 +45,9 @@ def test_kernel_is_attention_head_by_head(kernel: Callable[..., Any], dtype: Any
     q, k, v = heads(dtype)
     found = kernel(q, k, v, 0.3)
     assert (found.shape, found.dtype) == (q.shape, dtype)
-    np.testing.assert_allclose(found.double().numpy(), reference(q, k, v, 0.3), rtol=0, atol=LIMITS[dtype])
+    np.testing.assert_allclose(
+        found.double().numpy(), reference(q, k, v, 0.3), rtol=0, atol=LIMITS[dtype]
+    )
 
 
 def kept_values(kernel: Callable[..., Any], dtype: Any, length: int) -> int:
@@ -100,7 +102,9 @@ def computed(q: Any, k: Any, v: Any, softmax_scale: float | None, causal: bool) 
     if q.dtype not in (torch.float16, torch.bfloat16):
         raise RuntimeError("FlashAttention only support fp16 and bf16 data type")
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=softmax_scale).transpose(1, 2)
+    return torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, is_causal=causal, scale=softmax_scale
+    ).transpose(1, 2)
 
 
 def lse(q: Any, k: Any) -> Any:
@@ -140,7 +144,9 @@ Install = Callable[..., None]
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[tuple[int, int]], None]:
     """Pretend that there is a GPU of this compute capability."""
-    return lambda capability: monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    return lambda capability: monkeypatch.setattr(
+        torch.cuda, "get_device_capability", lambda device=None: capability
+    )
 
 
 @pytest.fixture
@@ -163,9 +169,16 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
 
 @pytest.mark.parametrize(
     ("name", "function", "capability"),
-    [("flash2", flash2, AMPERE), ("flash3", flash3, HOPPER), ("flash3", older_flash3, HOPPER), ("flash4", flash4, BLACKWELL)],
+    [
+        ("flash2", flash2, AMPERE),
+        ("flash3", flash3, HOPPER),
+        ("flash3", older_flash3, HOPPER),
+        ("flash4", flash4, BLACKWELL),
+    ],
 )
-def test_flash_is_called_as_documented(gpu: Any, install: Install, name: str, function: Any, capability: tuple[int, int]) -> None:
+def test_flash_is_called_as_documented(
+    gpu: Any, install: Install, name: str, function: Any, capability: tuple[int, int]
+) -> None:
     """Arguments by name, sequences before heads, not causal, and the output alone of what comes back."""
     gpu(capability)
     install(**{name: function})
@@ -194,9 +207,18 @@ def test_other_calling_conventions_would_be_noticed(calling: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("capability", "expected"), [(AMPERE, "flash2"), (HOPPER, "flash3"), (BLACKWELL, "flash4"), ((12, 0), "flash4"), (TURING, "sdpa")]
+    ("capability", "expected"),
+    [
+        (AMPERE, "flash2"),
+        (HOPPER, "flash3"),
+        (BLACKWELL, "flash4"),
+        ((12, 0), "flash4"),
+        (TURING, "sdpa"),
+    ],
 )
-def test_each_gpu_gets_the_newest_made_for_it(gpu: Any, install: Install, capability: tuple[int, int], expected: str) -> None:
+def test_each_gpu_gets_the_newest_made_for_it(
+    gpu: Any, install: Install, capability: tuple[int, int], expected: str
+) -> None:
     gpu(capability)
     install(flash2=flash2, flash3=flash3, flash4=flash4)
     choice = choose("auto", CUDA, torch.bfloat16)
@@ -214,7 +236,11 @@ def test_next_one_is_taken_where_the_preferred_is_missing(gpu: Any, install: Ins
     install()
     choice = choose("auto", CUDA, torch.bfloat16)
     assert (choice.name, choice.kernel) == ("sdpa", sdpa)
-    for words in ("flash3: flash_attn_interface cannot be imported", "pip install --pre flash-attn-4", "needs nvcc"):
+    for words in (
+        "flash3: flash_attn_interface cannot be imported",
+        "pip install --pre flash-attn-4",
+        "needs nvcc",
+    ):
         assert words in choice.reason
 
 
@@ -222,7 +248,10 @@ def test_module_without_the_function_is_passed_over(gpu: Any, install: Install) 
     gpu(AMPERE)
     install(flash2=None)
     assert "flash_attn has no flash_attn_func" in choose("auto", CUDA, torch.bfloat16).reason
-    with pytest.raises(BackendError, match="--attention flash2 cannot be used: flash_attn has no flash_attn_func; pip install flash-attn"):
+    with pytest.raises(
+        BackendError,
+        match="--attention flash2 cannot be used: flash_attn has no flash_attn_func; pip install flash-attn",
+    ):
         choose("flash2", CUDA, torch.bfloat16)
 
 
@@ -232,10 +261,13 @@ def test_module_that_breaks_at_import_is_told_in_one_line(
     gpu(HOPPER)
     install()
     monkeypatch.delitem(sys.modules, "flash_attn_interface")
-    (tmp_path / "flash_attn_interface.py").write_text("raise ImportError('flash_attn_3_cuda.so: undefined symbol: _ZN3c10\\nbuilt for 12')")
+    (tmp_path / "flash_attn_interface.py").write_text(
+        "raise ImportError('flash_attn_3_cuda.so: undefined symbol: _ZN3c10\\nbuilt for 12')"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
-        BackendError, match=r"cannot be imported \(flash_attn_3_cuda\.so: undefined symbol: _ZN3c10 built for 12\); build it"
+        BackendError,
+        match=r"cannot be imported \(flash_attn_3_cuda\.so: undefined symbol: _ZN3c10 built for 12\); build it",
     ):
         choose("flash3", CUDA, torch.bfloat16)
 
@@ -245,7 +277,10 @@ def test_flash_takes_no_wide_dtype(gpu: Any, install: Install, dtype: Any) -> No
     gpu(HOPPER)
     install(flash2=flash2, flash3=flash3, flash4=flash4)
     assert choose("auto", CUDA, dtype).name == ("sdpa" if dtype == torch.float32 else "eager")
-    with pytest.raises(BackendError, match=f"it takes bfloat16, the dtype is {str(dtype)[6:]}; --attention auto takes what is there"):
+    with pytest.raises(
+        BackendError,
+        match=f"it takes bfloat16, the dtype is {str(dtype)[6:]}; --attention auto takes what is there",
+    ):
         choose("flash3", CUDA, dtype)
 
 
@@ -258,16 +293,34 @@ def test_float64_is_written_out() -> None:
 
 
 @pytest.mark.parametrize("name", FLASH)
-def test_flash_is_refused_on_a_cpu(install: Install, name: str, refusal: Callable[..., str], tiny_run: Any) -> None:
+def test_flash_is_refused_on_a_cpu(
+    install: Install, name: str, refusal: Callable[..., str], tiny_run: Any
+) -> None:
     install(flash2=flash2, flash3=flash3, flash4=flash4)
     expected = f"--attention {name} cannot be used: it runs on CUDA, the device is cpu; --attention auto takes what is there"
     with pytest.raises(BackendError) as caught:
         choose(name, CPU, torch.bfloat16)
     assert str(caught.value) == expected
-    assert refusal("eval", tiny_run, "--backend", "torch", "--device", "cpu", "--attention", name, "--dtype", "bfloat16") == expected
+    assert (
+        refusal(
+            "eval",
+            tiny_run,
+            "--backend",
+            "torch",
+            "--device",
+            "cpu",
+            "--attention",
+            name,
+            "--dtype",
+            "bfloat16",
+        )
+        == expected
+    )
 
 
-def test_doctor_says_which_and_why(monkeypatch: pytest.MonkeyPatch, gpu: Any, install: Install) -> None:
+def test_doctor_says_which_and_why(
+    monkeypatch: pytest.MonkeyPatch, gpu: Any, install: Install
+) -> None:
     monkeypatch.setattr(devices, "choose_device", lambda device: CPU)
     assert devices.facts()["torch attention"] == "sdpa (flash-attn is for CUDA)"
     monkeypatch.setattr(devices, "choose_device", lambda device: CUDA)
@@ -275,7 +328,10 @@ def test_doctor_says_which_and_why(monkeypatch: pytest.MonkeyPatch, gpu: Any, in
     gpu(HOPPER)
     install(flash4=flash4)
     assert devices.facts()["torch device"] == "cuda NVIDIA H100"
-    assert devices.facts()["torch attention"] == "flash4 (installed, and made for this device and dtype)"
+    assert (
+        devices.facts()["torch attention"]
+        == "flash4 (installed, and made for this device and dtype)"
+    )
 
 
 def test_model_computes_with_the_kernel_that_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,15 +343,32 @@ def test_model_computes_with_the_kernel_that_was_chosen(monkeypatch: pytest.Monk
         return computed(q, k, v, softmax_scale, causal), "log-sum-exp"
 
     monkeypatch.setattr(attention, "_obstacle", lambda *_: "")
-    monkeypatch.setattr(attention, "import_module", lambda _: type("flash_attn", (), {"flash_attn_func": staticmethod(counting)}))
-    sizes = {"vocab_size": 7, "seq_len": 9, "num_puzzle_identifiers": 3, "puzzle_emb_ndim": 32, "hidden_size": 32, "num_heads": 4}
-    config = ModelConfig.model_validate({**sizes, "H_layers": 2, "L_layers": 2, "halt_max_steps": 3})
+    monkeypatch.setattr(
+        attention,
+        "import_module",
+        lambda _: type("flash_attn", (), {"flash_attn_func": staticmethod(counting)}),
+    )
+    sizes = {
+        "vocab_size": 7,
+        "seq_len": 9,
+        "num_puzzle_identifiers": 3,
+        "puzzle_emb_ndim": 32,
+        "hidden_size": 32,
+        "num_heads": 4,
+    }
+    config = ModelConfig.model_validate(
+        {**sizes, "H_layers": 2, "L_layers": 2, "halt_max_steps": 3}
+    )
     answers = {}
     for name in ("flash4", "eager"):
-        backend = TorchBackend(config, BackendOptions(device="cpu", dtype="bfloat16", attention=name))
+        backend = TorchBackend(
+            config, BackendOptions(device="cpu", dtype="bfloat16", attention=name)
+        )
         backend.load_weights(initial_values(config, seed=0))
         assert backend.describe()["attention"] == name
         tokens = np.arange(18, dtype=np.int32).reshape(2, 9) % 7
-        answers[name] = backend.step(backend.begin(Batch(tokens, tokens, np.zeros(2, np.int32))))[1].logits
+        answers[name] = backend.step(backend.begin(Batch(tokens, tokens, np.zeros(2, np.int32))))[
+            1
+        ].logits
     assert calls == [((2, 10, 4, 8), 8**-0.5, False)] * 12
     np.testing.assert_allclose(answers["flash4"], answers["eager"], atol=0.1)

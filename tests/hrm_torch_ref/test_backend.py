@@ -26,7 +26,9 @@ CONFIG = ModelConfig.model_validate(
         "H_layers": 1, "L_layers": 1, "halt_max_steps": 3, "halt_exploration_prob": 0.5,
     }
 )  # fmt: skip
-OPTIM = OptimConfig(lr=1e-3, lr_warmup_steps=2, weight_decay=0.1, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1)
+OPTIM = OptimConfig(
+    lr=1e-3, lr_warmup_steps=2, weight_decay=0.1, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1
+)
 B, UPDATES = 6, 50
 CPU = torch.device("cpu")
 
@@ -45,7 +47,9 @@ def batches() -> Iterator[Batch]:
         yield Batch(tokens[0], tokens[1], rng.integers(0, 5, B, dtype=np.int32))
 
 
-def advance(backend: TorchBackend, source: Iterator[Batch], first: int, last: int) -> dict[str, float]:
+def advance(
+    backend: TorchBackend, source: Iterator[Batch], first: int, last: int
+) -> dict[str, float]:
     for update in range(first, last + 1):
         floors = draw_min_steps(stream(0, Purpose.EXPLORATION, update), B, CONFIG)
         metrics = backend.update(next(source), floors, rates(update, UPDATES, OPTIM))
@@ -62,7 +66,9 @@ def test_weights_and_state_are_all_that_the_next_update_needs(dtype: str) -> Non
     first = made(dtype)
     advance(first, source, 1, 4)
     weights, state = copied(first.weights()), copied(first.state())
-    assert {array.dtype for array in weights.values()} == {np.dtype("float64" if dtype == "float64" else "float32")}
+    assert {array.dtype for array in weights.values()} == {
+        np.dtype("float64" if dtype == "float64" else "float32")
+    }
     assert state["carry.z_H"].dtype == np.dtype(dtype)
     following = [next(source) for _ in range(3)]
     expected = advance(first, iter(following), 5, 7)
@@ -79,7 +85,10 @@ def test_weights_and_state_are_all_that_the_next_update_needs(dtype: str) -> Non
             assert found[name].tobytes() == wanted[name].tobytes(), name
 
 
-@pytest.mark.parametrize("forgotten", ["carry.z_H", "carry.steps", "m.lm_head.weight", "v.lm_head.weight", "carry.labels"])
+@pytest.mark.parametrize(
+    "forgotten",
+    ["carry.z_H", "carry.steps", "m.lm_head.weight", "v.lm_head.weight", "carry.labels"],
+)
 def test_forgotten_state_would_be_noticed(forgotten: str) -> None:
     source = batches()
     first = made()
@@ -108,7 +117,10 @@ def test_state_taken_over_is_a_copy() -> None:
 
 
 def test_weights_come_back_as_they_went_in() -> None:
-    values = {**initial_values(CONFIG, 3), PUZZLE_TABLE: np.random.default_rng(0).standard_normal((5, 32), np.float32)}
+    values = {
+        **initial_values(CONFIG, 3),
+        PUZZLE_TABLE: np.random.default_rng(0).standard_normal((5, 32), np.float32),
+    }
     backend = made()
     backend.load_weights(values)
     found = backend.weights()
@@ -131,7 +143,11 @@ def test_memory_stays_flat() -> None:
 
     def held() -> int:
         gc.collect()
-        return sum(tensor.numel() * tensor.element_size() for tensor in gc.get_objects() if type(tensor) is torch.Tensor)
+        return sum(
+            tensor.numel() * tensor.element_size()
+            for tensor in gc.get_objects()
+            if type(tensor) is torch.Tensor
+        )
 
     backend, source = made(), batches()
     advance(backend, source, 1, 3)
@@ -188,8 +204,12 @@ def test_carry_of_evaluation_starts_from_the_constants_and_counts() -> None:
         assert arrays["steps"].tolist() == [step] * B
         assert not arrays["halted"].any()
         if step == 0:
-            np.testing.assert_array_equal(arrays["z_H"], np.broadcast_to(weights["H_init"], arrays["z_H"].shape))
-            np.testing.assert_array_equal(arrays["z_L"], np.broadcast_to(weights["L_init"], arrays["z_L"].shape))
+            np.testing.assert_array_equal(
+                arrays["z_H"], np.broadcast_to(weights["H_init"], arrays["z_H"].shape)
+            )
+            np.testing.assert_array_equal(
+                arrays["z_L"], np.broadcast_to(weights["L_init"], arrays["z_L"].shape)
+            )
         carry, _ = backend.step(carry)
     assert backend.carry_arrays(carry)["halted"].all()
 
@@ -202,7 +222,9 @@ def test_taken_slots_go_on_as_they_would_have(dtype: str) -> None:
     whole, part = backend.step(carry)[1], backend.step(backend.take(carry, slots))[1]
     limit = 1e-5 if dtype == "float32" else 1e-13
     np.testing.assert_allclose(part.logits, whole.logits[slots], rtol=limit, atol=limit)
-    np.testing.assert_allclose(part.q_continue_logits, whole.q_continue_logits[slots], rtol=limit, atol=limit)
+    np.testing.assert_allclose(
+        part.q_continue_logits, whole.q_continue_logits[slots], rtol=limit, atol=limit
+    )
 
 
 def test_joined_carries_go_on_as_they_would_have() -> None:
@@ -218,7 +240,9 @@ def test_noise_is_added_to_both_states() -> None:
     carry = backend.begin(next(batches()))
     shape = (B, CONFIG.total_len, CONFIG.hidden_size)
     before = copied(backend.carry_arrays(carry))
-    after = backend.carry_arrays(backend.perturb(carry, np.full(shape, 0.5, np.float32), np.full(shape, 0.25, np.float32)))
+    after = backend.carry_arrays(
+        backend.perturb(carry, np.full(shape, 0.5, np.float32), np.full(shape, 0.25, np.float32))
+    )
     np.testing.assert_array_equal(after["z_H"], before["z_H"] + np.float32(0.5))
     np.testing.assert_array_equal(after["z_L"], before["z_L"] + np.float32(0.25))
     np.testing.assert_array_equal(backend.carry_arrays(carry)["z_H"], before["z_H"])
@@ -226,7 +250,12 @@ def test_noise_is_added_to_both_states() -> None:
 
 def test_environment_is_described() -> None:
     about = made().describe()
-    assert (about["dtype"], about["device_type"], about["compiled"], about["attention"]) == ("float32", "cpu", "False", "sdpa")
+    assert (about["dtype"], about["device_type"], about["compiled"], about["attention"]) == (
+        "float32",
+        "cpu",
+        "False",
+        "sdpa",
+    )
     assert about["backend"] == f"torch {torch.__version__}"
     assert {"device", "blas", "threads", "micro_batch", "replicas"} <= about.keys()
     assert made("float64").describe()["attention"] == "eager"
@@ -238,7 +267,9 @@ def test_update_before_training_is_a_mistake_of_ours() -> None:
         backend.update(next(batches()), np.zeros(B, np.int32), rates(1, UPDATES, OPTIM))
 
 
-@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
+@pytest.mark.skipif(
+    torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU"
+)
 def test_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(BackendError, match="this PyTorch finds no GPU; use --device cpu"):
         TorchBackend(CONFIG, BackendOptions(device="gpu"))
@@ -248,7 +279,10 @@ def test_model_is_loaded_by_one_line(tiny_run: Any) -> None:
     import hrm_mlx
 
     puzzle = "1... ..2. .3.. ...4"
-    found, expected = hrm_torch_ref.load(tiny_run).solve(puzzle)[0], hrm_mlx.load(tiny_run).solve(puzzle)[0]
+    found, expected = (
+        hrm_torch_ref.load(tiny_run).solve(puzzle)[0],
+        hrm_mlx.load(tiny_run).solve(puzzle)[0],
+    )
     np.testing.assert_array_equal(found.answer, expected.answer)
     np.testing.assert_allclose(found.q_halt_logits, expected.q_halt_logits, rtol=1e-4, atol=1e-4)
 
@@ -265,7 +299,12 @@ except BackendError as error:
 """
     lines = {}
     for missing in ("torch", "hrm_torch_ref.devices"):
-        ran = subprocess.run([sys.executable, "-c", program.format(missing=missing)], capture_output=True, text=True, check=False)
+        ran = subprocess.run(
+            [sys.executable, "-c", program.format(missing=missing)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         lines[missing] = ran.stdout, ran.returncode
     assert lines["torch"] == ("PyTorch is not installed; pip install 'hrm-mlx[torch]'\n", 0)
     assert lines["hrm_torch_ref.devices"] == ("", 1)

@@ -26,11 +26,17 @@ CONFIG = ModelConfig.model_validate(
         "H_layers": 1, "L_layers": 1, "H_cycles": 1, "L_cycles": 1, "halt_max_steps": 3,
     }
 )  # fmt: skip
-OPTIM = OptimConfig(lr=1e-3, lr_warmup_steps=2, weight_decay=0.1, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1)
+OPTIM = OptimConfig(
+    lr=1e-3, lr_warmup_steps=2, weight_decay=0.1, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1
+)
 B, UPDATES = 4, 3
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch's own compiler
-needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on a CPU needs g++")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"
+)  # torch's own compiler
+needs_compiler = pytest.mark.skipif(
+    shutil.which("g++") is None, reason="torch.compile on a CPU needs g++"
+)
 
 
 def made(compile: str, config: ModelConfig = CONFIG, optim: OptimConfig = OPTIM) -> TorchBackend:
@@ -59,7 +65,9 @@ def advance(backend: TorchBackend, num_rows: int) -> tuple[list[Arrays], Arrays]
         inputs, labels = rng.integers(0, 5, (2, B, 4), dtype=np.int32)
         ids = rng.integers(0, num_rows, B, dtype=np.int32)
         ids[1] = ids[0]  # two slots work on one puzzle
-        trace = backend.trace_update(Batch(inputs, labels, ids), np.zeros(B, np.int32), rates(t + 1, 9, OPTIM))
+        trace = backend.trace_update(
+            Batch(inputs, labels, ids), np.zeros(B, np.int32), rates(t + 1, 9, OPTIM)
+        )
         traces.append({name: array.copy() for name, array in trace.items()})
     return traces, {name: array.copy() for name, array in backend.weights().items()}
 
@@ -70,7 +78,9 @@ class Compiled(NamedTuple):
     backend: TorchBackend
     traces: list[Arrays]
     weights: Arrays
-    graphs_after: list[int]  # compiled so far, after the first updates and after the same on another table
+    graphs_after: list[
+        int
+    ]  # compiled so far, after the first updates and after the same on another table
     breaks: dict[str, int]
 
 
@@ -92,7 +102,10 @@ def compiled() -> Iterator[Compiled]:
 def assert_near(found: Arrays, expected: Arrays, atol: float) -> None:
     assert found.keys() == expected.keys()
     for name in expected:
-        assert (found[name].shape, found[name].dtype) == (expected[name].shape, expected[name].dtype), name
+        assert (found[name].shape, found[name].dtype) == (
+            expected[name].shape,
+            expected[name].dtype,
+        ), name
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=atol, err_msg=name)
 
 
@@ -103,7 +116,9 @@ def test_compiled_update_is_the_eager_one(compiled: Compiled) -> None:
     traces, weights = advance(eager, 6)
     for found, expected in zip(compiled.traces, traces, strict=True):
         np.testing.assert_array_equal(found["halted"], expected["halted"])
-        np.testing.assert_array_equal(found["current/puzzle_identifiers"], expected["current/puzzle_identifiers"])
+        np.testing.assert_array_equal(
+            found["current/puzzle_identifiers"], expected["current/puzzle_identifiers"]
+        )
     assert 0 < np.stack([trace["halted"] for trace in traces]).mean() < 1
     assert_near(compiled.traces[0], traces[0], atol=2e-6)
     assert_near(compiled.weights, weights, atol=2e-5)
@@ -112,7 +127,10 @@ def test_compiled_update_is_the_eager_one(compiled: Compiled) -> None:
 
 @needs_compiler
 def test_compiled_update_with_one_gradient_less_would_be_noticed(compiled: Compiled) -> None:
-    trace = {**compiled.traces[0], "grad/lm_head.weight": compiled.traces[0]["grad/lm_head.weight"] * 0}
+    trace = {
+        **compiled.traces[0],
+        "grad/lm_head.weight": compiled.traces[0]["grad/lm_head.weight"] * 0,
+    }
     with pytest.raises(AssertionError, match=r"grad/lm_head\.weight"):
         assert_near(trace, compiled.traces[0], atol=2e-6)
 
@@ -138,7 +156,9 @@ def test_compiled_table_is_written_in_place_and_only_where_it_is_in_use(compiled
 
 
 @needs_compiler
-def test_compiled_update_from_the_published_initialisation_leaves_q_continue_alone(compiled: Compiled) -> None:
+def test_compiled_update_from_the_published_initialisation_leaves_q_continue_alone(
+    compiled: Compiled,
+) -> None:
     """Its gradient must be zero exactly in compiled code, too: Adam-atan2 takes a whole step of 1e-9."""
     load(compiled.backend, 6, decides=False)
     (first, *_), _ = advance(compiled.backend, 6)
@@ -162,11 +182,18 @@ def test_graph_break_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         advance(made("on"), 6)
 
 
-def test_model_with_other_settings_does_not_take_what_was_compiled_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_with_other_settings_does_not_take_what_was_compiled_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """One process, one model after the other, traced but not compiled to code: each must follow its own eager updates."""
     torch._dynamo.reset()
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    changes: list[dict[str, Any]] = [{}, {"L_cycles": 2}, {"rms_norm_eps": 0.1}, {"rope_theta": 2.0}]
+    changes: list[dict[str, Any]] = [
+        {},
+        {"L_cycles": 2},
+        {"rms_norm_eps": 0.1},
+        {"rope_theta": 2.0},
+    ]
     jobs = [(CONFIG.model_copy(update=change), OPTIM) for change in changes]
     jobs.append((CONFIG, OPTIM.model_copy(update={"beta1": 0.5, "beta2": 0.6})))
     ends: list[np.ndarray] = []

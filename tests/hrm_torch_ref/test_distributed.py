@@ -25,7 +25,9 @@ from hrm_core.training.checkpoint import MODEL_FILE, STATE_FILE, TRAIN_STATE_FIL
 
 torch = pytest.importorskip("torch", reason="torch is missing: the PyTorch reference is not tested")
 
-pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed package")
+pytestmark = pytest.mark.skipif(
+    not torch.distributed.is_available(), reason="this torch has no distributed package"
+)
 
 REPOSITORY = Path(__file__).parents[2]
 REPLICAS = Path(__file__).with_name("replicas.py")
@@ -57,13 +59,26 @@ OPTIONS = ["--backend", "torch", "--device", "cpu"]
 
 
 def torchrun(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *map(str, arguments)]
+    return [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        *map(str, arguments),
+    ]
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     return subprocess.Popen(
-        torchrun(*arguments), cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        torchrun(*arguments),
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -83,13 +98,18 @@ COUNTED = ("update", "examples", "count", "steps", "exact_accuracy", "q_halt_acc
 
 def assert_same_run(found: Path, expected: Path, updates: list[int]) -> None:
     """Hold the log and the last checkpoint of one run against another: decisions alike, numbers within rounding."""
-    trained = [{line["update"]: line for line in records(run, "train")} for run in (found, expected)]
+    trained = [
+        {line["update"]: line for line in records(run, "train")} for run in (found, expected)
+    ]
     for update in updates:
         ours, theirs = trained[0][update], trained[1][update]
         assert {name: ours[name] for name in COUNTED} == {name: theirs[name] for name in COUNTED}
         assert ours["accuracy"] == pytest.approx(theirs["accuracy"], rel=1e-6), update
         for name in ("lm_loss", "q_halt_loss", "q_continue_loss"):
-            assert ours[name] == pytest.approx(theirs[name], rel=1e-5, abs=1e-6), (update, name)  # abs: of a loss near zero
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-5, abs=1e-6), (
+                update,
+                name,
+            )  # abs: of a loss near zero
     tensors = [load_file(run / "checkpoints" / LAST / MODEL_FILE) for run in (found, expected)]
     for name, array in tensors[1].items():
         np.testing.assert_allclose(tensors[0][name], array, rtol=0, atol=2e-5, err_msg=name)
@@ -114,12 +134,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = load_config(str(folder / "config.yaml")).model.sized(sizes)
     values = initial_values(config, seed=0)
     values["q_head.weight"] = np.random.default_rng(0).standard_normal((2, 32), np.float32)
-    save_model(folder / "init.safetensors", config, "", {**values, "q_head.bias": np.zeros(2, np.float32)})
+    save_model(
+        folder / "init.safetensors", config, "", {**values, "q_head.bias": np.zeros(2, np.float32)}
+    )
     return folder
 
 
 def train(folder: Path, run: str, *more: str | Path) -> list[str | Path]:
-    start = ["train", folder / "config.yaml", "--data", folder / "data", "--init", folder / "init.safetensors"]
+    start = [
+        "train",
+        folder / "config.yaml",
+        "--data",
+        folder / "data",
+        "--init",
+        folder / "init.safetensors",
+    ]
     return [*start, "--run-directory", folder / run, *OPTIONS, *more]
 
 
@@ -155,7 +184,11 @@ def outcomes(folder: Path, alone: Path) -> Path:
         "mlx": [*train(folder, "mlx")[:-4], "--device", "cpu"],
     }
     arguments = [
-        {"name": name, "arguments": [str(a) for a in command], "without": ["summed"] if name == "control" else []}
+        {
+            "name": name,
+            "arguments": [str(a) for a in command],
+            "without": ["summed"] if name == "control" else [],
+        }
         for name, command in commands.items()
     ]
     found = folder / "found"
@@ -176,7 +209,9 @@ def test_two_processes_follow_one(together: tuple[Path, int, str, str], alone: P
     assert_same_run(run, alone, list(range(1, 21)))
 
 
-def test_two_processes_measure_what_one_measures(together: tuple[Path, int, str, str], alone: Path) -> None:
+def test_two_processes_measure_what_one_measures(
+    together: tuple[Path, int, str, str], alone: Path
+) -> None:
     """20 puzzles in batches of 16: the second process has none of the last four."""
     ours, theirs = records(together[0], "eval"), records(alone, "eval")
     assert [line["update"] for line in ours] == [line["update"] for line in theirs]
@@ -197,18 +232,35 @@ def test_slots_halt_at_different_steps(alone: Path) -> None:
     assert 0 < halted.sum() < 16
 
 
-def test_checkpoint_of_two_processes_holds_all_slots(together: tuple[Path, int, str, str], alone: Path) -> None:
-    found, expected = (load_file(run / "checkpoints" / MIDDLE / TRAIN_STATE_FILE) for run in (together[0], alone))
+def test_checkpoint_of_two_processes_holds_all_slots(
+    together: tuple[Path, int, str, str], alone: Path
+) -> None:
+    found, expected = (
+        load_file(run / "checkpoints" / MIDDLE / TRAIN_STATE_FILE) for run in (together[0], alone)
+    )
     assert found["carry.halted"].shape == (16,)
-    for name in ("carry.halted", "carry.steps", "carry.inputs", "carry.labels", "carry.puzzle_identifiers"):
+    for name in (
+        "carry.halted",
+        "carry.steps",
+        "carry.inputs",
+        "carry.labels",
+        "carry.puzzle_identifiers",
+    ):
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
-    states = [json.loads((run / "checkpoints" / MIDDLE / STATE_FILE).read_text()) for run in (together[0], alone)]
+    states = [
+        json.loads((run / "checkpoints" / MIDDLE / STATE_FILE).read_text())
+        for run in (together[0], alone)
+    ]
     assert states[0]["order"] == states[1]["order"]
     assert [state["environment"]["replicas"] for state in states] == ["2", "1"]
 
 
-def test_swapped_halves_of_a_carry_would_be_noticed(together: tuple[Path, int, str, str], alone: Path) -> None:
-    found, expected = (load_file(run / "checkpoints" / LAST / TRAIN_STATE_FILE) for run in (together[0], alone))
+def test_swapped_halves_of_a_carry_would_be_noticed(
+    together: tuple[Path, int, str, str], alone: Path
+) -> None:
+    found, expected = (
+        load_file(run / "checkpoints" / LAST / TRAIN_STATE_FILE) for run in (together[0], alone)
+    )
     assert not np.array_equal(np.roll(found["carry.inputs"], 8, axis=0), expected["carry.inputs"])
     assert not np.array_equal(np.roll(found["carry.steps"], 8), expected["carry.steps"])
 
@@ -245,10 +297,15 @@ def test_run_begun_by_two_is_resumed_by_one(
     assert_same_run(folder / "resumed_by_one", alone, list(range(1, 21)))
 
 
-def test_gradients_that_are_not_summed_would_be_noticed(outcomes: Path, folder: Path, alone: Path) -> None:
+def test_gradients_that_are_not_summed_would_be_noticed(
+    outcomes: Path, folder: Path, alone: Path
+) -> None:
     """The control: the same ten updates, each process with its own gradients."""
     assert outcome(outcomes, "control", 0)["status"] == 0
-    losses = [{line["update"]: line["lm_loss"] for line in records(run, "train")} for run in (folder / "control", alone)]
+    losses = [
+        {line["update"]: line["lm_loss"] for line in records(run, "train")}
+        for run in (folder / "control", alone)
+    ]
     assert abs(losses[0][20] / losses[1][20] - 1) > 1e-3
     with pytest.raises(AssertionError):
         assert_same_run(folder / "control", alone, [11, 12])
@@ -261,7 +318,9 @@ def test_gradients_that_are_not_summed_would_be_noticed(outcomes: Path, folder: 
         ("mlx", "MLX trains in one process; under torchrun use --backend torch"),
     ],
 )
-def test_what_two_processes_cannot_do_is_refused(outcomes: Path, folder: Path, name: str, message: str) -> None:
+def test_what_two_processes_cannot_do_is_refused(
+    outcomes: Path, folder: Path, name: str, message: str
+) -> None:
     for rank in (0, 1):
         found = outcome(outcomes, name, rank)
         assert (found["status"], found["out"], found["err"]) == (2, "", f"hrm: {message}\n")
@@ -271,15 +330,21 @@ def test_what_two_processes_cannot_do_is_refused(outcomes: Path, folder: Path, n
 def test_ctrl_c_under_torchrun_saves(hrm: Callable[..., Any], folder: Path, alone: Path) -> None:
     """And the run that is resumed by one ends as the one that was not interrupted."""
     run = folder / "interrupted"
-    process = start("-m", "cli", *train(folder, "interrupted", "--set", "train.save_every_updates=1000"))
+    process = start(
+        "-m", "cli", *train(folder, "interrupted", "--set", "train.save_every_updates=1000")
+    )
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None and not (run / "log.jsonl").exists():
+    while (
+        time.monotonic() < deadline and process.poll() is None and not (run / "log.jsonl").exists()
+    ):
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
     status, _, err = finish(process)
     assert status != 0
     again = f"torchrun --nproc-per-node 2 -m cli train --run-directory {run} --resume --backend torch --device cpu"
-    assert err.splitlines().count(f"interrupted; everything is saved. Continue with: {again}") == 1, err
+    assert (
+        err.splitlines().count(f"interrupted; everything is saved. Continue with: {again}") == 1
+    ), err
     (checkpoint,) = (run / "checkpoints").iterdir()
     assert checkpoint.name < LAST
     assert hrm("train", "--run", run, "--resume", *OPTIONS).status == 0
@@ -307,7 +372,9 @@ def test_processes_know_which_they_are(functions: list[dict[str, np.ndarray]]) -
     assert [found["values"].tolist() for found in functions] == [["rank 0", "rank 1"]] * 2
 
 
-def test_tensors_are_summed_each_in_its_place(functions: list[dict[str, np.ndarray]], replicas: ModuleType) -> None:
+def test_tensors_are_summed_each_in_its_place(
+    functions: list[dict[str, np.ndarray]], replicas: ModuleType
+) -> None:
     total = replicas.given("float32", 0) + replicas.given("float32", 1)
     for found in functions:
         for i, name in enumerate("ab"):
@@ -316,16 +383,26 @@ def test_tensors_are_summed_each_in_its_place(functions: list[dict[str, np.ndarr
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int32", "bool"])
-def test_rows_are_gathered_in_the_order_of_ranks(functions: list[dict[str, np.ndarray]], replicas: ModuleType, dtype: str) -> None:
+def test_rows_are_gathered_in_the_order_of_ranks(
+    functions: list[dict[str, np.ndarray]], replicas: ModuleType, dtype: str
+) -> None:
     expected = np.concatenate([replicas.given(dtype, rank).transpose(0, 2, 1) for rank in (0, 1)])
     for found in functions:
-        np.testing.assert_array_equal(found[f"gathered_{dtype}"], expected.astype(np.float32) if dtype == "bfloat16" else expected)
+        np.testing.assert_array_equal(
+            found[f"gathered_{dtype}"],
+            expected.astype(np.float32) if dtype == "bfloat16" else expected,
+        )
         assert found[f"gathered_{dtype}"].shape == (4, 2, 3)
 
 
-def test_puzzle_rows_move_by_the_gradients_of_all_processes(functions: list[dict[str, np.ndarray]], replicas: ModuleType) -> None:
+def test_puzzle_rows_move_by_the_gradients_of_all_processes(
+    functions: list[dict[str, np.ndarray]], replicas: ModuleType
+) -> None:
     """Summed first over equal ids of both, so that both have the same table; those that cancel only decay."""
-    ids, gradients = (np.concatenate(parts) for parts in zip(*(replicas.puzzles(rank) for rank in (0, 1)), strict=True))
+    ids, gradients = (
+        np.concatenate(parts)
+        for parts in zip(*(replicas.puzzles(rank) for rank in (0, 1)), strict=True)
+    )
     lr, expected = replicas.RATES.puzzle_emb_lr, replicas.table().astype(np.float64)
     for row in np.unique(ids):
         total = gradients[ids == row].astype(np.float64).sum(axis=0)
@@ -335,9 +412,13 @@ def test_puzzle_rows_move_by_the_gradients_of_all_processes(functions: list[dict
         untouched = np.setdiff1d(np.arange(len(expected)), ids)
         np.testing.assert_array_equal(found["table"][untouched], replicas.table()[untouched])
     np.testing.assert_array_equal(functions[0]["table"], functions[1]["table"])
-    np.testing.assert_allclose(functions[0]["table"][7], replicas.table()[7] * (1 - lr * 0.1), rtol=1e-6)
+    np.testing.assert_allclose(
+        functions[0]["table"][7], replicas.table()[7] * (1 - lr * 0.1), rtol=1e-6
+    )
 
 
-def test_puzzle_rows_that_each_process_moves_alone_would_be_noticed(functions: list[dict[str, np.ndarray]]) -> None:
+def test_puzzle_rows_that_each_process_moves_alone_would_be_noticed(
+    functions: list[dict[str, np.ndarray]],
+) -> None:
     assert np.abs(functions[0]["table_alone"] - functions[0]["table"]).max() > 1e-3
     assert np.abs(functions[0]["table_alone"] - functions[1]["table_alone"]).max() > 1e-3

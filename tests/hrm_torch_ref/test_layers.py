@@ -16,10 +16,19 @@ from hrm_torch_ref.layers import Attention, RotaryEmbedding, SwiGLU, rms_norm  #
 from hrm_torch_ref.model import DTYPES, HRM, Lending  # noqa: E402
 from hrm_torch_ref.update import working_weights  # noqa: E402
 
-SIZES = {"vocab_size": 7, "seq_len": 9, "num_puzzle_identifiers": 3, "puzzle_emb_ndim": 48, "hidden_size": 32, "num_heads": 4}
+SIZES = {
+    "vocab_size": 7,
+    "seq_len": 9,
+    "num_puzzle_identifiers": 3,
+    "puzzle_emb_ndim": 48,
+    "hidden_size": 32,
+    "num_heads": 4,
+}
 CONFIG = ModelConfig.model_validate({**SIZES, "H_layers": 2, "L_layers": 1, "halt_max_steps": 3})
 CPU = torch.device("cpu")
-PRECISE = pytest.mark.parametrize(("dtype", "limit"), [("float32", 2e-6), ("float64", 1e-12)])  # relative to the largest entry
+PRECISE = pytest.mark.parametrize(
+    ("dtype", "limit"), [("float32", 2e-6), ("float64", 1e-12)]
+)  # relative to the largest entry
 
 F64 = NDArray[np.float64]
 
@@ -35,7 +44,9 @@ def tensor(array: NDArray[Any], dtype: str = "float32") -> Any:
 def assert_near(found: Any, expected: F64, limit: float) -> None:
     """Hold a tensor against float64, off by a share of the largest entry at most."""
     assert tuple(found.shape) == expected.shape
-    np.testing.assert_allclose(found.detach().double().numpy(), expected, rtol=0, atol=limit * np.abs(expected).max())
+    np.testing.assert_allclose(
+        found.detach().double().numpy(), expected, rtol=0, atol=limit * np.abs(expected).max()
+    )
 
 
 def softmax(x: F64) -> F64:
@@ -55,11 +66,15 @@ def reference_rope(x: F64, theta: float) -> F64:
     """The two halves of a head as real and imaginary parts, turned by position times frequency. Shapes: (B, T, N, h)."""
     half = x.shape[-1] // 2
     frequencies = theta ** (-2 * np.arange(half) / (2 * half))
-    turned = (x[..., :half] + 1j * x[..., half:]) * np.exp(1j * np.arange(x.shape[1])[:, None, None] * frequencies)
+    turned = (x[..., :half] + 1j * x[..., half:]) * np.exp(
+        1j * np.arange(x.shape[1])[:, None, None] * frequencies
+    )
     return np.concatenate([turned.real, turned.imag], axis=-1)
 
 
-def reference_attention(x: F64, qkv_weight: F64, o_weight: F64, num_heads: int, theta: float | None) -> F64:
+def reference_attention(
+    x: F64, qkv_weight: F64, o_weight: F64, num_heads: int, theta: float | None
+) -> F64:
     B, T, D = x.shape
     q, k, v = (part.reshape(B, T, num_heads, -1) for part in np.split(x @ qkv_weight.T, 3, axis=-1))
     if theta is not None:
@@ -85,7 +100,9 @@ def test_rms_norm_of_bfloat16_is_taken_in_float32() -> None:
     x = tensor(normal(3, 4096), "bfloat16")
     found = rms_norm(x, 1e-5)
     assert found.dtype == torch.bfloat16
-    np.testing.assert_allclose(found.double().numpy(), reference_rms_norm(x.double().numpy()), rtol=2**-8)
+    np.testing.assert_allclose(
+        found.double().numpy(), reference_rms_norm(x.double().numpy()), rtol=2**-8
+    )
     assert torch.equal(found, rms_norm(x.float(), 1e-5).bfloat16())
 
 
@@ -99,7 +116,10 @@ def test_rms_norm_of_zeros_and_its_gradient_are_zero() -> None:
 
 
 def test_gradient_of_rms_norm_is_that_of_float64() -> None:
-    x, direction = tensor(normal(3, 16), "float64").requires_grad_(), tensor(normal(3, 16)[::-1].copy(), "float64")
+    x, direction = (
+        tensor(normal(3, 16), "float64").requires_grad_(),
+        tensor(normal(3, 16)[::-1].copy(), "float64"),
+    )
     (gradient,) = torch.autograd.grad((rms_norm(x, 1e-5) * direction).sum(), x)
     values, d = x.detach().numpy(), direction.numpy()
     scale = 1 / np.sqrt((values**2).mean(axis=-1, keepdims=True) + 1e-5)
@@ -142,45 +162,70 @@ def test_rope_leaves_its_argument_alone() -> None:
 @pytest.mark.parametrize("with_rope", [True, False], ids=["rope", "without"])
 @pytest.mark.parametrize("kernel", [attention.eager, attention.sdpa])
 @PRECISE
-def test_attention_is_that_of_float64(with_rope: bool, kernel: Callable[..., Any], dtype: str, limit: float) -> None:
+def test_attention_is_that_of_float64(
+    with_rope: bool, kernel: Callable[..., Any], dtype: str, limit: float
+) -> None:
     layer, x = Attention(CONFIG, kernel), normal(2, 11, 32)
     qkv_weight, o_weight = normal(96, 32), normal(32, 32)[::-1].copy()
-    layer.qkv_proj.weight, layer.o_proj.weight = (torch.nn.Parameter(tensor(w, dtype)) for w in (qkv_weight, o_weight))
-    found = layer(tensor(x, dtype), RotaryEmbedding(8, 11, 10000.0, DTYPES[dtype], CPU) if with_rope else None)
+    layer.qkv_proj.weight, layer.o_proj.weight = (
+        torch.nn.Parameter(tensor(w, dtype)) for w in (qkv_weight, o_weight)
+    )
+    found = layer(
+        tensor(x, dtype), RotaryEmbedding(8, 11, 10000.0, DTYPES[dtype], CPU) if with_rope else None
+    )
     arrays = (array.astype(np.float64) for array in (x, qkv_weight, o_weight))
-    assert_near(found, reference_attention(*arrays, num_heads=4, theta=10000.0 if with_rope else None), 10 * limit)
+    assert_near(
+        found,
+        reference_attention(*arrays, num_heads=4, theta=10000.0 if with_rope else None),
+        10 * limit,
+    )
 
 
 @PRECISE
 def test_swiglu_gates_with_the_first_half(dtype: str, limit: float) -> None:
     layer, x = SwiGLU(CONFIG), normal(2, 5, 32)
     gate_up, down = normal(512, 32), normal(32, 256)
-    layer.gate_up_proj.weight, layer.down_proj.weight = (torch.nn.Parameter(tensor(w, dtype)) for w in (gate_up, down))
+    layer.gate_up_proj.weight, layer.down_proj.weight = (
+        torch.nn.Parameter(tensor(w, dtype)) for w in (gate_up, down)
+    )
     arrays = (array.astype(np.float64) for array in (x, gate_up, down))
     assert_near(layer(tensor(x, dtype)), reference_swiglu(*arrays), limit)
 
 
 def values_of(config: ModelConfig) -> dict[str, NDArray[np.float32]]:
     table = parameter_table(config)
-    return {name: array for name, array in initial_values(config, seed=0).items() if table[name].role is Role.TRAINED}
+    return {
+        name: array
+        for name, array in initial_values(config, seed=0).items()
+        if table[name].role is Role.TRAINED
+    }
 
 
-def forward(config: ModelConfig, dtype: str, inputs: NDArray[np.int32], vectors: NDArray[np.float32]) -> tuple[Any, Any]:
+def forward(
+    config: ModelConfig, dtype: str, inputs: NDArray[np.int32], vectors: NDArray[np.float32]
+) -> tuple[Any, Any]:
     """The embedded input, and what the model makes of it when it starts from it, too."""
     hrm = HRM(config, DTYPES[dtype], CPU, attention.eager)
     wide = torch.promote_types(DTYPES[dtype], torch.float32)
-    weights = working_weights({name: torch.tensor(array).to(wide) for name, array in values_of(config).items()}, DTYPES[dtype])
+    weights = working_weights(
+        {name: torch.tensor(array).to(wide) for name, array in values_of(config).items()},
+        DTYPES[dtype],
+    )
     x = Lending(hrm, HRM.embed).call(weights, torch.tensor(inputs), torch.tensor(vectors).to(wide))
     return x, Lending(hrm, HRM.__call__).call(weights, x, x, x)
 
 
-def reference_forward(config: ModelConfig, inputs: NDArray[np.int32], vectors: NDArray[np.float32]) -> tuple[F64, F64, F64, F64]:
+def reference_forward(
+    config: ModelConfig, inputs: NDArray[np.int32], vectors: NDArray[np.float32]
+) -> tuple[F64, F64, F64, F64]:
     """The published forward in float64, from x as z_H and z_L. Returns: z_H, z_L, logits, q."""
     weights = {name: array.astype(np.float64) for name, array in values_of(config).items()}
     D, P = config.hidden_size, config.puzzle_emb_len
     slots = np.zeros((len(inputs), P * D))
     slots[:, : config.puzzle_emb_ndim] = vectors
-    x = np.concatenate([slots.reshape(-1, P, D), weights["embed_tokens.embedding_weight"][inputs]], axis=1)
+    x = np.concatenate(
+        [slots.reshape(-1, P, D), weights["embed_tokens.embedding_weight"][inputs]], axis=1
+    )
     if config.pos_encodings == "learned":
         x = 0.707106781 * (x + weights["embed_pos.embedding_weight"])
     x = np.sqrt(D) * x
@@ -194,9 +239,17 @@ def reference_forward(config: ModelConfig, inputs: NDArray[np.int32], vectors: N
                 if f"{name}_level.layers.{i}." in key
             }
             theta = config.rope_theta if config.pos_encodings == "rope" else None
-            attended = reference_attention(u, w["self_attn.qkv_proj.weight"], w["self_attn.o_proj.weight"], config.num_heads, theta)
+            attended = reference_attention(
+                u,
+                w["self_attn.qkv_proj.weight"],
+                w["self_attn.o_proj.weight"],
+                config.num_heads,
+                theta,
+            )
             u = reference_rms_norm(u + attended)
-            u = reference_rms_norm(u + reference_swiglu(u, w["mlp.gate_up_proj.weight"], w["mlp.down_proj.weight"]))
+            u = reference_rms_norm(
+                u + reference_swiglu(u, w["mlp.gate_up_proj.weight"], w["mlp.down_proj.weight"])
+            )
         return u
 
     z_H, z_L = x, x
@@ -204,7 +257,12 @@ def reference_forward(config: ModelConfig, inputs: NDArray[np.int32], vectors: N
         for _ in range(config.L_cycles):
             z_L = level("L", z_L, z_H + x)
         z_H = level("H", z_H, z_L)
-    return z_H, z_L, (z_H @ weights["lm_head.weight"].T)[:, P:], z_H[:, 0] @ weights["q_head.weight"].T + weights["q_head.bias"]
+    return (
+        z_H,
+        z_L,
+        (z_H @ weights["lm_head.weight"].T)[:, P:],
+        z_H[:, 0] @ weights["q_head.weight"].T + weights["q_head.bias"],
+    )
 
 
 INPUTS = np.arange(18, dtype=np.int32).reshape(2, 9) % 7
@@ -213,8 +271,12 @@ INPUTS = np.arange(18, dtype=np.int32).reshape(2, 9) % 7
 @pytest.mark.parametrize("pos_encodings", ["rope", "learned"])
 @pytest.mark.parametrize("cycles", [(2, 2), (1, 3)], ids=str)
 @pytest.mark.parametrize(("dtype", "limit"), [("float32", 2e-5), ("float64", 1e-12)])
-def test_forward_is_that_of_float64(pos_encodings: str, cycles: tuple[int, int], dtype: str, limit: float) -> None:
-    config = CONFIG.model_copy(update={"pos_encodings": pos_encodings, "H_cycles": cycles[0], "L_cycles": cycles[1]})
+def test_forward_is_that_of_float64(
+    pos_encodings: str, cycles: tuple[int, int], dtype: str, limit: float
+) -> None:
+    config = CONFIG.model_copy(
+        update={"pos_encodings": pos_encodings, "H_cycles": cycles[0], "L_cycles": cycles[1]}
+    )
     _, output = forward(config, dtype, INPUTS, normal(2, 48))
     z_H, z_L, logits, q = reference_forward(config, INPUTS, normal(2, 48))
     for found, expected in zip(output, (z_H, z_L, logits, q[:, 0], q[:, 1]), strict=True):
@@ -236,18 +298,27 @@ def test_forward_stays_in_its_dtype(dtype: str) -> None:
     x, output = forward(CONFIG, dtype, INPUTS, normal(2, 48))
     assert x.shape == (2, 11, 32)  # 48 values of the puzzle vector take two slots of 32
     assert {x.dtype, output.z_H.dtype, output.z_L.dtype, output.logits.dtype} == {DTYPES[dtype]}
-    assert output.q_halt_logits.dtype == output.q_continue_logits.dtype == torch.promote_types(DTYPES[dtype], torch.float32)
+    assert (
+        output.q_halt_logits.dtype
+        == output.q_continue_logits.dtype
+        == torch.promote_types(DTYPES[dtype], torch.float32)
+    )
     assert output.logits.shape == (2, 9, 7)
 
 
 def test_puzzle_vector_is_padded_with_zeros() -> None:
     vector = normal(1, 48)
     x, _ = forward(CONFIG, "float64", np.zeros((1, 9), np.int32), vector)
-    np.testing.assert_allclose(x[0, :2].numpy().ravel() / np.sqrt(32), np.append(vector[0], np.zeros(16)), atol=1e-15)
+    np.testing.assert_allclose(
+        x[0, :2].numpy().ravel() / np.sqrt(32), np.append(vector[0], np.zeros(16)), atol=1e-15
+    )
 
 
 def test_bfloat16_forward_follows_float32() -> None:
-    exact, rounded = (forward(CONFIG, dtype, INPUTS, normal(2, 48))[1].logits.float() for dtype in ("float32", "bfloat16"))
+    exact, rounded = (
+        forward(CONFIG, dtype, INPUTS, normal(2, 48))[1].logits.float()
+        for dtype in ("float32", "bfloat16")
+    )
     assert 0 < (exact - rounded).square().mean().sqrt() < 0.05
 
 
@@ -268,24 +339,46 @@ def test_scalars_are_not_rounded_to_bfloat16(pos_encodings: str) -> None:
 def test_gradient_goes_through_the_last_call_of_each_level_only() -> None:
     """The one-step gradient: with more cycles before it nothing that is before it gets a gradient."""
     hrm = HRM(CONFIG, torch.float64, CPU, attention.eager)
-    weights = {name: torch.tensor(array).double().requires_grad_() for name, array in values_of(CONFIG).items()}
+    weights = {
+        name: torch.tensor(array).double().requires_grad_()
+        for name, array in values_of(CONFIG).items()
+    }
     start = [torch.tensor(normal(2, 11, 32)).double().requires_grad_() for _ in range(2)]
     x = torch.tensor(normal(2, 11, 32)[::-1].copy()).double().requires_grad_()
     output = Lending(hrm, HRM.__call__).call(weights, *start, x)
     assert not output.z_H.requires_grad
     assert not output.z_L.requires_grad
-    assert torch.autograd.grad(output.logits.sum(), start, retain_graph=True, allow_unused=True) == (None, None)
+    assert torch.autograd.grad(
+        output.logits.sum(), start, retain_graph=True, allow_unused=True
+    ) == (None, None)
 
-    inner = HRM(CONFIG.model_copy(update={"H_cycles": 1, "L_cycles": 1}), torch.float64, CPU, attention.eager)
+    inner = HRM(
+        CONFIG.model_copy(update={"H_cycles": 1, "L_cycles": 1}),
+        torch.float64,
+        CPU,
+        attention.eager,
+    )
     with torch.no_grad():  # the states that the last calls begin with
         z_H, z_L = start
-        z_L = Lending(hrm, lambda model, *args: model.L_level(*args, model.rope)).call(weights, z_L, z_H + x)
-        z_L = Lending(hrm, lambda model, *args: model.L_level(*args, model.rope)).call(weights, z_L, z_H + x)
-        z_H = Lending(hrm, lambda model, *args: model.H_level(*args, model.rope)).call(weights, z_H, z_L)
-        z_L = Lending(hrm, lambda model, *args: model.L_level(*args, model.rope)).call(weights, z_L, z_H + x)
+        z_L = Lending(hrm, lambda model, *args: model.L_level(*args, model.rope)).call(
+            weights, z_L, z_H + x
+        )
+        z_L = Lending(hrm, lambda model, *args: model.L_level(*args, model.rope)).call(
+            weights, z_L, z_H + x
+        )
+        z_H = Lending(hrm, lambda model, *args: model.H_level(*args, model.rope)).call(
+            weights, z_H, z_L
+        )
+        z_L = Lending(hrm, lambda model, *args: model.L_level(*args, model.rope)).call(
+            weights, z_L, z_H + x
+        )
     last = Lending(inner, HRM.__call__).call(weights, z_H, z_L, x)
-    leaves = [weight for name, weight in weights.items() if name.startswith(("H_", "L_", "lm_"))] + [x]
+    leaves = [
+        weight for name, weight in weights.items() if name.startswith(("H_", "L_", "lm_"))
+    ] + [x]
     for found, expected in zip(
-        torch.autograd.grad(output.logits.square().sum(), leaves), torch.autograd.grad(last.logits.square().sum(), leaves), strict=True
+        torch.autograd.grad(output.logits.square().sum(), leaves),
+        torch.autograd.grad(last.logits.square().sum(), leaves),
+        strict=True,
     ):
         assert torch.equal(found, expected)

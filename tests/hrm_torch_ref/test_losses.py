@@ -6,12 +6,20 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="torch is missing: the PyTorch reference is not tested")
 
-from hrm_torch_ref.losses import TOKEN_LOSSES, binary_cross_entropy, softmax_cross_entropy, stablemax_cross_entropy  # noqa: E402
+from hrm_torch_ref.losses import (  # noqa: E402
+    TOKEN_LOSSES,
+    binary_cross_entropy,
+    softmax_cross_entropy,
+    stablemax_cross_entropy,
+)
 from hrm_torch_ref.model import DTYPES  # noqa: E402
 
 F64 = NDArray[np.float64]
 LIMITS = {  # of losses and of gradients, absolute and relative
-    ("stablemax_cross_entropy", "float32"): (1e-14, 1e-7),  # taken in float64, its gradient rounded to float32
+    ("stablemax_cross_entropy", "float32"): (
+        1e-14,
+        1e-7,
+    ),  # taken in float64, its gradient rounded to float32
     ("softmax_cross_entropy", "float32"): (4e-6, 2e-5),
     ("stablemax_cross_entropy", "float64"): (1e-14, 1e-14),
     ("softmax_cross_entropy", "float64"): (1e-14, 1e-13),
@@ -62,14 +70,18 @@ def test_loss_and_gradient_are_those_of_float64(name: str, scale: float, dtype: 
     found_losses, found_gradients = torch_loss(name, logits, labels)
     loss_limit, gradient_limit = LIMITS[name, dtype]
     np.testing.assert_allclose(found_losses, losses, rtol=loss_limit, atol=loss_limit)
-    np.testing.assert_allclose(found_gradients, gradients, rtol=gradient_limit, atol=min(gradient_limit, 1e-6))
+    np.testing.assert_allclose(
+        found_gradients, gradients, rtol=gradient_limit, atol=min(gradient_limit, 1e-6)
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("logit", [1.0, 0.0, -0.0, -1.0, 1e30, -1e30])
 def test_stablemax_gradient_is_finite_where_its_branches_meet(logit: float, dtype: str) -> None:
     """1 / (1 - a) is infinite at a = 1; it must not leak out of the branch that is not taken."""
-    losses, gradients = torch_loss("stablemax_cross_entropy", np.full((1, 1, 3), logit, dtype), np.zeros((1, 1), np.int32))
+    losses, gradients = torch_loss(
+        "stablemax_cross_entropy", np.full((1, 1, 3), logit, dtype), np.zeros((1, 1), np.int32)
+    )
     np.testing.assert_allclose(losses, np.log(3), rtol=1e-12)
     assert np.isfinite(gradients).all()
 
@@ -77,7 +89,9 @@ def test_stablemax_gradient_is_finite_where_its_branches_meet(logit: float, dtyp
 @pytest.mark.parametrize("label", [0, 1])
 def test_stablemax_gradient_at_one_is_that_of_the_branch_taken(label: int) -> None:
     """s(1) = 2 with slope 1, s(0) = 1 with slope 1: of scores 2 and 1 a third each, less one over the chosen score."""
-    _, gradients = torch_loss("stablemax_cross_entropy", np.array([[[1.0, 0.0]]]), np.array([[label]], np.int32))
+    _, gradients = torch_loss(
+        "stablemax_cross_entropy", np.array([[[1.0, 0.0]]]), np.array([[label]], np.int32)
+    )
     np.testing.assert_allclose(gradients[0, 0], 1 / 3 - np.eye(2)[label] / [2, 1], rtol=1e-15)
 
 
@@ -101,8 +115,14 @@ def test_ignored_label_adds_nothing(loss: Any) -> None:
 
 def test_loss_of_bfloat16_logits_is_wide() -> None:
     """Stablemax in float64, as published; softmax in float32. Widening is exact, so the loss is that of the rounded logits."""
-    logits, labels = torch.tensor(np.random.default_rng(0).standard_normal((1, 2, 3))).bfloat16(), torch.tensor([[0, 1]])
-    for loss, wide in ((stablemax_cross_entropy, torch.float64), (softmax_cross_entropy, torch.float32)):
+    logits, labels = (
+        torch.tensor(np.random.default_rng(0).standard_normal((1, 2, 3))).bfloat16(),
+        torch.tensor([[0, 1]]),
+    )
+    for loss, wide in (
+        (stablemax_cross_entropy, torch.float64),
+        (softmax_cross_entropy, torch.float32),
+    ):
         found = loss(logits, labels)
         assert found.dtype == wide
         assert torch.equal(found, loss(logits.to(wide), labels))
@@ -113,7 +133,9 @@ def test_loss_of_bfloat16_logits_is_wide() -> None:
 def test_binary_cross_entropy_is_that_of_float64(target: float, dtype: str) -> None:
     q = np.linspace(-40, 40, 81, dtype=dtype)
     targets = np.full_like(q, target)
-    expected = np.logaddexp(0, q.astype(np.float64)) - q.astype(np.float64) * targets.astype(np.float64)
+    expected = np.logaddexp(0, q.astype(np.float64)) - q.astype(np.float64) * targets.astype(
+        np.float64
+    )
     found = binary_cross_entropy(torch.tensor(q), torch.tensor(targets))
     assert found.dtype == DTYPES[dtype]
     limit = 1e-6 if dtype == "float32" else 1e-14

@@ -12,7 +12,14 @@ torch = pytest.importorskip("torch", reason="torch is missing: the PyTorch refer
 from hrm_torch_ref.model import DTYPES  # noqa: E402
 from hrm_torch_ref.optim import Scalars, adam_atan2, scalars, sign_sgd  # noqa: E402
 
-OPTIM = OptimConfig(lr=1e-3, lr_min_ratio=0.1, lr_warmup_steps=3, weight_decay=0.1, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1)
+OPTIM = OptimConfig(
+    lr=1e-3,
+    lr_min_ratio=0.1,
+    lr_warmup_steps=3,
+    weight_decay=0.1,
+    puzzle_emb_lr=1e-2,
+    puzzle_emb_weight_decay=0.1,
+)
 UPDATES = 12
 CPU = torch.device("cpu")
 PRECISE = pytest.mark.parametrize(("dtype", "limit"), [("float32", 2e-6), ("float64", 1e-13)])
@@ -51,7 +58,12 @@ def test_adam_atan2_is_that_of_float64(scale: float, dtype: str, limit: float) -
     rng = np.random.default_rng(0)
     weight = rng.standard_normal(500)
     gradients = rng.standard_normal((UPDATES, 500)) * scale
-    np.testing.assert_allclose(torch_adam_atan2(weight, gradients, dtype), reference_adam_atan2(weight, gradients), rtol=0, atol=limit)
+    np.testing.assert_allclose(
+        torch_adam_atan2(weight, gradients, dtype),
+        reference_adam_atan2(weight, gradients),
+        rtol=0,
+        atol=limit,
+    )
 
 
 def test_decay_after_the_step_would_be_noticed() -> None:
@@ -62,12 +74,16 @@ def test_decay_after_the_step_would_be_noticed() -> None:
     found = torch_adam_atan2(weight, gradient[:1], "float64")
     np.testing.assert_allclose(found, once, rtol=0, atol=1e-18)
     with pytest.raises(AssertionError):
-        np.testing.assert_allclose(found * (1 - rate.lr * OPTIM.weight_decay), once, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(
+            found * (1 - rate.lr * OPTIM.weight_decay), once, rtol=0, atol=1e-9
+        )
 
 
 def test_weight_without_gradient_only_decays() -> None:
     found = torch_adam_atan2(np.ones(3), np.zeros((UPDATES, 3)), "float64")
-    expected = np.prod([1 - rates(t, UPDATES, OPTIM).lr * OPTIM.weight_decay for t in range(1, UPDATES + 1)])
+    expected = np.prod(
+        [1 - rates(t, UPDATES, OPTIM).lr * OPTIM.weight_decay for t in range(1, UPDATES + 1)]
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-15)
 
 
@@ -101,7 +117,9 @@ def test_scalars_are_computed_in_double_precision_and_rounded_once(dtype: str) -
     )
     for scalar, value in zip(found, expected, strict=True):
         assert (scalar.shape, scalar.dtype) == ((), DTYPES[dtype])
-        np.testing.assert_allclose(scalar.item(), np.dtype(dtype).type(value), rtol=0 if dtype == "float32" else 1e-15)
+        np.testing.assert_allclose(
+            scalar.item(), np.dtype(dtype).type(value), rtol=0 if dtype == "float32" else 1e-15
+        )
 
 
 def reference_sign_sgd(table: F64, ids: NDArray[np.int32], gradients: F64, lr: float) -> F64:
@@ -112,10 +130,14 @@ def reference_sign_sgd(table: F64, ids: NDArray[np.int32], gradients: F64, lr: f
     return table
 
 
-def moved(table: NDArray[Any], ids: NDArray[np.int32], gradients: NDArray[Any], update: int, dtype: str) -> F64:
+def moved(
+    table: NDArray[Any], ids: NDArray[np.int32], gradients: NDArray[Any], update: int, dtype: str
+) -> F64:
     """The table after sign-SGD on rows of it, put back as the update does."""
     found, rows = torch.tensor(table).to(DTYPES[dtype]), torch.tensor(ids)
-    found[rows] = sign_sgd(found[rows], rows, torch.tensor(gradients).to(found.dtype), factors(update, dtype))
+    found[rows] = sign_sgd(
+        found[rows], rows, torch.tensor(gradients).to(found.dtype), factors(update, dtype)
+    )
     return found.double().numpy()
 
 
@@ -134,7 +156,11 @@ def test_sign_sgd_moves_each_row_in_use_once(dtype: str, limit: float) -> None:
 
 def test_row_by_row_signs_would_be_noticed() -> None:
     """The control of the test above: the sign of the sum is not the sign of the last gradient, nor a sum of signs."""
-    table, ids, gradients = np.ones((2, 1)), np.array([1, 1, 1], np.int32), np.array([[-1.0], [-1.0], [5.0]])
+    table, ids, gradients = (
+        np.ones((2, 1)),
+        np.array([1, 1, 1], np.int32),
+        np.array([[-1.0], [-1.0], [5.0]]),
+    )
     lr = rates(3, UPDATES, OPTIM).puzzle_emb_lr
     found = moved(table, ids, gradients, 3, "float64")[1, 0]
     keep = 1 - lr * OPTIM.puzzle_emb_weight_decay

@@ -18,20 +18,40 @@ from hrm_torch_ref import layers, update  # noqa: E402
 from hrm_torch_ref.backend import TorchAnswers, TorchBackend  # noqa: E402
 from hrm_torch_ref.model import DTYPES  # noqa: E402
 
-SIZES = {"vocab_size": 7, "seq_len": 9, "num_puzzle_identifiers": 5, "puzzle_emb_ndim": 32, "hidden_size": 32, "num_heads": 2}
-OPTIM = OptimConfig(lr=1e-3, lr_warmup_steps=2, weight_decay=0.1, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1)
+SIZES = {
+    "vocab_size": 7,
+    "seq_len": 9,
+    "num_puzzle_identifiers": 5,
+    "puzzle_emb_ndim": 32,
+    "hidden_size": 32,
+    "num_heads": 2,
+}
+OPTIM = OptimConfig(
+    lr=1e-3, lr_warmup_steps=2, weight_decay=0.1, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1
+)
 B, UPDATES = 6, 3
 NO_FLOOR = np.zeros(B, np.int32)
 
 
 def small(**changes: Any) -> ModelConfig:
-    return ModelConfig.model_validate({**SIZES, "H_layers": 1, "L_layers": 1, "halt_max_steps": 3, "forward_dtype": "float32", **changes})
+    return ModelConfig.model_validate(
+        {
+            **SIZES,
+            "H_layers": 1,
+            "L_layers": 1,
+            "halt_max_steps": 3,
+            "forward_dtype": "float32",
+            **changes,
+        }
+    )
 
 
 def batch(rng: np.random.Generator, config: ModelConfig) -> Batch:
     tokens = rng.integers(0, config.vocab_size, (2, B, config.seq_len), dtype=np.int32)
     tokens[1, 0] = -100  # a row without any label
-    return Batch(tokens[0], tokens[1], rng.integers(0, config.num_puzzle_identifiers, B, dtype=np.int32))
+    return Batch(
+        tokens[0], tokens[1], rng.integers(0, config.num_puzzle_identifiers, B, dtype=np.int32)
+    )
 
 
 def weights(config: ModelConfig) -> dict[str, np.ndarray]:
@@ -43,7 +63,9 @@ def weights(config: ModelConfig) -> dict[str, np.ndarray]:
 
 
 def begun(config: ModelConfig, **options: Any) -> TorchBackend:
-    backend = TorchBackend(config, BackendOptions(**{"device": "cpu", "dtype": "float32", **options}))
+    backend = TorchBackend(
+        config, BackendOptions(**{"device": "cpu", "dtype": "float32", **options})
+    )
     backend.load_weights(weights(config))
     backend.begin_training(OPTIM, B)
     return backend
@@ -53,16 +75,26 @@ def run(config: ModelConfig, **options: Any) -> tuple[list[Arrays], Arrays]:
     """What a few updates trace, and the weights after them."""
     backend, rng = begun(config, **options), np.random.default_rng(1)
     traces = [
-        {name: array.copy() for name, array in backend.trace_update(batch(rng, config), NO_FLOOR, rates(t, 9, OPTIM)).items()}
+        {
+            name: array.copy()
+            for name, array in backend.trace_update(
+                batch(rng, config), NO_FLOOR, rates(t, 9, OPTIM)
+            ).items()
+        }
         for t in range(1, UPDATES + 1)
     ]
     return traces, {name: array.copy() for name, array in backend.weights().items()}
 
 
-def assert_agree(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], atol: float) -> None:
+def assert_agree(
+    found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], atol: float
+) -> None:
     assert found.keys() == expected.keys()
     for name in expected:
-        assert (found[name].shape, found[name].dtype) == (expected[name].shape, expected[name].dtype), name
+        assert (found[name].shape, found[name].dtype) == (
+            expected[name].shape,
+            expected[name].dtype,
+        ), name
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=atol, err_msg=name)
 
 
@@ -103,13 +135,20 @@ def test_carry_is_written_where_it_was(micro_batch: int | None) -> None:
     assert_agree(trace, kept, atol=0)
 
 
-@pytest.mark.parametrize(("micro_batch", "seq_len", "times"), [(None, LONG, 0), (4, LONG, 2), (2, LONG, 3), (2, LONG - 2, 0)])
-def test_what_a_micro_batch_freed_is_given_back(monkeypatch: pytest.MonkeyPatch, micro_batch: int | None, seq_len: int, times: int) -> None:
+@pytest.mark.parametrize(
+    ("micro_batch", "seq_len", "times"),
+    [(None, LONG, 0), (4, LONG, 2), (2, LONG, 3), (2, LONG - 2, 0)],
+)
+def test_what_a_micro_batch_freed_is_given_back(
+    monkeypatch: pytest.MonkeyPatch, micro_batch: int | None, seq_len: int, times: int
+) -> None:
     """Or the heap would grow with their number; short sequences, and a batch that goes through at once, keep their pages for the next."""
     calls: list[None] = []
     monkeypatch.setattr(update.process, "give_back_freed_memory", lambda: calls.append(None))
     config = small(seq_len=seq_len, H_cycles=1, L_cycles=1)
-    begun(config, micro_batch=micro_batch).update(batch(np.random.default_rng(1), config), NO_FLOOR, rates(1, 9, OPTIM)).read()
+    begun(config, micro_batch=micro_batch).update(
+        batch(np.random.default_rng(1), config), NO_FLOOR, rates(1, 9, OPTIM)
+    ).read()
     assert len(calls) == times
 
 
@@ -130,7 +169,9 @@ def test_row_without_labels_counts_as_right_but_is_not_counted() -> None:
     assert trace["metrics/q_continue_loss"] == 0
     q = trace["q_halt_logits"].astype(np.float64)
     right = np.array([1.0, *np.zeros(B - 1)])  # untrained: no other row is entirely right
-    assert trace["metrics/q_halt_loss"] == pytest.approx(float((np.logaddexp(0, q) - q * right).sum()), rel=1e-5)
+    assert trace["metrics/q_halt_loss"] == pytest.approx(
+        float((np.logaddexp(0, q) - q * right).sum()), rel=1e-5
+    )
 
 
 def test_constants_do_not_move() -> None:
@@ -149,7 +190,9 @@ def test_first_update_from_the_published_initialisation_leaves_q_continue_alone(
     values = initial_values(config, seed=0)
     backend.load_weights(values)
     backend.begin_training(OPTIM, B)
-    trace = backend.trace_update(batch(np.random.default_rng(1), config), NO_FLOOR, rates(2, 9, OPTIM))
+    trace = backend.trace_update(
+        batch(np.random.default_rng(1), config), NO_FLOOR, rates(2, 9, OPTIM)
+    )
     assert trace["grad/q_head.bias"][1] == 0
     assert not trace["grad/q_head.weight"][1].any()
     assert trace["grad/q_head.bias"][0] != 0
@@ -165,7 +208,11 @@ def test_weights_moments_and_table_are_written_in_place(dtype: str) -> None:
     def addresses() -> dict[str, int]:
         state = backend._state
         trees = {"weights": state.weights, "m": state.m, "v": state.v, "table": {"": state.table}}
-        return {f"{tree}.{name}": tensor.data_ptr() for tree, tensors in trees.items() for name, tensor in tensors.items()}
+        return {
+            f"{tree}.{name}": tensor.data_ptr()
+            for tree, tensors in trees.items()
+            for name, tensor in tensors.items()
+        }
 
     before = addresses()
     assert len(set(before.values())) == len(before)
@@ -231,8 +278,14 @@ def test_float32_update_follows_float64() -> None:
         np.testing.assert_array_equal(found["halted"], expected["halted"])
     for name, expected in exact[0][0].items():
         limit = 2e-5 if name.startswith(("z_", "logits", "q_", "grad", "puzzle")) else 1e-5
-        scale = max(1.0, np.abs(expected).max()) if not name.startswith("grad") else np.abs(expected).max()
-        np.testing.assert_allclose(rounded[0][0][name], expected, rtol=0, atol=limit * scale, err_msg=name)
+        scale = (
+            max(1.0, np.abs(expected).max())
+            if not name.startswith("grad")
+            else np.abs(expected).max()
+        )
+        np.testing.assert_allclose(
+            rounded[0][0][name], expected, rtol=0, atol=limit * scale, err_msg=name
+        )
 
 
 def test_gradient_is_the_slope_of_the_loss_in_float64() -> None:
@@ -240,19 +293,32 @@ def test_gradient_is_the_slope_of_the_loss_in_float64() -> None:
     config = small(H_cycles=1, L_cycles=1, halt_max_steps=1)
     rng = np.random.default_rng(5)
     values = {name: array.astype(np.float64) for name, array in weights(config).items()}
-    moved = [name for name, parameter in parameter_table(config).items() if parameter.role is not Role.CONSTANT]
+    moved = [
+        name
+        for name, parameter in parameter_table(config).items()
+        if parameter.role is not Role.CONSTANT
+    ]
     rows = batch(np.random.default_rng(1), config)
     ids = np.arange(B, dtype=np.int32) % 5
     directions = {name: rng.standard_normal(values[name].shape) for name in moved}
 
     def traced(distance: float) -> Arrays:
         backend = begun(config, dtype="float64")
-        backend.load_weights({name: array + distance * directions[name] if name in moved else array for name, array in values.items()})
+        backend.load_weights(
+            {
+                name: array + distance * directions[name] if name in moved else array
+                for name, array in values.items()
+            }
+        )
         backend.begin_training(OPTIM, B)
-        return backend.trace_update(Batch(rows.inputs, rows.labels, ids), NO_FLOOR, rates(1, 9, OPTIM))
+        return backend.trace_update(
+            Batch(rows.inputs, rows.labels, ids), NO_FLOOR, rates(1, 9, OPTIM)
+        )
 
     here = traced(0.0)
-    slope = sum((here[f"grad/{name}"] * directions[name]).sum() for name in moved if name != PUZZLE_TABLE)
+    slope = sum(
+        (here[f"grad/{name}"] * directions[name]).sum() for name in moved if name != PUZZLE_TABLE
+    )
     slope += (here["puzzle_grad_local"] * directions[PUZZLE_TABLE][ids]).sum()
     step = 1e-6
     difference = (float(traced(step)["loss"]) - float(traced(-step)["loss"])) / (2 * step) / B
@@ -268,7 +334,11 @@ class Casts(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten._to_copy.default and result.dtype == torch.bfloat16 and args[0].dtype == torch.float32:
+        if (
+            func is torch.ops.aten._to_copy.default
+            and result.dtype == torch.bfloat16
+            and args[0].dtype == torch.float32
+        ):
             self.shapes.append(tuple(result.shape))
         return result
 
@@ -278,7 +348,10 @@ def casts_of_weights(backend: TorchBackend, config: ModelConfig) -> dict[str, in
     counted = Casts()
     with counted:
         backend.update(batch(np.random.default_rng(1), config), NO_FLOOR, rates(1, 9, OPTIM)).read()
-    return {name: counted.shapes.count(tuple(tensor.shape)) for name, tensor in backend._state.weights.items()}
+    return {
+        name: counted.shapes.count(tuple(tensor.shape))
+        for name, tensor in backend._state.weights.items()
+    }
 
 
 @pytest.mark.parametrize("micro_batch", [None, 3])
@@ -288,7 +361,11 @@ def test_each_weight_is_cast_once_an_update(micro_batch: int | None) -> None:
     found = casts_of_weights(begun(config, dtype="bfloat16", micro_batch=micro_batch), config)
     shapes = {name: parameter.shape for name, parameter in parameter_table(config).items()}
     for name, times in found.items():
-        same_shape = [other for other in found if shapes[other] == shapes[name] and not other.startswith("embed_")]
+        same_shape = [
+            other
+            for other in found
+            if shapes[other] == shapes[name] and not other.startswith("embed_")
+        ]
         assert times == len(same_shape), name
     assert begun(config)._state.weights["lm_head.weight"].dtype == torch.float32
 
@@ -298,7 +375,9 @@ def test_cast_at_every_call_would_be_noticed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(update, "working_weights", lambda weights, dtype: dict(weights))
 
     def casting(self: layers.Linear, x: Any) -> Any:
-        return torch.nn.functional.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
+        return torch.nn.functional.linear(
+            x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype)
+        )
 
     monkeypatch.setattr(layers.Linear, "forward", casting)
     found = casts_of_weights(begun(small(), dtype="bfloat16"), small())
@@ -318,7 +397,9 @@ def test_gradient_of_a_token_is_summed_in_float32() -> None:
     config = small(vocab_size=2)
     tokens = np.zeros((B, 9), np.int32)
     backend = begun(config, dtype="bfloat16")
-    trace = backend.trace_update(Batch(tokens, tokens, np.zeros(B, np.int32)), NO_FLOOR, rates(1, 9, OPTIM))
+    trace = backend.trace_update(
+        Batch(tokens, tokens, np.zeros(B, np.int32)), NO_FLOOR, rates(1, 9, OPTIM)
+    )
     gradient = trace["grad/embed_tokens.embedding_weight"][0]
     assert gradient.dtype == np.float32
     rounded = torch.tensor(gradient).bfloat16().float().numpy()
@@ -344,5 +425,7 @@ def test_caller_may_write_into_its_arrays_after_the_update() -> None:
         if clear:
             for array in (rows.inputs, rows.labels, rows.puzzle_identifiers, floor):
                 array[:] = 0
-        losses.append((pending.read(), backend.update(batch(rng, config), floor, rates(2, 9, OPTIM)).read()))
+        losses.append(
+            (pending.read(), backend.update(batch(rng, config), floor, rates(2, 9, OPTIM)).read())
+        )
     assert losses[0] == losses[1]

@@ -64,7 +64,9 @@ def test_without_torch_the_recorded_case_is_replayed(hrm: Run, without_torch: No
     assert "PyTorch" not in out
 
 
-def test_without_mlx_the_way_out_is_named(refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_mlx_the_way_out_is_named(
+    refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def missing(name: str) -> None:
         raise BackendError("MLX is not installed; pip install 'hrm-mlx[cpu]'")
 
@@ -79,7 +81,9 @@ def test_torch_is_checked_on_request(hrm: Run, one_configuration: None) -> None:
     assert {case["backend"]["backend"].split()[0] for case in json.loads(out)["cases"]} == {"torch"}
 
 
-def test_report_holds_rows_machine_and_versions(hrm: Run, one_configuration: None, tmp_path: Path) -> None:
+def test_report_holds_rows_machine_and_versions(
+    hrm: Run, one_configuration: None, tmp_path: Path
+) -> None:
     pytest.importorskip("torch")
     file = tmp_path / "parity.json"
     file.write_text("an older report")
@@ -89,7 +93,15 @@ def test_report_holds_rows_machine_and_versions(hrm: Run, one_configuration: Non
     assert written == json.loads(out)
     assert written["command"] == f"hrm parity --report {file} --json"
     assert written["environment"]["mlx"][0].isdigit()
-    assert written["environment"].keys() >= {"platform", "machine", "python", "numpy", "torch", "hrm-mlx", "cpus"}
+    assert written["environment"].keys() >= {
+        "platform",
+        "machine",
+        "python",
+        "numpy",
+        "torch",
+        "hrm-mlx",
+        "cpus",
+    }
     update = next(case for case in written["cases"] if case["case"].endswith("shared state"))
     assert update["backend"].keys() >= {"device", "blas", "backend", "dtype"}
     gradients = next(row for row in update["rows"] if row["quantity"] == "gradients, of largest")
@@ -98,7 +110,9 @@ def test_report_holds_rows_machine_and_versions(hrm: Run, one_configuration: Non
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_report_into_a_folder_that_is_not_there_is_refused_at_once(refusal: Refusal, tmp_path: Path) -> None:
+def test_report_into_a_folder_that_is_not_there_is_refused_at_once(
+    refusal: Refusal, tmp_path: Path
+) -> None:
     assert "make it first" in refusal("parity", "--report", tmp_path / "none" / "parity.json")
     assert "is a directory" in refusal("parity", "--report", tmp_path)
 
@@ -121,7 +135,9 @@ def test_report_into_a_folder_that_is_not_there_is_refused_at_once(refusal: Refu
     ],
     ids=str,
 )
-def test_garbage_is_one_line(refusal: Refusal, arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_garbage_is_one_line(
+    refusal: Refusal, arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert message in refusal("parity", *arguments)
 
@@ -146,19 +162,27 @@ def test_broken_limit_is_exit_status_1(capsys: pytest.CaptureFixture[str]) -> No
     (case,) = json.loads(capsys.readouterr().out)["cases"]
     assert case["broken"]
     broken = [row for row in case["rows"] if row["verdict"] == "broken"]
-    assert any(row["quantity"] == "forward logits" and row["where"].startswith("logits[") for row in broken)
+    assert any(
+        row["quantity"] == "forward logits" and row["where"].startswith("logits[") for row in broken
+    )
 
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
-def test_value_that_is_not_finite_is_broken(factor: float, capsys: pytest.CaptureFixture[str]) -> None:
-    with patched("hrm_mlx.layers:rms_norm", lambda rms_norm: lambda x, eps: rms_norm(x, eps) * factor):
+def test_value_that_is_not_finite_is_broken(
+    factor: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with patched(
+        "hrm_mlx.layers:rms_norm", lambda rms_norm: lambda x, eps: rms_norm(x, eps) * factor
+    ):
         assert run("--golden", str(carried_cases()[0]), "--json") == 1
     (case,) = json.loads(capsys.readouterr().out)["cases"]
     (logits,) = [row for row in case["rows"] if row["quantity"] == "forward logits"]
     assert (logits["gap"], logits["verdict"]) == (None, "broken")
 
 
-def test_lower_precision_than_recorded_is_held_to_its_own_limits(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lower_precision_than_recorded_is_held_to_its_own_limits(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     run("--golden", str(carried_cases()[0]), "--dtype", "bfloat16", "--json")
     (case,) = json.loads(capsys.readouterr().out)["cases"]
     assert case["backend"]["dtype"] == "bfloat16"

@@ -18,15 +18,29 @@ from hrm_parity.selftest import self_test
 NOTHING = Break("nothing", ROPE, "forward logits", nullcontext)
 SCALE = next(broken for broken in BREAKS if broken.name == "scale 1.27")
 ISSUE = (  # what the issue lists
-    *("levels swapped", "decay after the update", "m / c1 inside atan2", "scale 1.27", "even/odd RoPE", "norm in bfloat16"),
-    *("target Q from the old carry", "dense decay of the puzzle table", "ids of the batch in the puzzle optimizer", "q_head.bias left out"),
+    *(
+        "levels swapped",
+        "decay after the update",
+        "m / c1 inside atan2",
+        "scale 1.27",
+        "even/odd RoPE",
+        "norm in bfloat16",
+    ),
+    *(
+        "target Q from the old carry",
+        "dense decay of the puzzle table",
+        "ids of the batch in the puzzle optimizer",
+        "q_head.bias left out",
+    ),
 )
 
 
 def replay(case: str, request: pytest.FixtureRequest) -> Report:
     if case == INITIAL:
         return check_initial(backend_named("mlx"))
-    golden: Path = carried_cases()[0] if case == ROPE else request.getfixturevalue("golden_dir") / case
+    golden: Path = (
+        carried_cases()[0] if case == ROPE else request.getfixturevalue("golden_dir") / case
+    )
     return check_case(load_case(golden), backend_named("mlx"))
 
 
@@ -49,7 +63,9 @@ def test_break_is_noticed(broken: Break, request: pytest.FixtureRequest) -> None
     assert row.verdict is Verdict.BROKEN
 
 
-@pytest.mark.parametrize("broken", [broken for broken in BREAKS if not broken.is_shared], ids=lambda broken: broken.name)
+@pytest.mark.parametrize(
+    "broken", [broken for broken in BREAKS if not broken.is_shared], ids=lambda broken: broken.name
+)
 def test_break_is_noticed_by_comparison_with_torch(broken: Break, prepared: list[Prepared]) -> None:
     with broken.apply():
         assert any(hold(machine_named("mlx"), check).broken for check in prepared)
@@ -59,13 +75,20 @@ def test_what_the_issue_lists_is_tried() -> None:
     assert set(ISSUE) <= {broken.name for broken in BREAKS}
 
 
-def outcomes_of(monkeypatch: pytest.MonkeyPatch, breaks: tuple[Break, ...], cases: dict[str, Case], with_torch: bool) -> selftest.SelfTest:
+def outcomes_of(
+    monkeypatch: pytest.MonkeyPatch,
+    breaks: tuple[Break, ...],
+    cases: dict[str, Case],
+    with_torch: bool,
+) -> selftest.SelfTest:
     monkeypatch.setattr(controls, "BREAKS", breaks)
     monkeypatch.setattr(selftest, "NUM_CONFIGURATIONS", 1)
     return self_test(machine_named("mlx"), cases, with_torch, say=lambda _: None)
 
 
-def test_self_test_says_what_noticed(monkeypatch: pytest.MonkeyPatch, cases: dict[str, Case]) -> None:
+def test_self_test_says_what_noticed(
+    monkeypatch: pytest.MonkeyPatch, cases: dict[str, Case]
+) -> None:
     pytest.importorskip("torch")
     found = outcomes_of(monkeypatch, (SCALE,), cases, with_torch=True)
     (outcome,) = found.outcomes
@@ -76,19 +99,30 @@ def test_self_test_says_what_noticed(monkeypatch: pytest.MonkeyPatch, cases: dic
     assert outcome.compared.row.quantity == "weights after the update"
 
 
-def test_break_that_does_nothing_goes_unnoticed(monkeypatch: pytest.MonkeyPatch, cases: dict[str, Case]) -> None:
+def test_break_that_does_nothing_goes_unnoticed(
+    monkeypatch: pytest.MonkeyPatch, cases: dict[str, Case]
+) -> None:
     found = outcomes_of(monkeypatch, (NOTHING,), cases, with_torch=False)
     assert found.broken
     assert [outcome.is_noticed for outcome in found.outcomes] == [False]
 
 
-def test_break_of_a_case_that_is_not_at_hand_is_not_tested(monkeypatch: pytest.MonkeyPatch, cases: dict[str, Case]) -> None:
-    found = outcomes_of(monkeypatch, (Break("nothing", LEARNED, "forward logits", nullcontext),), cases, with_torch=False)
+def test_break_of_a_case_that_is_not_at_hand_is_not_tested(
+    monkeypatch: pytest.MonkeyPatch, cases: dict[str, Case]
+) -> None:
+    found = outcomes_of(
+        monkeypatch,
+        (Break("nothing", LEARNED, "forward logits", nullcontext),),
+        cases,
+        with_torch=False,
+    )
     assert not found.broken
     assert [outcome.is_tested for outcome in found.outcomes] == [False]
 
 
-def test_self_test_of_a_machine_that_is_wrong_to_begin_with_fails(monkeypatch: pytest.MonkeyPatch, cases: dict[str, Case]) -> None:
+def test_self_test_of_a_machine_that_is_wrong_to_begin_with_fails(
+    monkeypatch: pytest.MonkeyPatch, cases: dict[str, Case]
+) -> None:
     with SCALE.apply():
         assert outcomes_of(monkeypatch, (), cases, with_torch=False).broken
 
@@ -99,7 +133,9 @@ def only_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cli.parity.find_spec", lambda name: None)
 
 
-def test_unnoticed_break_is_exit_status_1(hrm: Callable[..., tuple[int, str, str]], only_nothing: None) -> None:
+def test_unnoticed_break_is_exit_status_1(
+    hrm: Callable[..., tuple[int, str, str]], only_nothing: None
+) -> None:
     status, out, _ = hrm("parity", "--self-test")
     assert status == 1
     assert "UNNOTICED" in out

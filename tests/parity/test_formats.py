@@ -20,11 +20,32 @@ from hrm_parity.limits import Verdict
 from hrm_parity.replays import replay_forward, replay_training
 
 CONFIG: dict[str, Any] = {
-    **{"vocab_size": 7, "seq_len": 9, "num_puzzle_identifiers": 3, "puzzle_emb_ndim": 32, "H_layers": 1, "L_layers": 1},
-    **{"hidden_size": 32, "num_heads": 2, "halt_max_steps": 3, "halt_exploration_prob": 0.5, "forward_dtype": "float32"},
+    **{
+        "vocab_size": 7,
+        "seq_len": 9,
+        "num_puzzle_identifiers": 3,
+        "puzzle_emb_ndim": 32,
+        "H_layers": 1,
+        "L_layers": 1,
+    },
+    **{
+        "hidden_size": 32,
+        "num_heads": 2,
+        "halt_max_steps": 3,
+        "halt_exploration_prob": 0.5,
+        "forward_dtype": "float32",
+    },
 }
 HYPERPARAMETERS = {
-    **{"total_steps": 12, "lr": 1e-3, "lr_min_ratio": 0.1, "lr_warmup_steps": 3, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.95},
+    **{
+        "total_steps": 12,
+        "lr": 1e-3,
+        "lr_min_ratio": 0.1,
+        "lr_warmup_steps": 3,
+        "weight_decay": 0.1,
+        "beta1": 0.9,
+        "beta2": 0.95,
+    },
     **{"puzzle_emb_lr": 1e-2, "puzzle_emb_weight_decay": 0.1},
 }
 B, UPDATES = 4, 12
@@ -37,11 +58,24 @@ def weights_rule(config: ModelConfig) -> tuple[dict[str, Any], Arrays]:
         rng = np.random.Generator(np.random.Philox(key=1000 + index))
         literal = name == "q_head.bias"
         std = None if literal else 0.5
-        values = np.array([0.25, -0.25], np.float32) if literal else rng.standard_normal(parameter.shape, np.float32) * np.float32(0.5)
+        values = (
+            np.array([0.25, -0.25], np.float32)
+            if literal
+            else rng.standard_normal(parameter.shape, np.float32) * np.float32(0.5)
+        )
         weights[name] = values
         total = float(values.sum(dtype=np.float64))
         first4 = [float(value) for value in values.ravel()[:4]]
-        entries.append({"index": index, "key": name, "shape": list(values.shape), "std": std, "first4": first4, "sum_float64": total})
+        entries.append(
+            {
+                "index": index,
+                "key": name,
+                "shape": list(values.shape),
+                "std": std,
+                "first4": first4,
+                "sum_float64": total,
+            }
+        )
     return {"text": "see hrm_parity/recorded/README.md", "table": entries}, weights
 
 
@@ -49,7 +83,9 @@ def batches(rng: np.random.Generator, *shape: int) -> Arrays:
     cells = (*shape, CONFIG["seq_len"])
     return {
         "inputs": rng.integers(0, 6, cells, dtype=np.int32),
-        "labels": np.where(rng.random(cells) < 0.2, -100, rng.integers(0, 7, cells)).astype(np.int32),
+        "labels": np.where(rng.random(cells) < 0.2, -100, rng.integers(0, 7, cells)).astype(
+            np.int32
+        ),
         "puzzle_identifiers": rng.integers(0, 3, shape, dtype=np.int32),
     }
 
@@ -59,7 +95,9 @@ def recorded_forward(case: ModelCase, given: Arrays) -> Arrays:
     backend = backend_named("mlx")(case.config, options())
     backend.load_weights(case.weights)
     result = dict(replay_forward(backend, case, Recorded(Path(), given)))
-    states = {name: form for z in ("z_H", "z_L") for name, form in state_forms(z, result.pop(z)).items()}
+    states = {
+        name: form for z in ("z_H", "z_L") for name, form in state_forms(z, result.pop(z)).items()
+    }
     return {**given, **result, **states}
 
 
@@ -73,7 +111,14 @@ def recorded_training(case: ModelCase, given: Arrays) -> Arrays:
         result[f"{kind}_stat/{key}"] = statistics(result[name])
         if result[name].size > 4096:
             result[f"{kind}_rows2/{key}"] = np.ascontiguousarray(result.pop(name)[::2])
-    return {**given, **{name: array for name, array in result.items() if name not in ("z_H", "z_L", "puzzle_grad_local")}}
+    return {
+        **given,
+        **{
+            name: array
+            for name, array in result.items()
+            if name not in ("z_H", "z_L", "puzzle_grad_local")
+        },
+    }
 
 
 def options() -> Any:
@@ -86,14 +131,21 @@ def record(folder: Path, training: bool, **changes: Any) -> Path:
     """Record a case of its own rule, as the published code would have."""
     config = ModelConfig.model_validate({**CONFIG, **changes})
     rule, weights = weights_rule(config)
-    hyperparameters = {k: v for k, v in HYPERPARAMETERS.items() if config.puzzle_emb_ndim or not k.startswith("puzzle_emb")}
+    hyperparameters = {
+        k: v
+        for k, v in HYPERPARAMETERS.items()
+        if config.puzzle_emb_ndim or not k.startswith("puzzle_emb")
+    }
     settings: dict[str, Any] = {
         "name": "by_rule",
         "config": {**CONFIG, **changes, "batch_size": B},
         "weights_rule": rule,
         "forward_steps": 2,
     }
-    settings |= {"loss": {"head": "ACTLossHead", "loss_type": config.loss_type}, "hyperparameters": hyperparameters}
+    settings |= {
+        "loss": {"head": "ACTLossHead", "loss_type": config.loss_type},
+        "hyperparameters": hyperparameters,
+    }
     folder.mkdir()
     (folder / "case.json").write_text(json.dumps(settings))
     case = load_case(folder)
@@ -107,8 +159,12 @@ def record(folder: Path, training: bool, **changes: Any) -> Path:
         given["explore_min_steps"] = rng.integers(2, 4, (UPDATES, B), dtype=np.int32)
         files["train.safetensors"] = recorded_training(case, given)
     for name, tensors in files.items():
-        (folder / name).write_bytes(save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
-    settings["sha256"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
+        (folder / name).write_bytes(
+            save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+        )
+    settings["sha256"] = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files
+    }
     (folder / "case.json").write_text(json.dumps(settings))
     return folder
 
@@ -119,7 +175,9 @@ def replay(folder: Path) -> Report:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("puzzle_emb_ndim", [0, 48, 32])
-def test_case_by_rule_agrees_with_itself(tmp_path: Path, training: bool, puzzle_emb_ndim: int) -> None:
+def test_case_by_rule_agrees_with_itself(
+    tmp_path: Path, training: bool, puzzle_emb_ndim: int
+) -> None:
     report = replay(record(tmp_path / "case", training, puzzle_emb_ndim=puzzle_emb_ndim))
     assert {row.verdict for row in report.rows} == {Verdict.OK}
     quantities = {row.quantity for row in report.rows}

@@ -19,7 +19,11 @@ def replay(folder: Path, backend: str, dtype: Dtype = "auto") -> Report:
 
 
 def beyond_limits(report: Report) -> list[str]:
-    return [f"{row.quantity}: {row.gap:.2e} at {row.where}" for row in report.rows if row.verdict is not Verdict.OK]
+    return [
+        f"{row.quantity}: {row.gap:.2e} at {row.where}"
+        for row in report.rows
+        if row.verdict is not Verdict.OK
+    ]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -55,10 +59,39 @@ def test_published_initialisation_agrees(backend: str) -> None:
 def test_float32_case_tells_the_whole_contract(golden_dir: Path) -> None:
     """A quantity that is passed over would agree too."""
     assert {row.quantity for row in replay(golden_dir / "rope_stablemax_f32", "mlx").rows} >= {
-        *(f"forward {name}" for name in ("logits", "z", "q", "steps, halted", "loss, relative", "counts, exact accuracy")),
-        *(f"training {name}" for name in ("logits", "z, means", "q", "target_q_continue", "steps, halted", "loss, relative")),
-        *("training data of each slot, exploration", "training counts, exact accuracy", "training learning rates"),
-        *("first gradient, of largest", "gradient norms, relative", "puzzle gradient, of largest", "puzzle gradient, signs"),
+        *(
+            f"forward {name}"
+            for name in (
+                "logits",
+                "z",
+                "q",
+                "steps, halted",
+                "loss, relative",
+                "counts, exact accuracy",
+            )
+        ),
+        *(
+            f"training {name}"
+            for name in (
+                "logits",
+                "z, means",
+                "q",
+                "target_q_continue",
+                "steps, halted",
+                "loss, relative",
+            )
+        ),
+        *(
+            "training data of each slot, exploration",
+            "training counts, exact accuracy",
+            "training learning rates",
+        ),
+        *(
+            "first gradient, of largest",
+            "gradient norms, relative",
+            "puzzle gradient, of largest",
+            "puzzle gradient, signs",
+        ),
         *("weights after update 1", "weights after update 12", "weights after update 12, rms"),
         *("puzzle table after update 12", "H_init, L_init"),
     }

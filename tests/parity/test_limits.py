@@ -37,7 +37,13 @@ def test_limits_depend_on_the_case() -> None:
 
 def test_each_limit_belongs_to_a_rule() -> None:
     quantities = {rule.quantity.format(part) for rule in RULES for part in ("forward", "training")}
-    for table in (limits.FLOAT32, limits.ROPE_STABLEMAX, limits.HIDDEN_512, limits.BFLOAT16, limits.DATA_ORDER):
+    for table in (
+        limits.FLOAT32,
+        limits.ROPE_STABLEMAX,
+        limits.HIDDEN_512,
+        limits.BFLOAT16,
+        limits.DATA_ORDER,
+    ):
         assert table.keys() <= quantities
 
 

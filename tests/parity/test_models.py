@@ -15,7 +15,9 @@ from hrm_parity import models
 from hrm_parity.checks import backend_named
 from hrm_parity.models import LIMITS, compare_models, installed_backend
 
-ARCH = load_config("sudoku-4x4").model.model_copy(update={"puzzle_emb_ndim": 64, "pos_encodings": "rope"})
+ARCH = load_config("sudoku-4x4").model.model_copy(
+    update={"puzzle_emb_ndim": 64, "pos_encodings": "rope"}
+)
 Weights = dict[str, Any]
 
 
@@ -48,15 +50,24 @@ def test_the_same_weights_agree_exactly() -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_rounded_weights_agree_within_their_limit_and_not_within_another(dtype: str) -> None:
-    rounded = {name: array.astype(getattr(ml_dtypes, dtype, np.float16)).astype(np.float32) for name, array in BEFORE.weights.items()}
-    gaps = [row.gap for row in compare_models(BEFORE, changed(**rounded), backend_named("mlx"), dtype).rows]
+    rounded = {
+        name: array.astype(getattr(ml_dtypes, dtype, np.float16)).astype(np.float32)
+        for name, array in BEFORE.weights.items()
+    }
+    gaps = [
+        row.gap
+        for row in compare_models(BEFORE, changed(**rounded), backend_named("mlx"), dtype).rows
+    ]
     assert 0 < max(gaps) < LIMITS[dtype]
     assert compare_models(BEFORE, changed(**rounded), backend_named("mlx")).differs
 
 
 def swapped_levels() -> Weights:
     return {
-        name: BEFORE.weights[name.replace("H_level", "*").replace("L_level", "H_level").replace("*", "L_level")] for name in BEFORE.weights
+        name: BEFORE.weights[
+            name.replace("H_level", "*").replace("L_level", "H_level").replace("*", "L_level")
+        ]
+        for name in BEFORE.weights
     }
 
 
@@ -95,24 +106,36 @@ def test_common_part_of_two_vocabularies_is_compared() -> None:
 
 
 def test_another_sequence_length_runs_on_the_old_one() -> None:
-    comparison = compare_models(BEFORE, model_of(config_of(seq_len=25), dict(BEFORE.weights)), backend_named("mlx"))
+    comparison = compare_models(
+        BEFORE, model_of(config_of(seq_len=25), dict(BEFORE.weights)), backend_named("mlx")
+    )
     assert not comparison.differs
     assert comparison.left_out == ["sequences of 25 tokens: both ran on 16, which RoPE allows"]
 
 
 def test_puzzle_vectors_are_compared_where_both_have_them() -> None:
     rows = np.array([2, -1, 0])
-    table = np.concatenate([BEFORE.weights["puzzle_emb.weights"], np.full((1, 64), 7, np.float32)])[rows]
-    after = model_of(config_of(num_puzzle_identifiers=3), {**BEFORE.weights, "puzzle_emb.weights": table})
+    table = np.concatenate([BEFORE.weights["puzzle_emb.weights"], np.full((1, 64), 7, np.float32)])[
+        rows
+    ]
+    after = model_of(
+        config_of(num_puzzle_identifiers=3), {**BEFORE.weights, "puzzle_emb.weights": table}
+    )
     comparison = compare_models(BEFORE, after, backend_named("mlx"), identifiers=rows)
     assert (comparison.differs, comparison.left_out) == (False, ["1 new puzzle identifiers"])
-    assert compare_models(BEFORE, after, backend_named("mlx"), identifiers=np.array([0, -1, 2])).differs, "rows in a wrong order"
-    nothing = compare_models(BEFORE, after, backend_named("mlx"), identifiers=np.array([-1, -1, -1]))
+    assert compare_models(
+        BEFORE, after, backend_named("mlx"), identifiers=np.array([0, -1, 2])
+    ).differs, "rows in a wrong order"
+    nothing = compare_models(
+        BEFORE, after, backend_named("mlx"), identifiers=np.array([-1, -1, -1])
+    )
     assert nothing.rows == []
     assert nothing.lines()[-1] == "nothing was compared"
 
 
-def test_installed_backend_is_mlx_or_torch_or_an_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_installed_backend_is_mlx_or_torch_or_an_error_that_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked = []
 
     def missing(name: str) -> Any:

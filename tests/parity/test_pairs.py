@@ -14,7 +14,17 @@ from hrm_parity.compare import Row
 from hrm_parity.configurations import CONFIGURATIONS, MARGIN, Configuration
 from hrm_parity.controls import patched, scale_of_127, swapped_levels
 from hrm_parity.limits import Verdict
-from hrm_parity.pairs import INITIAL, PARTS, SHARED, TURNED, Prepared, hold, machine_named, prepare, without_turned
+from hrm_parity.pairs import (
+    INITIAL,
+    PARTS,
+    SHARED,
+    TURNED,
+    Prepared,
+    hold,
+    machine_named,
+    prepare,
+    without_turned,
+)
 
 pytest.importorskip("torch")
 
@@ -33,7 +43,11 @@ def first() -> dict[str, Prepared]:
 
 
 def beyond_limits(report: Report) -> list[str]:
-    return [f"{row.quantity}: {row.gap:.2e} at {row.where}" for row in report.rows if row.verdict is not Verdict.OK]
+    return [
+        f"{row.quantity}: {row.gap:.2e} at {row.where}"
+        for row in report.rows
+        if row.verdict is not Verdict.OK
+    ]
 
 
 def rows_of(report: Report) -> dict[str, Row]:
@@ -55,7 +69,9 @@ def test_the_noise_is_what_torch_itself_misses(first: dict[str, Prepared]) -> No
 def test_every_configuration_the_issue_names_is_there() -> None:
     models = [configuration.model for configuration in CONFIGURATIONS]
     assert {(model.pos_encodings, model.loss_type) for model in models} == {
-        (positions, f"{loss}_cross_entropy") for positions in ("rope", "learned") for loss in ("stablemax", "softmax")
+        (positions, f"{loss}_cross_entropy")
+        for positions in ("rope", "learned")
+        for loss in ("stablemax", "softmax")
     }
     assert {model.hidden_size for model in models} == {64, 256, 512}
     assert {model.puzzle_emb_len for model in models} == {0, 1, 2}
@@ -63,7 +79,9 @@ def test_every_configuration_the_issue_names_is_there() -> None:
     assert any(model.halt_max_steps == 1 for model in models)
     assert {1, 3} <= {model.H_cycles for model in models}
     (paper,) = [configuration.model for configuration in CONFIGURATIONS if configuration.is_paper]
-    assert sum(p.size for p in parameter_table(paper).values() if p.role is Role.TRAINED) == 27_275_266
+    assert (
+        sum(p.size for p in parameter_table(paper).values() if p.role is Role.TRAINED) == 27_275_266
+    )
 
 
 def test_no_decision_of_the_shared_state_is_close(prepared: dict[str, Prepared]) -> None:
@@ -97,17 +115,23 @@ def test_the_shared_state_has_slots_of_every_kind(first: dict[str, Prepared]) ->
 def test_swapped_levels_are_noticed(first: dict[str, Prepared], check: str) -> None:
     with patched("hrm_mlx.model:HRM.__call__", swapped_levels):
         rows = rows_of(hold(machine_named("mlx"), first[check]))
-    assert {rows[name].verdict for name in ("logits", "z", "gradients, of largest")} == {Verdict.BROKEN}
+    assert {rows[name].verdict for name in ("logits", "z", "gradients, of largest")} == {
+        Verdict.BROKEN
+    }
 
 
 def test_wrong_layer_is_noticed_by_its_own_row(first: dict[str, Prepared]) -> None:
-    with patched("hrm_mlx.layers:SwiGLU.__call__", lambda call: lambda self, x: call(self, x) * 1.001):
+    with patched(
+        "hrm_mlx.layers:SwiGLU.__call__", lambda call: lambda self, x: call(self, x) * 1.001
+    ):
         rows = rows_of(hold(machine_named("mlx"), first[PARTS]))
     assert rows["SwiGLU"].verdict is Verdict.BROKEN
     assert rows["attention"].verdict is Verdict.OK
 
 
-@pytest.mark.parametrize("target", ["optim:adam_atan2", "optim:sign_sgd", "losses:softmax_cross_entropy"])
+@pytest.mark.parametrize(
+    "target", ["optim:adam_atan2", "optim:sign_sgd", "losses:softmax_cross_entropy"]
+)
 def test_wrong_part_is_noticed(first: dict[str, Prepared], target: str) -> None:
     """Each result, or the first of several, is off by a thousandth."""
 
@@ -123,9 +147,14 @@ def test_wrong_part_is_noticed(first: dict[str, Prepared], target: str) -> None:
 
 
 def test_device_where_nobody_measured_is_not_certified(first: dict[str, Prepared]) -> None:
-    with patched("hrm_mlx.backend:MLXBackend.describe", lambda describe: lambda self: {**describe(self), "device_type": "gpu"}):
+    with patched(
+        "hrm_mlx.backend:MLXBackend.describe",
+        lambda describe: lambda self: {**describe(self), "device_type": "gpu"},
+    ):
         for check in first.values():
-            assert {row.verdict for row in hold(machine_named("mlx"), check).rows} == {Verdict.UNCERTIFIED}
+            assert {row.verdict for row in hold(machine_named("mlx"), check).rows} == {
+                Verdict.UNCERTIFIED
+            }
         with patched("hrm_mlx.backend:scalars", scale_of_127):
             assert hold(machine_named("mlx"), first[SHARED]).broken
 
@@ -140,15 +169,26 @@ def test_four_times_the_noise_is_the_limit_of_the_papers_size(first: dict[str, P
     assert rows["logits"].limit == limits.NOISE_FACTOR * (rows["logits"].noise or 0)
     assert rows["logits"].verdict is Verdict.OK
     loud = dict(first[SHARED].torch) | {"logits": first[SHARED].referee["logits"] + 1e-3}
-    assert rows_of(hold(machine_named("mlx"), as_paper(replace(first[SHARED], torch=loud))))["logits"].limit == limits.UPDATE["logits"]
+    assert (
+        rows_of(hold(machine_named("mlx"), as_paper(replace(first[SHARED], torch=loud))))[
+            "logits"
+        ].limit
+        == limits.UPDATE["logits"]
+    )
 
 
-def test_gap_of_five_times_the_noise_is_broken_at_the_papers_size(first: dict[str, Prepared]) -> None:
+def test_gap_of_five_times_the_noise_is_broken_at_the_papers_size(
+    first: dict[str, Prepared],
+) -> None:
     """Well within the limit for all sizes, which alone would let it pass."""
     noise = rows_of(hold(machine_named("torch", "cpu"), first[SHARED]))["z"].gap
     shifted = dict(first[SHARED].referee) | {"z_H": first[SHARED].referee["z_H"] + 6 * noise}
     assert 6 * noise < limits.UPDATE["z"]
-    check = replace(first[SHARED], referee=shifted, torch=dict(first[SHARED].torch) | {"z_H": shifted["z_H"] + noise})
+    check = replace(
+        first[SHARED],
+        referee=shifted,
+        torch=dict(first[SHARED].torch) | {"z_H": shifted["z_H"] + noise},
+    )
     assert rows_of(hold(machine_named("mlx"), check))["z"].verdict is Verdict.OK
     assert rows_of(hold(machine_named("mlx"), as_paper(check)))["z"].verdict is Verdict.BROKEN
 
@@ -195,7 +235,11 @@ def test_too_many_turned_weights_are_broken(first: dict[str, Prepared]) -> None:
 def test_report_of_every_tensor(first: dict[str, Prepared]) -> None:
     report = hold(machine_named("mlx"), first[SHARED])
     named = set(rows_of(report)["gradients, of largest"].tensors)
-    trained = {name for name, p in parameter_table(first[SHARED].configuration.model).items() if p.role is Role.TRAINED}
+    trained = {
+        name
+        for name, p in parameter_table(first[SHARED].configuration.model).items()
+        if p.role is Role.TRAINED
+    }
     assert named == {f"grad/{name}" for name in trained}
 
 
@@ -204,4 +248,8 @@ def test_quantities_of_each_check(first: dict[str, Prepared]) -> None:
         for check in first.values():
             yield set(rows_of(hold(machine_named("mlx"), check)))
 
-    assert list(quantities()) == [set(limits.PARTS), {*limits.UPDATE, TURNED}, {*limits.UPDATE, TURNED}]
+    assert list(quantities()) == [
+        set(limits.PARTS),
+        {*limits.UPDATE, TURNED},
+        {*limits.UPDATE, TURNED},
+    ]

@@ -17,9 +17,12 @@ from hrm_parity.checks import backend_named, check_case
 from hrm_parity.golden import CaseError, ModelCase, Recorded, carried_cases, find_cases, load_case
 
 FILES = ["case.json", "forward.safetensors", "train.safetensors", "weights.safetensors"]
-FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3)
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3),
 )
 
 
@@ -78,7 +81,9 @@ def test_tensor_file_of_garbage_is_refused_without_a_hash(case: Path, data: st.D
     header = int.from_bytes(content[:8], "little")
     content[data.draw(st.integers(0, header))] ^= data.draw(st.integers(1, 255))
     (case / "forward.safetensors").write_bytes(content)
-    with suppress(CaseError):  # a flipped bit in a name makes another name; nothing else may be raised
+    with suppress(
+        CaseError
+    ):  # a flipped bit in a name makes another name; nothing else may be raised
         load_case(case)
 
 
@@ -115,7 +120,9 @@ def test_setting_of_another_kind_is_refused(case: Path, path: tuple[str, ...], v
         (("hyperparameters", "lr"), "fast", "hyperparameters.lr"),
     ],
 )
-def test_contradiction_is_refused(case: Path, path: tuple[str, ...], value: Any, message: str) -> None:
+def test_contradiction_is_refused(
+    case: Path, path: tuple[str, ...], value: Any, message: str
+) -> None:
     change(case, path, value)
     refuse(case, message)
 
@@ -135,7 +142,9 @@ def test_tensor_of_another_shape_is_named(case: Path) -> None:
     assert isinstance(loaded, ModelCase)
     assert loaded.forward is not None
     loaded.forward["logits"] = loaded.forward["logits"][:, :3]
-    with pytest.raises(CaseError, match=r"logits has shape \(4, 3, 16, 7\), its case.json gives \(4, 6, 16, 7\)"):
+    with pytest.raises(
+        CaseError, match=r"logits has shape \(4, 3, 16, 7\), its case.json gives \(4, 6, 16, 7\)"
+    ):
         check_case(loaded, backend_named("mlx"))
 
 
@@ -151,5 +160,7 @@ def test_folder_without_cases_is_refused(tmp_path: Path) -> None:
 
 def test_tensors_of_another_model_are_refused(case: Path) -> None:
     change(case, ("sha256",), {})
-    (case / "weights.safetensors").write_bytes(save({"lm_head.weight": np.zeros((7, 64), np.float32)}))
+    (case / "weights.safetensors").write_bytes(
+        save({"lm_head.weight": np.zeros((7, 64), np.float32)})
+    )
     refuse(case, "weights do not fit")

@@ -28,7 +28,9 @@ def trained(backends: dict[str, Factory], updates: int) -> TrainingReport:
 
 def test_backends_make_the_same_decisions() -> None:
     report = trained(makes("mlx", "torch"), SAME_DECISIONS)
-    assert report.rules == {f"same halting decisions in the first {SAME_DECISIONS} updates": Verdict.OK}
+    assert report.rules == {
+        f"same halting decisions in the first {SAME_DECISIONS} updates": Verdict.OK
+    }
     assert report.decisions is None
     assert report.losses == {1e-4: None, 1e-2: None}
     assert [row.update for row in report.rows] == [1, 2, 5, 10, 20, 30]
@@ -38,7 +40,9 @@ def test_backends_make_the_same_decisions() -> None:
 
 def test_a_backend_does_not_part_from_itself() -> None:
     report = trained(makes("mlx", "mlx"), 3)
-    assert {(row.loss, row.logits, row.weights, row.elsewhere) for row in report.rows} == {(0, 0, 0, 0)}
+    assert {(row.loss, row.logits, row.weights, row.elsewhere) for row in report.rows} == {
+        (0, 0, 0, 0)
+    }
 
 
 def test_wrong_halting_in_one_backend_is_noticed() -> None:
@@ -66,7 +70,9 @@ def test_accuracies_are_judged_at_the_end() -> None:
 
 
 def test_backends_that_have_not_learned_are_not_compared() -> None:
-    assert list(ended(0.3, 0.5, 0.0).rules) == [f"same halting decisions in the first {SAME_DECISIONS} updates"]
+    assert list(ended(0.3, 0.5, 0.0).rules) == [
+        f"same halting decisions in the first {SAME_DECISIONS} updates"
+    ]
 
 
 def test_early_parting_is_broken_however_short_the_run() -> None:

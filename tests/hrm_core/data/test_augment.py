@@ -8,7 +8,8 @@ from hrm_core.data.augment import Symmetry
 def symmetries() -> Symmetry:
     rng = np.random.default_rng(0)
     return Symmetry(
-        cells=rng.permuted(np.tile(np.arange(16), (50, 1)), axis=1), tokens=rng.permuted(np.tile(np.arange(6), (50, 1)), axis=1)
+        cells=rng.permuted(np.tile(np.arange(16), (50, 1)), axis=1),
+        tokens=rng.permuted(np.tile(np.arange(6), (50, 1)), axis=1),
     )
 
 
@@ -37,7 +38,9 @@ def test_cells_say_where_from_and_tokens_what_becomes_of_them() -> None:
     np.testing.assert_array_equal(symmetry.apply(np.array([[0, 1, 2]], np.uint8)), [[2, 1, 0]])
 
 
-def test_dtype_is_kept_and_length_counts_symmetries(symmetries: Symmetry, grids: np.ndarray) -> None:
+def test_dtype_is_kept_and_length_counts_symmetries(
+    symmetries: Symmetry, grids: np.ndarray
+) -> None:
     assert symmetries.apply(grids).dtype == np.uint8
     assert symmetries.apply(grids.astype(np.int32)).dtype == np.int32
     assert len(symmetries) == 50

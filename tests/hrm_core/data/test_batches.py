@@ -29,8 +29,14 @@ class Golden:
 
     def order(self, **options: Any) -> TrainingOrder:
         train = self.case["train"]
-        settings = {"seed": train["seed"], "epochs_per_iter": train["epochs_per_iter"], "legacy_seed": train["numpy_global_seed"]}
-        return TrainingOrder(self.split("train"), train["global_batch_size"], **{**settings, **options})
+        settings = {
+            "seed": train["seed"],
+            "epochs_per_iter": train["epochs_per_iter"],
+            "legacy_seed": train["numpy_global_seed"],
+        }
+        return TrainingOrder(
+            self.split("train"), train["global_batch_size"], **{**settings, **options}
+        )
 
     def recorded(self, start: str) -> list[dict[str, Any]]:
         return [batch for batch in self.case["batches"] if batch["prefix"].startswith(start + "/")]
@@ -40,7 +46,10 @@ class Golden:
         recorded = self.recorded(start)
         assert recorded
         for batch, expected in zip(ours, recorded, strict=True):
-            assert (batch.set_name, batch.effective_size) == (expected["set"], expected["global_effective_size"])
+            assert (batch.set_name, batch.effective_size) == (
+                expected["set"],
+                expected["global_effective_size"],
+            )
             for name in ("inputs", "labels", "puzzle_identifiers"):
                 assert_identical(getattr(batch, name), self.arrays[f"{expected['prefix']}/{name}"])
 
@@ -65,7 +74,9 @@ def take(order: Iterator[Batch], count: int) -> list[tuple[str, list[int]]]:
     return [(batch.set_name, batch.example_index.tolist()) for batch in islice(order, count)]
 
 
-def published_order(sets: dict[str, ExampleSet], seed: int, epochs: int, batch_size: int) -> Iterator[tuple[str, list[int]]]:
+def published_order(
+    sets: dict[str, ExampleSet], seed: int, epochs: int, batch_size: int
+) -> Iterator[tuple[str, list[int]]]:
     """The published order written down one draw at a time: the slow path that ours is checked against."""
     legacy = np.random.RandomState(seed)
     number = 0
@@ -80,13 +91,20 @@ def published_order(sets: dict[str, ExampleSet], seed: int, epochs: int, batch_s
 
 
 def pack_one(
-    groups: Iterator[int], examples: ExampleSet, rng: np.random.Generator, legacy: np.random.RandomState, batch_size: int
+    groups: Iterator[int],
+    examples: ExampleSet,
+    rng: np.random.Generator,
+    legacy: np.random.RandomState,
+    batch_size: int,
 ) -> list[int]:
     batch: list[int] = []
     while len(batch) < batch_size and (group := next(groups, None)) is not None:
         puzzle = rng.integers(examples.group_indices[group], examples.group_indices[group + 1])
         start, end = examples.puzzle_indices[puzzle : puzzle + 2]
-        batch += (start + legacy.choice(end - start, min(end - start, batch_size - len(batch)), replace=False)).tolist()
+        batch += (
+            start
+            + legacy.choice(end - start, min(end - start, batch_size - len(batch)), replace=False)
+        ).tolist()
     return batch
 
 
@@ -98,8 +116,13 @@ def test_examples_and_puzzles_are_the_ones_that_were_chosen(golden: Golden) -> N
     order = golden.order()
     examples = golden.split("train").sets["all"]
     for batch, expected in zip(order, golden.recorded("train"), strict=False):
-        np.testing.assert_array_equal(batch.example_index, golden.arrays[expected["prefix"] + "/example_index"])
-        np.testing.assert_array_equal(examples.puzzle_of(batch.example_index), golden.arrays[expected["prefix"] + "/puzzle_index"])
+        np.testing.assert_array_equal(
+            batch.example_index, golden.arrays[expected["prefix"] + "/example_index"]
+        )
+        np.testing.assert_array_equal(
+            examples.puzzle_of(batch.example_index),
+            golden.arrays[expected["prefix"] + "/puzzle_index"],
+        )
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -116,7 +139,10 @@ def test_test_batches_of_two_ranks_are_the_published_ones(golden: Golden, rank: 
     golden.compare(evaluation_batches(golden.split("test"), 8, rank, 2), f"test_r2/rank{rank}")
 
 
-@pytest.mark.parametrize("wrong", [{"seed": -1}, {"legacy_seed": 124}, {"epochs_per_iter": 3}, {"rank": 1, "num_replicas": 2}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seed": -1}, {"legacy_seed": 124}, {"epochs_per_iter": 3}, {"rank": 1, "num_replicas": 2}],
+)
 def test_wrong_order_is_noticed(golden: Golden, wrong: dict[str, int]) -> None:
     # seed -1: permutations from Philox(seed) where seed + 1 is right
     with pytest.raises(AssertionError):
@@ -131,17 +157,25 @@ def test_unmasked_labels_are_noticed(golden: Golden, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("batch_size", "epochs"), [(1, 1), (3, 2), (4, 7), (11, 4)])
-def test_order_is_that_of_the_slow_path(train: Split, seed: int, batch_size: int, epochs: int) -> None:
+def test_order_is_that_of_the_slow_path(
+    train: Split, seed: int, batch_size: int, epochs: int
+) -> None:
     order = TrainingOrder(train, batch_size, seed=seed, epochs_per_iter=epochs)
-    assert take(order, 60) == list(islice(published_order(train.sets, seed, epochs, batch_size), 60))
+    assert take(order, 60) == list(
+        islice(published_order(train.sets, seed, epochs, batch_size), 60)
+    )
 
 
 def test_order_of_single_example_puzzles_is_that_of_the_slow_path(tmp_path: Path) -> None:
     tokens = np.random.default_rng(0).integers(0, 11, size=(300, 9))
     block = Examples(tokens, tokens, group_sizes=np.array([100, 1, 150, 49]))
-    write_dataset(tmp_path / "single", Layout(vocab_size=11, seq_len=9), {"train": {"all": [block]}}, {})
+    write_dataset(
+        tmp_path / "single", Layout(vocab_size=11, seq_len=9), {"train": {"all": [block]}}, {}
+    )
     split = load_split(tmp_path / "single", "train")
-    assert take(TrainingOrder(split, 5, seed=3, epochs_per_iter=9), 40) == list(islice(published_order(split.sets, 3, 9, 5), 40))
+    assert take(TrainingOrder(split, 5, seed=3, epochs_per_iter=9), 40) == list(
+        islice(published_order(split.sets, 3, 9, 5), 40)
+    )
 
 
 def test_order_resumes_from_every_position(train: Split) -> None:
@@ -169,7 +203,10 @@ def test_resuming_draws_no_epoch_again(train: Split, monkeypatch: pytest.MonkeyP
 
 
 def test_state_is_small_and_the_same_on_every_rank(train: Split) -> None:
-    ranks = [TrainingOrder(train, 4, seed=1, epochs_per_iter=50, rank=rank, num_replicas=2) for rank in (0, 1)]
+    ranks = [
+        TrainingOrder(train, 4, seed=1, epochs_per_iter=50, rank=rank, num_replicas=2)
+        for rank in (0, 1)
+    ]
     for order in ranks:
         take(order, 7)
     assert ranks[0].state() == ranks[1].state()
@@ -214,7 +251,10 @@ def test_batch_that_cannot_be_split_over_ranks_is_an_error(train: Split) -> None
 
 def test_limit_keeps_the_first_examples(dataset: Path) -> None:
     test = load_split(dataset, "test")
-    assert [batch.example_index.tolist() for batch in evaluation_batches(test, 2, limit=3)] == [[0, 1], [2, -1]]
+    assert [batch.example_index.tolist() for batch in evaluation_batches(test, 2, limit=3)] == [
+        [0, 1],
+        [2, -1],
+    ]
     assert sum(batch.effective_size for batch in evaluation_batches(test, 2)) == 5
 
 

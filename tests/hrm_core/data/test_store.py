@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrm_core.data import store
-from hrm_core.data.store import check, dataset_hash, load_split, present_splits, task_label, token_blocks
+from hrm_core.data.store import (
+    check,
+    dataset_hash,
+    load_split,
+    present_splits,
+    task_label,
+    token_blocks,
+)
 from hrm_core.errors import DataError
 
 FIELDS = ["inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices", "ratings"]
@@ -27,7 +34,9 @@ def change_array(path: Path, change: Callable[[np.ndarray], np.ndarray | None]) 
 def change_json(path: Path, **fields: Any) -> None:
     """Set fields of a JSON file; None for a value of `...` takes the field away."""
     content = {**json.loads(path.read_text()), **fields}
-    path.write_text(json.dumps({name: value for name, value in content.items() if value is not ...}))
+    path.write_text(
+        json.dumps({name: value for name, value in content.items() if value is not ...})
+    )
 
 
 def put(index: int, value: int) -> Callable[[np.ndarray], None]:
@@ -41,7 +50,12 @@ def test_published_data_set_is_read(golden_dir: Path) -> None:
     split = load_split(golden_dir / "data_order" / "dataset", "train")
     check(split)
     examples = split.sets["all"]
-    assert (len(examples), split.metadata.seq_len, split.metadata.total_groups, examples.ratings) == (77, 12, 7, None)
+    assert (
+        len(examples),
+        split.metadata.seq_len,
+        split.metadata.total_groups,
+        examples.ratings,
+    ) == (77, 12, 7, None)
     assert isinstance(examples.inputs, np.memmap)
     assert isinstance(examples.labels, np.memmap)
 
@@ -50,8 +64,13 @@ def test_own_data_set_is_read(dataset: Path) -> None:
     assert present_splits(dataset) == ["train", "test"]
     split = load_split(dataset, "train")
     check(split)
-    assert {name: len(examples) for name, examples in split.sets.items()} == {"first": 15, "second": 15}
-    np.testing.assert_array_equal(split.sets["first"].puzzle_of(np.array([0, 1, 3, 4, 14])), [0, 1, 1, 2, 6])
+    assert {name: len(examples) for name, examples in split.sets.items()} == {
+        "first": 15,
+        "second": 15,
+    }
+    np.testing.assert_array_equal(
+        split.sets["first"].puzzle_of(np.array([0, 1, 3, 4, 14])), [0, 1, 1, 2, 6]
+    )
 
 
 def test_fields_of_others_are_left_alone(dataset: Path) -> None:
@@ -139,7 +158,9 @@ def test_empty_array_is_named(dataset: Path, field: str) -> None:
         ("ratings", 4, -1, "entry 4 is -1"),
     ],
 )
-def test_values_that_cannot_be_are_named(dataset: Path, field: str, index: int, value: int, found: str) -> None:
+def test_values_that_cannot_be_are_named(
+    dataset: Path, field: str, index: int, value: int, found: str
+) -> None:
     change_array(dataset / "test" / f"all__{field}.npy", put(index, value))
     with pytest.raises(DataError, match=rf"all__{field}\.npy:? {found}"):
         load_split(dataset, "test")
@@ -151,9 +172,21 @@ def test_values_that_cannot_be_are_named(dataset: Path, field: str, index: int, 
         ("seq_len", 5, r"all__inputs\.npy has shape \(5, 4\), expected \(any, 5\)"),
         ("total_groups", 3, r"dataset\.json: total_groups=3, .* hold 2"),
         ("mean_puzzle_examples", 3.5, r"dataset\.json: mean_puzzle_examples=3.5, .* give 1.66667"),
-        ("mean_puzzle_examples", "many", r"dataset\.json: mean_puzzle_examples: Input should be a valid number"),
-        ("num_puzzle_identifiers", 2, r"all__puzzle_identifiers\.npy: entry \d is 2, expected 0 to 1"),
-        ("blank_identifier_id", 3, r"dataset\.json: blank_identifier_id=3, expected one below num_puzzle_identifiers=3"),
+        (
+            "mean_puzzle_examples",
+            "many",
+            r"dataset\.json: mean_puzzle_examples: Input should be a valid number",
+        ),
+        (
+            "num_puzzle_identifiers",
+            2,
+            r"all__puzzle_identifiers\.npy: entry \d is 2, expected 0 to 1",
+        ),
+        (
+            "blank_identifier_id",
+            3,
+            r"dataset\.json: blank_identifier_id=3, expected one below num_puzzle_identifiers=3",
+        ),
         ("pad_id", 7, r"dataset\.json: pad_id=7, expected a token below vocab_size=7"),
         ("pad_id", -1, r"dataset\.json: pad_id: Input should be greater than or equal to 0"),
         ("vocab_size", "7", r"dataset\.json: vocab_size: Input should be a valid integer"),
@@ -167,7 +200,9 @@ def test_values_that_cannot_be_are_named(dataset: Path, field: str, index: int, 
         ("sets", ["all", "more"], r"more__inputs\.npy is missing"),
     ],
 )
-def test_metadata_that_cannot_be_is_named(dataset: Path, field: str, value: object, found: str) -> None:
+def test_metadata_that_cannot_be_is_named(
+    dataset: Path, field: str, value: object, found: str
+) -> None:
     np.save(dataset / "test" / "all__puzzle_identifiers.npy", np.array([1, 2, 2], np.int32))
     change_json(dataset / "test" / "dataset.json", **{field: value})
     with pytest.raises(DataError, match=found) as caught:
@@ -192,7 +227,9 @@ def test_missing_split_and_missing_data_set_are_named(dataset: Path) -> None:
 
 def test_vocabulary_of_the_metadata_holds_for_all_tokens(dataset: Path) -> None:
     change_json(dataset / "test" / "dataset.json", vocab_size=6)
-    with pytest.raises(DataError, match=r"all__inputs\.npy: row \d holds 6, expected 0 to 5 \(vocab_size=6\)"):
+    with pytest.raises(
+        DataError, match=r"all__inputs\.npy: row \d holds 6, expected 0 to 5 \(vocab_size=6\)"
+    ):
         check(load_split(dataset, "test"))
 
 
@@ -202,14 +239,18 @@ def test_tokens_are_walked_over_without_keeping_them_in_memory(
     dataset: Path, monkeypatch: pytest.MonkeyPatch, order: Any, cells: int
 ) -> None:
     monkeypatch.setattr(store, "BLOCK_CELLS", cells)
-    change_array(dataset / "train" / "first__inputs.npy", lambda array: np.array(array, ">i4", order=order))
+    change_array(
+        dataset / "train" / "first__inputs.npy", lambda array: np.array(array, ">i4", order=order)
+    )
     tokens = load_split(dataset, "train").sets["first"].inputs
     rows, blocks = zip(*token_blocks(tokens), strict=True)
     assert [row for part in rows for row in part] == list(range(15))
     assert max(map(len, blocks)) == min(15, max(1, cells // 4))
     np.testing.assert_array_equal(np.concatenate(blocks), tokens)
     assert {block.dtype for block in blocks} == {tokens.dtype}
-    assert not any(np.shares_memory(block, tokens) for block in blocks), "what is read through a map stays"
+    assert not any(np.shares_memory(block, tokens) for block in blocks), (
+        "what is read through a map stays"
+    )
 
 
 def test_ignored_label_may_lie_outside_the_vocabulary(dataset: Path) -> None:
@@ -232,7 +273,10 @@ def test_hash_is_of_names_and_bytes(dataset: Path, tmp_path: Path) -> None:
     assert dataset_hash(copy) != dataset_hash(dataset)
 
 
-@pytest.mark.parametrize("name", ["identifiers.json", "train/dataset.json", "test/all__labels.npy", "test/all__ratings.npy"])
+@pytest.mark.parametrize(
+    "name",
+    ["identifiers.json", "train/dataset.json", "test/all__labels.npy", "test/all__ratings.npy"],
+)
 def test_hash_sees_every_byte(dataset: Path, name: str) -> None:
     before = dataset_hash(dataset)
     content = bytearray((dataset / name).read_bytes())
@@ -241,7 +285,9 @@ def test_hash_sees_every_byte(dataset: Path, name: str) -> None:
     assert dataset_hash(dataset) != before
 
 
-@pytest.mark.parametrize(("content", "task"), [('{"task": "toy"}', "toy"), ("{}", None), ('{"task": 3}', None)])
+@pytest.mark.parametrize(
+    ("content", "task"), [('{"task": "toy"}', "toy"), ("{}", None), ('{"task": 3}', None)]
+)
 def test_task_is_read_from_the_build(dataset: Path, content: str, task: str | None) -> None:
     (dataset / "build.json").write_text(content)
     assert task_label(dataset) == task
@@ -253,19 +299,26 @@ def test_task_of_a_published_data_set_is_not_known(dataset: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", [2, 10**30, "1.1", None])
-@pytest.mark.parametrize("read", [present_splits, dataset_hash, task_label, lambda dataset: load_split(dataset, "train")])
-def test_data_set_of_a_newer_layout_is_refused(dataset: Path, layout: object, read: Callable[[Path], object]) -> None:
+@pytest.mark.parametrize(
+    "read", [present_splits, dataset_hash, task_label, lambda dataset: load_split(dataset, "train")]
+)
+def test_data_set_of_a_newer_layout_is_refused(
+    dataset: Path, layout: object, read: Callable[[Path], object]
+) -> None:
     change_json(dataset / "build.json", layout=layout)
     (dataset / "train" / "dataset.json").unlink()  # whatever has become of it
     (dataset / "test" / "dataset.json").write_text("{}")
     with pytest.raises(
-        DataError, match=rf"dataset was written by a newer hrm-mlx \(layout {layout!r}, this one knows 1\); upgrade hrm-mlx$"
+        DataError,
+        match=rf"dataset was written by a newer hrm-mlx \(layout {layout!r}, this one knows 1\); upgrade hrm-mlx$",
     ):
         read(dataset)
 
 
 @pytest.mark.parametrize("layout", [1, ...])
-def test_data_set_of_this_layout_or_of_none_that_it_tells_is_read(dataset: Path, layout: object) -> None:
+def test_data_set_of_this_layout_or_of_none_that_it_tells_is_read(
+    dataset: Path, layout: object
+) -> None:
     change_json(dataset / "build.json", layout=layout)
     assert len(load_split(dataset, "test").sets["all"]) == 5
 
@@ -307,7 +360,9 @@ def complaint(directory: Path) -> str | None:
 
 @given(data=st.data())
 @settings(max_examples=300, deadline=None, derandomize=True)
-def test_overwritten_and_truncated_headers_are_refused_or_harmless(fuzzed: Path, data: st.DataObject) -> None:
+def test_overwritten_and_truncated_headers_are_refused_or_harmless(
+    fuzzed: Path, data: st.DataObject
+) -> None:
     path = fuzzed / "test" / f"all__{data.draw(st.sampled_from(FIELDS))}.npy"
     content = bytearray(path.read_bytes())
     for place in data.draw(st.lists(st.integers(0, 127), max_size=4)):

@@ -18,7 +18,12 @@ def test_counts_are_those_of_the_arrays(dataset: Path) -> None:
     labels = np.load(dataset / "train" / "first__labels.npy")
     inputs = np.load(dataset / "train" / "first__inputs.npy")
     ratings = np.load(dataset / "train" / "first__ratings.npy")
-    assert (first.examples, first.puzzles, first.groups, first.mean_puzzle_examples) == (15, 7, 4, 15 / 7)
+    assert (first.examples, first.puzzles, first.groups, first.mean_puzzle_examples) == (
+        15,
+        7,
+        4,
+        15 / 7,
+    )
     assert first.input_counts == np.bincount(inputs.ravel(), minlength=7).tolist()
     assert first.label_counts == [0, *np.bincount(labels.ravel(), minlength=7)[1:].tolist()]
     assert first.ignored_share == pytest.approx((labels == 0).mean())
@@ -29,7 +34,9 @@ def test_counts_are_those_of_the_arrays(dataset: Path) -> None:
         "100+": (ratings >= 100).sum(),
     }
     assert first.dtype == "uint8"
-    assert first.bytes == sum(path.stat().st_size for path in (dataset / "train").glob("first__*.npy"))
+    assert first.bytes == sum(
+        path.stat().st_size for path in (dataset / "train").glob("first__*.npy")
+    )
 
 
 def test_labels_that_are_not_scored_are_not_counted(dataset: Path) -> None:
@@ -42,7 +49,10 @@ def test_labels_that_are_not_scored_are_not_counted(dataset: Path) -> None:
 
 
 def test_identifiers_in_several_groups_are_counted_without_the_blank_one(dataset: Path) -> None:
-    np.save(dataset / "train" / "first__puzzle_identifiers.npy", np.array([1, 1, 0, 2, 0, 0, 2], np.int32))  # groups of 2, 1, 1, 3
+    np.save(
+        dataset / "train" / "first__puzzle_identifiers.npy",
+        np.array([1, 1, 0, 2, 0, 0, 2], np.int32),
+    )  # groups of 2, 1, 1, 3
     summary = summarize(dataset)
     assert summary.splits["train"].sets["first"].shared_identifiers == 1
     assert summary.remarks[0].startswith("puzzle identifiers in several groups of train: 1; ")
@@ -61,25 +71,34 @@ def test_published_data_set_is_summarized(golden_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("field", ["inputs", "labels"])
-def test_every_token_is_looked_at(dataset: Path, field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_token_is_looked_at(
+    dataset: Path, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("hrm_core.data.store.BLOCK_CELLS", 8)
     path = dataset / "train" / f"second__{field}.npy"
     tokens = np.load(path)
     tokens[-1, -1] = 200
     np.save(path, tokens)
-    with pytest.raises(DataError, match=rf"second__{field}\.npy: row 14 holds 200, expected 0 to 6"):
+    with pytest.raises(
+        DataError, match=rf"second__{field}\.npy: row 14 holds 200, expected 0 to 6"
+    ):
         summarize(dataset)
 
 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        ({"shared_tasks": {"a": 5}}, r"build\.json: shared_tasks\.a: Input should be a valid list; build or copy the data set again$"),
+        (
+            {"shared_tasks": {"a": 5}},
+            r"build\.json: shared_tasks\.a: Input should be a valid list; build or copy the data set again$",
+        ),
         ({"shared_tasks": [5]}, r"build\.json: shared_tasks: Input should be a valid dictionary"),
         ({"dropped_pairs": 5}, r"build\.json: dropped_pairs: Input should be a valid list"),
     ],
 )
-def test_damaged_list_of_what_was_left_out_is_one_line(dataset: Path, build: dict[str, object], message: str) -> None:
+def test_damaged_list_of_what_was_left_out_is_one_line(
+    dataset: Path, build: dict[str, object], message: str
+) -> None:
     (dataset / "build.json").write_text(json.dumps(build))
     with pytest.raises(DataError, match=message):
         summarize(dataset)

@@ -40,8 +40,14 @@ def file_size_limit(num_bytes: int) -> Iterator[None]:
 
 
 def test_layout_on_disk_is_the_published_one(tmp_path: Path) -> None:
-    write(tmp_path / "out", boards(4, group_sizes=np.array([3, 1])), boards(2, group_sizes=np.array([2])))
-    assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")) == [
+    write(
+        tmp_path / "out",
+        boards(4, group_sizes=np.array([3, 1])),
+        boards(2, group_sizes=np.array([2])),
+    )
+    assert sorted(
+        path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")
+    ) == [
         "build.json",
         "identifiers.json",
         "train/all__group_indices.npy",
@@ -65,16 +71,24 @@ def test_layout_on_disk_is_the_published_one(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "identifiers.json").read_text()) == ["<blank>"]
 
 
-def test_metadata_has_the_fields_and_types_of_the_published_one(tmp_path: Path, golden_dir: Path) -> None:
+def test_metadata_has_the_fields_and_types_of_the_published_one(
+    tmp_path: Path, golden_dir: Path
+) -> None:
     write(tmp_path / "out", boards())
     ours = json.loads((tmp_path / "out" / "train" / "dataset.json").read_text())
-    published = json.loads((golden_dir / "data_order" / "dataset" / "train" / "dataset.json").read_text())
-    assert {name: type(value) for name, value in ours.items()} == {name: type(value) for name, value in published.items()}
+    published = json.loads(
+        (golden_dir / "data_order" / "dataset" / "train" / "dataset.json").read_text()
+    )
+    assert {name: type(value) for name, value in ours.items()} == {
+        name: type(value) for name, value in published.items()
+    }
 
 
 def test_blocks_are_put_end_to_end(tmp_path: Path) -> None:
     blocks = [
-        boards(5, puzzle_sizes=np.array([2, 2, 1]), group_sizes=np.array([1, 2]), ratings=np.arange(5)),
+        boards(
+            5, puzzle_sizes=np.array([2, 2, 1]), group_sizes=np.array([1, 2]), ratings=np.arange(5)
+        ),
         boards(3, puzzle_sizes=np.array([3]), group_sizes=np.array([1]), ratings=np.arange(3)),
         boards(2, ratings=np.array([7, 8])),
     ]
@@ -88,7 +102,9 @@ def test_blocks_are_put_end_to_end(tmp_path: Path) -> None:
         "ratings": np.array([0, 1, 2, 3, 4, 0, 1, 2, 7, 8], np.int32),
     }
     for field, array in expected.items():
-        np.testing.assert_array_equal(np.load(tmp_path / "out" / "train" / f"all__{field}.npy"), array, strict=True)
+        np.testing.assert_array_equal(
+            np.load(tmp_path / "out" / "train" / f"all__{field}.npy"), array, strict=True
+        )
 
 
 @pytest.mark.parametrize("rows", [0, 1, 9, 10, 12345])
@@ -120,11 +136,14 @@ def test_tokens_take_a_byte_where_they_fit(tmp_path: Path, layout: Layout, dtype
     np.testing.assert_array_equal(examples.labels, block.labels)
 
 
-def test_equal_input_gives_equal_bytes(tmp_path: Path, make_dataset: Callable[[Path], None]) -> None:
+def test_equal_input_gives_equal_bytes(
+    tmp_path: Path, make_dataset: Callable[[Path], None]
+) -> None:
     make_dataset(tmp_path / "first")
     make_dataset(tmp_path / "second")
     first, second = (
-        {path.relative_to(out): path.read_bytes() for path in out.rglob("*.*")} for out in (tmp_path / "first", tmp_path / "second")
+        {path.relative_to(out): path.read_bytes() for path in out.rglob("*.*")}
+        for out in (tmp_path / "first", tmp_path / "second")
     )
     assert first == second
     assert dataset_hash(tmp_path / "first") == dataset_hash(tmp_path / "second")
@@ -138,13 +157,19 @@ def test_build_is_read_when_all_blocks_are_written(tmp_path: Path) -> None:
         build["dropped"] = 3
 
     written = write_dataset(tmp_path / "out", LAYOUT, {"train": {"all": blocks()}}, build)
-    assert json.loads((tmp_path / "out" / "build.json").read_text()) == written == {"task": "sudoku", "dropped": 3, "layout": 1}
+    assert (
+        json.loads((tmp_path / "out" / "build.json").read_text())
+        == written
+        == {"task": "sudoku", "dropped": 3, "layout": 1}
+    )
 
 
 def test_directory_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "thesis.txt").write_text("mine")
-    with pytest.raises(DataError, match="used is not empty; choose another directory or remove it first"):
+    with pytest.raises(
+        DataError, match="used is not empty; choose another directory or remove it first"
+    ):
         write(tmp_path / "used", boards())
     (tmp_path / "file").write_text("mine")
     with pytest.raises(DataError, match="file is a file, expected a directory"):
@@ -157,11 +182,16 @@ def test_empty_directory_and_missing_parents_are_fine(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     write(tmp_path / "empty", boards())
     write(tmp_path / "a" / "b", boards())
-    assert load_split(tmp_path / "empty", "train").metadata == load_split(tmp_path / "a" / "b", "train").metadata
+    assert (
+        load_split(tmp_path / "empty", "train").metadata
+        == load_split(tmp_path / "a" / "b", "train").metadata
+    )
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, RuntimeError, SystemExit])
-def test_interrupted_build_leaves_nothing(tmp_path: Path, interruption: type[BaseException]) -> None:
+def test_interrupted_build_leaves_nothing(
+    tmp_path: Path, interruption: type[BaseException]
+) -> None:
     def blocks() -> Iterator[Examples]:
         yield boards()
         raise interruption
@@ -172,12 +202,17 @@ def test_interrupted_build_leaves_nothing(tmp_path: Path, interruption: type[Bas
 
 
 def test_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
-    with file_size_limit(10_000), pytest.raises(DataError, match=r"out was not written: .*; nothing was left behind"):
+    with (
+        file_size_limit(10_000),
+        pytest.raises(DataError, match=r"out was not written: .*; nothing was left behind"),
+    ):
         write(tmp_path / "out", boards(1000))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_directory_without_permission_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_directory_without_permission_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -199,7 +234,9 @@ def killed_build(directory: Path) -> None:
             time.sleep(60)
         write_dataset(Path({str(directory)!r}), Layout(vocab_size=5, seq_len=9), {{"train": {{"all": blocks()}}}}, {{}})
     """
-    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"written\n"
         with pytest.raises(DataError, match="is being written by another process"):
@@ -218,12 +255,30 @@ def test_killed_build_leaves_no_data_set_and_the_next_one_cleans_up(tmp_path: Pa
 @pytest.mark.parametrize(
     ("block", "found"),
     [
-        (Examples(np.ones((2, 80), int), np.ones((2, 80), int)), r"inputs \(2, 80\) and labels \(2, 80\), expected \(2, 81\) for both"),
-        (Examples(np.ones((2, 81), int), np.ones((3, 81), int)), r"labels \(3, 81\), expected \(2, 81\)"),
-        (Examples(np.full((2, 81), 11), np.ones((2, 81), int)), r"all__inputs\.npy: row 4 holds 11, expected 0 to 10"),
-        (Examples(np.ones((2, 81), int), np.full((2, 81), 256)), r"all__labels\.npy: row 4 holds 256, expected 0 to 10"),
-        (boards(2, ratings=np.arange(2)), "a block of 2 examples has 2 ratings; give one an example"),
-        (boards(2, puzzle_identifiers=np.array([0, 1])), r"all__puzzle_identifiers\.npy: entry 5 is 1, expected 0 to 0"),
+        (
+            Examples(np.ones((2, 80), int), np.ones((2, 80), int)),
+            r"inputs \(2, 80\) and labels \(2, 80\), expected \(2, 81\) for both",
+        ),
+        (
+            Examples(np.ones((2, 81), int), np.ones((3, 81), int)),
+            r"labels \(3, 81\), expected \(2, 81\)",
+        ),
+        (
+            Examples(np.full((2, 81), 11), np.ones((2, 81), int)),
+            r"all__inputs\.npy: row 4 holds 11, expected 0 to 10",
+        ),
+        (
+            Examples(np.ones((2, 81), int), np.full((2, 81), 256)),
+            r"all__labels\.npy: row 4 holds 256, expected 0 to 10",
+        ),
+        (
+            boards(2, ratings=np.arange(2)),
+            "a block of 2 examples has 2 ratings; give one an example",
+        ),
+        (
+            boards(2, puzzle_identifiers=np.array([0, 1])),
+            r"all__puzzle_identifiers\.npy: entry 5 is 1, expected 0 to 0",
+        ),
         (boards(2, puzzle_sizes=np.array([1])), r"all__puzzle_indices\.npy ends at 5, expected 6"),
         (boards(2, group_sizes=np.array([1])), r"all__group_indices\.npy ends at 5, expected 6"),
         (boards(2, puzzle_sizes=np.array([2, 0])), r"all__puzzle_indices\.npy goes from 6 to 6"),

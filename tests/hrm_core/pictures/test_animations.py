@@ -7,7 +7,13 @@ import pytest
 from PIL import Image
 
 from hrm_core.errors import HRMError
-from hrm_core.pictures.animations import save_gif, save_png, share_palette, thinking_frames, thinking_marks
+from hrm_core.pictures.animations import (
+    save_gif,
+    save_png,
+    share_palette,
+    thinking_frames,
+    thinking_marks,
+)
 from hrm_core.pictures.grids import PAINTS, PAPER, TEXT_SIZE, Mark, cell_box, draw_board
 
 SOLUTION = np.array([1, 2, 3, 4, 3, 4, 1, 2, 2, 1, 4, 3, 4, 3, 2, 1])
@@ -72,7 +78,9 @@ def test_frames_are_the_question_and_one_a_step_in_their_colours(frames, answers
 def test_answer_that_keeps_nothing_of_the_question_stands_beside_it(answers):
     """Frames are as wide as both, and the question never leaves its half."""
     frames = thinking_frames(picture, np.zeros(16, bool), SOLUTION, answers)
-    halves = [np.split(np.array(frame)[: -4 * TEXT_SIZE], [frame.width // 2], axis=1) for frame in frames]
+    halves = [
+        np.split(np.array(frame)[: -4 * TEXT_SIZE], [frame.width // 2], axis=1) for frame in frames
+    ]
     assert all((left == halves[0][0]).all() for left, _ in halves)
     assert (halves[0][1] == PAPER).all()
     assert all((after != before).any() for (_, before), (_, after) in pairwise(halves))
@@ -86,9 +94,16 @@ def test_grid_that_changes_its_size_stays_in_its_corner():
 
     frames = thinking_frames(grown, np.ones(1, bool), np.array([2]), np.array([[1], [12], [5]]))
     assert len({frame.size for frame in frames}) == 1
-    places = [np.argwhere((np.array(frame) == PAINTS[Mark.WRONG].fill).all(axis=-1)) for frame in frames]
+    places = [
+        np.argwhere((np.array(frame) == PAINTS[Mark.WRONG].fill).all(axis=-1)) for frame in frames
+    ]
     assert len({tuple(place.min(axis=0)) for place in places}) == 1
-    assert [tuple(np.ptp(place, axis=0) + 1) for place in places] == [(20, 40), (10, 20), (120, 240), (50, 100)]
+    assert [tuple(np.ptp(place, axis=0) + 1) for place in places] == [
+        (20, 40),
+        (10, 20),
+        (120, 240),
+        (50, 100),
+    ]
 
 
 def test_one_step_is_enough():

@@ -33,7 +33,9 @@ def test_each_example_stands_whole_in_one_row_and_each_heading_has_a_column():
 
 
 def test_page_has_a_margin():
-    pixels = np.array(sheet([example(0)], HEADINGS, captions=["puzzle 1"], title="sudoku", marks=list(Mark)))
+    pixels = np.array(
+        sheet([example(0)], HEADINGS, captions=["puzzle 1"], title="sudoku", marks=list(Mark))
+    )
     for edge in (pixels[:MARGIN], pixels[-MARGIN:], pixels[:, :MARGIN], pixels[:, -MARGIN:]):
         assert (edge == PAPER).all()
 
@@ -52,7 +54,9 @@ def test_as_many_examples_stand_side_by_side_as_the_page_has_room_for(page_width
     page = sheet([example(index) for index in range(4)], HEADINGS, page_width=page_width)
     assert len({place(page, index, 0)[0] for index in range(4)}) == across
     assert page.width <= max(page_width, sheet([example(0)], HEADINGS).width)
-    assert sheet([example(0)], HEADINGS, page_width=page_width).width < 500, "no headings without examples"
+    assert sheet([example(0)], HEADINGS, page_width=page_width).width < 500, (
+        "no headings without examples"
+    )
 
 
 def test_title_captions_and_legend_take_room_of_their_own():
@@ -64,7 +68,9 @@ def test_title_captions_and_legend_take_room_of_their_own():
 
 def test_pictures_of_different_sizes_do_not_overlap():
     page = sheet([example(0, (20, 90)), example(1, (200, 30))], HEADINGS, page_width=400)
-    assert [place(page, 0, column)[2] - place(page, 0, column)[0] for column in range(3)] == [20] * 3
+    assert [place(page, 0, column)[2] - place(page, 0, column)[0] for column in range(3)] == [
+        20
+    ] * 3
     assert place(page, 1, 0)[1] >= place(page, 0, 0)[3]
 
 

@@ -13,7 +13,11 @@ from hrm_core.tasks.arc_canvas import decode, encode
 from hrm_core.tasks.task import Task, TokenArray
 
 ARC = Arc()
-GRIDS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=30), elements=st.integers(0, 9))
+GRIDS = hnp.arrays(
+    np.uint8,
+    hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=30),
+    elements=st.integers(0, 9),
+)
 PLAIN = np.zeros(900, int)
 
 
@@ -28,9 +32,21 @@ def test_smaller_canvas_is_known_by_its_label_only() -> None:
     small = Arc(12)
     found = require_task(12, 144, label_of(small), "x")
     assert isinstance(found, Arc)
-    assert (found.side, found.seq_len, dict(found.settings), repr(found)) == (12, 144, {"canvas": 12}, "Arc(12)")
+    assert (found.side, found.seq_len, dict(found.settings), repr(found)) == (
+        12,
+        144,
+        {"canvas": 12},
+        "Arc(12)",
+    )
     assert label_of(ARC) == "arc"
-    for label in ("", "arc", 'arc {"canvas": 13}', 'arc {"canvas": "12"}', 'arc {"canvas": -12}', 'arc {"canvas": null}'):
+    for label in (
+        "",
+        "arc",
+        'arc {"canvas": 13}',
+        'arc {"canvas": "12"}',
+        'arc {"canvas": -12}',
+        'arc {"canvas": null}',
+    ):
         assert task_of_shape(12, 144, label) is None
     assert task_of_shape(12, 961, 'arc {"canvas": 31}') is None
 
@@ -38,12 +54,20 @@ def test_smaller_canvas_is_known_by_its_label_only() -> None:
 def test_smaller_canvas_reads_draws_and_permutes_what_it_has_room_for() -> None:
     small = Arc(5)
     (tokens,) = small.parse("12345\n67890")
-    np.testing.assert_array_equal(tokens, encode([np.array([[1, 2, 3, 4, 5], [6, 7, 8, 9, 0]], np.uint8)], 5)[0], strict=True)
+    np.testing.assert_array_equal(
+        tokens, encode([np.array([[1, 2, 3, 4, 5], [6, 7, 8, 9, 0]], np.uint8)], 5)[0], strict=True
+    )
     assert small.line(tokens) == "[[1,2,3,4,5],[6,7,8,9,0]]"
-    assert small.picture(tokens, np.zeros(25, int), cell=20).size == ARC.picture(ARC.parse(small.line(tokens))[0], PLAIN, cell=20).size
+    assert (
+        small.picture(tokens, np.zeros(25, int), cell=20).size
+        == ARC.picture(ARC.parse(small.line(tokens))[0], PLAIN, cell=20).size
+    )
     views = small.draw_symmetries(np.random.default_rng(0), 4)
     assert np.sort(views.cells, axis=1).tolist() == [list(range(25))] * 4
-    with pytest.raises(PuzzleError, match=r"^grid 2 is 1x6, expected at most 5x5; a model with a larger canvas takes it$"):
+    with pytest.raises(
+        PuzzleError,
+        match=r"^grid 2 is 1x6, expected at most 5x5; a model with a larger canvas takes it$",
+    ):
         small.parse("1\n\n123456")
 
 
@@ -51,26 +75,42 @@ def test_smaller_canvas_reads_draws_and_permutes_what_it_has_room_for() -> None:
 @settings(max_examples=30, deadline=None)
 def test_drawn_and_written_grids_read_back(grids: list[TokenArray]) -> None:
     tokens = encode(grids)
-    for text in ("\n\n".join(map(ARC.format, tokens)), " ".join(map(ARC.line, tokens)), "\n".join(map(ARC.line, tokens))):
+    for text in (
+        "\n\n".join(map(ARC.format, tokens)),
+        " ".join(map(ARC.line, tokens)),
+        "\n".join(map(ARC.line, tokens)),
+    ):
         np.testing.assert_array_equal(ARC.parse(text), tokens, strict=True)
     assert not any(character.isspace() for character in ARC.line(tokens[0]))
 
 
-@pytest.mark.parametrize("text", ["012\n345", " 0 1 2 \r\n 3 4 5\r\n", "[[0,1,2],[3,4,5]]", "\ufeff[[0, 1, 2],\n [3, 4, 5]]\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["012\n345", " 0 1 2 \r\n 3 4 5\r\n", "[[0,1,2],[3,4,5]]", "\ufeff[[0, 1, 2],\n [3, 4, 5]]\n"],
+)
 def test_grids_are_read_as_people_write_them(text: str) -> None:
     assert [decode(tokens).tolist() for tokens in ARC.parse(text)] == [[[0, 1, 2], [3, 4, 5]]]
 
 
 def test_a_task_asks_its_test_inputs() -> None:
-    content = {"train": [{"input": [[1]], "output": [[2]]}], "test": [{"input": [[3]]}, {"input": [[4, 4]], "output": [[5]]}]}
-    assert [decode(tokens).tolist() for tokens in ARC.parse(json.dumps(content))] == [[[3]], [[4, 4]]]
+    content = {
+        "train": [{"input": [[1]], "output": [[2]]}],
+        "test": [{"input": [[3]]}, {"input": [[4, 4]], "output": [[5]]}],
+    }
+    assert [decode(tokens).tolist() for tokens in ARC.parse(json.dumps(content))] == [
+        [[3]],
+        [[4, 4]],
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "no grid found in 0 characters of text; expected rows of digits"),
-        ("12\n3x", "grid 1, row 2 holds 'x'; expected rows of digits 0 to 9, a JSON list of rows, or the JSON of a task"),
+        (
+            "12\n3x",
+            "grid 1, row 2 holds 'x'; expected rows of digits 0 to 9, a JSON list of rows, or the JSON of a task",
+        ),
         ("1\n\n12\n3", "grid 2: row 2 has 1 cells, row 1 has 2"),
         ("0" * 31, "grid 1 is 1x31, expected 1x1 to 30x30; give another grid"),
         ("[[1]] [[1, 12]]", "grid 2: row 1 holds 12, expected colours 0 to 9"),
@@ -114,7 +154,9 @@ def test_only_the_solution_can_tell() -> None:
 
 def test_symmetries_keep_the_layout_and_undo() -> None:
     rng = np.random.default_rng(0)
-    tokens = encode([rng.integers(0, 10, rng.integers(1, 31, 2)).astype(np.uint8) for _ in range(40)])
+    tokens = encode(
+        [rng.integers(0, 10, rng.integers(1, 31, 2)).astype(np.uint8) for _ in range(40)]
+    )
     symmetries = ARC.draw_symmetries(rng, 40)
     moved = symmetries.apply(tokens)
     np.testing.assert_array_equal(encode([decode(canvas) for canvas in moved]), moved)

@@ -62,20 +62,32 @@ def test_grid_comes_back_from_its_canvas(side: int, shares: tuple[float, float],
 
 def test_end_markers_are_right_beside_and_below_but_not_in_the_corner() -> None:
     canvas = encode([np.array([[0, 3, 9], [1, 2, 0]], np.uint8)]).reshape(30, 30)
-    assert canvas[:4, :5].tolist() == [[2, 5, 11, 1, 0], [3, 4, 2, 1, 0], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0]]
+    assert canvas[:4, :5].tolist() == [
+        [2, 5, 11, 1, 0],
+        [3, 4, 2, 1, 0],
+        [1, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0],
+    ]
 
 
 @SIDES
 @given(shares=SHARES, seed=st.integers(0, 9), top=st.integers(0, 29), left=st.integers(0, 29))
 @settings(max_examples=50, deadline=None)
-def test_shifted_grid_is_found(side: int, shares: tuple[float, float], seed: int, top: int, left: int) -> None:
+def test_shifted_grid_is_found(
+    side: int, shares: tuple[float, float], seed: int, top: int, left: int
+) -> None:
     grid = filled(side, shares, seed)
     height, width = grid.shape
     top, left = min(top, side - height), min(left, side - width)
     canvas = np.zeros((side + 1, side + 1), np.uint8)
-    canvas[top : top + height + 1, left : left + width] = canvas[top : top + height, left : left + width + 1] = 1
+    canvas[top : top + height + 1, left : left + width] = canvas[
+        top : top + height, left : left + width + 1
+    ] = 1
     canvas[top : top + height, left : left + width] = grid + 2
-    assert window(canvas[:side, :side].reshape(-1)) == (slice(top, top + height), slice(left, left + width))
+    assert window(canvas[:side, :side].reshape(-1)) == (
+        slice(top, top + height),
+        slice(left, left + width),
+    )
 
 
 def test_canvas_without_colours_has_no_grid() -> None:

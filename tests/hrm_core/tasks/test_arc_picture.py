@@ -49,7 +49,9 @@ def test_picture_is_cropped_and_has_the_usual_colours() -> None:
     grid = np.arange(10, dtype=np.uint8).reshape(2, 5)
     picture = ARC.picture(encode([grid])[0], PLAIN, CELL)
     assert picture.size == (5 * CELL + 2, 2 * CELL + 2)
-    assert [middle(picture, row, column) for row in range(2) for column in range(5)] == list(PALETTE)
+    assert [middle(picture, row, column) for row in range(2) for column in range(5)] == list(
+        PALETTE
+    )
     shifted = np.zeros((30, 30), np.uint8)
     shifted[7:9, 4:9] = grid + 2
     assert ARC.picture(shifted.reshape(900), PLAIN, CELL).tobytes() == picture.tobytes()
@@ -58,7 +60,10 @@ def test_picture_is_cropped_and_has_the_usual_colours() -> None:
 @pytest.mark.parametrize("mark", Mark)
 def test_only_the_marked_cell_changes_and_its_colour_is_seen_inside_the_ring(mark: Mark) -> None:
     tokens = canvas("123", "456")
-    plain, picture = ARC.picture(tokens, PLAIN, CELL), ARC.picture(tokens, marked(mark, (1, 1)), CELL)
+    plain, picture = (
+        ARC.picture(tokens, PLAIN, CELL),
+        ARC.picture(tokens, marked(mark, (1, 1)), CELL),
+    )
     if mark in (Mark.CHANGED, Mark.WRONG):
         assert changed_cells(plain, picture) == {(1, 1)}
         assert (ring(picture, 1, 1), middle(picture, 1, 1)) == (PAINTS[mark].fill, PALETTE[5])
@@ -76,13 +81,18 @@ def test_right_cells_fade() -> None:
 @pytest.mark.parametrize("colour", range(10))
 def test_digits_are_drawn_in_every_cell_on_request(colour: int) -> None:
     tokens = canvas(str(colour) * 3)
-    plain, numbered = ARC.picture(tokens, PLAIN, CELL), ARC.with_digits().picture(tokens, PLAIN, CELL)
+    plain, numbered = (
+        ARC.picture(tokens, PLAIN, CELL),
+        ARC.with_digits().picture(tokens, PLAIN, CELL),
+    )
     assert changed_cells(plain, numbered) == {(0, 0), (0, 1), (0, 2)}
     contrast = np.abs(np.asarray(numbered, int) - np.asarray(plain, int)).max(axis=-1)
     assert contrast.max() > 90, "a digit can be read on its colour"
     other = ARC.with_digits().picture(canvas(str((colour + 1) % 10) * 3), PLAIN, CELL)
     shape = np.abs(np.asarray(numbered, int) - PALETTE[colour]).sum(axis=-1) > 200
-    assert (shape != (np.abs(np.asarray(other, int) - PALETTE[(colour + 1) % 10]).sum(axis=-1) > 200)).any(), "each has its number"
+    assert (
+        shape != (np.abs(np.asarray(other, int) - PALETTE[(colour + 1) % 10]).sum(axis=-1) > 200)
+    ).any(), "each has its number"
 
 
 def test_cells_are_large_enough_for_digits() -> None:

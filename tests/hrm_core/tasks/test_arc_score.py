@@ -14,7 +14,12 @@ OTHER = [[0, 0], [0, 0]]
 
 
 def submitted(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    return {task: [{"attempt_1": x, "attempt_2": y} for x, y in zip(first[task], second[task], strict=True)] for task in first}
+    return {
+        task: [
+            {"attempt_1": x, "attempt_2": y} for x, y in zip(first[task], second[task], strict=True)
+        ]
+        for task in first
+    }
 
 
 NOTHING = {"a": [OTHER, OTHER], "b": [OTHER]}
@@ -32,11 +37,27 @@ SHIFTED = {"a": [[[2]], [[3, 4]]], "b": [[[5], [6]]]}
         ({"a": [[[1]], OTHER], "b": [OTHER]}, {"a": [OTHER, [[2, 3]]], "b": [OTHER]}, 2, 1),
         ({"a": [[[2, 3]], [[1]]], "b": [[[5], [4]]]}, {"a": [OTHER, OTHER], "b": [[[4, 5]]]}, 0, 0),
     ],
-    ids=["both", "first", "second", "shifted", "one task", "one of two each", "other order or shape"],
+    ids=[
+        "both",
+        "first",
+        "second",
+        "shifted",
+        "one task",
+        "one of two each",
+        "other order or shape",
+    ],
 )
-def test_one_right_attempt_counts(first: dict[str, Any], second: dict[str, Any], outputs: int, tasks: int) -> None:
+def test_one_right_attempt_counts(
+    first: dict[str, Any], second: dict[str, Any], outputs: int, tasks: int
+) -> None:
     found = score(submitted(first, second), SOLUTIONS)
-    assert (found.score, found.outputs_solved, found.outputs, found.tasks_solved, found.tasks) == (outputs / 3, outputs, 3, tasks, 2)
+    assert (found.score, found.outputs_solved, found.outputs, found.tasks_solved, found.tasks) == (
+        outputs / 3,
+        outputs,
+        3,
+        tasks,
+        2,
+    )
 
 
 def save(path: Path, content: object) -> Path:
@@ -61,16 +82,31 @@ RIGHT = submitted(SOLUTIONS, NOTHING)
         ({}, "submission.json holds no task"),
         ({"a": RIGHT["a"]}, "submission.json has no task b; expected every task of"),
         ({**RIGHT, "c": RIGHT["b"]}, "solutions.json has no task c, which"),
-        ({**RIGHT, "a": RIGHT["a"][:1]}, "submission.json, task a has 1 test inputs, expected 2 as in"),
-        (json.dumps(RIGHT)[:-1] + ', "b": []}', "submission.json: the key 'b' stands twice in one object; take one of them out"),
+        (
+            {**RIGHT, "a": RIGHT["a"][:1]},
+            "submission.json, task a has 1 test inputs, expected 2 as in",
+        ),
+        (
+            json.dumps(RIGHT)[:-1] + ', "b": []}',
+            "submission.json: the key 'b' stands twice in one object; take one of them out",
+        ),
         (
             {**RIGHT, "b": [{"attempt_1": [[1] * 31] * 31, "attempt_2": []}]},
             "attempt_1 is 31x31, expected 1x1 to 30x30; attempt another grid",
         ),
         ({**RIGHT, "b": []}, "submission.json, task b: expected a list, one entry a test input"),
-        ({**RIGHT, "b": [[[4], [5]]]}, "submission.json, task b, test input 1 has no JSON object, expected attempt_1 and attempt_2"),
-        ({**RIGHT, "b": [{"attempt_1": [[1]]}]}, "task b, test input 1 has the keys attempt_1, expected attempt_1 and attempt_2"),
-        ({**RIGHT, "b": [{"attempt_1": [[1]], "attempt_2": []}]}, "task b, test input 1, attempt_2 is a list of 0"),
+        (
+            {**RIGHT, "b": [[[4], [5]]]},
+            "submission.json, task b, test input 1 has no JSON object, expected attempt_1 and attempt_2",
+        ),
+        (
+            {**RIGHT, "b": [{"attempt_1": [[1]]}]},
+            "task b, test input 1 has the keys attempt_1, expected attempt_1 and attempt_2",
+        ),
+        (
+            {**RIGHT, "b": [{"attempt_1": [[1]], "attempt_2": []}]},
+            "task b, test input 1, attempt_2 is a list of 0",
+        ),
         (
             {**RIGHT, "b": [{"attempt_1": [[10]], "attempt_2": [[1]]}]},
             "task b, test input 1, attempt_1: row 1 holds 10, expected colours 0 to 9",
@@ -78,9 +114,14 @@ RIGHT = submitted(SOLUTIONS, NOTHING)
         ({**RIGHT, "x\n" * 100: RIGHT["b"]}, "solutions.json has no task 'x\\nx\\n"),
     ],
 )
-def test_what_is_no_submission_is_one_line(tmp_path: Path, submission: object, message: str) -> None:
+def test_what_is_no_submission_is_one_line(
+    tmp_path: Path, submission: object, message: str
+) -> None:
     with pytest.raises(DataError) as refused:
-        score_files(save(tmp_path / "submission.json", submission), save(tmp_path / "solutions.json", SOLUTIONS))
+        score_files(
+            save(tmp_path / "submission.json", submission),
+            save(tmp_path / "solutions.json", SOLUTIONS),
+        )
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -91,15 +132,25 @@ def test_first_missing_task_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no task 00;"):
         score_files(save(tmp_path / "part.json", part), save(tmp_path / "solutions.json", many))
     with pytest.raises(DataError, match="has no task 00, which"):
-        score_files(save(tmp_path / "whole.json", whole), save(tmp_path / "less.json", {"39": [OTHER]}))
+        score_files(
+            save(tmp_path / "whole.json", whole), save(tmp_path / "less.json", {"39": [OTHER]})
+        )
 
 
 def test_what_is_no_solutions_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone\.json cannot be read \(No such file or directory\); expected solutions in the Kaggle"):
+    with pytest.raises(
+        DataError,
+        match=r"gone\.json cannot be read \(No such file or directory\); expected solutions in the Kaggle",
+    ):
         read_solutions(tmp_path / "gone.json")
-    with pytest.raises(DataError, match=r"task a, test input 1 is an object of 2, expected a list of rows"):
+    with pytest.raises(
+        DataError, match=r"task a, test input 1 is an object of 2, expected a list of rows"
+    ):
         read_solutions(save(tmp_path / "x.json", RIGHT))
-    with pytest.raises(DataError, match=r"task a, test input 1 is 1x31, expected 1x1 to 30x30; leave the task out of both files$"):
+    with pytest.raises(
+        DataError,
+        match=r"task a, test input 1 is 1x31, expected 1x1 to 30x30; leave the task out of both files$",
+    ):
         read_solutions(save(tmp_path / "x.json", {"a": [[[1] * 31]]}))
     with pytest.raises(DataError, match=r"x\.json: the key 'a' stands twice in one object"):
         read_solutions(save(tmp_path / "x.json", '{"a": [[[1]]], "a": [[[2]]]}'))
@@ -107,15 +158,22 @@ def test_what_is_no_solutions_file_is_one_line(tmp_path: Path) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["a", "attempt_1", "attempt_2"]), inner),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.sampled_from(["a", "attempt_1", "attempt_2"]), inner)
+    ),
     max_leaves=20,
 )
 
 
 @given(JSON)
 @settings(max_examples=80, deadline=None)
-def test_any_json_is_read_or_one_line(tmp_path_factory: pytest.TempPathFactory, content: object) -> None:
-    path = save(tmp_path_factory.getbasetemp() / "fuzz.json", content if not isinstance(content, str) else json.dumps(content))
+def test_any_json_is_read_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, content: object
+) -> None:
+    path = save(
+        tmp_path_factory.getbasetemp() / "fuzz.json",
+        content if not isinstance(content, str) else json.dumps(content),
+    )
     for read in (read_submission, read_solutions):
         refusal = ""
         try:

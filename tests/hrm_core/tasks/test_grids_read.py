@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from hrm_core.errors import DataError
 from hrm_core.tasks.grids_read import Example, read_source
 
-FUZZ = settings(deadline=None, derandomize=True, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(
+    deadline=None,
+    derandomize=True,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 ROW = '"ab\ncd",x'
 
 
@@ -45,7 +50,10 @@ def pairs(tmp_path: Path) -> Mapping[str, Path]:
     written(folder, "rot/a.output.txt", "yy")
     written(folder, ".DS_Store", b"\xff")
     written(folder, "README.md", "mine")
-    objects = [{"input": "ab\ncd", "output": ["x"]}, {"input": ["é ", " e"], "output": "yy\n", "name": "rot"}]
+    objects = [
+        {"input": "ab\ncd", "output": ["x"]},
+        {"input": ["é ", " e"], "output": "yy\n", "name": "rot"},
+    ]
     text = "input,output,name\n" + ROW + ',\n\n"é \r\n e",yy,rot\n'
     return {
         "csv": written(tmp_path, "a.csv", text),
@@ -81,30 +89,56 @@ def test_place_of_an_example_is_its_first_line(tmp_path: Path) -> None:
         ("question,answer\na,b", "a.csv:1: columns 'question,answer'; expected input and output"),
         ("input,output,raiting\na,b,1", "a.csv:1: columns 'input,output,raiting'; expected"),
         ("input;output\na;b", "a.csv:1: columns 'input;output'; expected"),
-        ("input,output,input\na,b,c", "a.csv:1: column 'input' stands 2 times in the header; expected it once"),
+        (
+            "input,output,input\na,b,c",
+            "a.csv:1: column 'input' stands 2 times in the header; expected it once",
+        ),
         ("input,output\n", "a.csv holds no example; expected an input and an output each"),
         ("input,output\na", "a.csv:2: 1 columns in 'a'; expected input,output"),
         (f"input,output\n{ROW}\na,b,c", "a.csv:4: 3 columns in 'a,b,c'; expected input,output"),
-        ('input,output\n"ab\nc",x', "a.csv:2: the input is no grid: row 2 has 1 characters, row 1 has 2; expected rows of one length"),
+        (
+            'input,output\n"ab\nc",x',
+            "a.csv:2: the input is no grid: row 2 has 1 characters, row 1 has 2; expected rows of one length",
+        ),
         ('input,output\na,"x\n\ny"', "a.csv:2: the output is no grid: row 2 has 0 characters"),
         ("input,output\na,", "a.csv:2: the output is no grid: there is no first row"),
-        ("input,output\na\tb,x", "a.csv:2: the input is no grid: '\\t' at row 1, column 2; expected visible characters or blanks"),
+        (
+            "input,output\na\tb,x",
+            "a.csv:2: the input is no grid: '\\t' at row 1, column 2; expected visible characters or blanks",
+        ),
         ("input,output\na,x\x00", "a.csv:2: the output is no grid: '\\x00' at row 1, column 2"),
         ("input,output\na\u00a0b,x", "a.csv:2: the input is no grid: '\\xa0'"),
-        ('input,output\na,"x', "a.csv:2: not CSV (unexpected end of data); expected input,output, grids in quotes"),
+        (
+            'input,output\na,"x',
+            "a.csv:2: not CSV (unexpected end of data); expected input,output, grids in quotes",
+        ),
         ('input,output\na,"x"y', "a.csv:2: not CSV ("),
-        ("input,output\n" + "a" * 200_000 + ",x", "a.csv:2: not CSV (field larger than field limit"),
-        ("input,output,name\na,b, c", "a.csv:2: the name is '\" c\"'; expected visible characters, without blanks at the ends"),
+        (
+            "input,output\n" + "a" * 200_000 + ",x",
+            "a.csv:2: not CSV (field larger than field limit",
+        ),
+        (
+            "input,output,name\na,b, c",
+            "a.csv:2: the name is '\" c\"'; expected visible characters, without blanks at the ends",
+        ),
         ("input,output,name\na,b,<blank>", "a.csv:2: the name is '\"<blank>\"'"),
-        ("input,output,rating\na,b,-1", "a.csv:2: the rating is '-1'; expected a whole number from 0 to 999999999"),
+        (
+            "input,output,rating\na,b,-1",
+            "a.csv:2: the rating is '-1'; expected a whole number from 0 to 999999999",
+        ),
         ("input,output,rating\na,b,²", "a.csv:2: the rating is '²'"),
         ("input,output,rating\na,b,1234567890", "a.csv:2: the rating is '1234567890'"),
-        ("input,output,rating\na,b,1\nc,d,", "a.csv:3: no rating, others have one; rate every example or none"),
+        (
+            "input,output,rating\na,b,1\nc,d,",
+            "a.csv:3: no rating, others have one; rate every example or none",
+        ),
         (b"input,output\na,\xe9", "a.csv is not UTF-8: byte 0xe9 at 15; save it as UTF-8"),
         ("input,output\na,b".encode("utf-16"), "a.csv is not UTF-8: byte 0xff at 0"),
     ],
 )
-def test_bad_csv_is_refused_with_its_line(tmp_path: Path, content: str | bytes, message: str) -> None:
+def test_bad_csv_is_refused_with_its_line(
+    tmp_path: Path, content: str | bytes, message: str
+) -> None:
     assert refusal(written(tmp_path, "a.csv", content)).startswith(message)
 
 
@@ -116,12 +150,24 @@ def test_bad_csv_is_refused_with_its_line(tmp_path: Path, content: str | bytes, 
         ("[1]", "a.jsonl:2: '[1]' is no object; expected one with input and output"),
         ('{"input": "a"}', "a.jsonl:2: keys 'input'; expected input and output"),
         ('{"input": "a", "output": "b", "typo": 1}', "a.jsonl:2: keys 'input,output,typo'"),
-        ('{"input": "a", "output": "b", "input": "c"}', "a.jsonl:2: the key 'input' stands twice in one object; take one of them out"),
-        ('{"input": 5, "output": "b"}', "a.jsonl:2: the input is '5'; expected a string with line feeds or a list of strings, a row each"),
+        (
+            '{"input": "a", "output": "b", "input": "c"}',
+            "a.jsonl:2: the key 'input' stands twice in one object; take one of them out",
+        ),
+        (
+            '{"input": 5, "output": "b"}',
+            "a.jsonl:2: the input is '5'; expected a string with line feeds or a list of strings, a row each",
+        ),
         ('{"input": [["a"]], "output": "b"}', "a.jsonl:2: the input is '[[\"a\"]]'; expected"),
         ('{"input": [], "output": "b"}', "a.jsonl:2: the input is no grid: there is no first row"),
-        ('{"input": ["a\\n"], "output": "b"}', "a.jsonl:2: the input is no grid: '\\n' at row 1, column 2"),
-        ('{"input": "\\ud800", "output": "b"}', "a.jsonl:2: the input is no grid: '\\ud800' at row 1"),
+        (
+            '{"input": ["a\\n"], "output": "b"}',
+            "a.jsonl:2: the input is no grid: '\\n' at row 1, column 2",
+        ),
+        (
+            '{"input": "\\ud800", "output": "b"}',
+            "a.jsonl:2: the input is no grid: '\\ud800' at row 1",
+        ),
         ('{"input": "a", "output": "b", "name": 3}', "a.jsonl:2: the name is '3'"),
         ('{"input": "a", "output": "b", "rating": "3"}', "a.jsonl:2: the rating is '\"3\"'"),
         ('{"input": "a", "output": "b", "rating": true}', "a.jsonl:2: the rating is 'true'"),
@@ -129,8 +175,12 @@ def test_bad_csv_is_refused_with_its_line(tmp_path: Path, content: str | bytes, 
         ('{"input": "a", "output": "b", "rating": 1}', "a.jsonl:1: no rating, others have one"),
     ],
 )
-def test_bad_json_lines_are_refused_with_their_line(tmp_path: Path, line: str, message: str) -> None:
-    assert refusal(written(tmp_path, "a.jsonl", '{"input": "a", "output": "b"}\n' + line)).startswith(message)
+def test_bad_json_lines_are_refused_with_their_line(
+    tmp_path: Path, line: str, message: str
+) -> None:
+    assert refusal(
+        written(tmp_path, "a.jsonl", '{"input": "a", "output": "b"}\n' + line)
+    ).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -139,11 +189,16 @@ def test_bad_json_lines_are_refused_with_their_line(tmp_path: Path, line: str, m
         ([], "f holds no example; expected an input and an output each"),
         (["a.input.txt"], "f/a.input.txt has no .output.txt beside it; expected both"),
         (["p/a.output.txt"], "f/p/a.output.txt has no .input.txt beside it; expected both"),
-        (["a.inputs.txt"], "f/a.inputs.txt is no grid; expected files NAME.input.txt and NAME.output.txt"),
+        (
+            ["a.inputs.txt"],
+            "f/a.inputs.txt is no grid; expected files NAME.input.txt and NAME.output.txt",
+        ),
         (["p/q/a.input.txt"], "f/p/q lies too deep; expected grids in"),
     ],
 )
-def test_bad_folder_is_refused_with_the_file(tmp_path: Path, names: list[str], message: str) -> None:
+def test_bad_folder_is_refused_with_the_file(
+    tmp_path: Path, names: list[str], message: str
+) -> None:
     (tmp_path / "f").mkdir()
     for name in names:
         written(tmp_path / "f", name, "a")
@@ -151,8 +206,13 @@ def test_bad_folder_is_refused_with_the_file(tmp_path: Path, names: list[str], m
 
 
 def test_what_is_no_file_of_grids_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "a.csv") == "a.csv is not there; expected a .csv file, a .jsonl file or a folder of grids"
-    assert refusal(written(tmp_path, "a.txt", "a")).startswith("a.txt is another kind of file; expected a .csv file")
+    assert (
+        refusal(tmp_path / "a.csv")
+        == "a.csv is not there; expected a .csv file, a .jsonl file or a folder of grids"
+    )
+    assert refusal(written(tmp_path, "a.txt", "a")).startswith(
+        "a.txt is another kind of file; expected a .csv file"
+    )
     os.mkfifo(tmp_path / "b.csv")
     assert refusal(tmp_path / "b.csv").startswith("b.csv is another kind of file")
     written(tmp_path, "f/x.output.txt", "a")
@@ -161,8 +221,17 @@ def test_what_is_no_file_of_grids_is_refused(tmp_path: Path) -> None:
 
 
 @FUZZ
-@given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8), st.text(max_size=4), st.text(max_size=3)), max_size=4))
-def test_any_fields_are_read_or_refused_in_one_line(tmp_path: Path, rows: list[tuple[str, str, str, str]]) -> None:
+@given(
+    st.lists(
+        st.tuples(
+            st.text(max_size=8), st.text(max_size=8), st.text(max_size=4), st.text(max_size=3)
+        ),
+        max_size=4,
+    )
+)
+def test_any_fields_are_read_or_refused_in_one_line(
+    tmp_path: Path, rows: list[tuple[str, str, str, str]]
+) -> None:
     text = io.StringIO(newline="")
     csv.writer(text).writerows([("input", "output", "name", "rating"), *rows])
     lines = [json.dumps(dict(zip(("input", "output", "name"), row, strict=False))) for row in rows]
@@ -171,9 +240,17 @@ def test_any_fields_are_read_or_refused_in_one_line(tmp_path: Path, rows: list[t
 
 
 @FUZZ
-@given(st.binary(max_size=60) | st.text(st.sampled_from('input,output\n"ab{}[]:1'), max_size=40).map(str.encode))
+@given(
+    st.binary(max_size=60)
+    | st.text(st.sampled_from('input,output\n"ab{}[]:1'), max_size=40).map(str.encode)
+)
 def test_any_bytes_are_read_or_refused_in_one_line(tmp_path: Path, data: bytes) -> None:
-    for name, start in {"a.csv": b"input,output\n", "b.csv": b"", "a.jsonl": b"", "b.jsonl": b'{"input": '}.items():
+    for name, start in {
+        "a.csv": b"input,output\n",
+        "b.csv": b"",
+        "a.jsonl": b"",
+        "b.jsonl": b'{"input": ',
+    }.items():
         _read_or_refuse(written(tmp_path, name, start + data))
     written(tmp_path, "f/a.input.txt", data)
     written(tmp_path, "f/a.output.txt", "x")
@@ -186,7 +263,11 @@ def _read_or_refuse(path: Path) -> None:
     except DataError as error:
         refused = str(error)
     else:
-        assert all(map(_is_grid, (grid for example in examples for grid in (example.input, example.output))))
+        assert all(
+            map(
+                _is_grid, (grid for example in examples for grid in (example.input, example.output))
+            )
+        )
         return
     assert len(refused.splitlines()) == 1
 

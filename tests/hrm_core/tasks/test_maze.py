@@ -13,7 +13,16 @@ from hrm_core.tasks.puzzles import Puzzles
 from hrm_core.tasks.task import Task
 
 VIEWS = {  # of this square, in the published order
-    "abcdefghi": ["abcdefghi", "cfibehadg", "ihgfedcba", "gdahebifc", "cbafedihg", "ghidefabc", "adgbehcfi", "ifchebgda"],
+    "abcdefghi": [
+        "abcdefghi",
+        "cfibehadg",
+        "ihgfedcba",
+        "gdahebifc",
+        "cbafedihg",
+        "ghidefabc",
+        "adgbehcfi",
+        "ifchebgda",
+    ],
 }
 
 
@@ -37,9 +46,13 @@ def test_every_square_is_a_task(task: Maze) -> None:
 
 def test_board_is_recognised_by_the_shape_of_a_data_set() -> None:
     assert repr(task_of_shape(6, 900)) == "Maze(30)"
-    assert repr(task_of_shape(6, 16)) == "Sudoku(4)"  # no name, two tasks of this shape: the one that is published
+    assert (
+        repr(task_of_shape(6, 16)) == "Sudoku(4)"
+    )  # no name, two tasks of this shape: the one that is published
     assert repr(task_of_shape(6, 16, "maze")) == "Maze(4)"
-    assert [Maze.for_shape(*shape) for shape in ((6, 899), (11, 900), (6, 1), (6, 129**2))] == [None] * 4
+    assert [Maze.for_shape(*shape) for shape in ((6, 899), (11, 900), (6, 1), (6, 129**2))] == [
+        None
+    ] * 4
 
 
 @pytest.mark.parametrize("size", [0, 1, 129])
@@ -52,14 +65,18 @@ def test_given_are_walls_start_and_goal(task: Maze) -> None:
     np.testing.assert_array_equal(task.given(np.arange(6)), [False, True, False, True, True, False])
 
 
-def test_solution_is_accepted_and_every_single_change_to_it_is_not(task: Maze, mazes: Puzzles) -> None:
+def test_solution_is_accepted_and_every_single_change_to_it_is_not(
+    task: Maze, mazes: Puzzles
+) -> None:
     inputs, labels = mazes.inputs[0], mazes.labels[0]
     assert task.accepts(inputs, labels)
     assert task.verdict(inputs, labels) == f"optimal: {mazes.ratings[0]} moves"
     cell, token = np.divmod(np.arange(task.seq_len * task.vocab_size), task.vocab_size)
     answers = np.tile(labels, (len(cell), 1))
     answers[np.arange(len(cell)), cell] = token
-    np.testing.assert_array_equal(task.accepts_all(np.tile(inputs, (len(cell), 1)), answers), token == labels[cell])
+    np.testing.assert_array_equal(
+        task.accepts_all(np.tile(inputs, (len(cell), 1)), answers), token == labels[cell]
+    )
 
 
 @pytest.mark.parametrize("square", VIEWS)
@@ -99,29 +116,45 @@ def test_canonical_maze_is_the_smallest_of_its_views(task: Maze, mazes: Puzzles)
 
 def test_picture_shows_walls_path_ends_and_marks(task: Maze, mazes: Puzzles) -> None:
     given = np.where(task.given(mazes.inputs[0]), Mark.GIVEN, Mark.PLAIN)
-    question, answer = (task.picture(tokens, given, cell=12) for tokens in (mazes.inputs[0], mazes.labels[0]))
+    question, answer = (
+        task.picture(tokens, given, cell=12) for tokens in (mazes.inputs[0], mazes.labels[0])
+    )
     assert question.size == answer.size == (120, 120)
     corners = np.asarray(answer)[::12, ::12].reshape(-1, 3)
-    fills = {int(token): {tuple(colour) for colour in corners[mazes.labels[0] == token].tolist()} for token in np.unique(mazes.labels[0])}
+    fills = {
+        int(token): {tuple(colour) for colour in corners[mazes.labels[0] == token].tolist()}
+        for token in np.unique(mazes.labels[0])
+    }
     assert [len(colours) for colours in fills.values()] == [1] * 5
     assert len(set.union(*fills.values())) == 5
     np.testing.assert_array_equal(
-        np.asarray(question)[::12, ::12].reshape(-1, 3)[mazes.labels[0] != PATH], corners[mazes.labels[0] != PATH]
+        np.asarray(question)[::12, ::12].reshape(-1, 3)[mazes.labels[0] != PATH],
+        corners[mazes.labels[0] != PATH],
     )
     wrong = task.picture(mazes.labels[0], np.full(100, Mark.WRONG), cell=12)
-    assert len({tuple(colour) for colour in np.asarray(wrong)[::12, ::12].reshape(-1, 3).tolist()}) == 1
-    assert len(np.unique(np.asarray(wrong).reshape(-1, 3), axis=0)) > 3  # what the cells hold is seen on the mark's colour
+    assert (
+        len({tuple(colour) for colour in np.asarray(wrong)[::12, ::12].reshape(-1, 3).tolist()})
+        == 1
+    )
+    assert (
+        len(np.unique(np.asarray(wrong).reshape(-1, 3), axis=0)) > 3
+    )  # what the cells hold is seen on the mark's colour
 
 
 @pytest.mark.parametrize("cell", [1, 5, 24, 48])
 def test_any_tokens_with_any_marks_are_drawn(task: Maze, cell: int) -> None:
     rng = np.random.default_rng(cell)
-    picture = task.picture(rng.integers(6, size=100).astype(np.uint8), rng.integers(5, size=100), cell)
+    picture = task.picture(
+        rng.integers(6, size=100).astype(np.uint8), rng.integers(5, size=100), cell
+    )
     assert picture.size == (10 * cell, 10 * cell)
 
 
 def test_open_cell_of_the_answer_stays_unmarked(task: Maze, mazes: Puzzles) -> None:
-    picture = [task.picture(mazes.inputs[0], np.full(100, mark), cell=1) for mark in (Mark.PLAIN, Mark.AGREES)]
+    picture = [
+        task.picture(mazes.inputs[0], np.full(100, mark), cell=1)
+        for mark in (Mark.PLAIN, Mark.AGREES)
+    ]
     is_open = mazes.inputs[0] == OPEN
     plain, agrees = (np.asarray(each).reshape(-1, 3)[is_open] for each in picture)
     np.testing.assert_array_equal(plain, agrees)

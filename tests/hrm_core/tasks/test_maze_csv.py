@@ -14,7 +14,12 @@ from hrm_core.tasks.maze_csv import MazeFile, read_csv
 HEADER = "source,question,answer,rating"
 GOOD = "mine,S ## ## G,So##o##oG,4"
 OPEN = "mine,S  #    G,{},4"  # several paths
-FUZZ = settings(deadline=None, derandomize=True, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(
+    deadline=None,
+    derandomize=True,
+    max_examples=300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 @pytest.fixture
@@ -44,17 +49,28 @@ def read_or_refuse(path: Path) -> MazeFile | str:
 
 def test_lines_become_tokens_and_ratings(path: Path) -> None:
     mazes = read_csv(written(path, HEADER, GOOD, GOOD)).mazes
-    assert (mazes.inputs.dtype, mazes.labels.dtype, mazes.ratings.dtype) == (np.uint8, np.uint8, np.int32)
+    assert (mazes.inputs.dtype, mazes.labels.dtype, mazes.ratings.dtype) == (
+        np.uint8,
+        np.uint8,
+        np.int32,
+    )
     np.testing.assert_array_equal(mazes.inputs, [[3, 2, 1, 1, 2, 1, 1, 2, 4]] * 2)
     np.testing.assert_array_equal(mazes.labels, [[3, 5, 1, 1, 5, 1, 1, 5, 4]] * 2)
     assert mazes.ratings.tolist() == [4, 4]
 
 
-@pytest.mark.parametrize(("name", "count", "longest"), [("train.csv", 1000, 272), ("test.csv", 200, 290)])
-def test_published_files_are_read_whole(data_dir: Path, name: str, count: int, longest: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "count", "longest"), [("train.csv", 1000, 272), ("test.csv", 200, 290)]
+)
+def test_published_files_are_read_whole(
+    data_dir: Path, name: str, count: int, longest: int
+) -> None:
     found = read_csv(data_dir / "maze" / name)
     assert found.mazes.inputs.shape == found.mazes.labels.shape == (count, 900)
-    assert (found.mazes.ratings.min(), found.mazes.ratings.max()) == (112, longest)  # the README's table
+    assert (found.mazes.ratings.min(), found.mazes.ratings.max()) == (
+        112,
+        longest,
+    )  # the README's table
     assert found[1:] == (0, 0, 0, 0)
     assert Maze(30).accepts_all(found.mazes.inputs, found.mazes.labels).all()
     with (data_dir / "maze" / name).open(newline="") as file:
@@ -91,7 +107,14 @@ def test_minimum_rating_is_inclusive_and_what_it_leaves_out_is_counted(path: Pat
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
 def test_byte_order_mark_line_ends_and_blank_lines_are_passed_over(path: Path, end: str) -> None:
-    assert len(read_csv(written(path, "\ufeff" + HEADER, GOOD, "", GOOD, "", "", end=end)).mazes.ratings) == 2
+    assert (
+        len(
+            read_csv(
+                written(path, "\ufeff" + HEADER, GOOD, "", GOOD, "", "", end=end)
+            ).mazes.ratings
+        )
+        == 2
+    )
 
 
 def test_last_line_may_lack_its_end(path: Path) -> None:
@@ -102,20 +125,50 @@ def test_last_line_may_lack_its_end(path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (GOOD + ",more", "5 columns in 'mine,S ## ## G,So##o##oG,4,more'; expected source,question,answer,rating"),
+        (
+            GOOD + ",more",
+            "5 columns in 'mine,S ## ## G,So##o##oG,4,more'; expected source,question,answer,rating",
+        ),
         (GOOD.replace(",4", ""), "3 columns"),
-        (GOOD.replace("S ##", "S #"), "the question has 8 characters; expected 9, as in the first question"),
+        (
+            GOOD.replace("S ##", "S #"),
+            "the question has 8 characters; expected 9, as in the first question",
+        ),
         (GOOD.replace("oG,", "oG ,"), "the answer has 10 characters; expected 9"),
-        (GOOD.replace("S ##", "S.##"), "'.' at row 1, column 2 of the question; expected one of '# SG'"),
-        (GOOD.replace("S ##", "So##"), "'o' at row 1, column 2 of the question; expected one of '# SG'"),
-        (GOOD.replace("o##oG", "x##oG"), "'x' at row 2, column 2 of the answer; expected one of '# SGo'"),
+        (
+            GOOD.replace("S ##", "S.##"),
+            "'.' at row 1, column 2 of the question; expected one of '# SG'",
+        ),
+        (
+            GOOD.replace("S ##", "So##"),
+            "'o' at row 1, column 2 of the question; expected one of '# SG'",
+        ),
+        (
+            GOOD.replace("o##oG", "x##oG"),
+            "'x' at row 2, column 2 of the answer; expected one of '# SGo'",
+        ),
         (GOOD.replace("## G", "é G"), "'é' at row 2, column 3 of the question"),
         (GOOD.replace("S ##", "  ##"), "the question has no S; expected one S and one G"),
-        (GOOD.replace("S ##", "SG##"), "the question has 2 G, at row 1, column 2 and row 3, column 3; expected one S and one G"),
-        (GOOD.replace("S ##", "S###"), "the question has no way from S at row 1, column 1 to G at row 3, column 3; open a wall"),
-        (GOOD.replace("So##o##oG", "So##o## G"), "the answer is broken: the path from S ends at row 2, column 2"),
-        (GOOD.replace("So##o##oG", "Soo#o##oG"), "the answer is broken: path at row 1, column 3, where the question has a wall"),
-        (GOOD.replace("So##o##oG", "oo##o##oG"), "the answer is broken: path at row 1, column 1, where the question has S"),
+        (
+            GOOD.replace("S ##", "SG##"),
+            "the question has 2 G, at row 1, column 2 and row 3, column 3; expected one S and one G",
+        ),
+        (
+            GOOD.replace("S ##", "S###"),
+            "the question has no way from S at row 1, column 1 to G at row 3, column 3; open a wall",
+        ),
+        (
+            GOOD.replace("So##o##oG", "So##o## G"),
+            "the answer is broken: the path from S ends at row 2, column 2",
+        ),
+        (
+            GOOD.replace("So##o##oG", "Soo#o##oG"),
+            "the answer is broken: path at row 1, column 3, where the question has a wall",
+        ),
+        (
+            GOOD.replace("So##o##oG", "oo##o##oG"),
+            "the answer is broken: path at row 1, column 1, where the question has S",
+        ),
         (OPEN.format("So #o   G"), "the answer is broken: the path from S ends at row 2, column 2"),
         (GOOD.replace(",4", ","), "the rating is ''; expected a whole number"),
         (GOOD.replace(",4", ",-1"), "the rating is '-1'"),
@@ -138,7 +191,9 @@ def test_first_maze_of_no_known_size_is_refused(path: Path) -> None:
     assert "1 columns" in refusal(path, "\x00", GOOD)
 
 
-@pytest.mark.parametrize("header", ["", "question,answer", "question,source,answer,rating", "x" * 10_000])
+@pytest.mark.parametrize(
+    "header", ["", "question,answer", "question,source,answer,rating", "x" * 10_000]
+)
 def test_other_header_is_refused_with_the_one_expected(path: Path, header: str) -> None:
     with pytest.raises(DataError, match=rf"train\.csv:1: the header is '.*'; expected '{HEADER}'"):
         read_csv(written(path, header, GOOD))
@@ -154,16 +209,34 @@ def test_file_without_mazes_missing_file_and_folder_are_refused(path: Path) -> N
 
 
 @FUZZ
-@given(content=st.binary(max_size=200) | st.text(alphabet="SG #o,40\n\r", max_size=120).map(str.encode))
-def test_any_bytes_after_a_good_line_are_read_or_refused_in_one_line(path: Path, content: bytes) -> None:
+@given(
+    content=st.binary(max_size=200) | st.text(alphabet="SG #o,40\n\r", max_size=120).map(str.encode)
+)
+def test_any_bytes_after_a_good_line_are_read_or_refused_in_one_line(
+    path: Path, content: bytes
+) -> None:
     path.write_bytes(f"{HEADER}\n{GOOD}\n".encode() + content)
     outcome = read_or_refuse(path)
-    assert len(outcome.splitlines()) == 1 if isinstance(outcome, str) else outcome.mazes.inputs.shape[1] == 9
+    assert (
+        len(outcome.splitlines()) == 1
+        if isinstance(outcome, str)
+        else outcome.mazes.inputs.shape[1] == 9
+    )
 
 
 @FUZZ
-@given(place=st.integers(0, len(GOOD)), length=st.integers(0, 3), content=st.text(alphabet="SG #o,4é\n", max_size=3))
-def test_any_change_to_a_good_line_is_read_or_refused_in_one_line(path: Path, place: int, length: int, content: str) -> None:
+@given(
+    place=st.integers(0, len(GOOD)),
+    length=st.integers(0, 3),
+    content=st.text(alphabet="SG #o,4é\n", max_size=3),
+)
+def test_any_change_to_a_good_line_is_read_or_refused_in_one_line(
+    path: Path, place: int, length: int, content: str
+) -> None:
     path.write_text(f"{HEADER}\n{GOOD[:place] + content + GOOD[place + length :]}\n")
     outcome = read_or_refuse(path)
-    assert len(outcome.splitlines()) == 1 if isinstance(outcome, str) else (outcome.mazes.labels >= outcome.mazes.inputs).all()
+    assert (
+        len(outcome.splitlines()) == 1
+        if isinstance(outcome, str)
+        else (outcome.mazes.labels >= outcome.mazes.inputs).all()
+    )

@@ -6,7 +6,14 @@ import pytest
 from hrm_core.errors import PuzzleError
 from hrm_core.tasks.maze import Maze
 from hrm_core.tasks.maze_board import OPEN, PATH, START, WALL, canonical
-from hrm_core.tasks.maze_generator import IN_TRAINING, MIXED, REPEATED, TOO_SHORT, MazeGenerator, default_min_path
+from hrm_core.tasks.maze_generator import (
+    IN_TRAINING,
+    MIXED,
+    REPEATED,
+    TOO_SHORT,
+    MazeGenerator,
+    default_min_path,
+)
 from hrm_core.tasks.maze_search import UNREACHED, distances, shortest_paths
 from hrm_core.tasks.maze_walls import KINDS, draw_perfect
 
@@ -18,7 +25,9 @@ def generator(size: int, seed: int = 0, min_path: int | None = None) -> MazeGene
 def num_passages(is_open: np.ndarray, size: int) -> np.ndarray:
     """How many pairs of open cells lie beside each other, in each board."""
     grids = is_open.reshape(-1, size, size)
-    return (grids[:, 1:] & grids[:, :-1]).sum(axis=(1, 2)) + (grids[:, :, 1:] & grids[:, :, :-1]).sum(axis=(1, 2))
+    return (grids[:, 1:] & grids[:, :-1]).sum(axis=(1, 2)) + (
+        grids[:, :, 1:] & grids[:, :, :-1]
+    ).sum(axis=(1, 2))
 
 
 @pytest.mark.parametrize("kind", [*KINDS, MIXED])
@@ -28,7 +37,9 @@ def test_every_maze_has_one_shortest_path_of_the_least_length_or_more(size: int,
     moves, ways = shortest_paths(mazes.inputs)
     np.testing.assert_array_equal(moves, mazes.ratings)
     np.testing.assert_array_equal(ways, 1)
-    assert moves.min() >= min(default_min_path(size, each) for each in ([kind] if kind in KINDS else KINDS))
+    assert moves.min() >= min(
+        default_min_path(size, each) for each in ([kind] if kind in KINDS else KINDS)
+    )
     assert Maze(size).accepts_all(mazes.inputs, mazes.labels).all()
     assert len(np.unique(canonical(mazes.inputs, size), axis=0)) == 40
     assert not (mazes.inputs == PATH).any()
@@ -38,7 +49,9 @@ def test_every_maze_has_one_shortest_path_of_the_least_length_or_more(size: int,
 def test_perfect_mazes_are_trees_that_reach_every_place(size: int) -> None:
     is_open = draw_perfect(size, 50, np.random.default_rng(0))
     num_places = (size // 2) ** 2
-    np.testing.assert_array_equal(is_open.sum(axis=1), 2 * num_places - 1)  # the places and the walls that were opened
+    np.testing.assert_array_equal(
+        is_open.sum(axis=1), 2 * num_places - 1
+    )  # the places and the walls that were opened
     np.testing.assert_array_equal(num_passages(is_open, size), 2 * num_places - 2)
     steps = distances(is_open, is_open.argmax(axis=1)).steps
     np.testing.assert_array_equal(steps != UNREACHED, is_open)
@@ -46,7 +59,10 @@ def test_perfect_mazes_are_trees_that_reach_every_place(size: int) -> None:
 
 def test_loops_have_more_than_one_way_and_obstacles_are_no_lattice() -> None:
     mazes = {kind: generator(30).generate(50, kind).inputs for kind in KINDS}
-    spare = {kind: num_passages(inputs != WALL, 30) - (inputs != WALL).sum(axis=1) + 1 for kind, inputs in mazes.items()}
+    spare = {
+        kind: num_passages(inputs != WALL, 30) - (inputs != WALL).sum(axis=1) + 1
+        for kind, inputs in mazes.items()
+    }
     assert (spare["perfect"] == 0).all()
     assert (spare["loops"] > 0).all()
     assert np.median(spare["loops"]) < 20 < np.median(spare["obstacles"])
@@ -55,7 +71,9 @@ def test_loops_have_more_than_one_way_and_obstacles_are_no_lattice() -> None:
 def test_mixed_mazes_are_as_many_of_each_kind_in_any_order() -> None:
     rows = generator(11).generate(61).inputs.reshape(-1, 11, 11)
     is_lattice = (rows[:, ::2, ::2] == WALL).all(axis=(1, 2))
-    assert is_lattice.sum() == 41  # 21 perfect ones, 20 with loops; of obstacles the sixteen cells between are never all walls
+    assert (
+        is_lattice.sum() == 41
+    )  # 21 perfect ones, 20 with loops; of obstacles the sixteen cells between are never all walls
     assert not is_lattice[:41].all()
 
 
@@ -69,7 +87,12 @@ def test_no_row_ends_open_where_the_next_one_begins_open(kind: str, size: int) -
 
 def test_outer_walls_of_even_boards_stand_on_any_two_sides() -> None:
     rows = generator(10).generate(200, "perfect").inputs.reshape(-1, 10, 10)
-    sides = [(rows[:, 0] == WALL), (rows[:, -1] == WALL), (rows[:, :, 0] == WALL), (rows[:, :, -1] == WALL)]
+    sides = [
+        (rows[:, 0] == WALL),
+        (rows[:, -1] == WALL),
+        (rows[:, :, 0] == WALL),
+        (rows[:, :, -1] == WALL),
+    ]
     assert [70 < side.all(axis=1).sum() < 130 for side in sides] == [True] * 4
 
 
@@ -88,7 +111,9 @@ def test_seed_decides_everything() -> None:
 def test_mazes_of_another_generator_do_not_come_up_in_any_view() -> None:
     train = generator(6, min_path=2)
     known = train.generate(400, "perfect").inputs
-    apart = MazeGenerator(6, np.random.default_rng(0), min_path=2, apart_from=train)  # the same draws again
+    apart = MazeGenerator(
+        6, np.random.default_rng(0), min_path=2, apart_from=train
+    )  # the same draws again
     found = apart.generate(50, "perfect").inputs
     assert not set(map(bytes, canonical(known, 6))) & set(map(bytes, canonical(found, 6)))
     assert apart.dropped[IN_TRAINING] >= 400
@@ -126,7 +151,9 @@ def test_impossible_board_is_refused(size: int, min_path: int | None, message: s
 
 
 def test_unknown_kind_is_refused() -> None:
-    with pytest.raises(PuzzleError, match="kind 'round'; expected perfect, loops, obstacles, mixed"):
+    with pytest.raises(
+        PuzzleError, match="kind 'round'; expected perfect, loops, obstacles, mixed"
+    ):
         generator(10).generate(1, "round")
 
 

@@ -18,7 +18,12 @@ BLACK, WHITE, GREEN, RED, BLUE = (0, 0, 0), (255, 255, 255), (0, 255, 0), (255, 
 COLOUR_OF = {"#": BLACK, ".": WHITE, "S": GREEN, "G": RED, "o": BLUE, "y": (255, 255, 0)}
 SMALL = "S.#\n#.#\n#.G"
 TOKENS = [3, 2, 1, 1, 2, 1, 1, 2, 4]
-FUZZ = settings(deadline=None, derandomize=True, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(
+    deadline=None,
+    derandomize=True,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 @pytest.fixture
@@ -64,7 +69,9 @@ def test_our_own_picture_of_a_question_reads_back(path: Path, size: int, cell: i
 
 
 def test_colours_close_to_the_known_ones_are_read(path: Path) -> None:
-    noisy = np.asarray(painted(cell=6)).astype(int) + np.random.default_rng(0).integers(-40, 41, size=(18, 18, 3))
+    noisy = np.asarray(painted(cell=6)).astype(int) + np.random.default_rng(0).integers(
+        -40, 41, size=(18, 18, 3)
+    )
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path)
     np.testing.assert_array_equal(read_png(path), TOKENS)
 
@@ -87,14 +94,19 @@ def test_maze_of_another_size_than_the_model_is_refused(path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("cell", [1, 6])
-def test_bad_maze_is_named_with_its_place(path: Path, drawing: str, message: str, cell: int) -> None:
+def test_bad_maze_is_named_with_its_place(
+    path: Path, drawing: str, message: str, cell: int
+) -> None:
     assert message in refusal(path, painted(drawing, cell))
 
 
 def test_transparency_is_refused_with_its_place(path: Path) -> None:
     image = painted(cell=4).convert("RGBA")
     image.putpixel((5, 2), (255, 255, 255, 254))
-    assert refusal(path, image) == "the pixel at row 3, column 6 is transparent; save the picture on white without alpha"
+    assert (
+        refusal(path, image)
+        == "the pixel at row 3, column 6 is transparent; save the picture on white without alpha"
+    )
     palette = painted().convert("P", palette=Image.Palette.ADAPTIVE)
     palette.info["transparency"] = palette.getpixel((0, 0))
     assert "row 1, column 1 is transparent" in refusal(path, palette)
@@ -103,18 +115,33 @@ def test_transparency_is_refused_with_its_place(path: Path) -> None:
 @pytest.mark.parametrize("size", [(9, 8), (1, 300), (4097, 4097)])
 def test_picture_that_is_oblong_or_too_large_is_refused(path: Path, size: tuple[int, int]) -> None:
     found = refusal(path, Image.new("L", size, 255))
-    assert found == f"{size[0]}x{size[1]} pixels; expected a square of at most 4096x4096, all of it maze"
+    assert (
+        found
+        == f"{size[0]}x{size[1]} pixels; expected a square of at most 4096x4096, all of it maze"
+    )
 
 
 def test_cells_of_uneven_pixels_are_refused(path: Path) -> None:
     uneven = painted(cell=100).resize((401, 401), Image.Resampling.NEAREST)
-    assert "S and G are not squares of the same whole number of pixels on a picture of 401x401" in refusal(path, uneven)
-    assert "whole number of pixels on a picture of 20x20" in refusal(path, painted(cell=7).crop((0, 0, 20, 20)))
-    assert "whole number of pixels on a picture of 22x22" in refusal(path, painted(cell=7).resize((22, 22), Image.Resampling.NEAREST))
-    assert "no way" in refusal(path, painted("S.#\n###\n#.G").resize((30, 30), Image.Resampling.NEAREST))
+    assert (
+        "S and G are not squares of the same whole number of pixels on a picture of 401x401"
+        in refusal(path, uneven)
+    )
+    assert "whole number of pixels on a picture of 20x20" in refusal(
+        path, painted(cell=7).crop((0, 0, 20, 20))
+    )
+    assert "whole number of pixels on a picture of 22x22" in refusal(
+        path, painted(cell=7).resize((22, 22), Image.Resampling.NEAREST)
+    )
+    assert "no way" in refusal(
+        path, painted("S.#\n###\n#.G").resize((30, 30), Image.Resampling.NEAREST)
+    )
     frame = Image.new("RGB", (36, 36), WHITE)
     frame.paste(painted(cell=10), (3, 3))
-    assert "on a picture of 36x36; save it with as many pixels for each cell, without smoothing or a frame" in refusal(path, frame)
+    assert (
+        "on a picture of 36x36; save it with as many pixels for each cell, without smoothing or a frame"
+        in refusal(path, frame)
+    )
 
 
 def test_other_depths_and_plain_grey_are_refused(path: Path) -> None:
@@ -133,7 +160,9 @@ def test_file_that_is_no_png_is_refused(path: Path) -> None:
     with pytest.raises(PuzzleError, match="cannot be read as PNG"):
         read_png(path)
     path.unlink()
-    with pytest.raises(PuzzleError, match=r"maze\.png cannot be read as PNG \(\[Errno 2\] No such file"):
+    with pytest.raises(
+        PuzzleError, match=r"maze\.png cannot be read as PNG \(\[Errno 2\] No such file"
+    ):
         read_png(path)
 
 
@@ -150,17 +179,26 @@ def test_picture_with_a_bomb_of_pixels_is_refused_before_it_is_unpacked(path: Pa
 
 @FUZZ
 @given(cut=st.integers(0, 400), place=st.integers(0, 400), content=st.binary(max_size=8))
-def test_damaged_file_is_read_or_refused_in_one_line(path: Path, cut: int, place: int, content: bytes) -> None:
+def test_damaged_file_is_read_or_refused_in_one_line(
+    path: Path, cut: int, place: int, content: bytes
+) -> None:
     painted(cell=3).save(path)
     data = path.read_bytes()
-    path.write_bytes((data[:place] + content + data[place + len(content) :])[: max(1, len(data) - cut)])
+    path.write_bytes(
+        (data[:place] + content + data[place + len(content) :])[: max(1, len(data) - cut)]
+    )
     outcome = read_or_refuse(path)
     assert len(outcome.splitlines()) == 1 if isinstance(outcome, str) else outcome.min() >= 1
 
 
 @FUZZ
-@given(cells=st.lists(st.sampled_from([*COLOUR_OF.values()]), min_size=16, max_size=16), cell=st.integers(1, 4))
-def test_any_colours_are_read_or_refused_in_one_line(path: Path, cells: list[tuple[int, int, int]], cell: int) -> None:
+@given(
+    cells=st.lists(st.sampled_from([*COLOUR_OF.values()]), min_size=16, max_size=16),
+    cell=st.integers(1, 4),
+)
+def test_any_colours_are_read_or_refused_in_one_line(
+    path: Path, cells: list[tuple[int, int, int]], cell: int
+) -> None:
     pixels = np.array(cells, np.uint8).reshape(4, 4, 3).repeat(cell, axis=0).repeat(cell, axis=1)
     Image.fromarray(pixels).save(path)
     outcome = read_or_refuse(path)

@@ -32,12 +32,16 @@ def searched_slowly(is_open: np.ndarray, start: int, size: int) -> tuple[list[in
     return steps, ways
 
 
-def all_paths(is_open: np.ndarray, here: int, goal: int, size: int, taken: frozenset[int] = frozenset()) -> list[int]:
+def all_paths(
+    is_open: np.ndarray, here: int, goal: int, size: int, taken: frozenset[int] = frozenset()
+) -> list[int]:
     """The moves of every path that takes no cell twice."""
     if here == goal:
         return [len(taken)]
     onward = [cell for cell in beside(here, size) if is_open[cell] and cell not in taken]
-    return [moves for cell in onward for moves in all_paths(is_open, cell, goal, size, taken | {here})]
+    return [
+        moves for cell in onward for moves in all_paths(is_open, cell, goal, size, taken | {here})
+    ]
 
 
 @pytest.mark.parametrize("size", [2, 3, 7, 16, 30])
@@ -78,7 +82,9 @@ def test_traced_path_is_a_chain_of_neighbours() -> None:
     goals = steps.argmax(axis=1)
     on_path = trace(steps, goals)
     for i, (start, goal) in enumerate(zip(starts.tolist(), goals.tolist(), strict=True)):
-        chain = sorted({start, *np.flatnonzero(on_path[i]).tolist(), goal}, key=steps[i].__getitem__)
+        chain = sorted(
+            {start, *np.flatnonzero(on_path[i]).tolist(), goal}, key=steps[i].__getitem__
+        )
         assert len(chain) == steps[i, goal] + 1
         assert all(is_open[i, cell] for cell in chain)
         assert all(after in beside(before, 10) for before, after in pairwise(chain))

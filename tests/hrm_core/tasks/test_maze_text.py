@@ -38,7 +38,10 @@ def test_characters_become_tokens() -> None:
     np.testing.assert_array_equal(tokens, [TOKENS])
 
 
-@pytest.mark.parametrize("text", ["S #. #  G", "S.#..#..G\n", "\ufeffS #\r\n. #\r\n  G\r\n", "\n\n \nS #\n. #\n  G\n\n    \n"])
+@pytest.mark.parametrize(
+    "text",
+    ["S #. #  G", "S.#..#..G\n", "\ufeffS #\r\n. #\r\n  G\r\n", "\n\n \nS #\n. #\n  G\n\n    \n"],
+)
 def test_other_ways_to_write_the_same(text: str) -> None:
     np.testing.assert_array_equal(Maze(3).parse(text), [TOKENS])
 
@@ -49,7 +52,9 @@ def test_drawn_and_one_line_mazes_mix_when_empty_lines_part_them() -> None:
 
 def test_row_of_blanks_is_a_row() -> None:
     np.testing.assert_array_equal(Maze(3).parse("S..\n   \n##G"), [[3, 2, 2, 2, 2, 2, 1, 1, 4]])
-    np.testing.assert_array_equal(Maze(3).parse("   \nS.G\n###\n   \n   \nS.G\n###")[1], [2, 2, 2, 3, 2, 4, 1, 1, 1])
+    np.testing.assert_array_equal(
+        Maze(3).parse("   \nS.G\n###\n   \n   \nS.G\n###")[1], [2, 2, 2, 3, 2, 4, 1, 1, 1]
+    )
 
 
 @pytest.mark.parametrize("size", [5, 10, 11, 30])
@@ -68,27 +73,42 @@ def test_answers_and_pads_are_drawn() -> None:
 
 
 def test_size_is_told_from_a_drawing_or_a_line() -> None:
-    sizes = {SMALL: 3, "S #. #  G": 3, "." * 16: 4, "\n".join(["." * 16] * 16): 16, "\n   \n\nSG\n..": 2}
+    sizes = {
+        SMALL: 3,
+        "S #. #  G": 3,
+        "." * 16: 4,
+        "\n".join(["." * 16] * 16): 16,
+        "\n   \n\nSG\n..": 2,
+    }
     assert {text: Maze.from_text(text).size for text in sizes} == sizes
 
 
 @pytest.mark.parametrize(("text", "cells"), [("", 0), ("\n\n", 0), ("S", 1), ("." * 130, 130)])
 def test_line_that_fits_no_board_is_refused(text: str, cells: int) -> None:
-    with pytest.raises(PuzzleError, match=f"{cells} cells in line 1; expected a row of 2 to 128, or a square number of them"):
+    with pytest.raises(
+        PuzzleError,
+        match=f"{cells} cells in line 1; expected a row of 2 to 128, or a square number of them",
+    ):
         Maze.from_text(text)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("S #\n. x\n  G", "maze 1 (line 1): unknown character 'x' at line 2, column 3; expected # for a wall"),
+        (
+            "S #\n. x\n  G",
+            "maze 1 (line 1): unknown character 'x' at line 2, column 3; expected # for a wall",
+        ),
         ("S #\n. #\n ^G", "maze 1 (line 1): unknown character '^' at line 3, column 2"),
         (
             "So#\n o#\n oG",
             "unknown character 'o' at line 1, column 2; expected # for a wall, a blank or . for an open cell, S and G; a question",
         ),
         ("S\t#\n. #\n  G", r"unknown character '\t' at line 1, column 2"),
-        (f"{SMALL}\n\n\nS #\n.\n  G", "maze 2 (line 6): row 2 (line 7) has 1 cells; expected 3; blanks at its end may be lost"),
+        (
+            f"{SMALL}\n\n\nS #\n.\n  G",
+            "maze 2 (line 6): row 2 (line 7) has 1 cells; expected 3; blanks at its end may be lost",
+        ),
         ("S #.\n. #\n  G", "row 1 (line 1) has 4 cells; expected 3"),
         ("S #\n  G", "2 rows; expected 3, then an empty line before the next maze"),
         (f"{SMALL}\n{SMALL}", "6 rows; expected 3"),
@@ -97,7 +117,10 @@ def test_line_that_fits_no_board_is_refused(text: str, cells: int) -> None:
         ("S.#\n..#\n...", "no G; expected one S and one G"),
         ("S.#\n..#\nSG.", "2 S, at row 1, column 1 and row 3, column 1; expected one S and one G"),
         ("SG#\n.G#\n.G.", "3 G, at row 1, column 2 and row 2, column 2; expected"),
-        ("S##\n###\n..G", "no way from S at row 1, column 1 to G at row 3, column 3; open a wall between them"),
+        (
+            "S##\n###\n..G",
+            "no way from S at row 1, column 1 to G at row 3, column 3; open a wall between them",
+        ),
     ],
 )
 def test_bad_maze_is_named_with_what_was_expected(text: str, message: str) -> None:
@@ -106,13 +129,21 @@ def test_bad_maze_is_named_with_what_was_expected(text: str, message: str) -> No
 
 @pytest.mark.parametrize("text", ["", " \n\n", "\n     \n"])
 def test_text_without_a_maze_is_refused(text: str) -> None:
-    assert refusal(text).startswith(f"no maze found in {len(text)} characters of text; expected 3 lines of 3 cells")
+    assert refusal(text).startswith(
+        f"no maze found in {len(text)} characters of text; expected 3 lines of 3 cells"
+    )
 
 
 @FUZZ
-@given(text=st.text(max_size=200) | st.text(alphabet="SG#. o\n\r", max_size=60), size=st.sampled_from([2, 3, 4, 10]))
+@given(
+    text=st.text(max_size=200) | st.text(alphabet="SG#. o\n\r", max_size=60),
+    size=st.sampled_from([2, 3, 4, 10]),
+)
 def test_any_text_is_read_or_refused_in_one_line(text: str, size: int) -> None:
-    for outcome in (result_or_refusal(Maze(size).parse, text), result_or_refusal(Maze.from_text, text)):
+    for outcome in (
+        result_or_refusal(Maze(size).parse, text),
+        result_or_refusal(Maze.from_text, text),
+    ):
         if isinstance(outcome, str):
             assert len(outcome.splitlines()) == 1
         else:

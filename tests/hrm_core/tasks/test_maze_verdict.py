@@ -31,17 +31,38 @@ def verdict(answer: str, maze: str = MAZE) -> str:
     ("answer", "expected"),
     [
         ("Sooo#\n.##o#\n.##oo\n...#G\n##...", "optimal: 7 moves"),
-        ("S...#\no##.#\no##..\nooo#G\n##ooo", "valid but longer: 9 moves, 2 more than the shortest path"),
+        (
+            "S...#\no##.#\no##..\nooo#G\n##ooo",
+            "valid but longer: 9 moves, 2 more than the shortest path",
+        ),
         ("Sooo#\n.##o#\n.##.o\n...#G\n##...", "broken: the path from S ends at row 2, column 4"),
         ("S...#\n.##.#\n.##..\n...#G\n##...", "broken: the path from S ends at row 1, column 1"),
         ("Sooo#\no##o#\n.##oo\n...#G\n##...", "broken: the path has a dead end at row 2, column 1"),
-        ("Sooo#\n.##o#\n.##oo\n...#G\n##.o.", "broken: the mark at row 5, column 4 is not connected with S"),
+        (
+            "Sooo#\n.##o#\n.##oo\n...#G\n##.o.",
+            "broken: the mark at row 5, column 4 is not connected with S",
+        ),
         ("Sooo#\no##o#\no##oo\nooo#G\n##ooo", "broken: the path forks at row 1, column 1"),
-        ("Sooo#\n.##oo\n.##oo\n...#G\n##...", "broken: path at row 2, column 5, where the question has a wall"),
-        ("Sooo#\n.#.o#\n.##oo\n...#G\n##...", "broken: open at row 2, column 3, where the question has a wall"),
-        ("oooo#\n.##o#\n.##oo\n...#G\n##...", "broken: path at row 1, column 1, where the question has S"),
-        ("SoooG\n.##o#\n.##oo\n...#G\n##...", "broken: G at row 1, column 5, where the question has a wall"),
-        ("Sooo#\n.##o#\n.##oo\n.?.#G\n##...", "broken: a pad at row 4, column 2, where the question has open"),
+        (
+            "Sooo#\n.##oo\n.##oo\n...#G\n##...",
+            "broken: path at row 2, column 5, where the question has a wall",
+        ),
+        (
+            "Sooo#\n.#.o#\n.##oo\n...#G\n##...",
+            "broken: open at row 2, column 3, where the question has a wall",
+        ),
+        (
+            "oooo#\n.##o#\n.##oo\n...#G\n##...",
+            "broken: path at row 1, column 1, where the question has S",
+        ),
+        (
+            "SoooG\n.##o#\n.##oo\n...#G\n##...",
+            "broken: G at row 1, column 5, where the question has a wall",
+        ),
+        (
+            "Sooo#\n.##o#\n.##oo\n.?.#G\n##...",
+            "broken: a pad at row 4, column 2, where the question has open",
+        ),
     ],
 )
 def test_verdict_says_what_and_where(answer: str, expected: str) -> None:
@@ -49,12 +70,17 @@ def test_verdict_says_what_and_where(answer: str, expected: str) -> None:
 
 
 def test_longer_path_that_touches_itself_is_still_a_path() -> None:
-    assert verdict("Soo.\n.Go.\n....\n....", "S...\n.G..\n....\n....") == "valid but longer: 4 moves, 2 more than the shortest path"
+    assert (
+        verdict("Soo.\n.Go.\n....\n....", "S...\n.G..\n....\n....")
+        == "valid but longer: 4 moves, 2 more than the shortest path"
+    )
 
 
 def test_question_that_is_no_maze_is_said_to_be_one() -> None:
     assert verdict("....", "..\n..") == "broken: the question has no S; expected one S and one G"
-    assert verdict("SS.G", "SS\n.G").startswith("broken: the question has 2 S, at row 1, column 1 and row 1, column 2; expected one")
+    assert verdict("SS.G", "SS\n.G").startswith(
+        "broken: the question has 2 S, at row 1, column 1 and row 1, column 2; expected one"
+    )
     assert verdict("S##G", "S#\n#G") == "broken: the question has no way from S to G"
 
 
@@ -65,7 +91,9 @@ def path_lengths(cells: frozenset[int], here: int, goal: int, size: int) -> set[
     row, column = divmod(here, size)
     sides = {(row - 1, column), (row, column - 1), (row, column + 1), (row + 1, column)}
     onward = cells & {r * size + c for r, c in sides if 0 <= r < size and 0 <= c < size}
-    return {1 + length for cell in onward for length in path_lengths(cells - {cell}, cell, goal, size)}
+    return {
+        1 + length for cell in onward for length in path_lengths(cells - {cell}, cell, goal, size)
+    }
 
 
 BOARDS = ["S..\n...\n..G", "...\nSG.\n...", "S...\n.#..\n....\n..G#", "S.#.\n....\nG..#\n#..."]
@@ -78,7 +106,10 @@ def test_verdict_of_every_possible_marking_is_that_of_trying_all_ways(drawing: s
     answers = np.tile(maze, (2 ** len(open_cells), 1))
     answers[:, open_cells] = np.array(list(product((OPEN, PATH), repeat=len(open_cells))))
     start, goal = (int((maze == TOKENS[name]).argmax()) for name in "SG")
-    lengths = [path_lengths(frozenset({goal, *np.flatnonzero(answer == PATH).tolist()}), start, goal, size) for answer in answers]
+    lengths = [
+        path_lengths(frozenset({goal, *np.flatnonzero(answer == PATH).tolist()}), start, goal, size)
+        for answer in answers
+    ]
     shortest = min(min(each) for each in lengths if each)
     is_shortest = are_shortest_paths(np.tile(maze, (len(answers), 1)), answers)
     for answer, found, accepted in zip(answers, lengths, is_shortest, strict=True):

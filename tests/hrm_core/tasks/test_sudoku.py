@@ -29,7 +29,11 @@ def test_every_board_is_a_task(task: Sudoku) -> None:
 
 
 def test_board_is_recognised_by_the_shape_of_a_data_set() -> None:
-    assert [repr(Sudoku.for_shape(size + 2, size**2)) for size in SIZES] == ["Sudoku(4)", "Sudoku(6)", "Sudoku(9)"]
+    assert [repr(Sudoku.for_shape(size + 2, size**2)) for size in SIZES] == [
+        "Sudoku(4)",
+        "Sudoku(6)",
+        "Sudoku(9)",
+    ]
     assert Sudoku.for_shape(vocab_size=12, seq_len=900) is None
     assert Sudoku.for_shape(vocab_size=11, seq_len=80) is None
 
@@ -56,14 +60,18 @@ def test_given_cells_are_the_digits_of_the_question() -> None:
     np.testing.assert_array_equal(Sudoku(4).given(inputs), [[False, False, True, True]])
 
 
-def test_solution_is_accepted_and_every_single_change_to_it_is_not(task: Sudoku, rng: np.random.Generator) -> None:
+def test_solution_is_accepted_and_every_single_change_to_it_is_not(
+    task: Sudoku, rng: np.random.Generator
+) -> None:
     inputs, labels, _ = generate(task.size, 1, rng)
     assert task.accepts(inputs[0], labels[0])
     cell, token = np.divmod(np.arange(task.seq_len * task.vocab_size), task.vocab_size)
     answers = np.tile(labels, (len(cell), 1))
     answers[np.arange(len(cell)), cell] = token
     unchanged = token == labels[0, cell]
-    np.testing.assert_array_equal(task.accepts_all(np.tile(inputs, (len(cell), 1)), answers), unchanged)
+    np.testing.assert_array_equal(
+        task.accepts_all(np.tile(inputs, (len(cell), 1)), answers), unchanged
+    )
 
 
 def test_valid_grid_that_drops_a_given_is_refused(task: Sudoku, rng: np.random.Generator) -> None:
@@ -90,7 +98,9 @@ def test_symmetries_keep_puzzles_solvable_and_undo(task: Sudoku, rng: np.random.
 def test_symmetries_leave_pad_and_blank_alone(task: Sudoku, rng: np.random.Generator) -> None:
     tokens = task.draw_symmetries(rng, 100).tokens
     np.testing.assert_array_equal(tokens[:, :2], np.tile([0, 1], (100, 1)))
-    np.testing.assert_array_equal(np.sort(tokens, axis=1), np.tile(np.arange(task.vocab_size), (100, 1)))
+    np.testing.assert_array_equal(
+        np.sort(tokens, axis=1), np.tile(np.arange(task.vocab_size), (100, 1))
+    )
 
 
 def test_all_128_arrangements_of_the_small_board_are_drawn_alike(rng: np.random.Generator) -> None:

@@ -55,15 +55,24 @@ def test_canonical_form_is_valid_small_and_its_own(board: Board, rng: np.random.
     canonical = canonical_solution(grids)
     assert canonical.dtype == np.uint8
     assert board.follows_rules(canonical).all()
-    assert all(tuple(smallest) <= tuple(grid) for smallest, grid in zip(canonical, shuffled(canonical, rng), strict=True))
-    np.testing.assert_array_equal(canonical[:, : board.size], np.tile(np.arange(1, board.size + 1), (len(grids), 1)))
+    assert all(
+        tuple(smallest) <= tuple(grid)
+        for smallest, grid in zip(canonical, shuffled(canonical, rng), strict=True)
+    )
+    np.testing.assert_array_equal(
+        canonical[:, : board.size], np.tile(np.arange(1, board.size + 1), (len(grids), 1))
+    )
     np.testing.assert_array_equal(canonical_solution(canonical), canonical)
 
 
 @pytest.mark.parametrize("size", [4, 6])
-def test_canonical_form_is_the_smallest_of_all_arrangements(size: int, rng: np.random.Generator) -> None:
+def test_canonical_form_is_the_smallest_of_all_arrangements(
+    size: int, rng: np.random.Generator
+) -> None:
     grids = random_solutions(BOARDS[size], rng, count=10)
-    np.testing.assert_array_equal(canonical_solution(grids), [smallest_by_trying_all(grid, BOARDS[size]) for grid in grids])
+    np.testing.assert_array_equal(
+        canonical_solution(grids), [smallest_by_trying_all(grid, BOARDS[size]) for grid in grids]
+    )
 
 
 def test_small_board_has_two_classes() -> None:
@@ -77,13 +86,18 @@ def test_different_grids_of_the_large_board_keep_different_forms(rng: np.random.
     assert len(np.unique(canonical_solution(random_solutions(BOARDS[9], rng)), axis=0)) == 40
 
 
-def test_grid_with_the_most_symmetries_is_found_among_many_equal_starts(rng: np.random.Generator) -> None:
+def test_grid_with_the_most_symmetries_is_found_among_many_equal_starts(
+    rng: np.random.Generator,
+) -> None:
     canonical = np.array([[int(digit) for digit in MOST_SYMMETRIC]], np.uint8)
     np.testing.assert_array_equal(canonical_solution(shuffled(canonical, rng)), canonical)
 
 
 def test_nothing_has_an_empty_canonical_form(board: Board) -> None:
-    assert canonical_solution(np.empty((0, board.num_cells), np.uint8)).shape == (0, board.num_cells)
+    assert canonical_solution(np.empty((0, board.num_cells), np.uint8)).shape == (
+        0,
+        board.num_cells,
+    )
 
 
 def test_symmetric_puzzles_share_their_canonical_form(rng: np.random.Generator) -> None:
@@ -100,4 +114,7 @@ def test_canonical_puzzle_tells_apart_what_its_solution_does_not() -> None:
     without_corner, without_middle = solution.copy(), solution.copy()
     without_corner[:2] = 0
     without_middle[[0, 5]] = 0
-    assert canonical_puzzle(np.stack([without_corner]))[0].tolist() != canonical_puzzle(np.stack([without_middle]))[0].tolist()
+    assert (
+        canonical_puzzle(np.stack([without_corner]))[0].tolist()
+        != canonical_puzzle(np.stack([without_middle]))[0].tolist()
+    )

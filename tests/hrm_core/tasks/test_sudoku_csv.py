@@ -47,7 +47,11 @@ def read_or_refuse(path: Path) -> Puzzles | str:
 
 def test_lines_become_tokens_and_ratings(path: Path) -> None:
     puzzles = read_csv(written(path, HEADER, GOOD, GOOD))
-    assert (puzzles.inputs.dtype, puzzles.labels.dtype, puzzles.ratings.dtype) == (np.uint8, np.uint8, np.int32)
+    assert (puzzles.inputs.dtype, puzzles.labels.dtype, puzzles.ratings.dtype) == (
+        np.uint8,
+        np.uint8,
+        np.int32,
+    )
     np.testing.assert_array_equal(puzzles.inputs, [[2, 3] + [1] * 14] * 2)
     np.testing.assert_array_equal(puzzles.labels[0, :8], [2, 3, 4, 5, 4, 5, 2, 3])
     assert puzzles.ratings.tolist() == [7, 7]
@@ -84,7 +88,10 @@ def test_minimum_rating_is_inclusive(path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
 def test_byte_order_mark_line_ends_and_blank_lines_are_passed_over(path: Path, end: str) -> None:
-    assert len(read_csv(written(path, "\ufeff" + HEADER, GOOD, "", GOOD, "", "", end=end)).ratings) == 2
+    assert (
+        len(read_csv(written(path, "\ufeff" + HEADER, GOOD, "", GOOD, "", "", end=end)).ratings)
+        == 2
+    )
 
 
 def test_last_line_may_lack_its_end(path: Path) -> None:
@@ -105,7 +112,10 @@ def test_zero_is_a_blank_of_the_question(path: Path) -> None:
         (GOOD.replace("....", "...", 1), "the question has 15 characters; expected 16"),
         (GOOD.replace("4321,", "43211,"), "the answer has 17 characters; expected 16"),
         (NINE, "the question has 81 characters; expected 16, as in the first puzzle"),
-        (GOOD.replace("12..", "12.x"), "'x' at place 4 of the question; expected digits 1 to 4 or . for a blank"),
+        (
+            GOOD.replace("12..", "12.x"),
+            "'x' at place 4 of the question; expected digits 1 to 4 or . for a blank",
+        ),
         (GOOD.replace("12...", "12é.."), "the question has 17 characters"),
         (GOOD.replace("12....", "12é.."), "'é' at place 3 of the question"),
         (GOOD.replace("4321,", "432.,"), "'.' at place 16 of the answer; expected digits 1 to 4"),
@@ -125,11 +135,16 @@ def test_bad_line_is_named_with_what_was_expected(path: Path, line: str, message
 
 
 def test_first_puzzle_of_no_known_size_is_refused(path: Path) -> None:
-    assert refusal(path, "mine,12..,1234,0") == "train.csv:2: 'mine,12..,1234,0' has a question of 4 characters; expected 16, 36 or 81"
+    assert (
+        refusal(path, "mine,12..,1234,0")
+        == "train.csv:2: 'mine,12..,1234,0' has a question of 4 characters; expected 16, 36 or 81"
+    )
     assert "question of 0 characters" in refusal(path, "\x00", GOOD)
 
 
-@pytest.mark.parametrize("header", ["", "question,answer", "question,source,answer,rating", "x" * 10_000])
+@pytest.mark.parametrize(
+    "header", ["", "question,answer", "question,source,answer,rating", "x" * 10_000]
+)
 def test_other_header_is_refused_with_the_one_expected(path: Path, header: str) -> None:
     with pytest.raises(DataError, match=rf"train\.csv:1: the header is '.*'; expected '{HEADER}'"):
         read_csv(written(path, header, GOOD))
@@ -150,7 +165,9 @@ def test_missing_file_and_folder_are_refused(path: Path) -> None:
 
 
 def test_bytes_that_are_not_utf_8_are_named_with_their_line(path: Path) -> None:
-    path.write_bytes("\n".join([HEADER, GOOD, GOOD.replace("mine", "Zürich"), ""]).encode("latin-1"))
+    path.write_bytes(
+        "\n".join([HEADER, GOOD, GOOD.replace("mine", "Zürich"), ""]).encode("latin-1")
+    )
     with pytest.raises(DataError, match=r"train\.csv:3: byte 0xfc is not UTF-8"):
         read_csv(path)
 
@@ -160,7 +177,9 @@ def test_bytes_that_are_not_utf_8_are_named_with_their_line(path: Path) -> None:
     content=st.binary(max_size=200) | st.text(alphabet="1234.,\r\n", max_size=100).map(str.encode),
     insert_at=st.integers(0, 120),
 )
-def test_any_content_is_read_or_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes, insert_at: int) -> None:
+def test_any_content_is_read_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, insert_at: int
+) -> None:
     good = "\n".join([HEADER, GOOD, GOOD, ""]).encode()
     path = tmp_path_factory.getbasetemp() / "fuzz.csv"
     path.write_bytes(good[:insert_at] + content + good[insert_at:])

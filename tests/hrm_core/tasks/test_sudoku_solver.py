@@ -33,17 +33,25 @@ def test_rating_counts_the_trials_that_failed(text: str, rating: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["train.csv", "test.csv"])
-def test_published_puzzles_get_their_published_solution_and_rating(data_dir: Path, name: str) -> None:
+def test_published_puzzles_get_their_published_solution_and_rating(
+    data_dir: Path, name: str
+) -> None:
     rows = every_nth(data_dir / "sudoku" / name, step=40)
     found = [solve(grid(row["question"])) for row in rows]
     assert len(rows) >= 100
     assert [solution.rating for solution in found] == [int(row["rating"]) for row in rows]
-    np.testing.assert_array_equal([solution.grid for solution in found], [grid(row["answer"]) for row in rows])
+    np.testing.assert_array_equal(
+        [solution.grid for solution in found], [grid(row["answer"]) for row in rows]
+    )
 
 
 def test_hardest_published_puzzles_get_their_published_rating(data_dir: Path) -> None:
-    rows = sorted(every_nth(data_dir / "sudoku" / "test.csv", step=1), key=lambda row: int(row["rating"]))[-20:]
-    assert [solve(grid(row["question"])).rating for row in rows] == [int(row["rating"]) for row in rows]
+    rows = sorted(
+        every_nth(data_dir / "sudoku" / "test.csv", step=1), key=lambda row: int(row["rating"])
+    )[-20:]
+    assert [solve(grid(row["question"])).rating for row in rows] == [
+        int(row["rating"]) for row in rows
+    ]
     assert int(rows[0]["rating"]) > 300
 
 
@@ -69,7 +77,11 @@ def test_deadly_rectangle_leaves_two_solutions() -> None:
     assert count_solutions(grid("12.4.4.221434321"), limit=9) == 1
 
 
-@pytest.mark.parametrize("text", ["11..............", "123....4........"], ids=["clashing givens", "a cell without candidate"])
+@pytest.mark.parametrize(
+    "text",
+    ["11..............", "123....4........"],
+    ids=["clashing givens", "a cell without candidate"],
+)
 def test_puzzle_without_solution_is_refused(text: str) -> None:
     assert count_solutions(grid(text)) == 0
     with pytest.raises(PuzzleError, match="no solution"):

@@ -46,7 +46,10 @@ def test_one_puzzle_a_line_and_blank_lines_between_do_not_matter() -> None:
 
 
 def test_drawn_and_one_line_forms_mix_when_blank_lines_part_them() -> None:
-    assert Sudoku(4).parse(f"{SMALL}\n\n1..4..1..1..4..1\n1..4..1..1..4..1\n\n\n{SMALL}").shape == (4, 16)
+    assert Sudoku(4).parse(f"{SMALL}\n\n1..4..1..1..4..1\n1..4..1..1..4..1\n\n\n{SMALL}").shape == (
+        4,
+        16,
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,11 +68,15 @@ def test_frames_are_passed_over(drawing: str) -> None:
 
 def test_wrong_number_of_cells_names_puzzle_and_line() -> None:
     assert refusal(9, LINE[:80]).startswith("puzzle 1 (line 1): 80 cells; expected 81")
-    assert refusal(9, f"{LINE}\n\n{LINE}\n{LINE}.").startswith("puzzle 3 (line 4): 82 cells; expected 81")
+    assert refusal(9, f"{LINE}\n\n{LINE}\n{LINE}.").startswith(
+        "puzzle 3 (line 4): 82 cells; expected 81"
+    )
 
 
 def test_wrong_rows_of_a_drawing_are_named() -> None:
-    assert "puzzle 2 (line 6): row 2 (line 7) has 3 cells; expected 4" in refusal(4, f"{SMALL}\n\n1..4\n...\n.1..\n4..1")
+    assert "puzzle 2 (line 6): row 2 (line 7) has 3 cells; expected 4" in refusal(
+        4, f"{SMALL}\n\n1..4\n...\n.1..\n4..1"
+    )
     assert "puzzle 1 (line 1): 8 rows; expected 4" in refusal(4, f"{SMALL}\n{SMALL}")
 
 
@@ -106,12 +113,18 @@ def test_size_is_told_from_a_line_or_a_row(size: int) -> None:
 
 
 def test_size_of_a_line_that_fits_no_board_is_refused() -> None:
-    with pytest.raises(PuzzleError, match="80 cells in line 2; expected a row of 4, 6 or 9 or a puzzle of 16, 36 or 81"):
+    with pytest.raises(
+        PuzzleError,
+        match="80 cells in line 2; expected a row of 4, 6 or 9 or a puzzle of 16, 36 or 81",
+    ):
         Sudoku.from_text("\n" + LINE[:80])
 
 
 @FUZZ
-@given(text=st.text(max_size=300) | st.text(alphabet="0123456789._|+- \n\r\t", max_size=300), size=st.sampled_from(list(BOARDS)))
+@given(
+    text=st.text(max_size=300) | st.text(alphabet="0123456789._|+- \n\r\t", max_size=300),
+    size=st.sampled_from(list(BOARDS)),
+)
 def test_any_text_is_read_or_refused_in_one_line(text: str, size: int) -> None:
     outcome = result_or_refusal(Sudoku(size).parse, text)
     if isinstance(outcome, str):
@@ -127,4 +140,8 @@ def test_any_text_is_read_or_refused_in_one_line(text: str, size: int) -> None:
 @given(text=st.text(max_size=100))
 def test_size_of_any_text_is_told_or_refused(text: str) -> None:
     outcome = result_or_refusal(Sudoku.from_text, text)
-    assert "expected a row of 4, 6 or 9" in outcome if isinstance(outcome, str) else outcome.size in BOARDS
+    assert (
+        "expected a row of 4, 6 or 9" in outcome
+        if isinstance(outcome, str)
+        else outcome.size in BOARDS
+    )

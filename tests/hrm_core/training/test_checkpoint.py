@@ -28,7 +28,11 @@ from hrm_core.training.checkpoint import (
 )
 
 CONFIG = ModelConfig.model_validate(
-    {**load_config("sudoku-4x4").model.sized(DataSizes(6, 16, 1)).model_dump(), "hidden_size": 8, "expansion": 0.1}
+    {
+        **load_config("sudoku-4x4").model.sized(DataSizes(6, 16, 1)).model_dump(),
+        "hidden_size": 8,
+        "expansion": 0.1,
+    }
 )
 WEIGHTS = initial_values(CONFIG, seed=3)
 TRAIN_STATE = {
@@ -37,7 +41,11 @@ TRAIN_STATE = {
     "carry.halted": np.array([True, False]),
     "carry.steps": np.array([1, 2], np.int32),
 }
-STATE = {"update": 7, "position": {"seconds": 0.1 + 0.2, "best": {}}, "order": [2**70, -1, "text ü"]}
+STATE = {
+    "update": 7,
+    "position": {"seconds": 0.1 + 0.2, "best": {}},
+    "order": [2**70, -1, "text ü"],
+}
 
 
 def write(folder: Path) -> Path:
@@ -63,7 +71,9 @@ def test_checkpoint_gives_back_what_was_written(whole: Path) -> None:
     assert_same(dict(model.weights), WEIGHTS)
     assert_same(read_train_state(whole), TRAIN_STATE)
     assert {**read_state(whole), "format": None} == {**STATE, "format": None}
-    assert sorted(path.name for path in whole.iterdir()) == sorted([MODEL_FILE, TRAIN_STATE_FILE, STATE_FILE])
+    assert sorted(path.name for path in whole.iterdir()) == sorted(
+        [MODEL_FILE, TRAIN_STATE_FILE, STATE_FILE]
+    )
     assert not [path for path in whole.parent.iterdir() if path != whole]
 
 
@@ -83,7 +93,10 @@ def test_damaged_newest_checkpoint_is_named_and_passed_over(whole: Path, tmp_pat
         shutil.copytree(whole, tmp_path / "checkpoints" / name)
     (tmp_path / "checkpoints" / whole.name / STATE_FILE).unlink()
     warnings: list[str] = []
-    assert find_model(tmp_path, warnings.append) == tmp_path / "checkpoints" / "update_00000003" / MODEL_FILE
+    assert (
+        find_model(tmp_path, warnings.append)
+        == tmp_path / "checkpoints" / "update_00000003" / MODEL_FILE
+    )
     (warning,) = warnings
     assert f"{whole.name}/{STATE_FILE} cannot be read (No such file or directory)" in warning
     (tmp_path / "checkpoints" / "update_00000003" / MODEL_FILE).write_bytes(b"")
@@ -122,9 +135,15 @@ flips = st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 7)), min_size=1
 
 
 @settings(deadline=None, derandomize=True, max_examples=150)
-@given(flips=flips | flips.map(lambda flips: [(place % 2500, bit) for place, bit in flips]), length=st.integers(0, 2**20) | st.none())
+@given(
+    flips=flips | flips.map(lambda flips: [(place % 2500, bit) for place, bit in flips]),
+    length=st.integers(0, 2**20) | st.none(),
+)
 def test_damaged_model_file_alone_is_refused_or_the_same(
-    whole: Path, tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[int, int]], length: int | None
+    whole: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    flips: list[tuple[int, int]],
+    length: int | None,
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzz.safetensors"
     path.write_bytes(flipped((whole / MODEL_FILE).read_bytes(), flips)[:length])
@@ -140,7 +159,10 @@ def test_damaged_model_file_alone_is_refused_or_the_same(
 @settings(deadline=None, derandomize=True, max_examples=150)
 @given(flips=flips, length=st.integers(0, 2000) | st.none())
 def test_damaged_state_is_refused_or_the_same(
-    whole: Path, tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[int, int]], length: int | None
+    whole: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    flips: list[tuple[int, int]],
+    length: int | None,
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "fuzz"
     shutil.copytree(whole, folder, dirs_exist_ok=True)
@@ -149,7 +171,9 @@ def test_damaged_state_is_refused_or_the_same(
     assert found == read_state(whole) or (isinstance(found, str) and len(found.splitlines()) == 1)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'"sha256"', b"{}", b'{"sha256": 3}', b"[" * 100_000, b"\xff", b"null"])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'"sha256"', b"{}", b'{"sha256": 3}', b"[" * 100_000, b"\xff", b"null"]
+)
 def test_state_of_another_kind_is_damaged(whole: Path, tmp_path: Path, content: bytes) -> None:
     folder = Path(shutil.copytree(whole, tmp_path / whole.name))
     (folder / STATE_FILE).write_bytes(content)
@@ -164,7 +188,11 @@ def test_weights_of_another_shape_are_named(tmp_path: Path) -> None:
     save_model(path, CONFIG, "sudoku", wrong)
     with pytest.raises(CheckpointError) as refused:
         load_model(path)
-    for words in ("H_init is missing", "extra is unknown", "q_head.bias is float32[3], expected float32[2]"):
+    for words in (
+        "H_init is missing",
+        "extra is unknown",
+        "q_head.bias is float32[3], expected float32[2]",
+    ):
         assert words in str(refused.value)
 
 
@@ -177,10 +205,16 @@ def test_safetensors_file_of_someone_else_is_refused(tmp_path: Path) -> None:
 def test_model_file_says_what_it_is(whole: Path) -> None:
     with safe_open(whole / MODEL_FILE, "numpy") as file:
         about = json.loads(file.metadata()["hrm"])
-    assert (about["format"], about["task"], about["config"]["hidden_size"]) == ("hrm-1", "sudoku", 8)
+    assert (about["format"], about["task"], about["config"]["hidden_size"]) == (
+        "hrm-1",
+        "sudoku",
+        8,
+    )
 
 
-def test_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoint_that_cannot_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 

@@ -11,7 +11,14 @@ from hrm_core.data.store import load_split
 from hrm_core.errors import DataError
 from hrm_core.tasks.sudoku import Sudoku
 from hrm_core.training.checkpoint import find_model, load_model
-from hrm_core.training.evaluation import Thoughts, check_fits, evaluate, num_examples, save_predictions, thoughts
+from hrm_core.training.evaluation import (
+    Thoughts,
+    check_fits,
+    evaluate,
+    num_examples,
+    save_predictions,
+    thoughts,
+)
 from hrm_core.training.scoring import joined, summary
 from hrm_mlx.backend import MLXBackend
 
@@ -25,13 +32,26 @@ def backend(tiny_run: Path) -> MLXBackend:
 
 
 def test_settled_step_is_the_one_after_which_nothing_changes() -> None:
-    answers = np.array([[[1], [1], [1], [2], [1]], [[1], [2], [1], [1], [2]], [[1], [2], [2], [1], [1]]])
-    assert Thoughts(answers, np.zeros((3, 5), np.float32), np.full(5, 3)).settled_step.tolist() == [1, 2, 3, 2, 3]
-    assert Thoughts(answers[:1], np.zeros((1, 5), np.float32), np.full(5, 1)).settled_step.tolist() == [1] * 5
+    answers = np.array(
+        [[[1], [1], [1], [2], [1]], [[1], [2], [1], [1], [2]], [[1], [2], [2], [1], [1]]]
+    )
+    assert Thoughts(answers, np.zeros((3, 5), np.float32), np.full(5, 3)).settled_step.tolist() == [
+        1,
+        2,
+        3,
+        2,
+        3,
+    ]
+    assert (
+        Thoughts(answers[:1], np.zeros((1, 5), np.float32), np.full(5, 1)).settled_step.tolist()
+        == [1] * 5
+    )
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 20, 64])
-def test_padding_of_the_last_batch_counts_for_nothing(backend: MLXBackend, tiny_data: Path, batch_size: int) -> None:
+def test_padding_of_the_last_batch_counts_for_nothing(
+    backend: MLXBackend, tiny_data: Path, batch_size: int
+) -> None:
     test = load_split(tiny_data, "test")
     expected, tokens = evaluate(backend, test, Sudoku(4).given, batch_size=20)
     told: list[int] = []
@@ -41,7 +61,9 @@ def test_padding_of_the_last_batch_counts_for_nothing(backend: MLXBackend, tiny_
     assert summary(found)["count"] == sum(told) == num_examples(test) == 20
 
 
-def test_scores_are_those_of_the_answers_counted_by_hand(backend: MLXBackend, tiny_data: Path) -> None:
+def test_scores_are_those_of_the_answers_counted_by_hand(
+    backend: MLXBackend, tiny_data: Path
+) -> None:
     test = load_split(tiny_data, "test")
     scores, answers = evaluate(backend, test, Sudoku(4).given, batch_size=8, limit=13)
     inputs, labels = test.sets["all"].inputs[:13], test.sets["all"].labels[:13]
@@ -63,12 +85,21 @@ def test_thoughts_end_where_evaluation_ends(backend: MLXBackend, tiny_data: Path
     np.testing.assert_allclose(path.q_halt_logits[-1], scores.q_halt_logits, rtol=1e-5)
 
 
-def test_predictions_are_read_back_as_they_were(backend: MLXBackend, tiny_data: Path, tmp_path: Path) -> None:
+def test_predictions_are_read_back_as_they_were(
+    backend: MLXBackend, tiny_data: Path, tmp_path: Path
+) -> None:
     test = load_split(tiny_data, "test")
     scores, answers = evaluate(backend, test, None, batch_size=8, limit=13)
     save_predictions(tmp_path / "p.npz", test, scores, answers, limit=13)
     with np.load(tmp_path / "p.npz") as saved:
-        assert set(saved) == {"inputs", "labels", "answers", "q_halt_logits", "steps", "settled_step"}
+        assert set(saved) == {
+            "inputs",
+            "labels",
+            "answers",
+            "q_halt_logits",
+            "steps",
+            "settled_step",
+        }
         np.testing.assert_array_equal(saved["inputs"], test.sets["all"].inputs[:13])
         np.testing.assert_array_equal(saved["labels"], test.sets["all"].labels[:13])
         np.testing.assert_array_equal(saved["answers"], answers)
@@ -81,7 +112,10 @@ def test_model_of_another_size_is_refused(tiny_data: Path, backend: MLXBackend) 
     config = backend.config.sized(backend.config.sizes)
     check_fits(test, config, Path("model"))
     other = ModelConfig.model_validate({**config.model_dump(), **DataSizes(11, 81, 1)._asdict()})
-    with pytest.raises(DataError, match=r"does not fit model: vocab_size=6, expected 11; seq_len=16, expected 81; use the data"):
+    with pytest.raises(
+        DataError,
+        match=r"does not fit model: vocab_size=6, expected 11; seq_len=16, expected 81; use the data",
+    ):
         check_fits(test, other, Path("model"))
 
 
@@ -94,7 +128,9 @@ def test_every_slot_is_thought_about_on_its_own(backend: MLXBackend, tiny_data: 
             carry, answers = backend.step(carry)
         return answers.logits
 
-    np.testing.assert_allclose(last_logits(inputs)[2:4], last_logits(inputs[2:4]), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        last_logits(inputs)[2:4], last_logits(inputs[2:4]), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_python_api_solves_in_three_lines(tiny_run: Path, hrm: Callable[..., Any]) -> None:
@@ -102,13 +138,18 @@ def test_python_api_solves_in_three_lines(tiny_run: Path, hrm: Callable[..., Any
 
     model = hrm_mlx.load(tiny_run)
     (first, second) = model.solve("1... ..2. .3.. ...4\n" * 2)
-    assert (str(first), first.accepted) == (str(second), first.task.accepts(first.question, first.answer))
+    assert (str(first), first.accepted) == (
+        str(second),
+        first.task.accepts(first.question, first.answer),
+    )
     assert len(first.frames()) == 3
     outcome = hrm("solve", tiny_run, "1... ..2. .3.. ...4")
     assert outcome.out.startswith(str(first))
 
 
-def test_a_replica_without_any_puzzle_has_no_scores(backend: MLXBackend, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replica_without_any_puzzle_has_no_scores(
+    backend: MLXBackend, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     test = load_split(tiny_data, "test")
     whole, tokens = evaluate(backend, test, Sudoku(4).given, batch_size=80)
     parts = []
@@ -117,4 +158,6 @@ def test_a_replica_without_any_puzzle_has_no_scores(backend: MLXBackend, tiny_da
         parts.append(evaluate(backend, test, Sudoku(4).given, batch_size=80))
     assert [len(scores) for scores, _ in parts] == [20, 0, 0, 0]
     np.testing.assert_array_equal(np.concatenate([answers for _, answers in parts]), tokens)
-    assert summary(joined([scores for scores, _ in parts])) == pytest.approx(summary(whole), rel=1e-6)
+    assert summary(joined([scores for scores, _ in parts])) == pytest.approx(
+        summary(whole), rel=1e-6
+    )

@@ -69,7 +69,11 @@ def test_summary_of_nothing_is_zero() -> None:
 
 @pytest.mark.parametrize(
     ("successes", "count", "low", "high"),
-    [(0, 10, 0.0, 0.2775328), (10, 10, 0.7224672, 1.0), (81, 263, 0.2553, 0.3662)],  # the last one as in Newcombe 1998, table I
+    [
+        (0, 10, 0.0, 0.2775328),
+        (10, 10, 0.7224672, 1.0),
+        (81, 263, 0.2553, 0.3662),
+    ],  # the last one as in Newcombe 1998, table I
 )
 def test_interval_is_that_of_wilson(successes: int, count: int, low: float, high: float) -> None:
     assert wilson_interval(successes, count) == pytest.approx((low, high), abs=1e-4)
@@ -85,7 +89,11 @@ def test_calibration_and_steps_count_every_labelled_example() -> None:
 
 def test_bands_part_the_examples_by_rating() -> None:
     bands = by_band(scores(), (0, 1, 5, 20, 50, 100))
-    assert {name: values["count"] for name, values in bands.items()} == {"0": 1, "5-19": 1, "50-99": 0}
+    assert {name: values["count"] for name, values in bands.items()} == {
+        "0": 1,
+        "5-19": 1,
+        "50-99": 0,
+    }
     assert bands["5-19"]["exact_accuracy"] == 1
     assert by_band(scores(ratings=np.full(3, -1)), (0, 1)) == {}
 
@@ -97,7 +105,12 @@ def test_joined_scores_are_those_of_one_batch() -> None:
 
 def test_training_metrics_are_means_over_what_they_are_sums_of() -> None:
     sums = {"count": 4.0, "accuracy": 3.0, "steps": 12.0, "lm_loss": 32.0}
-    assert reduced(sums, num_slots=16) == {"count": 4.0, "accuracy": 0.75, "steps": 3.0, "lm_loss": 2.0}
+    assert reduced(sums, num_slots=16) == {
+        "count": 4.0,
+        "accuracy": 0.75,
+        "steps": 3.0,
+        "lm_loss": 2.0,
+    }
     assert reduced({"count": 0.0, "accuracy": 0.0}, 16)["accuracy"] == 0
 
 
@@ -105,9 +118,18 @@ def test_training_metrics_are_means_over_what_they_are_sums_of() -> None:
 def test_loss_of_recorded_logits_is_the_recorded_loss(golden_dir: Path, case: str) -> None:
     recorded = load_file(golden_dir / case / "forward.safetensors")
     loss = json.loads((golden_dir / case / "case.json").read_text())["loss"]
-    name = next(part for part in ("stablemax", "softmax") if part in json.dumps(loss)) + "_cross_entropy"
+    name = (
+        next(part for part in ("stablemax", "softmax") if part in json.dumps(loss))
+        + "_cross_entropy"
+    )
     for step, logits in enumerate(recorded["logits"]):
-        fields = score(logits.argmax(axis=-1), recorded["labels"], np.zeros(recorded["labels"].shape, bool), logits, name)
+        fields = score(
+            logits.argmax(axis=-1),
+            recorded["labels"],
+            np.zeros(recorded["labels"].shape, bool),
+            logits,
+            name,
+        )
         assert fields["lm_loss"].sum() == pytest.approx(recorded["metrics/lm_loss"][step], rel=1e-7)
 
 

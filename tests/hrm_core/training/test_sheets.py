@@ -20,7 +20,14 @@ from hrm_core.tasks.sudoku import Sudoku
 from hrm_core.tasks.task import IntArray, Task
 from hrm_core.training.answering import Outcome
 from hrm_core.training.scoring import Scores
-from hrm_core.training.sheets import EXAMPLE_ROOM, LARGEST_CELL, cell_size, dataset_sheet, evaluation_sheet, solutions_sheet
+from hrm_core.training.sheets import (
+    EXAMPLE_ROOM,
+    LARGEST_CELL,
+    cell_size,
+    dataset_sheet,
+    evaluation_sheet,
+    solutions_sheet,
+)
 from hrm_core.training.solving import Solution
 
 CRIMSON = PAINTS[Mark.WRONG].fill
@@ -33,7 +40,9 @@ TASKS: dict[str, tuple[Task, IntArray]] = {
 }
 
 
-def split_of(folder: Path, task: Task, labels: IntArray, splits: tuple[str, ...] = ("test",)) -> Split:
+def split_of(
+    folder: Path, task: Task, labels: IntArray, splits: tuple[str, ...] = ("test",)
+) -> Split:
     """A data set whose questions are their answers (N, S)."""
     layout = Layout(task.vocab_size, task.seq_len, identifiers=("<blank>", "puzzle"))
     examples = Examples(labels, labels, puzzle_identifiers=np.ones(len(labels), int))
@@ -46,7 +55,9 @@ def outcome_of(answers: IntArray, labels: IntArray) -> Outcome:
     scored, zeros = labels > 0, np.zeros(len(labels))
     right = ((answers == labels) & scored).sum(axis=1)
     steps = np.full(len(labels), 3)
-    scores = Scores(right, scored.sum(axis=1), right, scored.sum(axis=1), zeros, zeros, steps, steps, steps)
+    scores = Scores(
+        right, scored.sum(axis=1), right, scored.sum(axis=1), zeros, zeros, steps, steps, steps
+    )
     return Outcome(scores, answers, [scores], answers[None], steps, 1.0)
 
 
@@ -60,12 +71,16 @@ def last_grid(page: IntArray) -> IntArray:
     size = LARGEST_CELL * 4
     below, right = page.shape[0] - MARGIN, page.shape[1] - MARGIN
     corner = 6  # pixels right of and below any line
-    found: IntArray = page[below - size : below, right - size : right][corner::LARGEST_CELL, corner::LARGEST_CELL]
+    found: IntArray = page[below - size : below, right - size : right][
+        corner::LARGEST_CELL, corner::LARGEST_CELL
+    ]
     return found
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_cells_are_marked_exactly_where_prediction_and_answer_differ(name: str, tmp_path: Path) -> None:
+def test_cells_are_marked_exactly_where_prediction_and_answer_differ(
+    name: str, tmp_path: Path
+) -> None:
     task, label = TASKS[name]
     differs = np.zeros((4, 4), bool)
     differs[[0, 1, 3], [1, 3, 0]] = True
@@ -73,7 +88,9 @@ def test_cells_are_marked_exactly_where_prediction_and_answer_differ(name: str, 
     board.reshape(int(task.seq_len**0.5), -1)[:4, :4] = differs
     answer = np.where(board, np.where(label == task.vocab_size - 1, label - 1, label + 1), label)
     split = split_of(tmp_path / "data", task, label[None])
-    evaluation_sheet(split, task, outcome_of(answer[None], label[None]), tmp_path / "sheet.png", 1, "mine")
+    evaluation_sheet(
+        split, task, outcome_of(answer[None], label[None]), tmp_path / "sheet.png", 1, "mine"
+    )
     found = last_grid(pixels(tmp_path / "sheet.png"))
     np.testing.assert_array_equal((found == CRIMSON).all(axis=-1), differs)
     assert (found[~differs] > 180).all(), "what is right fades"
@@ -86,7 +103,9 @@ def test_wrong_answers_come_first_and_then_right_ones(tmp_path: Path) -> None:
     answers[[4, 7], 5] = 2 + (answers[[4, 7], 5] == 2)
     split = split_of(tmp_path / "data", task, labels)
     for rows, wrong in ((1, 1), (2, 2), (5, 2)):
-        evaluation_sheet(split, task, outcome_of(answers, labels), tmp_path / "sheet.png", rows, "mine")
+        evaluation_sheet(
+            split, task, outcome_of(answers, labels), tmp_path / "sheet.png", rows, "mine"
+        )
         page = pixels(tmp_path / "sheet.png")
         marked = (page == CRIMSON).all(axis=-1)
         assert marked.sum() == pytest.approx(wrong * 47 * 47 * 0.9 + IN_LEGEND, rel=0.15)
@@ -101,7 +120,9 @@ def test_cells_that_are_not_scored_are_neither_right_nor_wrong(tmp_path: Path) -
     answer = np.where(label > 0, label, 7)
     answer[0] = 9
     split = split_of(tmp_path / "data", task, label[None])
-    evaluation_sheet(split, task, outcome_of(answer[None], label[None]), tmp_path / "sheet.png", 1, "mine")
+    evaluation_sheet(
+        split, task, outcome_of(answer[None], label[None]), tmp_path / "sheet.png", 1, "mine"
+    )
     one_wrong = np.where(np.arange(64) == 0, Mark.WRONG, Mark.RIGHT)
     expected = np.asarray(task.picture(np.where(label > 0, answer, 0), one_wrong, LARGEST_CELL))
     marked = (pixels(tmp_path / "sheet.png") == CRIMSON).all(axis=-1).sum()
@@ -112,8 +133,12 @@ def test_examples_without_labels_are_left_out(tmp_path: Path) -> None:
     task, label = TASKS["arc"]
     labels = np.stack([label, np.zeros_like(label)])
     split = split_of(tmp_path / "data", task, labels)
-    evaluation_sheet(split, task, outcome_of(np.full_like(labels, 5), labels), tmp_path / "two.png", 2, "mine")
-    evaluation_sheet(split, task, outcome_of(np.full_like(labels, 5), labels), tmp_path / "one.png", 1, "mine")
+    evaluation_sheet(
+        split, task, outcome_of(np.full_like(labels, 5), labels), tmp_path / "two.png", 2, "mine"
+    )
+    evaluation_sheet(
+        split, task, outcome_of(np.full_like(labels, 5), labels), tmp_path / "one.png", 1, "mine"
+    )
     np.testing.assert_array_equal(pixels(tmp_path / "two.png"), pixels(tmp_path / "one.png"))
 
 
@@ -121,7 +146,9 @@ def test_examples_are_shown_where_no_solution_is_known(tmp_path: Path) -> None:
     task, label = TASKS["arc"]
     nothing = np.zeros_like(label)[None]
     questions = split_of(tmp_path / "data", task, label[None])
-    evaluation_sheet(questions, task, outcome_of(label[None], nothing), tmp_path / "sheet.png", 1, "mine")
+    evaluation_sheet(
+        questions, task, outcome_of(label[None], nothing), tmp_path / "sheet.png", 1, "mine"
+    )
     page = pixels(tmp_path / "sheet.png")
     drawn = task.picture(label.astype(np.uint8), np.full(task.seq_len, Mark.PLAIN), LARGEST_CELL)
     assert colours(drawn) <= {tuple(colour) for colour in page.reshape(-1, 3).tolist()}
@@ -129,13 +156,26 @@ def test_examples_are_shown_where_no_solution_is_known(tmp_path: Path) -> None:
 
 def test_page_of_solutions_shows_every_attempt() -> None:
     task = Arc(6)
-    question, *answers = (task.parse(text)[0].astype(np.uint8) for text in ("11\n11", "22\n22", "33\n33"))
+    question, *answers = (
+        task.parse(text)[0].astype(np.uint8) for text in ("11\n11", "22\n22", "33\n33")
+    )
     attempts = [Candidate(encode([decode(answer)])[0].tobytes(), 1, 0.9) for answer in answers]
-    one = Solution(task, question, answers[0][None], np.zeros(1, np.float32), 1, attempts=attempts[:1], solution=decode(answers[0]))
+    one = Solution(
+        task,
+        question,
+        answers[0][None],
+        np.zeros(1, np.float32),
+        1,
+        attempts=attempts[:1],
+        solution=decode(answers[0]),
+    )
     two = replace(one, attempts=attempts, solution=decode(answers[1]))
     assert two.verdict == "attempt 2 is right"
     shown = [colours(solutions_sheet(page)) for page in ([one], [two], [one, two])]
-    second = colours(task.picture(answers[1], np.full(task.seq_len, Mark.PLAIN), LARGEST_CELL)) - shown[0]
+    second = (
+        colours(task.picture(answers[1], np.full(task.seq_len, Mark.PLAIN), LARGEST_CELL))
+        - shown[0]
+    )
     assert second
     assert second <= shown[1] & shown[2]
 
@@ -155,7 +195,9 @@ def test_dataset_sheet_spreads_over_every_split(name: str, tmp_path: Path) -> No
         assert (page[:MARGIN] == PAPER).all()
         assert (page[:, -MARGIN:] == PAPER).all()
         heights.append(page.shape[0])
-    assert heights[0] == heights[1] < heights[2] == heights[3], "four fit beside each other, ten do not, and there are no more"
+    assert heights[0] == heights[1] < heights[2] == heights[3], (
+        "four fit beside each other, ten do not, and there are no more"
+    )
 
 
 def test_first_and_last_example_are_on_the_sheet(tmp_path: Path) -> None:
@@ -165,15 +207,24 @@ def test_first_and_last_example_are_on_the_sheet(tmp_path: Path) -> None:
     labels[0], labels[-1] = 4, 5
     split_of(tmp_path / "data", task, labels)
     dataset_sheet(tmp_path / "data", task, tmp_path / "sheet.png", 3)
-    colours = {tuple(colour) for colour in np.unique(pixels(tmp_path / "sheet.png").reshape(-1, 3), axis=0).tolist()}
+    colours = {
+        tuple(colour)
+        for colour in np.unique(pixels(tmp_path / "sheet.png").reshape(-1, 3), axis=0).tolist()
+    }
     for token in (3, 4, 5):
-        assert task.picture(np.full(16, token, np.uint8), np.zeros(16, int), 24).getpixel((4, 4)) in colours
+        assert (
+            task.picture(np.full(16, token, np.uint8), np.zeros(16, int), 24).getpixel((4, 4))
+            in colours
+        )
 
 
 @pytest.mark.parametrize("side", [2, 5, 12, 30])
 def test_cells_are_as_large_as_there_is_room_for(side: int) -> None:
     task = Arc(30)
-    grids = [task.parse("\n".join(["1" * width] * height))[0] for width, height in ((1, 1), (side, 1), (1, side))]
+    grids = [
+        task.parse("\n".join(["1" * width] * height))[0]
+        for width, height in ((1, 1), (side, 1), (1, side))
+    ]
     cell = cell_size(task, grids, EXAMPLE_ROOM)
     assert cell == min(LARGEST_CELL, EXAMPLE_ROOM // side)
     assert cell_size(task.with_digits(), grids, EXAMPLE_ROOM) == cell

@@ -21,8 +21,21 @@ from hrm_core.training.solving import Solution, Solver, read_puzzles, read_text
 Rule = Callable[[TokenArray], TokenArray]
 
 SIDE = 6
-NAMES = ["<blank>", "turn_t6_0213456789", "turn", "turn_t1_0987654321", "drop", "drop_t3_0123456798", "turned"]
-RULES: Mapping[str, Rule] = {"turn": np.rot90, "drop": lambda grid: grid[:1], "turned": np.flipud, "<blank>": lambda grid: grid}
+NAMES = [
+    "<blank>",
+    "turn_t6_0213456789",
+    "turn",
+    "turn_t1_0987654321",
+    "drop",
+    "drop_t3_0123456798",
+    "turned",
+]
+RULES: Mapping[str, Rule] = {
+    "turn": np.rot90,
+    "drop": lambda grid: grid[:1],
+    "turned": np.flipud,
+    "<blank>": lambda grid: grid,
+}
 GRID = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
 STEPS = 3
 
@@ -56,17 +69,26 @@ class Knowing:
 
     def begin(self, batch: Batch) -> list[Any]:
         self.asked += [self.names[number] for number in batch.puzzle_identifiers.tolist()]
-        return [(0, number, row) for number, row in zip(batch.puzzle_identifiers.tolist(), batch.inputs, strict=True)]
+        return [
+            (0, number, row)
+            for number, row in zip(batch.puzzle_identifiers.tolist(), batch.inputs, strict=True)
+        ]
 
     def step(self, carry: list[Any]) -> tuple[list[Any], Said]:
-        tokens = np.stack([self.answer(self.names[number], row) if step else row for step, number, row in carry])
+        tokens = np.stack(
+            [self.answer(self.names[number], row) if step else row for step, number, row in carry]
+        )
         sure = np.array([float(number) - 9 for _, number, _ in carry])
-        return [(step + 1, number, row) for step, number, row in carry], Said(tokens, sure, np.zeros(len(carry)))
+        return [(step + 1, number, row) for step, number, row in carry], Said(
+            tokens, sure, np.zeros(len(carry))
+        )
 
     def answer(self, name: str, row: np.ndarray) -> np.ndarray:
         (task,), augmentations = parse_names([name])
         original = decode(undone(row[None], augmentations)[0])
-        answer = augmented(RULES[task](original), int(augmentations.symmetries[0]), augmentations.colours[0])
+        answer = augmented(
+            RULES[task](original), int(augmentations.symmetries[0]), augmentations.colours[0]
+        )
         return encode([answer], SIDE)[0]
 
     def take(self, carry: list[Any], slots: np.ndarray) -> list[Any]:
@@ -89,7 +111,10 @@ def solver(backend: Any = None, names: list[str] = NAMES) -> Solver:
 
 def task_json(rule: Rule, known: bool = True, grids: tuple[TokenArray, ...] = (GRID,)) -> str:
     pair = {"input": GRID.tolist(), "output": rule(GRID).tolist()}
-    tests = [{"input": grid.tolist(), **({"output": rule(grid).tolist()} if known else {})} for grid in grids]
+    tests = [
+        {"input": grid.tolist(), **({"output": rule(grid).tolist()} if known else {})}
+        for grid in grids
+    ]
     return json.dumps({"train": [pair], "test": tests})
 
 
@@ -109,25 +134,46 @@ def test_task_is_asked_under_all_its_augmentations_and_each_answer_is_turned_bac
 
 def test_answers_that_are_not_turned_back_do_not_agree() -> None:
     """The control: with other augmentations than the names say, the votes fall apart."""
-    counts = {kind: [count for _, count in attempts(solver(kind()).solve(task_json(np.rot90), identifier="drop")[0])] for kind in KINDS}
+    counts = {
+        kind: [
+            count
+            for _, count in attempts(
+                solver(kind()).solve(task_json(np.rot90), identifier="drop")[0]
+            )
+        ]
+        for kind in KINDS
+    }
     assert counts == {Knowing: [2], Misguided: [1, 1]}
 
 
 def test_answers_differ_by_the_identifier_that_is_named() -> None:
-    found = {name: solver().solve(task_json(np.rot90), identifier=name)[0] for name in ("turn", "drop", "turned", "blank")}
+    found = {
+        name: solver().solve(task_json(np.rot90), identifier=name)[0]
+        for name in ("turn", "drop", "turned", "blank")
+    }
     assert {name: attempts(solution)[0] for name, solution in found.items()} == {
         "turn": (np.rot90(GRID).tolist(), 3),
         "drop": (GRID[:1].tolist(), 2),
         "turned": (GRID[::-1].tolist(), 1),
         "blank": (GRID.tolist(), 1),
     }
-    assert {name: solution.accepted for name, solution in found.items()} == {"turn": True, "drop": False, "turned": False, "blank": False}
-    assert {name: solution.identifier for name, solution in found.items()} == {name: name for name in found}
+    assert {name: solution.accepted for name, solution in found.items()} == {
+        "turn": True,
+        "drop": False,
+        "turned": False,
+        "blank": False,
+    }
+    assert {name: solution.identifier for name, solution in found.items()} == {
+        name: name for name in found
+    }
 
 
 def test_votes_ask_the_task_itself_first() -> None:
     backend = Knowing()
-    assert solver(backend).solve(task_json(np.rot90), identifier="turn", votes=1)[0].num_identifiers == 1
+    assert (
+        solver(backend).solve(task_json(np.rot90), identifier="turn", votes=1)[0].num_identifiers
+        == 1
+    )
     assert backend.asked == ["turn"]
 
 
@@ -141,12 +187,19 @@ def test_one_augmentation_can_be_named() -> None:
 def test_every_test_input_gets_its_own_attempts() -> None:
     others = (GRID, GRID[:, :1], GRID.T)
     solutions = solver().solve(task_json(np.rot90, grids=others), identifier="turn")
-    assert [attempts(solution) for solution in solutions] == [[(np.rot90(grid).tolist(), 3)] for grid in others]
-    assert [decode(solution.question).tolist() for solution in solutions] == [grid.tolist() for grid in others]
+    assert [attempts(solution) for solution in solutions] == [
+        [(np.rot90(grid).tolist(), 3)] for grid in others
+    ]
+    assert [decode(solution.question).tolist() for solution in solutions] == [
+        grid.tolist() for grid in others
+    ]
 
 
 def test_known_outputs_take_no_part_in_the_choice() -> None:
-    told, untold = (solver().solve(task_json(rule, known), identifier="drop")[0] for rule, known in ((np.rot90, True), (np.rot90, False)))
+    told, untold = (
+        solver().solve(task_json(rule, known), identifier="drop")[0]
+        for rule, known in ((np.rot90, True), (np.rot90, False))
+    )
     assert attempts(told) == attempts(untold)
     assert (told.accepted, told.verdict) == (False, "no attempt is right")
     assert (untold.accepted, untold.verdict) == (None, "only the solution can tell")
@@ -165,7 +218,10 @@ def test_second_attempt_may_be_the_right_one() -> None:
 
 def test_the_path_that_is_shown_is_that_of_the_surest_vote_turned_back() -> None:
     (solution,) = solver().solve(task_json(np.rot90), identifier="turn", halt="fixed")
-    assert [decode(tokens).tolist() for tokens in solution.answers] == [GRID.tolist(), *[np.rot90(GRID).tolist()] * (STEPS - 1)]
+    assert [decode(tokens).tolist() for tokens in solution.answers] == [
+        GRID.tolist(),
+        *[np.rot90(GRID).tolist()] * (STEPS - 1),
+    ]
     assert solution.q_halt_logits.tolist() == [NAMES.index("turn_t1_0987654321") - 9.0] * STEPS
     assert solution.settled_step == 2
     assert len(solution.frames()) >= 2
@@ -182,15 +238,24 @@ def test_answers_without_any_grid_are_no_attempt() -> None:
 
 def test_several_puzzles_of_several_names_are_asked_at_once() -> None:
     backend = Knowing()
-    puzzles = [*read_text(Arc(SIDE), task_json(np.rot90), "turn"), *read_text(Arc(SIDE), task_json(RULES["drop"]), "drop")]
-    assert [solution.verdict for solution in solver(backend).solve_puzzles(puzzles)] == ["attempt 1 is right"] * 2
+    puzzles = [
+        *read_text(Arc(SIDE), task_json(np.rot90), "turn"),
+        *read_text(Arc(SIDE), task_json(RULES["drop"]), "drop"),
+    ]
+    assert [solution.verdict for solution in solver(backend).solve_puzzles(puzzles)] == [
+        "attempt 1 is right"
+    ] * 2
     assert len(backend.asked) == 5
 
 
 @pytest.mark.parametrize(
     ("identifier", "names", "message"),
     [
-        ("", NAMES, r"runs/arc was trained on 3 puzzles \(turn, drop, turned\), and which of them is asked is not said; name it with"),
+        (
+            "",
+            NAMES,
+            r"runs/arc was trained on 3 puzzles \(turn, drop, turned\), and which of them is asked is not said; name it with",
+        ),
         (
             "tur",
             NAMES,
@@ -219,7 +284,9 @@ def test_puzzle_that_is_called_blank_is_asked_by_its_name() -> None:
     backend = Knowing(["<blank>", "blank"], task := Grids("ab", 2, 2))
     backend.answer = lambda name, row: row  # type: ignore[method-assign]
     named = Solver(backend, task, Identifiers("m", 2, backend.names))  # type: ignore[arg-type]
-    assert [named.solve("ab/ba", identifier=name)[0].identifier for name in ("blank", "<blank>")] == ["blank", "blank"]
+    assert [
+        named.solve("ab/ba", identifier=name)[0].identifier for name in ("blank", "<blank>")
+    ] == ["blank", "blank"]
     assert backend.asked == ["blank", "<blank>"]
 
 
@@ -229,7 +296,10 @@ def test_grids_are_asked_under_one_identifier_as_they_are() -> None:
     named = Solver(backend, task, Identifiers("m", 3, backend.names))  # type: ignore[arg-type]
     (solution,) = named.solve("ab/bb", identifier="mirror")
     assert (str(solution), backend.asked, solution.num_identifiers) == ("ab\nbb", ["mirror"], 1)
-    with pytest.raises(PuzzleError, match=r"mirrr was never trained by m, .*known are 2 puzzles \(mirror, mirror_t4\)"):
+    with pytest.raises(
+        PuzzleError,
+        match=r"mirrr was never trained by m, .*known are 2 puzzles \(mirror, mirror_t4\)",
+    ):
         named.solve("ab/bb", identifier="mirrr")
 
 
@@ -237,8 +307,15 @@ def test_only_models_of_several_identifiers_have_names_to_give() -> None:
     backend = Knowing(["<blank>"], task := Grids("ab", 2, 2))
     backend.answer = lambda name, row: row  # type: ignore[method-assign]
     lone = Solver(backend, task)  # type: ignore[arg-type]
-    assert lone.solve("ab/bb")[0].identifier == lone.solve("ab/bb", identifier="blank")[0].identifier == "blank"
-    with pytest.raises(PuzzleError, match="has one puzzle identifier for all puzzles, none is called x; leave out --identifier"):
+    assert (
+        lone.solve("ab/bb")[0].identifier
+        == lone.solve("ab/bb", identifier="blank")[0].identifier
+        == "blank"
+    )
+    with pytest.raises(
+        PuzzleError,
+        match="has one puzzle identifier for all puzzles, none is called x; leave out --identifier",
+    ):
         lone.solve("ab/bb", identifier="x")
 
 
@@ -246,7 +323,11 @@ def test_file_of_a_task_names_it_and_tells_its_outputs(tmp_path: Any) -> None:
     (tmp_path / "turn.json").write_text("\ufeff" + task_json(np.rot90))
     (tmp_path / "drop.txt").write_text("1 2\n3 4\n")
     task = Arc(SIDE)
-    named, grid, piped = read_puzzles(task, [str(tmp_path / "turn.json"), str(tmp_path / "drop.txt"), "-"], lambda: task_json(np.rot90))
+    named, grid, piped = read_puzzles(
+        task,
+        [str(tmp_path / "turn.json"), str(tmp_path / "drop.txt"), "-"],
+        lambda: task_json(np.rot90),
+    )
     assert (named.name, grid.name, piped.name) == ("turn", "", "")
     assert grid.solution is None
     for puzzle in (named, piped):

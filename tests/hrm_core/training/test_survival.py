@@ -17,7 +17,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from hrm_core.training.checkpoint import MODEL_FILE, STATE_FILE, TRAIN_STATE_FILE, load_model, save_model
+from hrm_core.training.checkpoint import (
+    MODEL_FILE,
+    STATE_FILE,
+    TRAIN_STATE_FILE,
+    load_model,
+    save_model,
+)
 
 LAST = "update_00000024"
 RESUME = ["--resume", "--device", "cpu"]  # where results are the same bit for bit
@@ -49,7 +55,9 @@ sys.exit(main())
 def start(*arguments: str | Path, code: str | None = None, **options: Any) -> subprocess.Popen[str]:
     program = ["-c", code] if code else ["-m", "cli.main"]
     command = [sys.executable, *program, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -60,7 +68,9 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 def log(run: Path) -> list[dict[str, Any]]:
     records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in record.items() if name not in TIMES} for record in records]
+    return [
+        {name: value for name, value in record.items() if name not in TIMES} for record in records
+    ]
 
 
 def assert_same_end(found: Path, expected: Path) -> None:
@@ -73,7 +83,11 @@ def assert_same_end(found: Path, expected: Path) -> None:
             assert tensors[key].tobytes() == others[key].tobytes(), key
     states = [json.loads((folder / STATE_FILE).read_text()) for folder in (ours, theirs)]
     for state in states:
-        del state["sha256"][STATE_FILE], state["position"]["seconds"], state["position"]["window_began"]
+        del (
+            state["sha256"][STATE_FILE],
+            state["position"]["seconds"],
+            state["position"]["window_began"],
+        )
     assert states[0] == states[1]
     assert log(found) == log(expected)
     assert not list((found / "checkpoints").glob(".*"))
@@ -101,7 +115,9 @@ def num_lines(path: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
-def test_run_killed_at_random_moments_ends_the_same(train: list[str | Path], tmp_path: Path, tiny_run: Path) -> None:
+def test_run_killed_at_random_moments_ends_the_same(
+    train: list[str | Path], tmp_path: Path, tiny_run: Path
+) -> None:
     rng = random.Random(0)
     run, kills = tmp_path / "run", 0
     arguments: list[str | Path] = train
@@ -120,10 +136,24 @@ def test_run_killed_at_random_moments_ends_the_same(train: list[str | Path], tmp
 
 
 @pytest.mark.parametrize(
-    ("moment", "count"), [("model file", 1), ("state file", 4), ("sync", 13), ("log", 4), ("evaluation", 2), ("report", 0), ("pruning", 0)]
+    ("moment", "count"),
+    [
+        ("model file", 1),
+        ("state file", 4),
+        ("sync", 13),
+        ("log", 4),
+        ("evaluation", 2),
+        ("report", 0),
+        ("pruning", 0),
+    ],
 )
 def test_run_killed_at_a_bad_moment_ends_the_same(
-    hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path, tiny_run: Path, moment: str, count: int
+    hrm: Callable[..., Any],
+    train: list[str | Path],
+    tmp_path: Path,
+    tiny_run: Path,
+    moment: str,
+    count: int,
 ) -> None:
     status, err = finish(start(moment, str(count), *train, code=KILLED_AT))
     assert status == -signal.SIGKILL, err
@@ -134,17 +164,31 @@ def test_run_killed_at_a_bad_moment_ends_the_same(
 
 @pytest.mark.parametrize(("moment", "count"), [("log", 5), ("evaluation", 2)])
 def test_ctrl_c_saves_and_says_how_to_go_on(
-    hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path, tiny_run: Path, moment: str, count: int
+    hrm: Callable[..., Any],
+    train: list[str | Path],
+    tmp_path: Path,
+    tiny_run: Path,
+    moment: str,
+    count: int,
 ) -> None:
     run = tmp_path / "run"
-    status, err = finish(start(moment, str(count), *train, code=KILLED_AT, env={**os.environ, "SIGNAL": "SIGINT"}))
-    again = f"hrm train --run {run} --resume --device cpu"  # with the options the run was begun with
-    assert (status, err.splitlines()[-1]) == (130, f"interrupted; everything is saved. Continue with: {again}")
+    status, err = finish(
+        start(moment, str(count), *train, code=KILLED_AT, env={**os.environ, "SIGNAL": "SIGINT"})
+    )
+    again = (
+        f"hrm train --run {run} --resume --device cpu"  # with the options the run was begun with
+    )
+    assert (status, err.splitlines()[-1]) == (
+        130,
+        f"interrupted; everything is saved. Continue with: {again}",
+    )
     assert hrm("train", "--run", run, *RESUME).status == 0
     assert_same_end(run, tiny_run)
 
 
-def test_other_seed_ends_differently(hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path, tiny_run: Path) -> None:
+def test_other_seed_ends_differently(
+    hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path, tiny_run: Path
+) -> None:
     assert hrm(*train, "--set", "train.seed=1").status == 0
     with pytest.raises(AssertionError):
         assert_same_end(tmp_path / "run", tiny_run)
@@ -157,7 +201,11 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [MODEL_FILE, TRAIN_STATE_FILE, STATE_FILE])
-@pytest.mark.parametrize("damage", [flip, lambda path: path.write_bytes(path.read_bytes()[:-1]), Path.unlink], ids=["flip", "cut", "gone"])
+@pytest.mark.parametrize(
+    "damage",
+    [flip, lambda path: path.write_bytes(path.read_bytes()[:-1]), Path.unlink],
+    ids=["flip", "cut", "gone"],
+)
 def test_damaged_newest_checkpoint_is_named_and_the_one_before_used(
     hrm: Callable[..., Any], run: Path, tiny_run: Path, name: str, damage: Callable[[Path], Any]
 ) -> None:
@@ -178,16 +226,24 @@ def test_run_without_a_whole_checkpoint_is_refused(hrm: Callable[..., Any], run:
     assert outcome.err.splitlines()[-1].startswith("hrm: none of the 2 checkpoints in ")
 
 
-def test_run_killed_before_its_first_checkpoint_starts_again(hrm: Callable[..., Any], run: Path, tiny_run: Path) -> None:
+def test_run_killed_before_its_first_checkpoint_starts_again(
+    hrm: Callable[..., Any], run: Path, tiny_run: Path
+) -> None:
     shutil.rmtree(run / "checkpoints")
     assert hrm("train", "--run", run, *RESUME).status == 0
     assert_same_end(run, tiny_run)
 
 
 def test_run_begun_with_other_weights_starts_again_with_them(
-    hrm: Callable[..., Any], refusal: Callable[..., str], train: list[str | Path], tmp_path: Path, tiny_run: Path
+    hrm: Callable[..., Any],
+    refusal: Callable[..., str],
+    train: list[str | Path],
+    tmp_path: Path,
+    tiny_run: Path,
 ) -> None:
-    init = Path(shutil.copy(tiny_run / "checkpoints" / LAST / MODEL_FILE, tmp_path / "init.safetensors"))
+    init = Path(
+        shutil.copy(tiny_run / "checkpoints" / LAST / MODEL_FILE, tmp_path / "init.safetensors")
+    )
     assert hrm(*train, "--init", init, "--max-updates", 4).status == 0
     again = Path(shutil.copytree(tmp_path / "run", tmp_path / "again"))
     shutil.rmtree(again / "checkpoints")
@@ -214,13 +270,24 @@ def test_run_in_use_is_refused(refusal: Callable[..., str], last_update_gone: Pa
     assert message.endswith("is in use by another process; wait for it or choose another --run")
 
 
-@pytest.mark.parametrize("overrides", [["--init"], ["--set", "optim.lr=1e38", "--set", "optim.lr_warmup_steps=0"]], ids=["init", "rate"])
+@pytest.mark.parametrize(
+    "overrides",
+    [["--init"], ["--set", "optim.lr=1e38", "--set", "optim.lr_warmup_steps=0"]],
+    ids=["init", "rate"],
+)
 def test_loss_that_is_not_finite_stops_the_run_and_is_not_saved(
-    hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path, tiny_run: Path, overrides: list[str | Path]
+    hrm: Callable[..., Any],
+    train: list[str | Path],
+    tmp_path: Path,
+    tiny_run: Path,
+    overrides: list[str | Path],
 ) -> None:
     if overrides == ["--init"]:
         model = load_model(tiny_run / "checkpoints" / LAST / MODEL_FILE)
-        bad = {**model.weights, "lm_head.weight": np.full_like(model.weights["lm_head.weight"], np.nan)}
+        bad = {
+            **model.weights,
+            "lm_head.weight": np.full_like(model.weights["lm_head.weight"], np.nan),
+        }
         save_model(tmp_path / "nan.safetensors", model.config, model.task, bad)
         overrides = ["--init", tmp_path / "nan.safetensors"]
     outcome = hrm(*train, *overrides)
@@ -232,12 +299,17 @@ def test_loss_that_is_not_finite_stops_the_run_and_is_not_saved(
     assert not list((tmp_path / "run").rglob("*.safetensors"))
 
 
-def test_divergence_names_the_last_good_checkpoint(hrm: Callable[..., Any], last_update_gone: Path) -> None:
+def test_divergence_names_the_last_good_checkpoint(
+    hrm: Callable[..., Any], last_update_gone: Path
+) -> None:
     config = last_update_gone / "config.yaml"
     config.write_text(config.read_text().replace("lr: 0.003", "lr: 1.0e+38"))
     outcome = hrm("train", "--run", last_update_gone, *RESUME)
     assert outcome.status == 1
-    assert f"last good checkpoint: {last_update_gone / 'checkpoints' / 'update_00000020'}" in outcome.err
+    assert (
+        f"last good checkpoint: {last_update_gone / 'checkpoints' / 'update_00000020'}"
+        in outcome.err
+    )
     assert not (last_update_gone / "checkpoints" / LAST).exists()
 
 
@@ -245,8 +317,13 @@ def limit_files(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-@pytest.mark.parametrize(("size", "left"), [(100_000, {".lock", "config.yaml", "log.jsonl", "checkpoints"}), (100, set())])
-def test_full_disk_is_one_line_and_nothing_half_written(train: list[str | Path], tmp_path: Path, size: int, left: set[str]) -> None:
+@pytest.mark.parametrize(
+    ("size", "left"),
+    [(100_000, {".lock", "config.yaml", "log.jsonl", "checkpoints"}), (100, set())],
+)
+def test_full_disk_is_one_line_and_nothing_half_written(
+    train: list[str | Path], tmp_path: Path, size: int, left: set[str]
+) -> None:
     status, err = finish(start(*train, preexec_fn=limit_files(size)))
     assert status == 2
     assert err.splitlines()[-1].startswith("hrm: ")
@@ -275,47 +352,76 @@ def changed_data(tiny_data: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def test_resume_with_other_data_is_refused(refusal: Callable[..., str], last_update_gone: Path, changed_data: Path) -> None:
+def test_resume_with_other_data_is_refused(
+    refusal: Callable[..., str], last_update_gone: Path, changed_data: Path
+) -> None:
     message = refusal("train", "--run", last_update_gone, *RESUME, "--data", changed_data)
     assert "is not the data set this run was begun with (sha256 " in message
 
 
-def test_resume_with_another_model_is_refused(refusal: Callable[..., str], last_update_gone: Path) -> None:
+def test_resume_with_another_model_is_refused(
+    refusal: Callable[..., str], last_update_gone: Path
+) -> None:
     config = last_update_gone / "config.yaml"
     config.write_text(config.read_text().replace("hidden_size: 32", "hidden_size: 64"))
     message = refusal("train", "--run", last_update_gone, *RESUME)
     assert "holds weights of another model: H_init is float32[32], expected float32[64]" in message
 
 
-def test_changed_environment_is_warned_about(hrm: Callable[..., Any], last_update_gone: Path) -> None:
+def test_changed_environment_is_warned_about(
+    hrm: Callable[..., Any], last_update_gone: Path
+) -> None:
     config = last_update_gone / "config.yaml"
     config.write_text(config.read_text().replace("  blas: ", "  blas: Other"))
     outcome = hrm("train", "--run", last_update_gone, *RESUME)
     assert outcome.status == 0
-    assert outcome.err.startswith("warning: results may differ from those of an uninterrupted run: blas was Other")
+    assert outcome.err.startswith(
+        "warning: results may differ from those of an uninterrupted run: blas was Other"
+    )
 
 
 def test_last_checkpoints_and_the_best_are_kept(tiny_run: Path) -> None:
     evaluations = [record for record in log(tiny_run) if record["kind"] == "eval"]
     assert [record["update"] for record in evaluations] == [6, 12, 18, 24]
     assert {record["count"] for record in evaluations} == {10}
-    best = max(evaluations, key=lambda record: (record["exact_accuracy"], record["accuracy"], -record["update"]))
+    best = max(
+        evaluations,
+        key=lambda record: (record["exact_accuracy"], record["accuracy"], -record["update"]),
+    )
     kept = {path.name for path in (tiny_run / "checkpoints").iterdir()}
     assert kept == {"update_00000020", LAST, f"update_{best['update']:08d}"}
 
 
-def test_run_is_saved_by_minutes_too(hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path) -> None:
-    settings = ["--set", "train.save_every_minutes=1e-9", "--set", "train.keep_checkpoints=100", "--max-updates", 4]
+def test_run_is_saved_by_minutes_too(
+    hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path
+) -> None:
+    settings = [
+        "--set",
+        "train.save_every_minutes=1e-9",
+        "--set",
+        "train.keep_checkpoints=100",
+        "--max-updates",
+        4,
+    ]
     assert hrm(*train, *settings).status == 0
-    assert [path.name[-1] for path in sorted((tmp_path / "run" / "checkpoints").iterdir())] == ["1", "2", "3", "4"]
+    assert [path.name[-1] for path in sorted((tmp_path / "run" / "checkpoints").iterdir())] == [
+        "1",
+        "2",
+        "3",
+        "4",
+    ]
 
 
-def test_bfloat16_run_is_resumed_as_it_was(hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path) -> None:
+def test_bfloat16_run_is_resumed_as_it_was(
+    hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     assert hrm(*train, "--dtype", "bfloat16").status == 0
     again = Path(shutil.copytree(run, tmp_path / "again"))
     shutil.rmtree(again / "checkpoints" / LAST)
-    assert hrm("train", "--run", again, *RESUME, "--dtype", "bfloat16").err.startswith("update 21/24")
+    assert hrm("train", "--run", again, *RESUME, "--dtype", "bfloat16").err.startswith(
+        "update 21/24"
+    )
     assert_same_end(again, run)
 
 
@@ -341,9 +447,13 @@ sys.exit(main())
 def test_evaluations_take_time_but_no_speed(train: list[str | Path], tmp_path: Path) -> None:
     status, err = finish(start(*train, "--set", "train.report_every=10", code=SLOW_EVALUATIONS))
     assert status == 0, err
-    records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    records = [
+        json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    ]
     trained = [record for record in records if record["kind"] == "train"]
     num_evaluations = sum(record["kind"] == "eval" for record in records)
     assert num_evaluations > len(trained)  # some fall within a window
-    assert {record["examples_per_second"] for record in trained} == {trained[0]["examples"] / trained[0]["update"]}
+    assert {record["examples_per_second"] for record in trained} == {
+        trained[0]["examples"] / trained[0]["update"]
+    }
     assert records[-1]["seconds"] == trained[-1]["update"] + 1000.0 * num_evaluations

@@ -42,13 +42,19 @@ class Counting:
         self.sizes: list[int] = []
 
     def begin(self, batch: Batch) -> np.ndarray:
-        return np.concatenate([np.zeros((len(batch.inputs), 2)), batch.inputs], axis=1)  # steps, noise, inputs
+        return np.concatenate(
+            [np.zeros((len(batch.inputs), 2)), batch.inputs], axis=1
+        )  # steps, noise, inputs
 
     def step(self, carry: np.ndarray) -> tuple[np.ndarray, Said]:
         self.sizes.append(len(carry))
         carry = carry + np.array([1, 0, 0, 0, 0])
         wants = np.where(carry[:, 0] >= carry[:, 2], 1.0, -1.0)
-        return carry, Said(np.stack([carry[:, 0], carry[:, 3], 1000 * carry[:, 1]], axis=1).astype(int), wants, np.zeros(len(carry)))
+        return carry, Said(
+            np.stack([carry[:, 0], carry[:, 3], 1000 * carry[:, 1]], axis=1).astype(int),
+            wants,
+            np.zeros(len(carry)),
+        )
 
     def take(self, carry: np.ndarray, slots: np.ndarray) -> np.ndarray:
         return carry[slots]
@@ -57,13 +63,19 @@ class Counting:
         return np.concatenate([first, second])
 
     def perturb(self, carry: np.ndarray, noise_H: np.ndarray, noise_L: np.ndarray) -> np.ndarray:
-        return carry + np.stack([0 * noise_H[:, 0, 0], noise_H[:, 0, 0], *3 * [0 * noise_H[:, 0, 0]]], axis=1)
+        return carry + np.stack(
+            [0 * noise_H[:, 0, 0], noise_H[:, 0, 0], *3 * [0 * noise_H[:, 0, 0]]], axis=1
+        )
 
 
 def puzzles(halts: list[int], start: int = 0) -> Questions:
     count = len(halts)
-    inputs = np.stack([np.array(halts), np.arange(start, start + count), np.zeros(count, int)], axis=1)
-    return Questions(np.arange(start, start + count), inputs, np.zeros(count, int), inputs, np.full(count, -1))
+    inputs = np.stack(
+        [np.array(halts), np.arange(start, start + count), np.zeros(count, int)], axis=1
+    )
+    return Questions(
+        np.arange(start, start + count), inputs, np.zeros(count, int), inputs, np.full(count, -1)
+    )
 
 
 def in_batches(halts: list[int], size: int) -> Iterator[Questions]:
@@ -109,7 +121,11 @@ def test_the_cost_is_that_of_the_steps_really_taken() -> None:
 
 def test_batches_without_a_puzzle_are_passed_over() -> None:
     waiting = iter([puzzles([]), puzzles([]), puzzles([1, 2]), puzzles([]), puzzles([3], 2)])
-    assert answers(think(Counting(), waiting, 2, "q")) == {0: (1, 1, 0, 0), 1: (2, 2, 1, 0), 2: (3, 3, 2, 0)}
+    assert answers(think(Counting(), waiting, 2, "q")) == {
+        0: (1, 1, 0, 0),
+        1: (2, 2, 1, 0),
+        2: (3, 3, 2, 0),
+    }
 
 
 def test_nothing_to_do_calls_no_model() -> None:
@@ -120,10 +136,15 @@ def test_nothing_to_do_calls_no_model() -> None:
 
 def test_noise_belongs_to_the_puzzle_not_to_the_slot() -> None:
     noise = Noise(0.5, seed=3)
-    found = [answers(think(Counting(), in_batches(HALTS, read), size, "q", noise)) for read, size in ((1, 1), (4, 3), (11, 11))]
+    found = [
+        answers(think(Counting(), in_batches(HALTS, read), size, "q", noise))
+        for read, size in ((1, 1), (4, 3), (11, 11))
+    ]
     assert found[0] == found[1] == found[2]
     assert len({said[-1] for said in found[0].values()}) == len(HALTS)
-    assert found[0] != answers(think(Counting(), in_batches(HALTS, 4), 3, "q", Noise(0.5, seed=3, rollout=1)))
+    assert found[0] != answers(
+        think(Counting(), in_batches(HALTS, 4), 3, "q", Noise(0.5, seed=3, rollout=1))
+    )
 
 
 def test_thoughts_keep_the_answer_of_a_puzzle_that_has_halted() -> None:

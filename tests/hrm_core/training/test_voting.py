@@ -19,8 +19,14 @@ def tokens(text: str) -> np.ndarray:
     return np.array([int(digit.replace(".", "0")) + 1 for digit in text.replace(" ", "")], np.uint8)
 
 
-def candidates(answers: list[str], q_halt: list[float], question: str = "1... .... .... ...1") -> Candidates:
-    return Candidates(tokens(question)[None], np.stack([tokens(a)[None] for a in answers]), np.array(q_halt)[:, None])
+def candidates(
+    answers: list[str], q_halt: list[float], question: str = "1... .... .... ...1"
+) -> Candidates:
+    return Candidates(
+        tokens(question)[None],
+        np.stack([tokens(a)[None] for a in answers]),
+        np.array(q_halt)[:, None],
+    )
 
 
 RIGHT, WRONG, OTHER = SOLUTION, "1234 3412 2143 4322", "1234 3412 2143 4323"
@@ -72,7 +78,9 @@ def scrambled(split: Split) -> Split:
     for name, examples in split.sets.items():
         other = object.__new__(ExampleSet)
         for field, value in vars(examples).items():
-            object.__setattr__(other, field, np.asarray(value)[::-1].copy() if field == "labels" else value)
+            object.__setattr__(
+                other, field, np.asarray(value)[::-1].copy() if field == "labels" else value
+            )
         sets[name] = other
     copy = object.__new__(Split)
     for field, value in vars(split).items():
@@ -86,7 +94,9 @@ def test_labels_take_no_part_in_the_choice(backend: MLXBackend, tiny_data: Path)
     honest = answer([backend], test, task, asked, batch_size=7)
     blind = answer([backend], scrambled(test), task, asked, batch_size=7)
     np.testing.assert_array_equal(honest.answers, blind.answers)
-    assert (honest.scores.num_right != blind.scores.num_right).any()  # the labels were others indeed
+    assert (
+        honest.scores.num_right != blind.scores.num_right
+    ).any()  # the labels were others indeed
 
 
 def test_several_answers_hold_what_one_answer_holds(backend: MLXBackend, tiny_data: Path) -> None:
@@ -96,7 +106,9 @@ def test_several_answers_hold_what_one_answer_holds(backend: MLXBackend, tiny_da
     np.testing.assert_array_equal(several.each[0].num_right, one.scores.num_right)
     assert len(several.each) == 4
     assert several.scores.steps.tolist() == [4 * backend.config.halt_max_steps] * 20
-    assert several.oracle >= max(summary(scores)["exact_accuracy"] for scores in [*several.each, several.scores])
+    assert several.oracle >= max(
+        summary(scores)["exact_accuracy"] for scores in [*several.each, several.scores]
+    )
 
 
 def test_two_models_give_an_answer_each(backend: MLXBackend, tiny_data: Path) -> None:
