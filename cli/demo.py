@@ -10,8 +10,8 @@ from cli.options import DIRECTORY, BackendMaker, backend_options, seed_option
 if TYPE_CHECKING:
     from hrm_core.config import RunConfig
     from hrm_core.data.store import Split
+    from hrm_core.inference.metrics import Scores
     from hrm_core.training.fit import Assignment
-    from hrm_core.training.scoring import Scores
 
 PRESET = "sudoku-4x4"
 NUM_TRAIN, NUM_TEST, GIVENS, AUGMENT = 2000, 1000, (4, 8), 31
@@ -57,10 +57,10 @@ def _train(
     """Build the data and train, as far as that is not done yet."""
     from hrm_core.config import load_config
     from hrm_core.errors import RunError
+    from hrm_core.runs.run import Run, run_config
     from hrm_core.tasks.sudoku_build import build_generated
     from hrm_core.training import session
     from hrm_core.training.report import ConsoleReporter
-    from hrm_core.training.run import Run, run_config
 
     if not data.exists():
         click.echo(
@@ -93,9 +93,9 @@ def _settings(config: "RunConfig") -> str:
 def _show(run_directory: Path, assignment: "Assignment", make_backend: BackendMaker) -> None:
     """Measure the model and solve the first puzzles it was never shown."""
     from cli.models import open_model
+    from hrm_core.inference.evaluation import evaluate
+    from hrm_core.inference.solving import Solver
     from hrm_core.pictures.animations import save_gif
-    from hrm_core.training.evaluation import evaluate
-    from hrm_core.training.solving import Solver
 
     model, task, test = open_model(run_directory), assignment.task, assignment.test
     assert task is not None, "the demo builds its own data"
@@ -117,7 +117,7 @@ def _show(run_directory: Path, assignment: "Assignment", make_backend: BackendMa
 
 def _print_scores(test: "Split", scores: "Scores") -> None:
     from cli.tables import print_table
-    from hrm_core.training.scoring import summary
+    from hrm_core.inference.metrics import summary
 
     values = summary(scores)
     rows = [

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from cli.evaluation_arc import Pooled
     from hrm_core.backend import Backend
     from hrm_core.data.store import Split
+    from hrm_core.inference.answering import Outcome
+    from hrm_core.runs.checkpoint import Model
     from hrm_core.tasks.task import Task
-    from hrm_core.training.answering import Outcome
-    from hrm_core.training.checkpoint import Model
 
 
 @click.command("eval")
@@ -131,10 +131,10 @@ def evaluate(
     from rich.progress import Progress
 
     from cli.evaluation_tables import print_outcomes, record
-    from hrm_core.training.answering import answer, ways
-    from hrm_core.training.evaluation import num_examples
-    from hrm_core.training.evaluation import save_predictions as save
-    from hrm_core.training.sheets import evaluation_sheet
+    from hrm_core.inference.answering import answer, ways
+    from hrm_core.inference.evaluation import num_examples
+    from hrm_core.inference.evaluation import save_predictions as save
+    from hrm_core.inference.pages import evaluation_sheet
 
     _check_options(halt, noise, rollouts, limit, split, submission, save_predictions, sheet, digits)
     loaded = [open_model(model) for model in models]
@@ -271,9 +271,9 @@ def _open_data(
 ) -> "tuple[Split, Task | None]":
     """The data, and its task; that of the first model where the data do not say. Raises: DataError if it does not fit every model."""
     from hrm_core.data.store import load_split, task_label
+    from hrm_core.inference.evaluation import check_fits, check_task
+    from hrm_core.runs.identifiers import check_identifiers
     from hrm_core.tasks import find_task, task_of_shape
-    from hrm_core.training.evaluation import check_fits, check_task
-    from hrm_core.training.identifiers import check_identifiers
 
     opened = load_split(data, split)
     for path, model in zip(paths, models, strict=True):
@@ -302,7 +302,7 @@ def _data_of(models: tuple[Path, ...], data: Path | None) -> Path:
     """The data set: the one named, or the one the first model was trained on. Raises: DataError if that has changed since."""
     from hrm_core.data.store import dataset_hash
     from hrm_core.errors import DataError
-    from hrm_core.training.run import CONFIG_FILE, run_config, run_of
+    from hrm_core.runs.run import CONFIG_FILE, run_config, run_of
 
     if data is not None:
         return data

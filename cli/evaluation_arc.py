@@ -11,10 +11,10 @@ import numpy as np
 
 from cli.tables import print_table
 from hrm_core.data.store import IDENTIFIERS_FILE, Split, read_identifiers
+from hrm_core.inference.answering import Outcome
 from hrm_core.pictures.animations import replaced_whole
 from hrm_core.tasks import arc_protocol
 from hrm_core.tasks.arc_protocol import Standing
-from hrm_core.training.answering import Outcome
 
 ATTEMPTS = 2  # at a test input, in the ARC Prize
 NUM_SHOWN = 20  # tasks in the table

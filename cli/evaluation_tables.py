@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from cli.tables import print_table
-from hrm_core.training.answering import Outcome
-from hrm_core.training.scoring import by_band, calibration, step_counts, summary
+from hrm_core.inference.answering import Outcome
+from hrm_core.inference.metrics import by_band, calibration, step_counts, summary
 
 BAR_WIDTH = 40  # characters of the longest bar
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from hrm_core.training.checkpoint import Model
+    from hrm_core.runs.checkpoint import Model
 
 
 def open_model(path: Path) -> "Model":
@@ -14,6 +14,6 @@ def open_model(path: Path) -> "Model":
 
     Raises: CheckpointError if there is no whole one.
     """
-    from hrm_core.training.checkpoint import find_model, load_model
+    from hrm_core.runs.checkpoint import find_model, load_model
 
     return load_model(find_model(path, lambda message: click.echo(f"warning: {message}", err=True)))

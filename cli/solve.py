@@ -20,7 +20,7 @@ from cli.options import (
 )
 
 if TYPE_CHECKING:
-    from hrm_core.training.solving import Solution
+    from hrm_core.inference.solving import Solution
 
 
 @click.command()
@@ -82,10 +82,10 @@ def solve(
         hrm solve runs/arc 007bbfb7.json
         hrm solve runs/mine question.txt --identifier mirror
     """
+    from hrm_core.inference.solving import Solver, read_puzzles
     from hrm_core.pictures.animations import check_writable
+    from hrm_core.runs.identifiers import load_identifiers
     from hrm_core.tasks import require_task
-    from hrm_core.training.identifiers import load_identifiers
-    from hrm_core.training.solving import Solver, read_puzzles
 
     for path, suffix in ((gif, ".gif"), (png, ".png")):
         if path is not None:
@@ -117,8 +117,8 @@ def _pictures(
     solutions: list["Solution"], gif: Path | None, png: Path | None
 ) -> list[Callable[[], None]]:
     """What draws each picture that was asked for."""
+    from hrm_core.inference.pages import solutions_sheet
     from hrm_core.pictures.animations import save_gif, save_png
-    from hrm_core.training.sheets import solutions_sheet
 
     drawn: list[Callable[[], None]] = []
     if gif is not None:

@@ -80,10 +80,10 @@ def train(
         hrm train --run runs/small --resume
     """
     from hrm_core.backend import Replica
+    from hrm_core.runs.run import Follower, Run
     from hrm_core.training import session
     from hrm_core.training.fit import Interrupted, Reporter
     from hrm_core.training.report import ConsoleReporter, Reporters, TensorBoardReporter
-    from hrm_core.training.run import Follower, Run
 
     if max_updates is not None:
         overrides = (*overrides, f"train.max_updates={max_updates}")
@@ -149,7 +149,7 @@ def _new_config(config: str | None, overrides: tuple[str, ...]) -> "RunConfig":
 def _resumed_config(
     config: str | None, run_directory: Path, overrides: tuple[str, ...], init: Path | None
 ) -> "RunConfig":
-    from hrm_core.training.run import run_config
+    from hrm_core.runs.run import run_config
 
     if config or overrides or init:
         raise click.UsageError(

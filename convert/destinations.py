@@ -16,7 +16,7 @@ from convert.safetensors_file import write_model
 from convert.sources import SIZES_FILE, WEIGHTS_FILE, Format, Sizes
 from convert.tensors import ConversionError, Dtype, Tensor
 from hrm_core.config import ModelConfig
-from hrm_core.training.checkpoint import CONVERTED, MODEL_FILE, STATE_FILE, write_state
+from hrm_core.runs.checkpoint import CONVERTED, MODEL_FILE, STATE_FILE, write_state
 
 SUFFIX = ".safetensors"
 OURS = {  # what a folder that may be replaced holds, at most

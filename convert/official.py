@@ -16,7 +16,7 @@ from convert.tensors import FLOAT32, FLOATS, AnyArray, Tensor, first_bytes, in_m
 from hrm_core.config import ModelConfig
 from hrm_core.errors import BackendError, CheckpointError
 from hrm_core.parameters import Role, parameter_table
-from hrm_core.training.checkpoint import WAY_OUT
+from hrm_core.runs.checkpoint import WAY_OUT
 
 if TYPE_CHECKING:
     import torch

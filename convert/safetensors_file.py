@@ -16,7 +16,7 @@ import numpy as np
 from convert.tensors import FLOATS, AnyArray, Dtype, Tensor, cast_blocks, raw
 from hrm_core.config import ModelConfig
 from hrm_core.errors import CheckpointError
-from hrm_core.training.checkpoint import FORMAT, METADATA, WAY_OUT, checksum
+from hrm_core.runs.checkpoint import FORMAT, METADATA, WAY_OUT, checksum
 
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000  # as the library has it
@@ -66,7 +66,7 @@ def open_safetensors(path: Path) -> Iterator[SafetensorsFile]:
 def write_model(
     path: Path, config: ModelConfig, task: str, tensors: Mapping[str, Tensor], dtype: Dtype
 ) -> None:
-    """Write a model file as `hrm_core.training.checkpoint.load_model` reads it. Float32 ones are what `save_model` writes.
+    """Write a model file as `hrm_core.runs.checkpoint.load_model` reads it. Float32 ones are what `save_model` writes.
 
     Raises: ConversionError at the first value that is not finite.
     """

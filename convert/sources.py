@@ -21,9 +21,8 @@ from hrm_core.config import ArchConfig, DataSizes, ModelConfig, RunConfig, Setti
 from hrm_core.data.store import IDENTIFIERS_FILE
 from hrm_core.errors import CheckpointError, ConfigError
 from hrm_core.parameters import PUZZLE_TABLE, parameter_table
-from hrm_core.tasks import task_of_shape
-from hrm_core.training import run as runs
-from hrm_core.training.checkpoint import (
+from hrm_core.runs import run as runs
+from hrm_core.runs.checkpoint import (
     METADATA,
     MODEL_FILE,
     WAY_OUT,
@@ -33,6 +32,7 @@ from hrm_core.training.checkpoint import (
     parse_metadata,
     stored_dtypes,
 )
+from hrm_core.tasks import task_of_shape
 
 Format = Literal["official", "safetensors", "checkpoint"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.errors import CheckpointError, HRMError
-from hrm_core.training.checkpoint import WAY_OUT
+from hrm_core.runs.checkpoint import WAY_OUT
 
 AnyArray = npt.NDArray[Any]
 Dtype = np.dtype[Any]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hrm_core.backend import Arrays, Backend, BackendOptions, Batch
 from hrm_core.errors import BackendError
-from hrm_core.training.checkpoint import Model
+from hrm_core.runs.checkpoint import Model
 from hrm_parity.checks import Factory, backend_named
 from hrm_parity.compare import Row
 from hrm_parity.limits import Verdict, judge

@@ -12,9 +12,9 @@ import numpy as np
 
 from hrm_core.backend import Arrays, Backend, Batch, IntArray
 from hrm_core.data import batches, store
+from hrm_core.inference import metrics as scoring
 from hrm_core.parameters import PUZZLE_TABLE
 from hrm_core.schedule import rates
-from hrm_core.training import scoring
 from hrm_parity.golden import CaseError, ModelCase, OrderCase, Recorded
 
 Named = dict[str, Any]  # arrays; scalars become arrays when steps are stacked

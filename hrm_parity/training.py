@@ -16,12 +16,12 @@ from hrm_core.backend import Arrays, Backend, BackendOptions
 from hrm_core.config import load_config
 from hrm_core.data.batches import TrainingOrder
 from hrm_core.draws import Purpose, draw_min_steps, stream
+from hrm_core.inference.evaluation import evaluate
+from hrm_core.inference.metrics import summary
 from hrm_core.parameters import initial_values
 from hrm_core.schedule import rates
 from hrm_core.tasks.sudoku_build import build_generated
-from hrm_core.training.evaluation import evaluate
 from hrm_core.training.fit import Assignment
-from hrm_core.training.scoring import summary
 from hrm_core.training.session import assign
 from hrm_parity.checks import Factory
 from hrm_parity.limits import APART, SAME_DECISIONS, TRAINED, UNTRAINED_APART, Verdict

@@ -23,7 +23,7 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     from hrm_core.backend import BackendOptions
-    from hrm_core.training.solving import Solver
+    from hrm_core.inference.solving import Solver
 
 
 def load(
@@ -36,7 +36,7 @@ def load(
 
     Raises: CheckpointError if there is no whole model; PuzzleError if its task is not known; DataError if `data` is another one.
     """
-    from hrm_core.training.solving import load_solver
+    from hrm_core.inference.solving import load_solver
     from hrm_torch_ref.backend import TorchBackend
 
     return load_solver(

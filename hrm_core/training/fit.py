@@ -22,13 +22,13 @@ from hrm_core.data.batches import TrainingOrder
 from hrm_core.data.store import Split
 from hrm_core.draws import Purpose, draw_min_steps, stream
 from hrm_core.errors import NotFiniteError
+from hrm_core.inference.evaluation import evaluate
+from hrm_core.inference.metrics import all_finite, is_finite, joined, reduced, summary
+from hrm_core.runs.checkpoint import checkpoint_name, newest_first
+from hrm_core.runs.run import Restored, Run
 from hrm_core.schedule import rates
 from hrm_core.tasks import label_of
 from hrm_core.tasks.task import Task
-from hrm_core.training.checkpoint import checkpoint_name, newest_first
-from hrm_core.training.evaluation import evaluate
-from hrm_core.training.run import Restored, Run
-from hrm_core.training.scoring import all_finite, is_finite, joined, reduced, summary
 
 Record = Mapping[str, Any]
 

@@ -18,12 +18,12 @@ from hrm_core.data.store import (
 )
 from hrm_core.errors import CheckpointError, ConfigError, DataError, RunError
 from hrm_core.parameters import initial_values
+from hrm_core.runs.checkpoint import Model, check_weights, load_model
+from hrm_core.runs.identifiers import grown
+from hrm_core.runs.run import Run
 from hrm_core.schedule import total_updates
 from hrm_core.tasks import find_task, label_of
-from hrm_core.training.checkpoint import Model, check_weights, load_model
 from hrm_core.training.fit import Assignment, Reporter, Trainer
-from hrm_core.training.identifiers import grown
-from hrm_core.training.run import Run
 
 MakeBackend = Callable[[ModelConfig], Backend]
 

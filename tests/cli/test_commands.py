@@ -342,7 +342,7 @@ def test_numbers_are_shown_though_a_file_cannot_be_written(
     def full(*arguments: Any) -> None:
         raise HRMError("cannot write p.npz: No space left on device")
 
-    monkeypatch.setattr("hrm_core.training.evaluation.save_predictions", full)
+    monkeypatch.setattr("hrm_core.inference.evaluation.save_predictions", full)
     outcome = hrm(
         "eval", tiny_run, "--save-predictions", tmp_path / "p.npz", "--sheet", tmp_path / "s.png"
     )
@@ -451,11 +451,11 @@ def test_exit_status_of_solve_says_whether_the_rules_accept(
     text = Sudoku(4).line(np.asarray(question))
     assert hrm("solve", tiny_run, text).status in (0, 1)
     monkeypatch.setattr(
-        "hrm_core.training.solving.Solution.answer", property(lambda _: np.asarray(label))
+        "hrm_core.inference.solving.Solution.answer", property(lambda _: np.asarray(label))
     )
     assert "accepted by the rules" in (right := hrm("solve", tiny_run, text)).out
     monkeypatch.setattr(
-        "hrm_core.training.solving.Solution.answer", property(lambda _: np.asarray(question))
+        "hrm_core.inference.solving.Solution.answer", property(lambda _: np.asarray(question))
     )
     assert "NOT a solution" in (wrong := hrm("solve", tiny_run, text)).out
     assert (right.status, wrong.status) == (0, 1)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hrm_core.training.checkpoint import find_model, load_model, save_model
+from hrm_core.runs.checkpoint import find_model, load_model, save_model
 
 Hrm = Callable[..., Any]
 Refusal = Callable[..., str]

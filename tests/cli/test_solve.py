@@ -12,9 +12,9 @@ from PIL import Image
 
 import hrm_mlx
 from hrm_core.backend import BackendOptions
+from hrm_core.inference.evaluation import thoughts
 from hrm_core.parameters import PUZZLE_TABLE
-from hrm_core.training.checkpoint import find_model, load_model, save_model
-from hrm_core.training.evaluation import thoughts
+from hrm_core.runs.checkpoint import find_model, load_model, save_model
 from hrm_mlx.backend import MLXBackend
 
 Hrm = Callable[..., Any]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from hrm_core.training.checkpoint import MODEL_FILE, TRAIN_STATE_FILE
+from hrm_core.runs.checkpoint import MODEL_FILE, TRAIN_STATE_FILE
 
 torch = pytest.importorskip("torch", reason="torch is missing: the PyTorch reference is not tested")
 

@@ -11,7 +11,7 @@ import pytest
 
 from hrm_core.config import ModelConfig
 from hrm_core.parameters import initial_values
-from hrm_core.training.checkpoint import save_model
+from hrm_core.runs.checkpoint import save_model
 
 Weights = dict[str, Any]
 

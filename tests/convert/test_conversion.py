@@ -21,7 +21,7 @@ from hrm_core.config import DataConfig, RunConfig, load_config
 from hrm_core.data.writer import Examples, Layout, write_dataset
 from hrm_core.errors import CheckpointError, ConfigError, DataError, HRMError
 from hrm_core.parameters import Role, initial_values, parameter_table
-from hrm_core.training.checkpoint import find_model, load_model, save_model, write_checkpoint
+from hrm_core.runs.checkpoint import find_model, load_model, save_model, write_checkpoint
 
 PREFIX = "_orig_mod.model.inner."
 

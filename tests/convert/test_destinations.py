@@ -12,7 +12,7 @@ from convert import destinations
 from convert.destinations import Written, chosen_format, refuse_used, write
 from convert.tensors import FLOATS, ConversionError, of_array
 from hrm_core.errors import CheckpointError
-from hrm_core.training.checkpoint import (
+from hrm_core.runs.checkpoint import (
     find_model,
     load_model,
     read_state,

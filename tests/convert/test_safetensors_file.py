@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from convert.safetensors_file import open_safetensors, write_model
 from convert.tensors import FLOATS, in_memory, of_array
 from hrm_core.errors import CheckpointError
-from hrm_core.training.checkpoint import load_model, save_model
+from hrm_core.runs.checkpoint import load_model, save_model
 
 A = np.arange(6, dtype=np.float32).reshape(2, 3)
 

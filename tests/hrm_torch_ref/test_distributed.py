@@ -20,8 +20,8 @@ from safetensors.numpy import load_file
 from hrm_core.config import DataSizes, load_config
 from hrm_core.data.store import load_split
 from hrm_core.parameters import initial_values
+from hrm_core.runs.checkpoint import MODEL_FILE, STATE_FILE, TRAIN_STATE_FILE, save_model
 from hrm_core.tasks.sudoku_build import build_generated
-from hrm_core.training.checkpoint import MODEL_FILE, STATE_FILE, TRAIN_STATE_FILE, save_model
 
 torch = pytest.importorskip("torch", reason="torch is missing: the PyTorch reference is not tested")
 

@@ -10,7 +10,7 @@ import pytest
 from hrm_core.config import DataSizes, ModelConfig, load_config
 from hrm_core.errors import BackendError
 from hrm_core.parameters import initial_values
-from hrm_core.training.checkpoint import Model
+from hrm_core.runs.checkpoint import Model
 from hrm_parity import models
 from hrm_parity.checks import backend_named
 from hrm_parity.models import LIMITS, compare_models, installed_backend

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from hrm_core.training.checkpoint import (
+from hrm_core.runs.checkpoint import (
     MODEL_FILE,
     STATE_FILE,
     TRAIN_STATE_FILE,
@@ -33,7 +33,10 @@ TIMES = {"seconds", "examples_per_second", "memory_gib"}
 KILLED_AT = """
 import os, signal, sys
 import hrm_mlx
-from hrm_core.training import checkpoint, evaluation, fit, run
+from hrm_core.training import fit
+from hrm_core.runs import checkpoint
+from hrm_core.inference import evaluation
+from hrm_core.runs import run
 moment, count, *sys.argv = sys.argv[1], int(sys.argv[2]), "hrm", *sys.argv[3:]
 owner, name = {
     "model file": (checkpoint, "save_model"), "state file": (checkpoint, "save_file"), "sync": (checkpoint, "_sync"),

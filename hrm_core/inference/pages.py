@@ -26,8 +26,8 @@ from hrm_core.pictures.sheets import sheet
 from hrm_core.tasks.task import BoolArray, Task, TokenArray
 
 if TYPE_CHECKING:
-    from hrm_core.training.answering import Outcome
-    from hrm_core.training.solving import Solution
+    from hrm_core.inference.answering import Outcome
+    from hrm_core.inference.solving import Solution
 
 LARGEST_CELL = 48  # pixels
 PROBE_CELL = (

@@ -10,13 +10,13 @@ import pytest
 from hrm_core.backend import Batch, Replica
 from hrm_core.config import ModelConfig
 from hrm_core.errors import PuzzleError
+from hrm_core.inference.solving import Solution, Solver, read_puzzles, read_text
+from hrm_core.runs.identifiers import Identifiers
 from hrm_core.tasks.arc import Arc
 from hrm_core.tasks.arc_augment import augmented, parse_names, undone
 from hrm_core.tasks.arc_canvas import decode, encode
 from hrm_core.tasks.grids import Grids
 from hrm_core.tasks.task import Task, TokenArray
-from hrm_core.training.identifiers import Identifiers
-from hrm_core.training.solving import Solution, Solver, read_puzzles, read_text
 
 Rule = Callable[[TokenArray], TokenArray]
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from hrm_core.data.augment import Symmetry
 from hrm_core.draws import Purpose, stream
+from hrm_core.inference.metrics import sigmoid
 from hrm_core.tasks.task import Task
-from hrm_core.training.scoring import sigmoid
 
 IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]

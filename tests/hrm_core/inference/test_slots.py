@@ -9,8 +9,8 @@ import pytest
 
 from hrm_core.backend import Batch, Replica
 from hrm_core.config import ModelConfig
-from hrm_core.training.evaluation import thoughts
-from hrm_core.training.thinking import Moment, Noise, Questions, think
+from hrm_core.inference.evaluation import thoughts
+from hrm_core.inference.slots import Moment, Noise, Questions, think
 
 CONFIG = ModelConfig(
     vocab_size=9,

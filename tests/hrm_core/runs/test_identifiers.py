@@ -14,8 +14,8 @@ from hrm_core.data.store import dataset_hash
 from hrm_core.data.writer import Examples, Layout, write_dataset
 from hrm_core.errors import ConfigError, DataError
 from hrm_core.parameters import PUZZLE_TABLE
-from hrm_core.training.checkpoint import find_model, load_model
-from hrm_core.training.identifiers import check_identifiers, grown, load_identifiers
+from hrm_core.runs.checkpoint import find_model, load_model
+from hrm_core.runs.identifiers import check_identifiers, grown, load_identifiers
 
 NAMES = ["<blank>", "a", "b"]
 

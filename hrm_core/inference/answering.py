@@ -13,11 +13,11 @@ import numpy.typing as npt
 from hrm_core.backend import Backend
 from hrm_core.data.store import Split
 from hrm_core.errors import NotFiniteError
+from hrm_core.inference.evaluation import Way, evaluate
+from hrm_core.inference.metrics import Scores, is_finite, picked
+from hrm_core.inference.slots import Halt, Noise
+from hrm_core.inference.voting import Candidates, Choice, Symmetries
 from hrm_core.tasks.task import Task
-from hrm_core.training.evaluation import Way, evaluate
-from hrm_core.training.scoring import Scores, is_finite, picked
-from hrm_core.training.thinking import Halt, Noise
-from hrm_core.training.voting import Candidates, Choice, Symmetries
 
 IntArray = npt.NDArray[np.integer]
 

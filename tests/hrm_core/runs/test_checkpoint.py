@@ -14,8 +14,8 @@ from safetensors.numpy import save_file
 from hrm_core.config import DataSizes, ModelConfig, load_config
 from hrm_core.errors import CheckpointError, RunError
 from hrm_core.parameters import initial_values
-from hrm_core.training import checkpoint
-from hrm_core.training.checkpoint import (
+from hrm_core.runs import checkpoint
+from hrm_core.runs.checkpoint import (
     MODEL_FILE,
     STATE_FILE,
     TRAIN_STATE_FILE,

@@ -21,8 +21,8 @@ from hrm_core.tasks.arc import Arc
 from hrm_core.tasks.arc_augment import task_of
 from hrm_core.tasks.arc_protocol import identifiers_of
 from hrm_core.tasks.task import Task
-from hrm_core.training.checkpoint import Model
-from hrm_core.training.run import CONFIG_FILE, run_config, run_of
+from hrm_core.runs.checkpoint import Model
+from hrm_core.runs.run import CONFIG_FILE, run_config, run_of
 
 BLANK = "blank"  # how a user asks for identifier 0
 BLANK_NAMES = ("<blank>",)

@@ -9,6 +9,17 @@ from PIL import Image
 
 from hrm_core.data.store import Split, load_split
 from hrm_core.data.writer import Examples, Layout, write_dataset
+from hrm_core.inference.answering import Outcome
+from hrm_core.inference.metrics import Scores
+from hrm_core.inference.pages import (
+    EXAMPLE_ROOM,
+    LARGEST_CELL,
+    cell_size,
+    dataset_sheet,
+    evaluation_sheet,
+    solutions_sheet,
+)
+from hrm_core.inference.solving import Solution
 from hrm_core.pictures.grids import PAINTS, PAPER, Mark
 from hrm_core.pictures.sheets import MARGIN
 from hrm_core.tasks.arc import Arc
@@ -18,17 +29,6 @@ from hrm_core.tasks.grids import Grids
 from hrm_core.tasks.maze import Maze
 from hrm_core.tasks.sudoku import Sudoku
 from hrm_core.tasks.task import IntArray, Task
-from hrm_core.training.answering import Outcome
-from hrm_core.training.scoring import Scores
-from hrm_core.training.sheets import (
-    EXAMPLE_ROOM,
-    LARGEST_CELL,
-    cell_size,
-    dataset_sheet,
-    evaluation_sheet,
-    solutions_sheet,
-)
-from hrm_core.training.solving import Solution
 
 CRIMSON = PAINTS[Mark.WRONG].fill
 IN_LEGEND = 14 * 14  # pixels of its swatch, without the frame

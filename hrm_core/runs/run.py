@@ -20,7 +20,7 @@ from hrm_core.backend import AnyArray, Arrays
 from hrm_core.config import ModelConfig, RunConfig, load_config
 from hrm_core.data.store import IDENTIFIERS_FILE
 from hrm_core.errors import CheckpointError, RunError
-from hrm_core.training.checkpoint import (
+from hrm_core.runs.checkpoint import (
     CHECKPOINTS,
     MODEL_FILE,
     STATE_FILE,

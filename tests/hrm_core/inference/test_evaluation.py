@@ -9,9 +9,7 @@ from hrm_core.backend import BackendOptions, Batch, Replica
 from hrm_core.config import DataSizes, ModelConfig
 from hrm_core.data.store import load_split
 from hrm_core.errors import DataError
-from hrm_core.tasks.sudoku import Sudoku
-from hrm_core.training.checkpoint import find_model, load_model
-from hrm_core.training.evaluation import (
+from hrm_core.inference.evaluation import (
     Thoughts,
     check_fits,
     evaluate,
@@ -19,7 +17,9 @@ from hrm_core.training.evaluation import (
     save_predictions,
     thoughts,
 )
-from hrm_core.training.scoring import joined, summary
+from hrm_core.inference.metrics import joined, summary
+from hrm_core.runs.checkpoint import find_model, load_model
+from hrm_core.tasks.sudoku import Sudoku
 from hrm_mlx.backend import MLXBackend
 
 

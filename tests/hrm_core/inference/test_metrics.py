@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from hrm_core.training.scoring import (
+from hrm_core.inference.metrics import (
     Scores,
     all_finite,
     by_band,

@@ -21,7 +21,13 @@ from PIL import Image
 from hrm_core.backend import Backend
 from hrm_core.config import ModelConfig
 from hrm_core.errors import PuzzleError
+from hrm_core.inference.evaluation import Thoughts, thoughts
+from hrm_core.inference.pages import cell_size
+from hrm_core.inference.slots import Halt
+from hrm_core.inference.voting import Candidates, Symmetries
 from hrm_core.pictures.animations import thinking_frames
+from hrm_core.runs.checkpoint import find_model, load_model
+from hrm_core.runs.identifiers import BLANK, ONLY_BLANK, Identifiers, load_identifiers
 from hrm_core.tasks import arc_protocol, require_task
 from hrm_core.tasks.arc import Arc
 from hrm_core.tasks.arc_augment import parse_names, undone
@@ -30,12 +36,6 @@ from hrm_core.tasks.arc_text import read_tests
 from hrm_core.tasks.grids import Grids
 from hrm_core.tasks.grids_canvas import OUTSIDE
 from hrm_core.tasks.task import IntArray, Task, TokenArray
-from hrm_core.training.checkpoint import find_model, load_model
-from hrm_core.training.evaluation import Thoughts, thoughts
-from hrm_core.training.identifiers import BLANK, ONLY_BLANK, Identifiers, load_identifiers
-from hrm_core.training.sheets import cell_size
-from hrm_core.training.thinking import Halt
-from hrm_core.training.voting import Candidates, Symmetries
 
 FRAME_ROOM = 720  # pixels that the longer side of a board may take
 ARC_VOTES = (

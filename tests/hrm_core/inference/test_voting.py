@@ -5,11 +5,11 @@ import pytest
 
 from hrm_core.backend import BackendOptions
 from hrm_core.data.store import ExampleSet, Split, load_split
+from hrm_core.inference.answering import answer, ways
+from hrm_core.inference.metrics import summary
+from hrm_core.inference.voting import BLOCK, Candidates, Symmetries
+from hrm_core.runs.checkpoint import find_model, load_model
 from hrm_core.tasks.sudoku import Sudoku
-from hrm_core.training.answering import answer, ways
-from hrm_core.training.checkpoint import find_model, load_model
-from hrm_core.training.scoring import summary
-from hrm_core.training.voting import BLOCK, Candidates, Symmetries
 from hrm_mlx.backend import MLXBackend
 
 SOLUTION = "1234 3412 2143 4321"

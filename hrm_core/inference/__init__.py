@@ -1,0 +1,1 @@
+"""Puzzles on their way through a model: slots, evaluation, voting, metrics, solving."""
