@@ -178,7 +178,7 @@ def inspect(directory: Path, sheet: Path | None, rows: int, digits: bool, as_jso
     from hrm_core.data.summary import summarize
     from hrm_core.inference.pages import dataset_sheet
     from hrm_core.pictures.animations import check_writable
-    from hrm_core.tasks import find_task
+    from hrm_core.tasks.registry import find_task
 
     metadata = load_split(directory, present_splits(directory)[0]).metadata
     task = find_task(directory, metadata.vocab_size, metadata.seq_len)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hrm_core.data.store import Split
     from hrm_core.inference.answering import Outcome
     from hrm_core.runs.checkpoint import Model
-    from hrm_core.tasks.task import Task
+    from hrm_core.tasks.contract import Task
 
 
 @click.command("eval")
@@ -273,7 +273,7 @@ def _open_data(
     from hrm_core.data.store import load_split, task_label
     from hrm_core.inference.evaluation import check_fits, check_task
     from hrm_core.runs.identifiers import check_identifiers
-    from hrm_core.tasks import find_task, task_of_shape
+    from hrm_core.tasks.registry import find_task, task_of_shape
 
     opened = load_split(data, split)
     for path, model in zip(paths, models, strict=True):

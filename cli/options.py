@@ -12,8 +12,8 @@ import click
 if TYPE_CHECKING:
     from hrm_core.backend import Backend
     from hrm_core.config import ModelConfig
-    from hrm_core.tasks.puzzles import CsvFiles
-    from hrm_core.tasks.task import Task
+    from hrm_core.data.puzzles import CsvFiles
+    from hrm_core.tasks.contract import Task
 
 Command = Callable[..., Any]
 
@@ -91,8 +91,8 @@ def csv_files(
     out: Path, source: str | None, train_csv: Path | None, test_csv: Path | None
 ) -> "CsvFiles":
     """The files that --source or --train-csv and --test-csv name; the Hub's are fetched, unless `out` is in use."""
+    from hrm_core.data.puzzles import CsvFiles, fetch_csv
     from hrm_core.data.writer import refuse_used
-    from hrm_core.tasks.puzzles import CsvFiles, fetch_csv
 
     if source is None:
         assert train_csv is not None, "the command has seen that one of them is given"

@@ -85,7 +85,7 @@ def solve(
     from hrm_core.inference.solving import Solver, read_puzzles
     from hrm_core.pictures.animations import check_writable
     from hrm_core.runs.identifiers import load_identifiers
-    from hrm_core.tasks import require_task
+    from hrm_core.tasks.registry import require_task
 
     for path, suffix in ((gif, ".gif"), (png, ".png")):
         if path is not None:

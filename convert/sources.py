@@ -32,7 +32,7 @@ from hrm_core.runs.checkpoint import (
     parse_metadata,
     stored_dtypes,
 )
-from hrm_core.tasks import task_of_shape
+from hrm_core.tasks.registry import task_of_shape
 
 Format = Literal["official", "safetensors", "checkpoint"]
 

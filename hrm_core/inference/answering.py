@@ -17,7 +17,7 @@ from hrm_core.inference.evaluation import Way, evaluate
 from hrm_core.inference.metrics import Scores, is_finite, picked
 from hrm_core.inference.slots import Halt, Noise
 from hrm_core.inference.voting import Candidates, Choice, Symmetries
-from hrm_core.tasks.task import Task
+from hrm_core.tasks.contract import Task
 
 IntArray = npt.NDArray[np.integer]
 

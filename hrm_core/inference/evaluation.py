@@ -13,15 +13,15 @@ import numpy.typing as npt
 
 from hrm_core.backend import IGNORE_LABEL_ID, Backend
 from hrm_core.config import DataSizes, ModelConfig
-from hrm_core.data.augment import Symmetry
 from hrm_core.data.batches import evaluation_batches
 from hrm_core.data.store import Split, task_label
+from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import DataError
 from hrm_core.inference.metrics import NO_SCORES, Scores, joined, score
 from hrm_core.inference.slots import Halt, Moment, Noise, Questions, think
 from hrm_core.pictures.animations import replaced_whole
 from hrm_core.runs.checkpoint import Model
-from hrm_core.tasks import task_of_shape
+from hrm_core.tasks.registry import task_of_shape
 
 IntArray = npt.NDArray[np.integer]
 Given = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.bool_]]

@@ -23,7 +23,7 @@ from hrm_core.data.store import (
 from hrm_core.pictures.animations import save_png
 from hrm_core.pictures.grids import Mark
 from hrm_core.pictures.sheets import sheet
-from hrm_core.tasks.task import BoolArray, Task, TokenArray
+from hrm_core.tasks.contract import BoolArray, Task, TokenArray
 
 if TYPE_CHECKING:
     from hrm_core.inference.answering import Outcome

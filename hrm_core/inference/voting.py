@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from hrm_core.data.augment import Symmetry
+from hrm_core.data.symmetry import Symmetry
 from hrm_core.draws import Purpose, stream
 from hrm_core.inference.metrics import sigmoid
-from hrm_core.tasks.task import Task
+from hrm_core.tasks.contract import Task
 
 IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]

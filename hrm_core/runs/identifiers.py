@@ -20,7 +20,7 @@ from hrm_core.parameters import PUZZLE_TABLE
 from hrm_core.tasks.arc import Arc
 from hrm_core.tasks.arc_augment import task_of
 from hrm_core.tasks.arc_protocol import identifiers_of
-from hrm_core.tasks.task import Task
+from hrm_core.tasks.contract import Task
 from hrm_core.runs.checkpoint import Model
 from hrm_core.runs.run import CONFIG_FILE, run_config, run_of
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hrm_core.data.augment import Symmetry
+from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark
 from hrm_core.tasks import arc_picture
 from hrm_core.tasks.arc_canvas import COLOUR, SIDE, SMALLEST, VOCAB_SIZE, encode, window
 from hrm_core.tasks.arc_text import draw_grid, grid_word, read_grids
-from hrm_core.tasks.task import NO_SETTINGS, BoolArray, IntArray, TokenArray
+from hrm_core.tasks.contract import NO_SETTINGS, BoolArray, IntArray, TokenArray
 
 NO_GRID = "(no grid)"
 

@@ -23,7 +23,7 @@ from hrm_core.tasks.arc_canvas import (
     grid_sizes,
     side_of,
 )
-from hrm_core.tasks.task import BoolArray, IntArray, TokenArray
+from hrm_core.tasks.contract import BoolArray, IntArray, TokenArray
 
 TRIES = 5  # draws for each augmentation that is wanted
 AUGMENTED = re.compile(r"(.+)_t([0-7])_(0(?!\d*(\d)\d*\4)[1-9]{9})", re.DOTALL)  # no digit twice

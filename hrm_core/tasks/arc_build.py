@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from hrm_core.data.puzzles import SUBSAMPLE
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError
@@ -22,8 +23,7 @@ from hrm_core.tasks.arc_augment import Augmentations, cell_places, draw_augmenta
 from hrm_core.tasks.arc_canvas import COLOUR, END, SIDE, VOCAB_SIZE
 from hrm_core.tasks.arc_leaks import Settled, Shares, settle
 from hrm_core.tasks.arc_read import BLANK, ArcTask, Pair, Source, read_source
-from hrm_core.tasks.puzzles import SUBSAMPLE
-from hrm_core.tasks.task import IntArray, TokenArray
+from hrm_core.tasks.contract import IntArray, TokenArray
 
 TASK = "arc"
 SET = "all"

@@ -14,7 +14,7 @@ from math import isqrt
 import numpy as np
 
 from hrm_core.errors import DataError
-from hrm_core.tasks.task import IntArray, TokenArray
+from hrm_core.tasks.contract import IntArray, TokenArray
 
 PAD, END, COLOUR = 0, 1, 2  # COLOUR: the token of colour 0
 NUM_COLOURS = 10

@@ -21,7 +21,7 @@ from hrm_core.pictures.grids import (
     line_width,
 )
 from hrm_core.tasks.arc_canvas import COLOUR, NUM_COLOURS, side_of, window
-from hrm_core.tasks.task import BoolArray, IntArray
+from hrm_core.tasks.contract import BoolArray, IntArray
 
 PALETTE: Sequence[Colour] = (
     (0, 0, 0),

@@ -26,7 +26,7 @@ from hrm_core.errors import DataError
 from hrm_core.tasks.arc_augment import Augmentations, augmented, parse_names, task_of, undone
 from hrm_core.tasks.arc_canvas import COLOUR, SIDE, decode, encode, side_of
 from hrm_core.tasks.arc_read import BLANK
-from hrm_core.tasks.task import IntArray, TokenArray
+from hrm_core.tasks.contract import IntArray, TokenArray
 
 KS = (1, 2, 10, 100, 1000)
 BLOCK = 512  # canvases undone at once

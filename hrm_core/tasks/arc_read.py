@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from hrm_core.data.sources import escaped, read_json
 from hrm_core.errors import DataError
 from hrm_core.tasks.arc_augment import AUGMENTED
 from hrm_core.tasks.arc_canvas import checked_grid
-from hrm_core.tasks.sources import escaped, read_json
-from hrm_core.tasks.task import TokenArray
+from hrm_core.tasks.contract import TokenArray
 
 EVALUATION = "evaluation"
 BLANK = "<blank>"  # the name of identifier 0

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hrm_core.data.sources import read_json
 from hrm_core.errors import DataError
 from hrm_core.tasks.arc_canvas import checked_grid
 from hrm_core.tasks.arc_protocol import Grid, Submission
-from hrm_core.tasks.sources import read_json
 
 ATTEMPTS = ("attempt_1", "attempt_2")
 MAX_BYTES = 1 << 28

@@ -10,7 +10,7 @@ import re
 from hrm_core.errors import DataError, PuzzleError
 from hrm_core.tasks.arc_canvas import checked_grid
 from hrm_core.tasks.arc_read import Pair, parse_task
-from hrm_core.tasks.task import TokenArray
+from hrm_core.tasks.contract import TokenArray
 
 WAY_OUT = "expected rows of digits 0 to 9, a JSON list of rows, or the JSON of a task"
 OTHER_GRID = "give another grid"

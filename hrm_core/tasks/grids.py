@@ -12,12 +12,12 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from hrm_core.data.augment import Symmetry
+from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark
 from hrm_core.tasks import grids_picture, grids_text
+from hrm_core.tasks.contract import BoolArray, IntArray, TokenArray
 from hrm_core.tasks.grids_canvas import FIRST, Canvas
-from hrm_core.tasks.task import BoolArray, IntArray, TokenArray
 
 KINDS = {
     "alphabet": str,

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hrm_core.data.sources import escaped
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError, PuzzleError
+from hrm_core.tasks.contract import IntArray, TokenArray
 from hrm_core.tasks.grids import Grids
 from hrm_core.tasks.grids_canvas import Canvas, size_of
 from hrm_core.tasks.grids_read import BLANK, Example, Source, read_source
-from hrm_core.tasks.sources import escaped
-from hrm_core.tasks.task import IntArray, TokenArray
 
 SET = "all"
 BLOCK_CELLS = 1 << 22  # written at once

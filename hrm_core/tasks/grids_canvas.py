@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from hrm_core.errors import PuzzleError
-from hrm_core.tasks.task import BoolArray, IntArray, TokenArray
+from hrm_core.tasks.contract import BoolArray, IntArray, TokenArray
 
 PAD, OUTSIDE, FIRST = 0, 1, 2  # the characters of the alphabet follow from FIRST on
 MAX_CHARACTERS = 256 - FIRST  # tokens are bytes

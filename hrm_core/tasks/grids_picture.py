@@ -21,9 +21,9 @@ from hrm_core.pictures.grids import (
     draw_symbol,
     line_width,
 )
+from hrm_core.tasks.contract import IntArray
 from hrm_core.tasks.grids_canvas import FIRST, OUTSIDE, Canvas
 from hrm_core.tasks.grids_text import symbols_of
-from hrm_core.tasks.task import IntArray
 
 FRAME_SHARE = 0.14  # of a cell
 NOTHING = Paint(fill=(232, 234, 238), ink=(120, 124, 134))  # outside of the grid, or a pad

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hrm_core.data.sources import read_json
 from hrm_core.errors import DataError
 from hrm_core.tasks.grids_text import grid_fault, split_rows
-from hrm_core.tasks.sources import read_json
 
 GRIDS = ("input", "output")
 FIELDS = (*GRIDS, "name", "rating")

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hrm_core.errors import PuzzleError
+from hrm_core.tasks.contract import IntArray
 from hrm_core.tasks.grids_canvas import FIRST, MAX_CHARACTERS, Canvas, is_cell, shown, size_of
-from hrm_core.tasks.task import IntArray
 
 ROW_SIGNS = "/|;,:\\"  # the first that is not in the alphabet parts the rows of a word
 NO_CHARACTER = (

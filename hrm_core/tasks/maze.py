@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hrm_core.data.augment import Symmetry
+from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark
 from hrm_core.tasks import maze_image, maze_picture, maze_text
+from hrm_core.tasks.contract import NO_SETTINGS
 from hrm_core.tasks.maze_board import (
     GOAL,
     NUM_SYMMETRIES,
@@ -28,7 +29,6 @@ from hrm_core.tasks.maze_board import (
     symmetries,
 )
 from hrm_core.tasks.maze_verdict import Verdict, are_shortest_paths, judge
-from hrm_core.tasks.task import NO_SETTINGS
 
 
 class Maze:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from hrm_core.data.puzzles import TEST, TRAIN, Puzzles, describe_file, num_shared
+from hrm_core.data.puzzles import subsample as subsample_of
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError
@@ -18,8 +20,6 @@ from hrm_core.tasks.maze_board import NUM_SYMMETRIES, canonical, size_of
 from hrm_core.tasks.maze_csv import MazeFile, read_csv
 from hrm_core.tasks.maze_generator import MIXED, MazeGenerator
 from hrm_core.tasks.maze_walls import KINDS
-from hrm_core.tasks.puzzles import TEST, TRAIN, Puzzles, describe_file, num_shared
-from hrm_core.tasks.puzzles import subsample as subsample_of
 
 BLOCK_EXAMPLES = 1 << 13  # augmented at once
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from hrm_core.data.puzzles import Puzzles
 from hrm_core.errors import DataError
 from hrm_core.tasks.maze_board import (
     CHARACTERS,
@@ -26,7 +27,6 @@ from hrm_core.tasks.maze_board import (
 from hrm_core.tasks.maze_search import shortest_paths
 from hrm_core.tasks.maze_text import can_be_asked, question_fault
 from hrm_core.tasks.maze_verdict import are_shortest_paths, judge
-from hrm_core.tasks.puzzles import Puzzles
 
 HEADER = b"source,question,answer,rating"
 HEADER_LIMIT = 4096  # bytes; no header is longer, but a file without lines may be

@@ -11,6 +11,7 @@ from collections import Counter
 
 import numpy as np
 
+from hrm_core.data.puzzles import Puzzles
 from hrm_core.errors import PuzzleError
 from hrm_core.tasks.maze_board import (
     GOAL,
@@ -24,7 +25,6 @@ from hrm_core.tasks.maze_board import (
 )
 from hrm_core.tasks.maze_search import distances, trace, with_path
 from hrm_core.tasks.maze_walls import KINDS
-from hrm_core.tasks.puzzles import Puzzles
 
 MIXED = "mixed"  # as many of each kind, in random order
 MIN_SIZE = 4  # the smallest lattice has two places a side

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hrm_core.data.augment import Symmetry
+from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark, draw_board
+from hrm_core.tasks.contract import NO_SETTINGS
 from hrm_core.tasks.sudoku_board import BOARDS, BoolArray, ByteArray, IntArray
 from hrm_core.tasks.sudoku_text import detect_size, draw_grid, read_puzzles
-from hrm_core.tasks.task import NO_SETTINGS
 
 PAD, BLANK = 0, 1
 

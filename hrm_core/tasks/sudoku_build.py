@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hrm_core.data.puzzles import TEST, TRAIN, Puzzles, describe_file, num_shared
+from hrm_core.data.puzzles import subsample as subsample_of
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError, PuzzleError
-from hrm_core.tasks.puzzles import TEST, TRAIN, Puzzles, describe_file, num_shared
-from hrm_core.tasks.puzzles import subsample as subsample_of
 from hrm_core.tasks.sudoku import BLANK, Sudoku
 from hrm_core.tasks.sudoku_board import BOARDS, ByteArray
 from hrm_core.tasks.sudoku_canonical import canonical_puzzle, canonical_solution

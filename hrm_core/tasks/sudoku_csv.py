@@ -14,8 +14,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from hrm_core.data.puzzles import Puzzles
 from hrm_core.errors import DataError
-from hrm_core.tasks.puzzles import Puzzles
 from hrm_core.tasks.sudoku_board import BOARDS, Board, ByteArray, IntArray
 
 HEADER = b"source,question,answer,rating"

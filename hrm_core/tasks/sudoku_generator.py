@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from hrm_core.data.puzzles import Puzzles
 from hrm_core.errors import PuzzleError
-from hrm_core.tasks.puzzles import Puzzles
 from hrm_core.tasks.sudoku_board import BOARDS, Board, ByteArray, IntArray
 from hrm_core.tasks.sudoku_solver import Rules, State, count_solutions, rules_of, solutions, solve
 

@@ -27,8 +27,8 @@ from hrm_core.inference.metrics import all_finite, is_finite, joined, reduced, s
 from hrm_core.runs.checkpoint import checkpoint_name, newest_first
 from hrm_core.runs.run import Restored, Run
 from hrm_core.schedule import rates
-from hrm_core.tasks import label_of
-from hrm_core.tasks.task import Task
+from hrm_core.tasks.contract import Task
+from hrm_core.tasks.registry import label_of
 
 Record = Mapping[str, Any]
 

@@ -22,7 +22,7 @@ from hrm_core.runs.checkpoint import Model, check_weights, load_model
 from hrm_core.runs.identifiers import grown
 from hrm_core.runs.run import Run
 from hrm_core.schedule import total_updates
-from hrm_core.tasks import find_task, label_of
+from hrm_core.tasks.registry import find_task, label_of
 from hrm_core.training.fit import Assignment, Reporter, Trainer
 
 MakeBackend = Callable[[ModelConfig], Backend]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from hrm_core.data.store import load_split
-from hrm_core.tasks.task import Task
+from hrm_core.tasks.contract import Task
 
 Hrm = Callable[..., Any]
 Refusal = Callable[..., str]

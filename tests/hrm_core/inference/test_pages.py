@@ -25,10 +25,10 @@ from hrm_core.pictures.sheets import MARGIN
 from hrm_core.tasks.arc import Arc
 from hrm_core.tasks.arc_canvas import decode, encode
 from hrm_core.tasks.arc_protocol import Candidate
+from hrm_core.tasks.contract import IntArray, Task
 from hrm_core.tasks.grids import Grids
 from hrm_core.tasks.maze import Maze
 from hrm_core.tasks.sudoku import Sudoku
-from hrm_core.tasks.task import IntArray, Task
 
 CRIMSON = PAINTS[Mark.WRONG].fill
 IN_LEGEND = 14 * 14  # pixels of its swatch, without the frame

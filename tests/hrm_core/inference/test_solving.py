@@ -15,8 +15,8 @@ from hrm_core.runs.identifiers import Identifiers
 from hrm_core.tasks.arc import Arc
 from hrm_core.tasks.arc_augment import augmented, parse_names, undone
 from hrm_core.tasks.arc_canvas import decode, encode
+from hrm_core.tasks.contract import Task, TokenArray
 from hrm_core.tasks.grids import Grids
-from hrm_core.tasks.task import Task, TokenArray
 
 Rule = Callable[[TokenArray], TokenArray]
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hrm_core.errors import PuzzleError
-from hrm_core.tasks import label_of, require_task, task_of_shape
 from hrm_core.tasks.arc import Arc
 from hrm_core.tasks.arc_canvas import decode, encode
-from hrm_core.tasks.task import Task, TokenArray
+from hrm_core.tasks.contract import Task, TokenArray
+from hrm_core.tasks.registry import label_of, require_task, task_of_shape
 
 ARC = Arc()
 GRIDS = hnp.arrays(

@@ -18,7 +18,7 @@ from hrm_core.tasks.arc_augment import (
     undone,
 )
 from hrm_core.tasks.arc_canvas import decode, encode
-from hrm_core.tasks.task import TokenArray
+from hrm_core.tasks.contract import TokenArray
 
 GRIDS = hnp.arrays(
     np.uint8,

@@ -10,12 +10,13 @@ import pytest
 
 from hrm_core.data.store import check, dataset_hash, load_split
 from hrm_core.errors import DataError
-from hrm_core.tasks import arc_add, arc_build, find_task, task_of_shape
+from hrm_core.tasks import arc_add, arc_build
 from hrm_core.tasks.arc import Arc
 from hrm_core.tasks.arc_augment import augmented, parse_names, task_of
 from hrm_core.tasks.arc_canvas import decode, encode, side_of, window
 from hrm_core.tasks.arc_read import Pair, Source, read_source
-from hrm_core.tasks.task import TokenArray
+from hrm_core.tasks.contract import TokenArray
+from hrm_core.tasks.registry import find_task, task_of_shape
 
 Grid = list[list[int]]
 Tasks = dict[str, Any]

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from hrm_core.errors import DataError
 from hrm_core.tasks.arc_canvas import checked_grid, decode, encode, grid_sizes, side_of, window
-from hrm_core.tasks.task import TokenArray
+from hrm_core.tasks.contract import TokenArray
 
 SIDES = pytest.mark.parametrize("side", [5, 12, 30])
 SHARES = st.tuples(st.floats(0, 1), st.floats(0, 1))  # 1 is the whole canvas

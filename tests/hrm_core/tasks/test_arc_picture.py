@@ -8,7 +8,7 @@ from hrm_core.pictures.grids import PAINTS, PAPER, Mark, cell_box
 from hrm_core.tasks.arc import Arc
 from hrm_core.tasks.arc_canvas import encode
 from hrm_core.tasks.arc_picture import MIN_DIGIT_CELL, PALETTE
-from hrm_core.tasks.task import IntArray, TokenArray
+from hrm_core.tasks.contract import IntArray, TokenArray
 
 ARC = Arc()
 PLAIN = np.zeros(900, int)

@@ -24,7 +24,7 @@ from hrm_core.tasks.arc_protocol import (
     submission,
 )
 from hrm_core.tasks.arc_score import score
-from hrm_core.tasks.task import TokenArray
+from hrm_core.tasks.contract import TokenArray
 
 RIGHT = np.array([[1, 2], [3, 4]], np.uint8)
 WRONG = np.array([[9]], np.uint8)

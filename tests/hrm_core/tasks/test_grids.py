@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.animations import thinking_frames
 from hrm_core.pictures.grids import PAINTS, Mark
+from hrm_core.tasks.contract import Task
 from hrm_core.tasks.grids import Grids
 from hrm_core.tasks.grids_canvas import MAX_CHARACTERS, NUM_VIEWS, OUTSIDE, Canvas, turned
 from hrm_core.tasks.grids_text import row_sign
-from hrm_core.tasks.task import Task
 
 FUZZ = settings(deadline=None, derandomize=True, max_examples=300)
 VISIBLE = st.characters(codec="utf-8").filter(str.isprintable)

@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 
-from hrm_core.data.augment import Symmetry
+from hrm_core.data.puzzles import Puzzles
+from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark
-from hrm_core.tasks import task_of_shape
+from hrm_core.tasks.contract import Task
 from hrm_core.tasks.maze import Maze
 from hrm_core.tasks.maze_board import OPEN, PATH, canonical, symmetries
 from hrm_core.tasks.maze_generator import MazeGenerator
 from hrm_core.tasks.maze_search import shortest_paths
-from hrm_core.tasks.puzzles import Puzzles
-from hrm_core.tasks.task import Task
+from hrm_core.tasks.registry import task_of_shape
 
 VIEWS = {  # of this square, in the published order
     "abcdefghi": [

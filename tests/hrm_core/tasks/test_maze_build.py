@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hrm_core.data.puzzles import Puzzles
 from hrm_core.data.store import check, dataset_hash, load_split, task_label
 from hrm_core.errors import DataError, PuzzleError
-from hrm_core.tasks import find_task
 from hrm_core.tasks.maze import Maze
 from hrm_core.tasks.maze_board import canonical, symmetries
 from hrm_core.tasks.maze_build import build_from_csv, build_generated
 from hrm_core.tasks.maze_csv import read_csv
-from hrm_core.tasks.puzzles import Puzzles
+from hrm_core.tasks.registry import find_task
 
 
 def mazes(directory: Path, split: str) -> Puzzles:

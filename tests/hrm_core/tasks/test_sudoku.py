@@ -3,10 +3,10 @@ import pytest
 
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark
+from hrm_core.tasks.contract import Task
 from hrm_core.tasks.sudoku import Sudoku
 from hrm_core.tasks.sudoku_generator import generate
 from hrm_core.tasks.sudoku_solver import count_solutions
-from hrm_core.tasks.task import Task
 
 SIZES = (4, 6, 9)
 

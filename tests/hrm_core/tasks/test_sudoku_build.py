@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hrm_core.data.puzzles import Puzzles
 from hrm_core.data.store import check, dataset_hash, load_split
 from hrm_core.errors import DataError, PuzzleError
-from hrm_core.tasks.puzzles import Puzzles
 from hrm_core.tasks.sudoku import Sudoku
 from hrm_core.tasks.sudoku_build import build_from_csv, build_generated, symmetry_classes
 from hrm_core.tasks.sudoku_csv import read_csv

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hrm_core.data.puzzles import Puzzles
 from hrm_core.errors import DataError
 from hrm_core.tasks import sudoku_csv
-from hrm_core.tasks.puzzles import Puzzles
 from hrm_core.tasks.sudoku import Sudoku
 from hrm_core.tasks.sudoku_csv import read_csv
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hrm_core.data.augment import Symmetry
+from hrm_core.data.symmetry import Symmetry
 from hrm_core.pictures.grids import Mark
 
 TokenArray = npt.NDArray[np.uint8]

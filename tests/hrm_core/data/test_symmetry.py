@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hrm_core.data.augment import Symmetry
+from hrm_core.data.symmetry import Symmetry
 
 
 @pytest.fixture
