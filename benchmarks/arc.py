@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from hrm_core.tasks.arc_build import build
+from hrm_tasks.arc.build import build
 
 UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 

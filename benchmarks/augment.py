@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from hrm_core.tasks.sudoku_build import build_from_csv
+from hrm_tasks.sudoku.build import build_from_csv
 
 KIB = 1024
 

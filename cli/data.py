@@ -111,7 +111,7 @@ def sudoku(
         hrm data sudoku data/9x9 --train-csv train.csv --test-csv test.csv --subsample 1000 --augment 1000
         hrm data sudoku data/6x6 --generate 2000 --size 6 --augment 100
     """
-    from hrm_core.tasks import sudoku_build
+    from hrm_tasks.sudoku import build as sudoku_build
 
     if [source, train_csv, generate].count(None) != 2:
         raise click.UsageError(

@@ -70,7 +70,8 @@ def arc(
     from rich.console import Console
     from rich.progress import Progress
 
-    from hrm_core.tasks import arc_add, arc_build
+    from hrm_tasks.arc import build as arc_build
+    from hrm_tasks.arc import extend as arc_add
 
     if bool(tasks) == bool(add):
         raise click.UsageError("give either --tasks PATH… or --add PATH…")

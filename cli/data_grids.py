@@ -60,7 +60,7 @@ def grids(
         hrm data grids data/mine mine.csv --augment 7
         hrm data grids data/mine train.jsonl --test test.jsonl --max-size 12 12
     """
-    from hrm_core.tasks import grids_build
+    from hrm_tasks.grids import build as grids_build
 
     if test is not None and test_share is not None:
         raise click.UsageError("give either --test or --test-share")

@@ -92,7 +92,7 @@ def maze(
         hrm data maze data/mine --train-csv train.csv --test-csv test.csv
         hrm data maze data/10x10 --generate 2000 --size 10 --augment 7
     """
-    from hrm_core.tasks import maze_build
+    from hrm_tasks.maze import build as maze_build
 
     if [source, train_csv, generate].count(None) != 2:
         raise click.UsageError(

@@ -58,9 +58,9 @@ def _train(
     from hrm_core.config import load_config
     from hrm_core.errors import RunError
     from hrm_core.runs.run import Run, run_config
-    from hrm_core.tasks.sudoku_build import build_generated
     from hrm_core.training import session
     from hrm_core.training.report import ConsoleReporter
+    from hrm_tasks.sudoku.build import build_generated
 
     if not data.exists():
         click.echo(

@@ -13,8 +13,8 @@ from cli.tables import print_table
 from hrm_core.data.store import IDENTIFIERS_FILE, Split, read_identifiers
 from hrm_core.inference.answering import Outcome
 from hrm_core.pictures.animations import replaced_whole
-from hrm_core.tasks import arc_protocol
-from hrm_core.tasks.arc_protocol import Standing
+from hrm_tasks.arc import pooling as arc_protocol
+from hrm_tasks.arc.pooling import Standing
 
 ATTEMPTS = 2  # at a test input, in the ARC Prize
 NUM_SHOWN = 20  # tasks in the table

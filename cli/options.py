@@ -115,7 +115,7 @@ def warn_of_repeats(build: "Mapping[str, Any]") -> None:
 
 def drawn_task(task: "Task | None", digits: bool, source: Path) -> "Task":
     """The task that draws the pictures of a data set or model. Raises: UsageError if there is none, or it has no numbers to overlay."""
-    from hrm_core.tasks.arc import Arc
+    from hrm_tasks.arc.task import Arc
 
     if task is None:
         raise click.UsageError(f"{source} is of no task that can be drawn; leave out pictures")

@@ -20,7 +20,7 @@ def score(submission: Path, solutions: Path, as_json: bool) -> None:
     Example:
         hrm score submission.json solutions.json
     """
-    from hrm_core.tasks.arc_score import score_files
+    from hrm_tasks.arc.submission import score_files
 
     found = score_files(submission, solutions)
     if as_json:

@@ -153,7 +153,7 @@ def _described(solution: "Solution", tells_identifier: bool) -> str:
 
 def _attempts(solution: "Solution") -> list[str]:
     """Each attempt with its votes."""
-    from hrm_core.tasks.arc_text import draw_grid
+    from hrm_tasks.arc.text import draw_grid
 
     of = f"of {solution.num_identifiers:,} answers"
     drawn = [
@@ -164,7 +164,7 @@ def _attempts(solution: "Solution") -> list[str]:
 
 
 def _record(solution: "Solution") -> dict[str, Any]:
-    from hrm_core.tasks.arc_text import grid_word
+    from hrm_tasks.arc.text import grid_word
 
     attempts = [
         {

@@ -20,11 +20,11 @@ from hrm_core.inference.evaluation import evaluate
 from hrm_core.inference.metrics import summary
 from hrm_core.parameters import initial_values
 from hrm_core.schedule import rates
-from hrm_core.tasks.sudoku_build import build_generated
 from hrm_core.training.fit import Assignment
 from hrm_core.training.session import assign
 from hrm_parity.checks import Factory
 from hrm_parity.limits import APART, SAME_DECISIONS, TRAINED, UNTRAINED_APART, Verdict
+from hrm_tasks.sudoku.build import build_generated
 
 PRESET = "sudoku-4x4"
 HALT_MAX_STEPS = 4  # half the preset's, which halves the evaluations; docs/parity.md has the figures of such a run

@@ -15,7 +15,7 @@ import pytest
 import hrm_mlx  # noqa: F401 - before any test imports mlx: it brings the fast BLAS
 from cli.main import main
 from hrm_core import process
-from hrm_core.tasks.sudoku_build import build_generated
+from hrm_tasks.sudoku.build import build_generated
 
 process.wait_without_spinning()  # before any test imports torch
 

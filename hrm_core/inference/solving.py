@@ -28,15 +28,15 @@ from hrm_core.inference.voting import Candidates, Symmetries
 from hrm_core.pictures.animations import thinking_frames
 from hrm_core.runs.checkpoint import find_model, load_model
 from hrm_core.runs.identifiers import BLANK, ONLY_BLANK, Identifiers, load_identifiers
-from hrm_core.tasks import arc_protocol
-from hrm_core.tasks.arc import Arc
-from hrm_core.tasks.arc_augment import parse_names, undone
-from hrm_core.tasks.arc_canvas import decode, encode, side_of
-from hrm_core.tasks.arc_text import read_tests
 from hrm_core.tasks.contract import IntArray, Task, TokenArray
-from hrm_core.tasks.grids import Grids
-from hrm_core.tasks.grids_canvas import OUTSIDE
 from hrm_core.tasks.registry import require_task
+from hrm_tasks.arc import pooling as arc_protocol
+from hrm_tasks.arc.augment import parse_names, undone
+from hrm_tasks.arc.canvas import decode, encode, side_of
+from hrm_tasks.arc.task import Arc
+from hrm_tasks.arc.text import read_tests
+from hrm_tasks.grids.canvas import OUTSIDE
+from hrm_tasks.grids.task import Grids
 
 FRAME_ROOM = 720  # pixels that the longer side of a board may take
 ARC_VOTES = (

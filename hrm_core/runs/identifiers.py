@@ -17,9 +17,9 @@ from hrm_core.config import ModelConfig
 from hrm_core.data.store import IDENTIFIERS_FILE, dataset_hash, read_identifiers
 from hrm_core.errors import ConfigError, DataError, PuzzleError
 from hrm_core.parameters import PUZZLE_TABLE
-from hrm_core.tasks.arc import Arc
-from hrm_core.tasks.arc_augment import task_of
-from hrm_core.tasks.arc_protocol import identifiers_of
+from hrm_tasks.arc.task import Arc
+from hrm_tasks.arc.augment import task_of
+from hrm_tasks.arc.pooling import identifiers_of
 from hrm_core.tasks.contract import Task
 from hrm_core.runs.checkpoint import Model
 from hrm_core.runs.run import CONFIG_FILE, run_config, run_of

@@ -6,11 +6,11 @@ from typing import Any
 
 from hrm_core.data.store import task_label
 from hrm_core.errors import PuzzleError
-from hrm_core.tasks.arc import Arc
 from hrm_core.tasks.contract import Task
-from hrm_core.tasks.grids import Grids
-from hrm_core.tasks.maze import Maze
-from hrm_core.tasks.sudoku import Sudoku
+from hrm_tasks.arc.task import Arc
+from hrm_tasks.grids.task import Grids
+from hrm_tasks.maze.task import Maze
+from hrm_tasks.sudoku.task import Sudoku
 
 TASKS: dict[str, Any] = {
     "sudoku": Sudoku,

@@ -13,7 +13,7 @@ from cli.evaluation_arc import Pooled
 from cli.main import COMMANDS
 from hrm_core.data.store import load_split
 from hrm_core.data.writer import Examples, Layout, write_dataset
-from hrm_core.tasks.arc_score import read_submission
+from hrm_tasks.arc.submission import read_submission
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -17,9 +17,9 @@ from PIL import Image
 from cli.options import BackendMaker, write_then_show
 from hrm_core.data.store import load_split
 from hrm_core.errors import HRMError
-from hrm_core.tasks.sudoku import Sudoku
 from hrm_mlx import blas, devices
 from hrm_mlx.backend import MLXBackend
+from hrm_tasks.sudoku.task import Sudoku
 
 Hrm = Callable[..., Any]
 Refusal = Callable[..., str]

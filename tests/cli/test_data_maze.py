@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from hrm_core.data.store import load_split
-from hrm_core.tasks.maze import Maze
+from hrm_tasks.maze.task import Maze
 
 Hrm = Callable[..., Any]
 Refusal = Callable[..., str]

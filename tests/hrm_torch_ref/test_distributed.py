@@ -21,7 +21,7 @@ from hrm_core.config import DataSizes, load_config
 from hrm_core.data.store import load_split
 from hrm_core.parameters import initial_values
 from hrm_core.runs.checkpoint import MODEL_FILE, STATE_FILE, TRAIN_STATE_FILE, save_model
-from hrm_core.tasks.sudoku_build import build_generated
+from hrm_tasks.sudoku.build import build_generated
 
 torch = pytest.importorskip("torch", reason="torch is missing: the PyTorch reference is not tested")
 

@@ -19,8 +19,8 @@ from hrm_core.inference.evaluation import (
 )
 from hrm_core.inference.metrics import joined, summary
 from hrm_core.runs.checkpoint import find_model, load_model
-from hrm_core.tasks.sudoku import Sudoku
 from hrm_mlx.backend import MLXBackend
+from hrm_tasks.sudoku.task import Sudoku
 
 
 @pytest.fixture(scope="module")

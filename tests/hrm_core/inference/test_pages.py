@@ -22,13 +22,13 @@ from hrm_core.inference.pages import (
 from hrm_core.inference.solving import Solution
 from hrm_core.pictures.grids import PAINTS, PAPER, Mark
 from hrm_core.pictures.sheets import MARGIN
-from hrm_core.tasks.arc import Arc
-from hrm_core.tasks.arc_canvas import decode, encode
-from hrm_core.tasks.arc_protocol import Candidate
 from hrm_core.tasks.contract import IntArray, Task
-from hrm_core.tasks.grids import Grids
-from hrm_core.tasks.maze import Maze
-from hrm_core.tasks.sudoku import Sudoku
+from hrm_tasks.arc.canvas import decode, encode
+from hrm_tasks.arc.pooling import Candidate
+from hrm_tasks.arc.task import Arc
+from hrm_tasks.grids.task import Grids
+from hrm_tasks.maze.task import Maze
+from hrm_tasks.sudoku.task import Sudoku
 
 CRIMSON = PAINTS[Mark.WRONG].fill
 IN_LEGEND = 14 * 14  # pixels of its swatch, without the frame

@@ -12,11 +12,11 @@ from hrm_core.config import ModelConfig
 from hrm_core.errors import PuzzleError
 from hrm_core.inference.solving import Solution, Solver, read_puzzles, read_text
 from hrm_core.runs.identifiers import Identifiers
-from hrm_core.tasks.arc import Arc
-from hrm_core.tasks.arc_augment import augmented, parse_names, undone
-from hrm_core.tasks.arc_canvas import decode, encode
 from hrm_core.tasks.contract import Task, TokenArray
-from hrm_core.tasks.grids import Grids
+from hrm_tasks.arc.augment import augmented, parse_names, undone
+from hrm_tasks.arc.canvas import decode, encode
+from hrm_tasks.arc.task import Arc
+from hrm_tasks.grids.task import Grids
 
 Rule = Callable[[TokenArray], TokenArray]
 

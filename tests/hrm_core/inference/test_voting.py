@@ -9,8 +9,8 @@ from hrm_core.inference.answering import answer, ways
 from hrm_core.inference.metrics import summary
 from hrm_core.inference.voting import BLOCK, Candidates, Symmetries
 from hrm_core.runs.checkpoint import find_model, load_model
-from hrm_core.tasks.sudoku import Sudoku
 from hrm_mlx.backend import MLXBackend
+from hrm_tasks.sudoku.task import Sudoku
 
 SOLUTION = "1234 3412 2143 4321"
 

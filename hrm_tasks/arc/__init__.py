@@ -1,0 +1,1 @@
+"""ARC: coloured grids that a model learns by demonstrations."""

@@ -1,0 +1,91 @@
+"""ARC grids as people write them: rows of digits, or JSON.
+
+One grid is drawn with a row a line, and ends at a blank line; or it is a JSON list of rows; or a text is the JSON of a whole
+task, and asks its test inputs.
+"""
+
+import json
+import re
+
+from hrm_core.errors import DataError, PuzzleError
+from hrm_core.tasks.contract import TokenArray
+from hrm_tasks.arc.canvas import checked_grid
+from hrm_tasks.arc.read import Pair, parse_task
+
+WAY_OUT = "expected rows of digits 0 to 9, a JSON list of rows, or the JSON of a task"
+OTHER_GRID = "give another grid"
+BYTE_ORDER_MARK = "\ufeff"
+
+
+def read_grids(text: str) -> list[TokenArray]:
+    """Read every grid (height, width) in a text.
+
+    Raises: PuzzleError naming the grid and the place in it, or where there is none.
+    """
+    if tests := read_tests(text):
+        return [pair.input for pair in tests]
+    text = _stripped(text)
+    try:
+        return _json_grids(text) if text.startswith("[") else _drawn_grids(text)
+    except DataError as error:
+        raise PuzzleError(str(error)) from error
+
+
+def read_tests(text: str) -> tuple[Pair, ...]:
+    """The test pairs of a text that is the JSON of a task; none of any other text.
+
+    Raises: PuzzleError naming the pair and the place in it.
+    """
+    text = _stripped(text)
+    try:
+        return parse_task(text, "the task")[1] if text.startswith("{") else ()
+    except DataError as error:
+        raise PuzzleError(str(error)) from error
+
+
+def draw_grid(grid: TokenArray) -> str:
+    """Draw one grid (height, width), one row a line; `read_grids` reads it back."""
+    return "\n".join(" ".join(map(str, row)) for row in grid.tolist())
+
+
+def grid_word(grid: TokenArray) -> str:
+    """One grid (height, width) as JSON without spaces."""
+    return json.dumps(grid.tolist(), separators=(",", ":"))
+
+
+def _stripped(text: str) -> str:
+    return text.removeprefix(BYTE_ORDER_MARK).strip()
+
+
+def _json_grids(text: str) -> list[TokenArray]:
+    """Grids one behind the other, whatever the space between them."""
+    decoder, start = json.JSONDecoder(), 0
+    grids: list[TokenArray] = []
+    while start < len(text):
+        place = f"grid {len(grids) + 1}"
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError) as error:
+            raise PuzzleError(
+                f"{place} is not JSON ({' '.join(str(error).split())[:80]}); {WAY_OUT}"
+            ) from error
+        grids.append(checked_grid(value, place, OTHER_GRID))
+        start = re.compile(r"\s*").match(text, end).end()  # type: ignore[union-attr]  # matches anything
+    return grids
+
+
+def _drawn_grids(text: str) -> list[TokenArray]:
+    grids: list[TokenArray] = []
+    for drawn in re.split(r"\n[^\S\n]*\n", text.replace("\r\n", "\n")):
+        rows = ["".join(line.split()) for line in drawn.splitlines() if line.strip()]
+        place = f"grid {len(grids) + 1}"
+        for number, row in enumerate(rows, start=1):
+            if wrong := re.search(r"[^0-9]", row):
+                raise PuzzleError(f"{place}, row {number} holds {wrong[0]!r}; {WAY_OUT}")
+        if rows:
+            grids.append(
+                checked_grid([[int(cell) for cell in row] for row in rows], place, OTHER_GRID)
+            )
+    if not grids:
+        raise PuzzleError(f"no grid found in {len(text)} characters of text; {WAY_OUT}")
+    return grids

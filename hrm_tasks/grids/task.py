@@ -1,0 +1,143 @@
+"""Anybody's own task: a text grid for a question and a text grid for its answer, of any characters and sizes.
+
+Nothing is known of the rules, so only the solution can tell whether an answer is right.
+
+Shapes: N grids, S = height · width cells of the canvas in row-major order. Tokens: pad 0, outside the grid 1, then the alphabet.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image
+
+from hrm_core.data.symmetry import Symmetry
+from hrm_core.errors import PuzzleError
+from hrm_core.pictures.grids import Mark
+from hrm_core.tasks.contract import BoolArray, IntArray, TokenArray
+from hrm_tasks.grids import picture as grids_picture
+from hrm_tasks.grids import text as grids_text
+from hrm_tasks.grids.canvas import FIRST, Canvas
+
+KINDS = {
+    "alphabet": str,
+    "height": int,
+    "width": int,
+    "rating_bands": list,
+    "symmetric": bool,
+}  # of settings, as JSON has them
+
+
+class Grids:
+    """Text grids of at most `height` rows of `width` characters of an alphabet; `symmetric` if all views of a puzzle are puzzles."""
+
+    name: str = "grids"
+    legend: Sequence[Mark] = (Mark.CHANGED,)
+
+    def __init__(
+        self,
+        alphabet: str,
+        height: int,
+        width: int,
+        rating_bands: Sequence[int] = (0,),
+        symmetric: bool = False,
+    ) -> None:
+        """Raises: PuzzleError if the alphabet is not in order, or the canvas too large."""
+        self.canvas = Canvas(alphabet, height, width)
+        self.rating_bands = tuple(rating_bands)
+        self.symmetric = symmetric
+        self.vocab_size = FIRST + len(alphabet)
+        self.seq_len = self.canvas.num_cells
+        self.settings: Mapping[str, Any] = {
+            "alphabet": alphabet,
+            "height": height,
+            "width": width,
+            "rating_bands": list(self.rating_bands),
+            "symmetric": symmetric,
+        }
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.canvas.alphabet!r}, {self.canvas.height}, {self.canvas.width})"
+
+    @classmethod
+    def for_shape(cls, vocab_size: int, seq_len: int, settings: Mapping[str, Any]) -> Self | None:
+        """The task with these settings, if they are whole and of this shape."""
+        if not {"alphabet", "height", "width"} <= settings.keys() <= KINDS.keys():
+            return None
+        if any(type(value) is not KINDS[key] for key, value in settings.items()):
+            return None
+        try:
+            task = cls(**settings)
+        except PuzzleError:
+            return None
+        return (
+            task
+            if (task.vocab_size, task.seq_len) == (vocab_size, seq_len)
+            and _are_bands(task.rating_bands)
+            else None
+        )
+
+    def parse(self, text: str) -> TokenArray:
+        """Read every grid in a text: one row a line and an empty line between grids, or one word each. Returns: (N, S).
+
+        Raises: PuzzleError naming the grid and the place in it.
+        """
+        return self.canvas.place(grids_text.read_grids(text, self.canvas))
+
+    def read_file(self, path: Path) -> TokenArray:
+        """Read every grid in a text file, as `parse` does."""
+        return self.parse(path.read_text(encoding="utf-8"))
+
+    def format(self, tokens: IntArray) -> str:
+        """Draw the grid on one canvas (S,), one row a line; a cell in it that is no character is shown as `?`."""
+        return grids_text.draw_grid(tokens, self.canvas)
+
+    def line(self, tokens: IntArray) -> str:
+        """The grid on one canvas (S,) as one word, its rows parted by `/`, which `parse` reads back."""
+        return grids_text.write_word(tokens, self.canvas)
+
+    def given(self, inputs: IntArray) -> BoolArray:
+        """Which cells the question already answers: none, as far as anybody knows. Shapes: (..., S) -> (..., S)."""
+        return np.zeros(inputs.shape, bool)
+
+    def accepts(self, inputs: IntArray, answer: IntArray) -> bool | None:
+        """None: only the solution can tell."""
+        return None
+
+    def accepts_all(self, inputs: IntArray, answers: IntArray) -> BoolArray | None:
+        """None: only the solutions can tell."""
+        return None
+
+    def verdict(self, inputs: IntArray, answer: IntArray) -> str:
+        """That only the solution can tell."""
+        return "only the solution can tell"
+
+    def draw_symmetries(self, rng: np.random.Generator, count: int) -> Symmetry:
+        """Draw uniformly from the rotations and reflections of the canvas, where they are symmetries of the task.
+
+        Raises: PuzzleError where they are not: grids of other sizes lie in the corner, which only some views leave where it is,
+            and what is not trained in all views need not have them.
+        """
+        if not self.symmetric:
+            raise PuzzleError(
+                "this task has no symmetries to vote with; they need data built with --augment and without names, "
+                "grids that all fill the canvas; leave out votes"
+            )
+        canvas = self.canvas
+        views = np.stack(
+            [canvas.turned_cells(canvas.height, canvas.width, view) for view in canvas.views]
+        )
+        return Symmetry(
+            cells=views[rng.integers(len(views), size=count)],
+            tokens=np.tile(np.arange(self.vocab_size), (count, 1)),
+        )
+
+    def picture(self, tokens: IntArray, marks: IntArray, cell: int = 48) -> Image.Image:
+        """Draw what is on one canvas (S,) with a mark for each cell (S,), `cell` pixels a cell."""
+        return grids_picture.draw_canvas(tokens, marks, self.canvas, cell)
+
+
+def _are_bands(bounds: Sequence[Any]) -> bool:
+    """Whether these are lower bounds, ascending from 0."""
+    return all(type(bound) is int for bound in bounds) and list(bounds) == sorted({0, *bounds})

@@ -1,0 +1,1 @@
+"""Mazes: find the shortest path from S to G."""

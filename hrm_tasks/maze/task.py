@@ -1,0 +1,144 @@
+"""Mazes as a task: find the shortest path from S to G on a square of any size.
+
+Shapes: N mazes, S = size · size cells in row-major order. Tokens: pad 0, then wall, open, S, G and path from 1.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from hrm_core.data.symmetry import Symmetry
+from hrm_core.errors import PuzzleError
+from hrm_core.pictures.grids import Mark
+from hrm_core.tasks.contract import NO_SETTINGS
+from hrm_tasks.maze import image as maze_image
+from hrm_tasks.maze import picture as maze_picture
+from hrm_tasks.maze import text as maze_text
+from hrm_tasks.maze.board import (
+    GOAL,
+    NUM_SYMMETRIES,
+    START,
+    VOCAB_SIZE,
+    WALL,
+    BoolArray,
+    ByteArray,
+    IntArray,
+    check_size,
+    size_of,
+    symmetries,
+)
+from hrm_tasks.maze.verdict import Verdict, are_shortest_paths, judge
+
+
+class Maze:
+    """Mazes on a board of `size` rows; the answer is the question with the path marked."""
+
+    name: str = "maze"
+    settings: Mapping[str, Any] = NO_SETTINGS
+    legend: Sequence[Mark] = (Mark.CHANGED, Mark.AGREES)
+    rating_bands: Sequence[int] = (
+        0,
+        4,
+        7,
+        10,
+        15,
+        20,
+        30,
+        60,
+        110,
+        130,
+        160,
+        200,
+    )  # moves of the shortest path
+
+    def __init__(self, size: int) -> None:
+        check_size(size)
+        self.size = size
+        self.vocab_size = VOCAB_SIZE
+        self.seq_len = size * size
+
+    def __repr__(self) -> str:
+        return f"Maze({self.size})"
+
+    @classmethod
+    def for_shape(
+        cls, vocab_size: int, seq_len: int, settings: Mapping[str, Any] = NO_SETTINGS
+    ) -> "Maze | None":
+        """The board whose mazes have this shape, if there is one."""
+        size = size_of(seq_len)
+        return cls(size) if size is not None and vocab_size == VOCAB_SIZE else None
+
+    @classmethod
+    def from_text(cls, text: str) -> "Maze":
+        """The board that the first maze of a text is drawn on.
+
+        Raises: PuzzleError where it is no square.
+        """
+        return cls(maze_text.detect_size(text))
+
+    def parse(self, text: str) -> ByteArray:
+        """Read every maze in a text: one a line, or drawn and parted by empty lines. Returns: (N, S) question tokens.
+
+        Raises: PuzzleError naming the maze and the place in it.
+        """
+        return maze_text.read_mazes(text, self.size)
+
+    def read_file(self, path: Path) -> ByteArray:
+        """Read the maze of a PNG, or every maze in a text file. Returns: (N, S) question tokens.
+
+        Raises: PuzzleError naming what is wrong.
+        """
+        if path.suffix.lower() != ".png":
+            return self.parse(path.read_text(encoding="utf-8"))
+        maze = maze_image.read_png(path)
+        if len(maze) != self.seq_len:
+            found = size_of(len(maze))
+            raise PuzzleError(
+                f"{path}: a maze of {found}x{found} cells; expected {self.size}x{self.size}"
+            )
+        return maze[None]
+
+    def format(self, tokens: ByteArray) -> str:
+        """Draw one maze (S,) as text with blanks for open cells; `parse` reads a question back."""
+        return maze_text.draw_maze(tokens, self.size)
+
+    def line(self, tokens: ByteArray) -> str:
+        """One maze (S,) as one word with dots for open cells; `parse` reads a question back."""
+        return maze_text.write_line(tokens)
+
+    def given(self, inputs: IntArray) -> BoolArray:
+        """Which cells the question already answers: walls, S and G. Shapes: (..., S) -> (..., S)."""
+        is_given: BoolArray = (inputs == WALL) | (inputs == START) | (inputs == GOAL)
+        return is_given
+
+    def accepts(self, inputs: ByteArray, answer: ByteArray) -> bool:
+        """Whether this answer (S,) marks a shortest path through the maze (S,) and changes nothing else."""
+        return bool(self.accepts_all(inputs[None], answer[None])[0])
+
+    def accepts_all(self, inputs: IntArray, answers: IntArray) -> BoolArray:
+        """`accepts` for many mazes at once. Shapes: (N, S), (N, S) -> (N,)."""
+        return are_shortest_paths(inputs, answers)
+
+    def judge(self, inputs: ByteArray, answer: ByteArray) -> Verdict:
+        """Whether this answer (S,) is a shortest path, a longer one, or broken and where."""
+        return judge(inputs, answer, self.size)
+
+    def verdict(self, inputs: ByteArray, answer: ByteArray) -> str:
+        """What is to be said of this answer (S,) in one line: "valid but longer: 31 moves, 4 more than the shortest path"."""
+        return str(self.judge(inputs, answer))
+
+    def draw_symmetries(self, rng: np.random.Generator, count: int) -> Symmetry:
+        """Draw uniformly from the rotations and reflections of the square."""
+        return self.symmetries(rng.integers(NUM_SYMMETRIES, size=count))
+
+    def symmetries(self, numbers: IntArray) -> Symmetry:
+        """The symmetries of these published numbers (N,), 0 to 7; 0 changes nothing."""
+        tokens = np.broadcast_to(np.arange(VOCAB_SIZE, dtype=np.uint8), (len(numbers), VOCAB_SIZE))
+        return Symmetry(cells=symmetries(self.size)[numbers], tokens=tokens)
+
+    def picture(self, tokens: ByteArray, marks: IntArray, cell: int = 48) -> Image.Image:
+        """Draw one maze (S,) with a mark for each cell (S,), `cell` pixels a cell."""
+        return maze_picture.draw_maze(tokens, marks, self.size, cell)

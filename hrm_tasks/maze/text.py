@@ -1,0 +1,179 @@
+"""Mazes as people write them: read them from text and draw them as text.
+
+A maze is drawn with one row a line and ends at an empty line, or one line holds all its cells, row by row. `#` is a wall,
+a blank or `.` an open cell, `S` the start and `G` the goal. Blanks are cells, also at the end of a line.
+
+Shapes: N mazes, S = size · size cells.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from hrm_core.errors import PuzzleError
+from hrm_tasks.maze.board import (
+    CHARACTERS,
+    GOAL,
+    MAX_SIZE,
+    MIN_SIZE,
+    OPEN,
+    PATH,
+    START,
+    WALL,
+    BoolArray,
+    ByteArray,
+    cell_name,
+    ends_fault,
+    has_ends,
+    size_of,
+)
+from hrm_tasks.maze.search import UNREACHED, shortest_paths
+
+TOKEN_OF = {"#": WALL, " ": OPEN, ".": OPEN, "S": START, "G": GOAL}
+DRAWN = "?" + CHARACTERS  # a model may answer with a pad
+ONE_WORD = DRAWN.replace(" ", ".")
+EXPECTED = "# for a wall, a blank or . for an open cell, S and G"
+
+
+class Line(NamedTuple):
+    """A line of text that is not empty."""
+
+    number: int  # in the text, from 1
+    text: str
+
+
+class Drawing(NamedTuple):
+    """The lines of one maze: one for all its cells, or one for each row."""
+
+    name: str  # "maze 2 (line 12)"
+    lines: list[Line]
+
+
+def read_mazes(text: str, size: int) -> ByteArray:
+    """Read every maze in a text. Returns: (N, S) question tokens.
+
+    Raises: PuzzleError naming the maze and what is wrong with it: a character, a row, the number of cells, S or G, or
+        that no way leads from S to G.
+    """
+    drawings = list(_drawings(text, size))
+    if not drawings:
+        raise PuzzleError(
+            f"no maze found in {len(text)} characters of text; expected {size} lines of {size} cells: {EXPECTED}"
+        )
+    mazes = np.stack([_read(drawing, size) for drawing in drawings])
+    for index in np.flatnonzero(~can_be_asked(mazes))[:1]:
+        raise PuzzleError(f"{drawings[index].name}: {question_fault(mazes[index], size)}")
+    return mazes
+
+
+def detect_size(text: str) -> int:
+    """Tell the rows of the first maze of a text: as many as its lines are long, or one line holds them all.
+
+    Raises: PuzzleError where it is no square.
+    """
+    lines = next(iter(_paragraphs(text)), [Line(1, "")])
+    length = len(lines[0].text)
+    if len(lines) != length and (size := size_of(length)) is not None:
+        return size
+    if MIN_SIZE <= length <= MAX_SIZE:
+        return length
+    raise PuzzleError(
+        f"{length} cells in line {lines[0].number}; expected a row of {MIN_SIZE} to {MAX_SIZE}, or a square number of them"
+    )
+
+
+def draw_maze(tokens: ByteArray, size: int) -> str:
+    """Draw one maze (S,), blanks for open cells; a pad is a question mark."""
+    return "\n".join(
+        "".join(DRAWN[token] for token in row) for row in tokens.reshape(size, size).tolist()
+    )
+
+
+def write_line(tokens: ByteArray) -> str:
+    """One maze (S,) as one word, dots for open cells."""
+    return "".join(ONE_WORD[token] for token in tokens.tolist())
+
+
+def can_be_asked(mazes: ByteArray) -> BoolArray:
+    """Whether a maze has one S, one G and a way between them. Shapes: (N, S) -> (N,)."""
+    reached: BoolArray = shortest_paths(mazes).moves != UNREACHED
+    return has_ends(mazes) & reached
+
+
+def question_fault(maze: ByteArray, size: int) -> str:
+    """Why one maze (S,) cannot be asked; "" if it can."""
+    if (fault := ends_fault(maze, size)) or can_be_asked(maze[None])[0]:
+        return fault
+    start, goal = (cell_name((maze == token).argmax(), size) for token in (START, GOAL))
+    return f"no way from S at {start} to G at {goal}; open a wall between them"
+
+
+def _paragraphs(text: str, size: int = 0) -> list[list[Line]]:
+    """The lines of a text, parted where one is empty. One of blanks alone parts too, unless it can be a row of `size` cells."""
+    paragraphs: list[list[Line]] = [[]]
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
+        may_be_row = len(line) == size and len(paragraphs[-1]) < size
+        if line.strip(" ") or may_be_row:
+            paragraphs[-1].append(Line(number, line))
+        else:
+            paragraphs.append([])
+    return [
+        paragraph for paragraph in paragraphs if any(line.text.strip(" ") for line in paragraph)
+    ]
+
+
+def _drawings(text: str, size: int) -> Iterator[Drawing]:
+    """Cut a text into mazes. A line much longer than a row is meant to be a maze of its own, and so are those beside it."""
+    number = 0
+    for paragraph in _paragraphs(text, size):
+        longest = max(len(line.text) for line in paragraph)
+        holds_whole_mazes = longest == size * size or longest > 2 * size
+        for lines in [[line] for line in paragraph] if holds_whole_mazes else [paragraph]:
+            number += 1
+            yield Drawing(f"maze {number} (line {lines[0].number})", lines)
+
+
+def _read(drawing: Drawing, size: int) -> ByteArray:
+    """The tokens (S,) of one maze, its characters and its shape checked."""
+    _check_characters(drawing)
+    _check_shape(drawing, size)
+    cells = "".join(line.text for line in drawing.lines)
+    return np.fromiter(map(TOKEN_OF.__getitem__, cells), dtype=np.uint8, count=size * size)
+
+
+def _check_characters(drawing: Drawing) -> None:
+    for line in drawing.lines:
+        if unknown := set(line.text) - TOKEN_OF.keys():
+            column, character = next(
+                (i, found) for i, found in enumerate(line.text, start=1) if found in unknown
+            )
+            hint = "; a question shows no path" if character == CHARACTERS[PATH - 1] else ""
+            place = f"line {line.number}, column {column}"
+            raise PuzzleError(
+                f"{drawing.name}: unknown character {character!r} at {place}; expected {EXPECTED}{hint}"
+            )
+
+
+def _check_shape(drawing: Drawing, size: int) -> None:
+    lines = drawing.lines
+    if len(lines) == 1:
+        if (found := len(lines[0].text)) != size * size:
+            raise PuzzleError(
+                f"{drawing.name}: {found} cells; expected {size * size} in a line, or {size} lines of {size}"
+            )
+        return
+    for row, line in enumerate(lines[:size], start=1):
+        if len(line.text) != size:
+            hint = (
+                "; blanks at its end may be lost, so write open cells as ."
+                if len(line.text) < size
+                else ""
+            )
+            raise PuzzleError(
+                f"{drawing.name}: row {row} (line {line.number}) has {len(line.text)} cells; expected {size}{hint}"
+            )
+    if len(lines) != size:
+        raise PuzzleError(
+            f"{drawing.name}: {len(lines)} rows; expected {size}, then an empty line before the next maze"
+        )
