@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from hrm_convert.conversion import Request, convert
+from hrm_convert.safetensors_file import write_model
+from hrm_convert.tensors import FLOAT32, Tensor, of_array
 
-from convert.conversion import Request, convert
-from convert.safetensors_file import write_model
-from convert.tensors import FLOAT32, Tensor, of_array
 from hrm_core.config import DataSizes, load_config
 from hrm_core.draws import Purpose, stream
 from hrm_core.parameters import PUZZLE_TABLE, initial_values, parameter_table
@@ -73,7 +73,7 @@ def measure_time(folder: Path) -> dict[str, float]:
             else "checkpoint"
         )
         times[f"{source} -> {dest}"] = seconds_of(
-            ["-m", "cli.main", "convert", str(folder / source), str(folder / dest), "--to", to]
+            ["-m", "hrm_cli.main", "convert", str(folder / source), str(folder / dest), "--to", to]
         )
     return times
 

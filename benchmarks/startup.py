@@ -25,7 +25,7 @@ def main() -> None:
         json.dumps(
             {
                 "python": round(seconds("-c", ""), 3),
-                "hrm --help": round(seconds("-m", "cli.main", "--help"), 3),
+                "hrm --help": round(seconds("-m", "hrm_cli.main", "--help"), 3),
             }
         )
     )

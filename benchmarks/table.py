@@ -10,8 +10,8 @@ import statistics
 import time
 
 import numpy as np
+from hrm_cli.options import BackendMaker
 
-from cli.options import BackendMaker
 from hrm_core.backend import Backend, Batch
 from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.parameters import initial_values

@@ -1,8 +1,8 @@
-"""`python -m cli`, which torchrun can start: torchrun --nproc-per-node 2 -m cli train …"""
+"""`python -m hrm_cli`, which torchrun can start: torchrun --nproc-per-node 2 -m hrm_cli train …"""
 
 import sys
 
-from cli.main import main
+from .main import main
 
 if __name__ == "__main__":
     sys.exit(main())

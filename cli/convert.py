@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options import DIRECTORY, FILE, json_option, seed_option
+from .options import DIRECTORY, FILE, json_option, seed_option
 
 if TYPE_CHECKING:
-    from convert.conversion import Conversion, Request
+    from hrm_convert.conversion import Conversion, Request
+
     from hrm_parity.checks import Factory
     from hrm_parity.models import Comparison
 
@@ -86,8 +87,8 @@ def convert(
         hrm convert runs/small small.safetensors --dtype bfloat16
         hrm convert runs/small published/small --to official --verify
     """
-    from convert.conversion import Request
-    from convert.conversion import convert as convert_model
+    from hrm_convert.conversion import Request
+    from hrm_convert.conversion import convert as convert_model
 
     names = tuple(name for text in mean_of for name in text.split(",") if name)
     request = Request(mean_of=names, **wishes)
@@ -113,7 +114,8 @@ def _backend() -> "Factory":
 def _verified(
     source: str, dest: Path, request: "Request", done: "Conversion", make: "Factory"
 ) -> "Comparison":
-    from convert.sources import read_model
+    from hrm_convert.sources import read_model
+
     from hrm_parity.models import compare_models
 
     before, after = read_model(source, request.seq_len), read_model(str(dest))

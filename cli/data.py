@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.data_arc import arc
-from cli.data_grids import grids
-from cli.data_maze import maze
-from cli.options import (
+from .data_arc import arc
+from .data_grids import grids
+from .data_maze import maze
+from .options import (
     DIRECTORY,
     FILE,
     csv_files,

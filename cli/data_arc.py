@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cli.options import DIRECTORY, json_option, seed_option
+from .options import DIRECTORY, json_option, seed_option
 
 LEFT_OUT = ("dropped_pairs", "shared_tasks", "namesakes")  # of build.json
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cli.options import DIRECTORY, json_option, seed_option, warn_of_repeats
+from .options import DIRECTORY, json_option, seed_option, warn_of_repeats
 
 
 @click.command()

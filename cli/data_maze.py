@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.options import (
+from .options import (
     DIRECTORY,
     FILE,
     csv_files,

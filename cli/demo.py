@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import DIRECTORY, BackendMaker, backend_options, seed_option
+from .options import DIRECTORY, BackendMaker, backend_options, seed_option
 
 if TYPE_CHECKING:
     from hrm_core.config import RunConfig
@@ -92,10 +92,11 @@ def _settings(config: "RunConfig") -> str:
 
 def _show(run_directory: Path, assignment: "Assignment", make_backend: BackendMaker) -> None:
     """Measure the model and solve the first puzzles it was never shown."""
-    from cli.models import open_model
     from hrm_core.inference.evaluation import evaluate
     from hrm_core.inference.solving import Solver
     from hrm_core.pictures.animations import save_gif
+
+    from .models import open_model
 
     model, task, test = open_model(run_directory), assignment.task, assignment.test
     assert task is not None, "the demo builds its own data"
@@ -116,8 +117,9 @@ def _show(run_directory: Path, assignment: "Assignment", make_backend: BackendMa
 
 
 def _print_scores(test: "Split", scores: "Scores") -> None:
-    from cli.tables import print_table
     from hrm_core.inference.metrics import summary
+
+    from .tables import print_table
 
     values = summary(scores)
     rows = [

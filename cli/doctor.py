@@ -8,8 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from cli.options import json_option
 from hrm_core.errors import BackendError
+
+from .options import json_option
 
 PACKAGES = {
     "numpy": "",

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.models import open_model
-from cli.options import (
+from .models import open_model
+from .options import (
     DIRECTORY,
     FILE,
     backend_options,
@@ -24,12 +24,13 @@ from cli.options import (
 )
 
 if TYPE_CHECKING:
-    from cli.evaluation_arc import Pooled
     from hrm_core.backend import Backend
     from hrm_core.data.store import Split
     from hrm_core.inference.answering import Outcome
     from hrm_core.runs.checkpoint import Model
     from hrm_core.tasks.contract import Task
+
+    from .evaluation_arc import Pooled
 
 
 @click.command("eval")
@@ -130,11 +131,12 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from cli.evaluation_tables import print_outcomes, record
     from hrm_core.inference.answering import answer, ways
     from hrm_core.inference.evaluation import num_examples
     from hrm_core.inference.evaluation import save_predictions as save
     from hrm_core.inference.pages import evaluation_sheet
+
+    from .evaluation_tables import print_outcomes, record
 
     _check_options(halt, noise, rollouts, limit, split, submission, save_predictions, sheet, digits)
     loaded = [open_model(model) for model in models]
@@ -287,7 +289,7 @@ def _open_data(
 
 
 def _pooled(split: "Split", outcomes: "dict[str, Outcome]") -> "dict[str, Pooled]":
-    from cli.evaluation_arc import Pooled
+    from .evaluation_arc import Pooled
 
     return {name: Pooled(split, outcome) for name, outcome in outcomes.items()}
 

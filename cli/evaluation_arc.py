@@ -9,12 +9,13 @@ from typing import Any
 import click
 import numpy as np
 
-from cli.tables import print_table
 from hrm_core.data.store import IDENTIFIERS_FILE, Split, read_identifiers
 from hrm_core.inference.answering import Outcome
 from hrm_core.pictures.animations import replaced_whole
 from hrm_tasks.arc import pooling as arc_protocol
 from hrm_tasks.arc.pooling import Standing
+
+from .tables import print_table
 
 ATTEMPTS = 2  # at a test input, in the ARC Prize
 NUM_SHOWN = 20  # tasks in the table

@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
-from cli.tables import print_table
 from hrm_core.inference.answering import Outcome
 from hrm_core.inference.metrics import by_band, calibration, step_counts, summary
+
+from .tables import print_table
 
 BAR_WIDTH = 40  # characters of the longest bar
 

@@ -38,7 +38,7 @@ class LazyGroup(click.Group):
         """Import one command."""
         if name not in COMMANDS:
             return None
-        module = import_module("cli.evaluate" if name == "eval" else f"cli.{name}")
+        module = import_module(f".{'evaluate' if name == 'eval' else name}", __package__)
         command: click.Command = getattr(module, "evaluate" if name == "eval" else name)
         return command
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from cli.options import json_option, seed_option
+from .options import json_option, seed_option
 
 if TYPE_CHECKING:
     from hrm_parity.certify import Certificate
@@ -114,9 +114,10 @@ def parity(
         hrm parity --train 1000
         hrm parity --self-test
     """
-    from cli.parity_tables import show
     from hrm_core.pictures.animations import check_writable
     from hrm_parity.report import document, write
+
+    from .parity_tables import show
 
     _check_options(context)
     if report:

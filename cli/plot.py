@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from cli.options import DIRECTORY, FILE
+from .options import DIRECTORY, FILE
 
 
 @click.command()

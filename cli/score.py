@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cli.options import FILE, json_option
+from .options import FILE, json_option
 
 
 @click.command()

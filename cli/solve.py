@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.models import open_model
-from cli.options import (
+from .models import open_model
+from .options import (
     DIRECTORY,
     FILE,
     backend_options,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.models import open_model
-from cli.options import DIRECTORY, NAME, BackendMaker, backend_options
+from .models import open_model
+from .options import DIRECTORY, NAME, BackendMaker, backend_options
 
 if TYPE_CHECKING:
     from hrm_core.config import RunConfig
@@ -125,7 +125,7 @@ def train(
             start = (
                 "hrm train --run"
                 if several == 1
-                else f"torchrun --nproc-per-node {several} -m cli train --run-directory"
+                else f"torchrun --nproc-per-node {several} -m hrm_cli train --run-directory"
             )
             again = f"{start} {shlex.quote(str(run_directory))} --resume{make_backend.arguments}"
             if is_first:

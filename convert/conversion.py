@@ -7,13 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from convert.destinations import Written, chosen_format, refuse_used, write
-from convert.names import published_name
-from convert.published_config import FALLBACK_PRESET, published_training
-from convert.report import Report, Row
-from convert.reshape import Change, HowPositions, IdentifierChange, match_identifiers, reshaped
-from convert.sources import Format, Source, open_source, task_of
-from convert.tensors import FLOAT32, FLOATS, ConversionError, Dtype, Tensor
 from hrm_core import hub
 from hrm_core.config import ModelConfig
 from hrm_core.data.store import (
@@ -24,6 +17,14 @@ from hrm_core.data.store import (
     task_label,
 )
 from hrm_core.parameters import Role, parameter_table
+
+from .destinations import Written, chosen_format, refuse_used, write
+from .names import published_name
+from .published_config import FALLBACK_PRESET, published_training
+from .report import Report, Row
+from .reshape import Change, HowPositions, IdentifierChange, match_identifiers, reshaped
+from .sources import Format, Source, open_source, task_of
+from .tensors import FLOAT32, FLOATS, ConversionError, Dtype, Tensor
 
 StoredDtype = Literal["float32", "bfloat16", "float16"]
 

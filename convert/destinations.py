@@ -10,13 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from convert.official import write_official
-from convert.published_config import CONFIG_FILE, write_published_config
-from convert.safetensors_file import write_model
-from convert.sources import SIZES_FILE, WEIGHTS_FILE, Format, Sizes
-from convert.tensors import ConversionError, Dtype, Tensor
 from hrm_core.config import ModelConfig
 from hrm_core.runs.checkpoint import CONVERTED, MODEL_FILE, STATE_FILE, write_state
+
+from .official import write_official
+from .published_config import CONFIG_FILE, write_published_config
+from .safetensors_file import write_model
+from .sources import SIZES_FILE, WEIGHTS_FILE, Format, Sizes
+from .tensors import ConversionError, Dtype, Tensor
 
 SUFFIX = ".safetensors"
 OURS = {  # what a folder that may be replaced holds, at most

@@ -6,7 +6,7 @@ Source: sapientinc/HRM models/losses.py (model.), models/hrm/hrm_act_v1.py (inne
 import re
 from collections.abc import Iterable
 
-from convert.tensors import ConversionError
+from .tensors import ConversionError
 
 PREFIXES = ("_orig_mod.", "model.", "inner.")
 PUBLISHED_PREFIX = "_orig_mod.model.inner."  # as published runs write it; their evaluation takes the first part off where it must

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convert.names import published_name
-from convert.tensors import FLOAT32, FLOATS, AnyArray, Tensor, first_bytes, in_memory
 from hrm_core.config import ModelConfig
 from hrm_core.errors import BackendError, CheckpointError
 from hrm_core.parameters import Role, parameter_table
 from hrm_core.runs.checkpoint import WAY_OUT
+
+from .names import published_name
+from .tensors import FLOAT32, FLOATS, AnyArray, Tensor, first_bytes, in_memory
 
 if TYPE_CHECKING:
     import torch

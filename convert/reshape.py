@@ -11,10 +11,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from convert.tensors import FLOAT32, AnyArray, ConversionError, Tensor, of_array
 from hrm_core.config import ModelConfig
 from hrm_core.draws import Purpose, stream
 from hrm_core.parameters import PUZZLE_TABLE, FloatArray, parameter_table, truncated_normal
+
+from .tensors import FLOAT32, AnyArray, ConversionError, Tensor, of_array
 
 VOCABULARY = ("embed_tokens.embedding_weight", "lm_head.weight")  # the tensors with one row a token
 POSITIONS = "embed_pos.embedding_weight"

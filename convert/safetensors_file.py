@@ -13,10 +13,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from convert.tensors import FLOATS, AnyArray, Dtype, Tensor, cast_blocks, raw
 from hrm_core.config import ModelConfig
 from hrm_core.errors import CheckpointError
 from hrm_core.runs.checkpoint import FORMAT, METADATA, WAY_OUT, checksum
+
+from .tensors import FLOATS, AnyArray, Dtype, Tensor, cast_blocks, raw
 
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000  # as the library has it

@@ -11,11 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from convert.names import DERIVED, by_canonical_name
-from convert.official import OfficialWeights
-from convert.published_config import CONFIG_FILE, published_training, read_published_config
-from convert.safetensors_file import SafetensorsFile, open_safetensors
-from convert.tensors import FLOAT32, ConversionError, Tensor, first_bytes, in_memory, raw
 from hrm_core import hub
 from hrm_core.config import ArchConfig, DataSizes, ModelConfig, RunConfig, Settings, validated
 from hrm_core.data.store import IDENTIFIERS_FILE
@@ -33,6 +28,12 @@ from hrm_core.runs.checkpoint import (
     stored_dtypes,
 )
 from hrm_core.tasks.registry import task_of_shape
+
+from .names import DERIVED, by_canonical_name
+from .official import OfficialWeights
+from .published_config import CONFIG_FILE, published_training, read_published_config
+from .safetensors_file import SafetensorsFile, open_safetensors
+from .tensors import FLOAT32, ConversionError, Tensor, first_bytes, in_memory, raw
 
 Format = Literal["official", "safetensors", "checkpoint"]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hrm_cli.main import main
 
 import hrm_mlx  # noqa: F401 - before any test imports mlx: it brings the fast BLAS
-from cli.main import main
 from hrm_core import process
 from hrm_tasks.sudoku.build import build_generated
 

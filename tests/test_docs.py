@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 import pytest
+from hrm_cli.main import COMMANDS, hrm
 from pydantic_core import PydanticUndefined
 
-from cli.main import COMMANDS, hrm
 from hrm_core.config import ArchConfig, OptimConfig, RunConfig, Settings, TrainConfig
 
 REPOSITORY = Path(__file__).parent.parent
@@ -190,7 +190,7 @@ def test_no_help_loads_a_framework() -> None:
 
 def loaded_by(*command_lines: list[str]) -> set[str]:
     """Top-level modules that a fresh process holds after these commands."""
-    program = "import sys; from cli.main import main\n"
+    program = "import sys; from hrm_cli.main import main\n"
     program += "".join(f"sys.argv = {line}; assert main() == 0\n" for line in command_lines)
     program += "print('loaded:', *{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run(

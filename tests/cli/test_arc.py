@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hrm_cli.evaluation_arc import Pooled
+from hrm_cli.main import COMMANDS
 
-from cli.evaluation_arc import Pooled
-from cli.main import COMMANDS
 from hrm_core.data.store import load_split
 from hrm_core.data.writer import Examples, Layout, write_dataset
 from hrm_tasks.arc.submission import read_submission
@@ -212,7 +212,7 @@ def test_model_of_a_smaller_canvas_is_trained_and_evaluated(
         ["eval", run, "--submission", submission],
     ):
         subprocess.run(
-            [sys.executable, "-m", "cli.main", *map(str, arguments)],
+            [sys.executable, "-m", "hrm_cli.main", *map(str, arguments)],
             check=True,
             timeout=120,
             cwd=REPOSITORY,

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from hrm_cli.options import BackendMaker, write_then_show
 from PIL import Image
 
-from cli.options import BackendMaker, write_then_show
 from hrm_core.data.store import load_split
 from hrm_core.errors import HRMError
 from hrm_mlx import blas, devices
@@ -324,7 +324,7 @@ def test_files_are_written_for_a_reader_who_leaves(tiny_run: Path, tmp_path: Pat
         ["solve", tiny_run, PUZZLE, "--gif", outputs[2], "--png", outputs[3]],
     ):
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", *map(str, arguments)],
+            [sys.executable, "-m", "hrm_cli.main", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -409,7 +409,7 @@ def test_votes_rollouts_and_models_multiply(hrm: Hrm, tiny_run: Path) -> None:
 def test_demo_refuses_other_settings_than_its_run_has(
     refusal: Refusal, hrm: Hrm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.demo.NUM_TEST", 20)
+    monkeypatch.setattr("hrm_cli.demo.NUM_TEST", 20)
     assert hrm("demo", "--run", tmp_path / "demo", "--max-updates", 2).status == 0
     assert "holds a demo with other settings (--seed 0 --max-updates 2)" in refusal(
         "demo", "--run", tmp_path / "demo", "--seed", 9
@@ -654,7 +654,7 @@ def test_plot_draws_runs(hrm: Hrm, refusal: Refusal, tiny_run: Path, tmp_path: P
 def test_demo_goes_the_whole_way_and_then_only_shows(
     hrm: Hrm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.demo.NUM_TEST", 50)
+    monkeypatch.setattr("hrm_cli.demo.NUM_TEST", 50)
     run = tmp_path / "demo"
     first = hrm("demo", "--run", run, "--max-updates", 20)
     assert first.status == 0, first.err

@@ -22,7 +22,7 @@ PUBLISHED = {
 }
 CONVERT_ALL = """
 import sys
-from cli.main import main
+from hrm_cli.main import main
 folder, *names = sys.argv[1:]
 for name in names:
     sys.argv = ["hrm", "convert", f"hf://sapientinc/{name}", f"{folder}/{name}", "--json"]
@@ -139,7 +139,7 @@ def test_verify_of_a_published_checkpoint_agrees(hrm: Hrm, official: Path, tmp_p
 def test_verify_notices_another_model(
     hrm: Hrm, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from convert import sources
+    from hrm_convert import sources
 
     def swapped(source: str, seq_len: int | None = None) -> Any:
         model = sources_read_model(source, seq_len)
@@ -278,7 +278,7 @@ def test_checkpoints_on_the_hub_are_converted_by_name(
 def test_converting_loads_no_backend(tiny_run: Path, tmp_path: Path) -> None:
     program = f"""
 import sys
-from cli.main import main
+from hrm_cli.main import main
 sys.argv = ["hrm", "convert", {str(tiny_run)!r}, {str(tmp_path / "x.safetensors")!r}]
 assert main() == 0
 sys.exit(bool({{"mlx", "torch", "huggingface_hub"}} & set(sys.modules)))

@@ -17,7 +17,7 @@ Hrm = Callable[..., Any]
 Refusal = Callable[..., str]
 REPOSITORY = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-PROGRAM = "import sys, time; time.sleep = lambda seconds: None; from cli.main import main; sys.exit(main())"  # waits between tries
+PROGRAM = "import sys, time; time.sleep = lambda seconds: None; from hrm_cli.main import main; sys.exit(main())"  # waits between tries
 HEADER = "source,question,answer,rating"
 FILES = {
     "sudoku": {

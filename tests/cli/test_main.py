@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from cli.main import COMMANDS
-from cli.tables import print_table
+from hrm_cli.main import COMMANDS
+from hrm_cli.tables import print_table
 
 
 def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments],
+        [sys.executable, "-m", "hrm_cli.main", *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -25,7 +24,9 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_names_every_command_and_loads_no_framework() -> None:
-    code = "import sys; from cli.main import main; main(); sys.exit(any(m in sys.modules for m in ('mlx', 'numpy', 'torch', 'hrm_mlx')))"
+    heavy = ("mlx", "numpy", "torch", "hrm_mlx")
+    run = "import sys; from hrm_cli.main import main; main()"
+    code = f"{run}; sys.exit(any(module in sys.modules for module in {heavy}))"
     found = subprocess.run(
         [sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True
     )
@@ -78,7 +79,7 @@ def test_reader_that_leaves_is_no_error(tiny_data: Path, arguments: list[str]) -
     if arguments[-1] == "inspect":
         arguments = [*arguments, str(tiny_data)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli.main", *arguments],
+        [sys.executable, "-m", "hrm_cli.main", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -104,7 +105,7 @@ def test_interrupt_is_one_line(
 
 def test_signal_in_the_middle_is_one_line(tiny_run: Path) -> None:
     heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell in the background has it ignored
-    code = f"import signal, sys; from cli.main import main; {heard}; print('ready', flush=True); sys.exit(main())"
+    code = f"import signal, sys; from hrm_cli.main import main; {heard}; print('ready', flush=True); sys.exit(main())"
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen(
         [sys.executable, "-c", code, "solve", str(tiny_run), "-"], text=True, **streams
@@ -126,7 +127,7 @@ def test_closed_stream_is_no_error(
 ) -> None:
     words = " ".join(str(tiny_run) if word == "RUN" else word for word in arguments)
     found = subprocess.run(
-        f"{sys.executable} -m cli.main {words} {closed}",
+        f"{sys.executable} -m hrm_cli.main {words} {closed}",
         shell=True,
         capture_output=True,
         text=True,

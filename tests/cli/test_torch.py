@@ -33,7 +33,7 @@ MEASURED = (
     "settled_step",
     "count",
 )
-WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from cli.main import main; sys.argv[0] = 'hrm'; sys.exit(main())"
+WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from hrm_cli.main import main; sys.argv[0] = 'hrm'; sys.exit(main())"
 
 
 @pytest.fixture
@@ -202,8 +202,8 @@ def test_both_backends_solve_alike(hrm: Hrm, tiny_run: Path, tmp_path: Path) -> 
 
 
 def test_demo_goes_the_whole_way(hrm: Hrm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.demo.NUM_TRAIN", 100)
-    monkeypatch.setattr("cli.demo.NUM_TEST", 20)
+    monkeypatch.setattr("hrm_cli.demo.NUM_TRAIN", 100)
+    monkeypatch.setattr("hrm_cli.demo.NUM_TEST", 20)
     outcome = hrm("demo", "--run", tmp_path / "demo", "--max-updates", 3, *TORCH)
     assert outcome.status == 0, outcome.err
     assert "solved exactly" in outcome.out
@@ -339,7 +339,7 @@ def test_doctor_shows_what_pytorch_has(hrm: Hrm, monkeypatch: pytest.MonkeyPatch
             raise PackageNotFoundError(package)
         return version(package)
 
-    monkeypatch.setattr("cli.doctor.version", without_torch)
+    monkeypatch.setattr("hrm_cli.doctor.version", without_torch)
     facts = json.loads(hrm("doctor", "--json").out)
     assert facts["torch"].startswith("not installed: pip install 'hrm-mlx[torch]'")
     assert not [name for name in facts if name.startswith("torch ")]
@@ -370,7 +370,7 @@ def test_pytorch_alone_is_enough_and_mlx_needs_no_pytorch(tiny_run: Path) -> Non
     program = """
 import sys
 sys.modules[{other!r}] = None
-from cli.main import main
+from hrm_cli.main import main
 sys.argv = ["hrm", "solve", {run!r}, {puzzle!r}, "--backend", {backend!r}, "--device", "cpu"]
 status = main()
 sys.exit(status if {package!r} not in sys.modules else 3)

@@ -11,12 +11,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 import yaml
+from hrm_convert.conversion import Request, convert
+from hrm_convert.report import Report
+from hrm_convert.sources import open_source, read_model
+from hrm_convert.tensors import ConversionError
 from safetensors.numpy import load_file, save_file
 
-from convert.conversion import Request, convert
-from convert.report import Report
-from convert.sources import open_source, read_model
-from convert.tensors import ConversionError
 from hrm_core.config import DataConfig, RunConfig, load_config
 from hrm_core.data.writer import Examples, Layout, write_dataset
 from hrm_core.errors import CheckpointError, ConfigError, DataError, HRMError
@@ -630,7 +630,7 @@ def test_anybody_loads_what_is_written_without_this_package(
     done(model_file, tmp_path / "p", to="official")
     program = """
 import json, sys
-for package in ("convert", "hrm_core", "hrm_mlx", "cli"):
+for package in ("hrm_convert", "hrm_core", "hrm_mlx", "hrm_cli"):
     sys.modules[package] = None
 import torch
 from safetensors import safe_open

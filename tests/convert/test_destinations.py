@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hrm_convert import destinations
+from hrm_convert.destinations import Written, chosen_format, refuse_used, write
+from hrm_convert.tensors import FLOATS, ConversionError, of_array
 
-from convert import destinations
-from convert.destinations import Written, chosen_format, refuse_used, write
-from convert.tensors import FLOATS, ConversionError, of_array
 from hrm_core.errors import CheckpointError
 from hrm_core.runs.checkpoint import (
     find_model,

@@ -1,7 +1,6 @@
 import pytest
-
-from convert.names import DERIVED, by_canonical_name, canonical_name, published_name
-from convert.tensors import ConversionError
+from hrm_convert.names import DERIVED, by_canonical_name, canonical_name, published_name
+from hrm_convert.tensors import ConversionError
 
 NAMES = [
     "H_init",

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hrm_convert import official
+from hrm_convert.official import OfficialWeights, require_torch, write_official
+from hrm_convert.tensors import in_memory, of_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convert import official
-from convert.official import OfficialWeights, require_torch, write_official
-from convert.tensors import in_memory, of_array
 from hrm_core.errors import BackendError, CheckpointError
 
 torch = pytest.importorskip(
@@ -257,7 +257,7 @@ def test_without_torch_the_error_says_which_extra(monkeypatch: pytest.MonkeyPatc
 
 
 def test_nothing_but_official_needs_torch() -> None:
-    program = "import sys, convert.conversion; sys.exit(bool({'torch', 'mlx', 'huggingface_hub'} & set(sys.modules)))"
+    program = "import sys, hrm_convert.conversion; sys.exit(bool({'torch', 'mlx', 'huggingface_hub'} & set(sys.modules)))"
     assert (
         subprocess.run(
             [sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[2]

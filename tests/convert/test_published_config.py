@@ -3,15 +3,15 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from convert.published_config import (
+from hrm_convert.published_config import (
     TRAINING_KEYS,
     published_training,
     read_published_config,
     write_published_config,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hrm_core.config import RunConfig, load_config
 from hrm_core.errors import ConfigError, HRMError
 

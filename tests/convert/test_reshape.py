@@ -3,10 +3,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hrm_convert import tensors
+from hrm_convert.reshape import NEW, Change, IdentifierChange, match_identifiers, reshaped
+from hrm_convert.tensors import FLOAT32, FLOATS, ConversionError, in_memory, of_array
 
-from convert import tensors
-from convert.reshape import NEW, Change, IdentifierChange, match_identifiers, reshaped
-from convert.tensors import FLOAT32, FLOATS, ConversionError, in_memory, of_array
 from hrm_core.parameters import initial_values
 
 POSITIONS = "embed_pos.embedding_weight"

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hrm_convert.safetensors_file import open_safetensors, write_model
+from hrm_convert.tensors import FLOATS, in_memory, of_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from convert.safetensors_file import open_safetensors, write_model
-from convert.tensors import FLOATS, in_memory, of_array
 from hrm_core.errors import CheckpointError
 from hrm_core.runs.checkpoint import load_model, save_model
 

@@ -2,9 +2,9 @@ import re
 from pathlib import Path
 
 import pytest
+from hrm_convert import sources
+from hrm_convert.sources import open_source, task_of
 
-from convert import sources
-from convert.sources import open_source, task_of
 from hrm_core import hub
 
 REPOSITORY = Path(__file__).parents[2]

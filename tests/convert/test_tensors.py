@@ -1,9 +1,8 @@
 import ml_dtypes
 import numpy as np
 import pytest
-
-from convert import tensors
-from convert.tensors import FLOATS, ConversionError, Tensor, cast_blocks, in_memory, of_array
+from hrm_convert import tensors
+from hrm_convert.tensors import FLOATS, ConversionError, Tensor, cast_blocks, in_memory, of_array
 
 BF16 = FLOATS["bfloat16"]
 

@@ -18,8 +18,8 @@ import numpy as np
 import hrm_torch_ref  # noqa: F401 # isort: skip - before torch
 import torch
 import torch.distributed as dist
+from hrm_cli.main import main
 
-from cli.main import main
 from hrm_core.backend import Replica
 from hrm_core.config import OptimConfig
 from hrm_core.schedule import rates

@@ -170,7 +170,7 @@ def alone(folder: Path, hrm: Callable[..., Any]) -> Path:
 @pytest.fixture(scope="module")
 def together(folder: Path) -> tuple[Path, int, str, str]:
     """The run of two processes, as a user starts it, and its exit status, stdout and stderr."""
-    process = start("-m", "cli", *train(folder, "together"))
+    process = start("-m", "hrm_cli", *train(folder, "together"))
     return folder / "together", *finish(process)
 
 
@@ -331,7 +331,7 @@ def test_ctrl_c_under_torchrun_saves(hrm: Callable[..., Any], folder: Path, alon
     """And the run that is resumed by one ends as the one that was not interrupted."""
     run = folder / "interrupted"
     process = start(
-        "-m", "cli", *train(folder, "interrupted", "--set", "train.save_every_updates=1000")
+        "-m", "hrm_cli", *train(folder, "interrupted", "--set", "train.save_every_updates=1000")
     )
     deadline = time.monotonic() + 60
     while (
@@ -341,7 +341,7 @@ def test_ctrl_c_under_torchrun_saves(hrm: Callable[..., Any], folder: Path, alon
     process.send_signal(signal.SIGINT)
     status, _, err = finish(process)
     assert status != 0
-    again = f"torchrun --nproc-per-node 2 -m cli train --run-directory {run} --resume --backend torch --device cpu"
+    again = f"torchrun --nproc-per-node 2 -m hrm_cli train --run-directory {run} --resume --backend torch --device cpu"
     assert (
         err.splitlines().count(f"interrupted; everything is saved. Continue with: {again}") == 1
     ), err

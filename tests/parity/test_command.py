@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hrm_cli.parity import parity
 
-from cli.parity import parity
 from hrm_core.errors import BackendError, HRMError
 from hrm_parity.configurations import CONFIGURATIONS
 from hrm_parity.controls import patched, scale_of_127, swapped_levels
@@ -23,7 +23,7 @@ def one_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.parity.find_spec", lambda name: None)
+    monkeypatch.setattr("hrm_cli.parity.find_spec", lambda name: None)
 
 
 def run(*arguments: str) -> int:

@@ -130,7 +130,7 @@ def test_self_test_of_a_machine_that_is_wrong_to_begin_with_fails(
 @pytest.fixture
 def only_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(controls, "BREAKS", (SCALE, NOTHING))
-    monkeypatch.setattr("cli.parity.find_spec", lambda name: None)
+    monkeypatch.setattr("hrm_cli.parity.find_spec", lambda name: None)
 
 
 def test_unnoticed_break_is_exit_status_1(

@@ -50,13 +50,13 @@ def killing(*args, **kwargs):
         os.kill(os.getpid(), getattr(signal, os.environ.get("SIGNAL", "SIGKILL")))
     return result
 setattr(owner, name, killing)
-from cli.main import main
+from hrm_cli.main import main
 sys.exit(main())
 """
 
 
 def start(*arguments: str | Path, code: str | None = None, **options: Any) -> subprocess.Popen[str]:
-    program = ["-c", code] if code else ["-m", "cli.main"]
+    program = ["-c", code] if code else ["-m", "hrm_cli.main"]
     command = [sys.executable, *program, *map(str, arguments)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
@@ -442,7 +442,7 @@ def taking(seconds, function):
     return call
 fit.time = types.SimpleNamespace(monotonic=lambda: now[0])
 MLXBackend.update, fit.evaluate = taking(1.0, MLXBackend.update), taking(1000.0, fit.evaluate)
-from cli.main import main
+from hrm_cli.main import main
 sys.exit(main())
 """
 
