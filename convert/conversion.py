@@ -17,13 +17,14 @@ from hrm_core.data.store import (
     task_label,
 )
 from hrm_core.parameters import Role, parameter_table
+from hrm_core.tasks.registry import name_of_shape
 
 from .destinations import Written, chosen_format, refuse_used, write
 from .names import published_name
 from .published_config import FALLBACK_PRESET, published_training
 from .report import Report, Row
 from .reshape import Change, HowPositions, IdentifierChange, match_identifiers, reshaped
-from .sources import Format, Source, open_source, task_of
+from .sources import Format, Source, open_source
 from .tensors import FLOAT32, FLOATS, ConversionError, Dtype, Tensor
 
 StoredDtype = Literal["float32", "bfloat16", "float16"]
@@ -222,7 +223,7 @@ def _renaming(name: str, stored: str, written: str) -> list[str]:
 def _new_task(config: ModelConfig, request: Request) -> str:
     """The task of a model whose sizes were changed."""
     built_for = task_label(request.data) if request.data else None
-    return built_for or task_of(config.vocab_size, config.seq_len)
+    return built_for or name_of_shape(config.vocab_size, config.seq_len)
 
 
 def _differences(before: ModelConfig, after: ModelConfig) -> dict[str, tuple[Any, Any]]:

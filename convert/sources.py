@@ -27,7 +27,7 @@ from hrm_core.runs.checkpoint import (
     parse_metadata,
     stored_dtypes,
 )
-from hrm_core.tasks.registry import task_of_shape
+from hrm_core.tasks.registry import name_of_shape, published_length
 
 from .names import DERIVED, by_canonical_name
 from .official import OfficialWeights
@@ -41,11 +41,6 @@ WEIGHTS_FILE = (
     "checkpoint"  # of a published checkpoint on the Hub; in a training folder it is step_<N>
 )
 SIZES_FILE = "hrm.json"  # ours, beside a published checkpoint that we wrote: what all_config.yaml does not say
-PUBLISHED_TASKS = {
-    11: ("sudoku", 81),
-    6: ("maze", 900),
-    12: ("arc", 900),
-}  # vocab_size -> task, seq_len. Source: sapientinc/HRM dataset/
 
 
 class Sizes(Settings):
@@ -115,14 +110,6 @@ def read_model(source: str, seq_len: int | None = None) -> Model:
 def is_safetensors(path: Path) -> bool:
     """Whether a file claims to be safetensors, by its name or by its first bytes."""
     return path.suffix == ".safetensors" or first_bytes(path, 9)[8:] == b"{"
-
-
-def task_of(vocab_size: int, seq_len: int) -> str:
-    """The task that has this shape, "" if none is known."""
-    if task := task_of_shape(vocab_size, seq_len):
-        return task.name
-    name, length = PUBLISHED_TASKS.get(vocab_size, ("", 0))
-    return name if length == seq_len else ""
 
 
 def _from_hub(source: str) -> tuple[Path, Path | None]:
@@ -258,7 +245,7 @@ def _published(
         notes.append(
             f"{config_path.name} has settings of another version, which were ignored: {', '.join(published.ignored)[:200]}"
         )
-    task = recorded.task if recorded else task_of(config.vocab_size, config.seq_len)
+    task = recorded.task if recorded else name_of_shape(config.vocab_size, config.seq_len)
     identifiers = path.with_name(IDENTIFIERS_FILE)
     return Source(
         path,
@@ -304,8 +291,8 @@ def _sizes(
         length = max(1, _rows(tensors, "embed_pos.embedding_weight") - arch.puzzle_emb_len)
     elif recorded is not None:
         length = recorded.seq_len
-    elif vocab_size in PUBLISHED_TASKS:
-        task, length = PUBLISHED_TASKS[vocab_size]
+    elif published := published_length(vocab_size):
+        task, length = published
         notes.append(
             f"seq_len {length} was inferred from vocab_size {vocab_size}, that of the published {task} models; RoPE keeps no trace of it"
         )

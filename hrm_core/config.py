@@ -7,7 +7,6 @@ data (`vocab_size`, `seq_len`, `num_puzzle_identifiers`) may be left out; stated
 import re
 import reprlib
 from collections.abc import Callable, Iterable
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, get_args
 
@@ -25,6 +24,7 @@ from pydantic import (
 )
 
 from hrm_core.errors import ConfigError
+from hrm_core.plugins import preset_files
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -220,12 +220,8 @@ class RunConfig(Settings):
 
 
 def preset_names() -> list[str]:
-    """The presets that come with the package."""
-    return sorted(
-        entry.name.removesuffix(".yaml")
-        for entry in _presets().iterdir()
-        if entry.name.endswith(".yaml")
-    )
+    """The presets that come with the installed tasks."""
+    return list(preset_files())
 
 
 def load_config(preset_or_file: str, overrides: Iterable[str] = ()) -> RunConfig:
@@ -233,13 +229,9 @@ def load_config(preset_or_file: str, overrides: Iterable[str] = ()) -> RunConfig
 
     Raises: ConfigError with the full path of the key.
     """
-    if preset_or_file in preset_names():
-        source, text = (
-            f"preset {preset_or_file}",
-            (_presets() / f"{preset_or_file}.yaml").read_text(),
-        )
-    else:
-        source, text = preset_or_file, _read_text(Path(preset_or_file))
+    preset = preset_files().get(preset_or_file)
+    source = f"preset {preset_or_file}" if preset else preset_or_file
+    text = _read_text(preset or Path(preset_or_file))
     settings = parse_yaml(text, source)
     for override in overrides:
         _override(settings, override)
@@ -345,10 +337,6 @@ _StrictLoader.add_implicit_resolver(
     re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.?[0-9]+)(?:[eE][-+]?[0-9]+)?$"),
     list("-+.0123456789"),
 )
-
-
-def _presets() -> Any:
-    return resources.files("hrm_core") / "presets"
 
 
 def _read_text(path: Path) -> str:

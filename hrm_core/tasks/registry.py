@@ -1,56 +1,59 @@
-"""The tasks: one interface, `task.py`, and what is known of each shape and label."""
+"""Find a task by its label: the name, then its settings as JSON if it has any.
+
+Only the package of the task that is asked for is imported; see `hrm_core/plugins.py`.
+"""
 
 import json
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from hrm_core.data.store import task_label
 from hrm_core.errors import PuzzleError
+from hrm_core.plugins import task_packages
 from hrm_core.tasks.contract import Task
-from hrm_tasks.arc.task import Arc
-from hrm_tasks.grids.task import Grids
-from hrm_tasks.maze.task import Maze
-from hrm_tasks.sudoku.task import Sudoku
 
-TASKS: dict[str, Any] = {
-    "sudoku": Sudoku,
-    "maze": Maze,
-    "arc": Arc,
-    "grids": Grids,
-}  # name: class with `for_shape`
+# What published data sets and models are of: they do not say. Source: sapientinc/HRM dataset/
+PUBLISHED = {(11, 81): "sudoku", (6, 900): "maze", (12, 900): "arc"}  # vocab_size, seq_len
+OTHER_SIZES = {(6, 16): "sudoku", (8, 36): "sudoku"}  # of the same formats
 
 
 def label_of(task: Task | None) -> str:
-    """How a data set or model says which task it is of: the name, then the settings as JSON if there are any."""
+    """Return how a data set or model says which task it is of."""
     if task is None:
         return ""
-    return (
-        f"{task.name} {json.dumps(dict(task.settings), sort_keys=True)}"
-        if task.settings
-        else task.name
-    )
+    settings = json.dumps(dict(task.settings), sort_keys=True)
+    return f"{task.name} {settings}" if task.settings else task.name
 
 
 def task_of_shape(vocab_size: int, seq_len: int, label: str = "") -> Task | None:
-    """The task of a data set or model: by its label, or where it has none by its shape. None if no task fits."""
-    name, _, settings = label.partition(" ")
-    try:
-        known = json.loads(settings) if settings else {}
-    except (ValueError, RecursionError):
+    """Return the task of a label, or where there is none of its shape. None if no task fits."""
+    name, _, text = label.partition(" ")
+    name = name or name_of_shape(vocab_size, seq_len)
+    settings = _settings(text)
+    if settings is None or name not in task_packages():
         return None
-    if not isinstance(known, dict):
-        return None
-    for known_name, kind in TASKS.items():
-        task: Task | None = (
-            kind.for_shape(vocab_size, seq_len, known) if name in ("", known_name) else None
-        )
-        if task is not None:
-            return task
+    task: Task | None = _kind(name).for_shape(vocab_size, seq_len, settings)
+    return task
+
+
+def name_of_shape(vocab_size: int, seq_len: int) -> str:
+    """Return the name of the task whose unlabelled data has this shape, "" if there is none."""
+    known = {**_mazes(), **OTHER_SIZES, **PUBLISHED}
+    return known.get((vocab_size, seq_len), "")
+
+
+def published_length(vocab_size: int) -> tuple[str, int] | None:
+    """Return task and seq_len of the published models with this vocabulary, if there are any."""
+    for (size, seq_len), name in PUBLISHED.items():
+        if size == vocab_size:
+            return name, seq_len
     return None
 
 
 def find_task(data: Path, vocab_size: int, seq_len: int) -> Task | None:
-    """The task a data set was built for; published ones do not say and are recognised by their shape.
+    """Return the task a data set was built for; published ones are recognised by their shape.
 
     Raises: DataError as `task_label` does.
     """
@@ -58,14 +61,33 @@ def find_task(data: Path, vocab_size: int, seq_len: int) -> Task | None:
 
 
 def require_task(vocab_size: int, seq_len: int, label: str, source: str) -> Task:
-    """The task of a model that is to solve puzzles.
+    """Return the task of a model that is to solve puzzles.
 
     Raises: PuzzleError if no task fits.
     """
     task = task_of_shape(vocab_size, seq_len, label)
     if task is None:
         raise PuzzleError(
-            f"{source} was trained on {label or 'an unnamed task'} with vocab_size={vocab_size}, seq_len={seq_len}; "
-            f"known tasks: {', '.join(TASKS)}"
+            f"{source} was trained on {label or 'an unnamed task'} with vocab_size={vocab_size}, "
+            f"seq_len={seq_len}; known tasks: {', '.join(task_packages())}"
         )
     return task
+
+
+def _mazes() -> dict[tuple[int, int], str]:
+    """Mazes of any size, as the published builder makes them of other files."""
+    return {(6, side * side): "maze" for side in range(2, 129)}
+
+
+def _settings(text: str) -> Mapping[str, Any] | None:
+    """Read the settings of a label. None if they are no JSON object."""
+    try:
+        settings = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return None
+    return settings if isinstance(settings, dict) else None
+
+
+def _kind(name: str) -> Any:
+    """Import the class of a task."""
+    return import_module(f"{task_packages()[name]}.task").TASK

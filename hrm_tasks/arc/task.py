@@ -125,3 +125,6 @@ class Arc:
         return tokens.reshape(self.side, self.side)[rows, columns].astype(np.uint8) - np.uint8(
             COLOUR
         )
+
+
+TASK = Arc

@@ -141,3 +141,6 @@ class Grids:
 def _are_bands(bounds: Sequence[Any]) -> bool:
     """Whether these are lower bounds, ascending from 0."""
     return all(type(bound) is int for bound in bounds) and list(bounds) == sorted({0, *bounds})
+
+
+TASK = Grids

@@ -142,3 +142,6 @@ class Maze:
     def picture(self, tokens: ByteArray, marks: IntArray, cell: int = 48) -> Image.Image:
         """Draw one maze (S,) with a mark for each cell (S,), `cell` pixels a cell."""
         return maze_picture.draw_maze(tokens, marks, self.size, cell)
+
+
+TASK = Maze

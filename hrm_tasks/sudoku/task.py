@@ -117,3 +117,6 @@ class Sudoku:
 def _digits(tokens: IntArray) -> ByteArray:
     """The digit of each token, 0 for blank and pad."""
     return np.maximum(tokens, BLANK).astype(np.uint8) - np.uint8(BLANK)
+
+
+TASK = Sudoku

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from hrm_convert import sources
-from hrm_convert.sources import open_source, task_of
+from hrm_convert.sources import open_source
 
 from hrm_core import hub
 
@@ -70,22 +70,6 @@ def test_weights_of_the_hub_are_fetched_beside_their_settings(
         Path("snapshots/a1b2/sub/all_config.yaml"),
     )
     assert asked == [("sub/all_config.yaml", "main"), ("sub/step_5", "a1b2")]
-
-
-@pytest.mark.parametrize(
-    ("shape", "task"),
-    [
-        ((11, 81), "sudoku"),
-        ((6, 16), "sudoku"),
-        ((8, 36), "sudoku"),
-        ((6, 900), "maze"),
-        ((12, 900), "arc"),
-        ((12, 81), ""),
-        ((256, 900), ""),
-    ],
-)
-def test_tasks_are_known_by_their_shape(shape: tuple[int, int], task: str) -> None:
-    assert task_of(*shape) == task
 
 
 def test_one_file_imports_torch_and_none_a_backend() -> None:

@@ -1,0 +1,89 @@
+"""Packages of tasks: the folders of `hrm_tasks`, and what others install under `hrm.tasks`.
+
+A package of a task holds `task.py` and, as it needs them, `build.py`, `submission.py` and `presets/`.
+Names, help lines and presets are read off files, so that nothing is imported before it is asked for.
+
+A third party names its package in an entry point:
+
+    [project.entry-points."hrm.tasks"]
+    latin = "latin_squares"
+"""
+
+import ast
+import pkgutil
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+from hrm_core.errors import ConfigError
+
+OURS = "hrm_tasks"
+GROUP = "hrm.tasks"
+PRESETS = "presets"
+
+
+@cache
+def task_packages() -> dict[str, str]:
+    """Return the package of each installed task by the task's name, ours first.
+
+    Raises: ConfigError if two packages bring a task of one name.
+    """
+    ours = pkgutil.iter_modules(map(str, _folders(OURS)))
+    packages = {module.name: f"{OURS}.{module.name}" for module in ours if module.ispkg}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        other = packages.setdefault(entry.name, entry.value)
+        if other != entry.value:
+            raise ConfigError(
+                f"two packages bring a task called {entry.name}: {other} and {entry.value}; "
+                "uninstall one of them"
+            )
+    return packages
+
+
+def has_module(package: str, module: str) -> bool:
+    """Return True if a package holds a module of this name, without importing either."""
+    return any((folder / f"{module}.py").is_file() for folder in _folders(package))
+
+
+def help_line(package: str) -> str:
+    """Return the first line of a package's docstring, which says what its task is."""
+    for folder in _folders(package):
+        source = (folder / "__init__.py").read_text(encoding="utf-8")
+        return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+    return ""
+
+
+@cache
+def preset_files() -> dict[str, Path]:
+    """Return the file of each preset by the preset's name, in alphabetical order.
+
+    Raises: ConfigError if two packages bring a preset of one name.
+    """
+    files: dict[str, Path] = {}
+    for path in _all_presets(task_packages().values()):
+        other = files.setdefault(path.stem, path)
+        if other != path:
+            raise ConfigError(
+                f"two packages bring a preset called {path.stem}: {other} and {path}; "
+                "uninstall one of them"
+            )
+    return dict(sorted(files.items()))
+
+
+def _all_presets(packages: Iterable[str]) -> Iterable[Path]:
+    for package in packages:
+        for folder in _folders(package):
+            yield from sorted((folder / PRESETS).glob("*.yaml"))
+
+
+def _folders(package: str) -> list[Path]:
+    """Return where a package lies; nowhere if it is named but not installed."""
+    if package.startswith(f"{OURS}."):  # without importing the parent
+        return [folder / package.removeprefix(f"{OURS}.") for folder in _folders(OURS)]
+    try:
+        spec = find_spec(package)
+    except ModuleNotFoundError:  # of a parent
+        spec = None
+    return list(map(Path, spec.submodule_search_locations or [])) if spec else []
