@@ -174,20 +174,22 @@ def inspect(directory: Path, sheet: Path | None, rows: int, digits: bool, as_jso
     Example:
         hrm data inspect data/9x9 --sheet sheet.png
     """
-    from hrm_core.data.store import load_split, present_splits
+    from hrm_core.data.store import Dataset
     from hrm_core.data.summary import summarize
     from hrm_core.inference.pages import dataset_sheet
     from hrm_core.pictures.animations import check_writable
-    from hrm_core.tasks.registry import find_task
+    from hrm_core.tasks.capabilities import bands_of
+    from hrm_core.tasks.registry import task_of_shape
 
-    metadata = load_split(directory, present_splits(directory)[0]).metadata
-    task = find_task(directory, metadata.vocab_size, metadata.seq_len)
+    dataset = Dataset(directory)
+    sizes = dataset.metadata.sizes
+    task = task_of_shape(sizes.vocab_size, sizes.seq_len, dataset.label or "")
     if sheet is not None:
         check_writable(sheet, ".png")
         drawn = drawn_task(task, digits, directory)
-    summary = summarize(directory, task.rating_bands if task else (0,))
+    summary = summarize(dataset, bands_of(task))
     if sheet is not None:
-        dataset_sheet(directory, drawn, sheet, rows)
+        dataset_sheet(dataset, drawn, sheet, rows)
     for remark in summary.remarks:
         warnings.warn(remark, stacklevel=1)
     click.echo(json.dumps(asdict(summary)) if as_json else _described(summary))

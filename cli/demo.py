@@ -1,5 +1,6 @@
 """`hrm demo`: the whole way from generated puzzles to a model that solves unseen ones."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,6 @@ from .options import DIRECTORY, BackendMaker, backend_options, seed_option
 
 if TYPE_CHECKING:
     from hrm_core.config import RunConfig
-    from hrm_core.data.store import Split
-    from hrm_core.inference.metrics import Scores
     from hrm_core.training.fit import Assignment
 
 PRESET = "sudoku-4x4"
@@ -82,7 +81,7 @@ def _train(
             )
         assignment = session.assign(config, data)
         start = session.resume if run.exists else session.begin
-        start(run, assignment, data, make_backend, reporter).train()
+        start(run, assignment, make_backend, reporter).train()
     return assignment
 
 
@@ -103,25 +102,22 @@ def _show(run_directory: Path, assignment: "Assignment", make_backend: BackendMa
     assert test is not None, "the demo builds its own data"
     backend = make_backend(model.config)
     backend.load_weights(model.weights)
-    scores, _ = evaluate(backend, test, task.given, batch_size=250)
+    predictions, _ = evaluate(backend, test, task, batch_size=250)
     solutions = Solver(backend, task).solve_tokens(test.sets["all"].inputs[:NUM_SHOWN])
     for solution in solutions:
         verdict = "accepted by the rules" if solution.accepted else "NOT a solution"
         click.echo(
-            f"{task.format(solution.question)}\n\nanswer after {solution.settled_step} ACT steps, {verdict}:\n{solution}\n"
+            f"{solution.text_of(solution.question)}\n\nanswer after {solution.settled_step} ACT steps, {verdict}:\n{solution}\n"
         )
-    _print_scores(test, scores)
+    _print_scores(task.measure(predictions))
     gif = run_directory / "thinking.gif"
     save_gif(max(solutions, key=lambda solution: solution.settled_step).frames(), gif)
     click.echo(f"run    {run_directory}\nGIF    {gif}\ncurve  {_draw_curve(run_directory)}")
 
 
-def _print_scores(test: "Split", scores: "Scores") -> None:
-    from hrm_core.inference.metrics import summary
-
+def _print_scores(values: Mapping[str, float]) -> None:
     from .tables import print_table
 
-    values = summary(scores)
     rows = [
         ["puzzles", f"{values['count']:,}"],
         ["solved exactly", f"{values['exact_accuracy']:.1%}"],
@@ -137,11 +133,11 @@ def _print_scores(test: "Split", scores: "Scores") -> None:
 
 def _draw_curve(run_directory: Path) -> str:
     from hrm_core.errors import BackendError
-    from hrm_core.pictures.curves import plot_runs
+    from hrm_core.inference.pages import draw_curves
 
     curve = run_directory / "curve.png"
     try:
-        plot_runs([run_directory], curve)
+        draw_curves([run_directory], curve)
     except BackendError as error:
         return f"not drawn: {error}"
     return str(curve)

@@ -25,12 +25,11 @@ from .options import (
 
 if TYPE_CHECKING:
     from hrm_core.backend import Backend
-    from hrm_core.data.store import Split
-    from hrm_core.inference.answering import Outcome
     from hrm_core.runs.checkpoint import Model
+    from hrm_core.tasks.capabilities import Poll
     from hrm_core.tasks.contract import Task
 
-    from .evaluation_arc import Pooled
+HALTS: dict[str, list[Any]] = {"both": ["fixed", "q"]}
 
 
 @click.command("eval")
@@ -131,74 +130,72 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from hrm_core.inference.answering import answer, ways
+    from hrm_core.inference.answering import (
+        answer,
+        inference_options,
+        open_for_models,
+        polled,
+        recorded_data,
+    )
     from hrm_core.inference.evaluation import num_examples
     from hrm_core.inference.evaluation import save_predictions as save
     from hrm_core.inference.pages import evaluation_sheet
+    from hrm_core.tasks.capabilities import Exports, Polled, bands_of
+    from hrm_core.tasks.cells import UNKNOWN
 
-    from .evaluation_tables import print_outcomes, record
+    from .evaluation_tables import print_outcomes, print_pages, record
 
     _check_options(halt, noise, rollouts, limit, split, submission, save_predictions, sheet, digits)
     loaded = [open_model(model) for model in models]
-    opened, task = _open_data(_data_of(models, data), split, models, loaded)
-    is_pooled = _is_arc(task) and split == "test" and limit is None
-    _check_task(task, opened, votes, submission, is_pooled)
-    drawn = drawn_task(task, digits, opened.folder.parent) if sheet else None
+    where = data or recorded_data(models, _warn)
+    dataset, opened, task = open_for_models(where, split, models, loaded)
+    _check_task(task, opened.folder, votes, submission)
+    pools = task if isinstance(task, Polled) and split == "test" and limit is None else None
+    if pools:
+        dataset.names  # noqa: B018 - refused now if there are none, not after hours
+    drawn = drawn_task(task, digits, where) if sheet else None
     backends = [_loaded_backend(make_backend, model) for model in loaded]
-    halts = ["fixed", "q"] if halt == "both" else [halt]
-    asked: dict[str, Any] = {name: ways(task, name, votes, noise, rollouts, seed) for name in halts}  # type: ignore[arg-type]
+    asked = {
+        name: inference_options(task, name, votes, noise, rollouts, seed)
+        for name in HALTS.get(halt, [halt])
+    }
     total = num_examples(opened, limit) * len(backends) * sum(map(len, asked.values()))
-    with Progress(
-        console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-    ) as progress:
+    stderr = Console(stderr=True)
+    with Progress(console=stderr, transient=True, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("evaluating", total=total)
+        advance = partial(progress.advance, bar)
         outcomes = {
-            name: answer(
-                backends,
-                opened,
-                task,
-                chosen_ways,
-                choose,
-                batch_size,
-                limit,
-                lambda count: progress.advance(bar, count),
-            )
-            for name, chosen_ways in asked.items()
+            name: answer(backends, opened, task, options, choose, batch_size, limit, advance)
+            for name, options in asked.items()
         }
-    sources, bands = [str(model.source) for model in loaded], task.rating_bands if task else (0,)
-    pooled = _pooled(opened, outcomes) if is_pooled else {}
+    sources, bands, measures = [str(m.source) for m in loaded], bands_of(task), task or UNKNOWN
+    polls: dict[str, Poll] = {}
+    if pools:
+        polls = {name: polled(pools, dataset, opened, each) for name, each in outcomes.items()}
 
     def show() -> None:
         if as_json:
-            click.echo(
-                json.dumps(
-                    record(
-                        sources,
-                        split,
-                        outcomes,
-                        bands,
-                        {name: pool.record() for name, pool in pooled.items()},
-                    )
-                )
-            )
+            more = {name: poll.record() for name, poll in polls.items()}
+            click.echo(json.dumps(record(sources, split, outcomes, bands, measures, more)))
             return
-        print_outcomes(sources, outcomes, bands)
-        for name, pool in pooled.items():
-            pool.print(title=f"Halting: {name}" if len(pooled) > 1 else "")
+        print_outcomes(sources, outcomes, bands, measures)
+        for name, poll in polls.items():
+            print_pages(poll.pages(), title=f"Halting: {name}" if len(polls) > 1 else "")
 
     files: list[Callable[[], None]] = []
-    if submission is not None:
-        files.append(partial(pooled[halt].write_submission, submission))
+    if submission is not None and isinstance(task, Exports):
+        files.append(partial(_write_json, submission, task.submission(polls[halt])))
     if save_predictions is not None:
+        chosen = outcomes[halt]
         files.append(
-            partial(
-                save, save_predictions, opened, outcomes[halt].scores, outcomes[halt].answers, limit
-            )
+            partial(save, save_predictions, opened, chosen.predictions, chosen.answers, limit)
         )
     if sheet is not None and drawn is not None:
-        title = f"{', '.join(map(str, models))} on {opened.folder.parent}"
+        title = f"{', '.join(map(str, models))} on {where}"
         files.append(
-            partial(evaluation_sheet, opened, drawn, outcomes[halt], sheet, rows, title, limit)
+            partial(
+                evaluation_sheet, dataset, opened, drawn, outcomes[halt], sheet, rows, title, limit
+            )
         )
     write_then_show(files, show)
 
@@ -241,57 +238,29 @@ def _check_options(
     refuse_same([path for path, _ in outputs])
 
 
-def _check_task(
-    task: "Task | None", opened: "Split", votes: int, submission: Path | None, is_pooled: bool
-) -> None:
-    """Refuse what the task cannot do. Raises: DataError where answers cannot be pooled for want of names."""
-    from hrm_core.data.store import IDENTIFIERS_FILE, read_identifiers
+def _check_task(task: "Task | None", data: Path, votes: int, submission: Path | None) -> None:
+    """Refuse what the task cannot do, before anything is computed."""
+    from hrm_core.tasks.capabilities import Exports, Symmetric
+    from hrm_core.tasks.registry import titles_with
 
-    if votes > 1 and (task is None or _is_arc(task)):
-        why = (
-            "its task is not known"
-            if task is None
-            else "ARC votes with the augmentations of its data set"
-        )
+    if votes > 1 and not isinstance(task, Symmetric):
         raise click.UsageError(
-            f"{opened.folder} has no symmetries to vote with, {why}; leave out --votes"
+            f"{data} has no symmetries to vote with, {_no_symmetries(task)}; leave out --votes"
         )
-    if is_pooled:
-        read_identifiers(opened.folder.parent / IDENTIFIERS_FILE)
-    if submission is not None and not _is_arc(task):
-        raise click.UsageError(
-            f"--submission is for ARC, {opened.folder} is {task.name if task else 'of an unknown task'}"
-        )
+    if submission is not None and not isinstance(task, Exports):
+        what = task.name if task else "of an unknown task"
+        raise click.UsageError(f"--submission is for {titles_with('submission')}, {data} is {what}")
 
 
-def _is_arc(task: "Task | None") -> bool:
-    return task is not None and task.name == "arc"
+def _no_symmetries(task: "Task | None") -> str:
+    """Say why a task cannot be asked under symmetries."""
+    from hrm_core.tasks.capabilities import Polled
 
-
-def _open_data(
-    data: Path, split: str, paths: tuple[Path, ...], models: "list[Model]"
-) -> "tuple[Split, Task | None]":
-    """The data, and its task; that of the first model where the data do not say. Raises: DataError if it does not fit every model."""
-    from hrm_core.data.store import load_split, task_label
-    from hrm_core.inference.evaluation import check_fits, check_task
-    from hrm_core.runs.identifiers import check_identifiers
-    from hrm_core.tasks.registry import find_task, task_of_shape
-
-    opened = load_split(data, split)
-    for path, model in zip(paths, models, strict=True):
-        check_fits(opened, model.config, model.source)
-        check_task(data, model)
-        check_identifiers(path, model.config.num_puzzle_identifiers, data)
-    sizes = models[0].config.vocab_size, models[0].config.seq_len
-    return opened, find_task(data, *sizes) if task_label(data) else task_of_shape(
-        *sizes, models[0].task
-    )
-
-
-def _pooled(split: "Split", outcomes: "dict[str, Outcome]") -> "dict[str, Pooled]":
-    from .evaluation_arc import Pooled
-
-    return {name: Pooled(split, outcome) for name, outcome in outcomes.items()}
+    if task is None:
+        return "its task is not known"
+    if isinstance(task, Polled):
+        return f"{task.name.upper()} votes with the augmentations of its data set"
+    return f"{task.name} has none"
 
 
 def _loaded_backend(make_backend: Callable[..., Any], model: "Model") -> "Backend":
@@ -300,29 +269,13 @@ def _loaded_backend(make_backend: Callable[..., Any], model: "Model") -> "Backen
     return backend
 
 
-def _data_of(models: tuple[Path, ...], data: Path | None) -> Path:
-    """The data set: the one named, or the one the first model was trained on. Raises: DataError if that has changed since."""
-    from hrm_core.data.store import dataset_hash
-    from hrm_core.errors import DataError
-    from hrm_core.runs.run import CONFIG_FILE, run_config, run_of
+def _write_json(path: Path, content: object) -> None:
+    """Write JSON at once or not at all. Raises: HRMError if the file cannot be written."""
+    from hrm_core.pictures.animations import replaced_whole
 
-    if data is not None:
-        return data
-    runs = [run_of(model) for model in models]
-    recorded = [run_config(run).data if (run / CONFIG_FILE).is_file() else None for run in runs]
-    first = recorded[0]
-    if first is None:
-        raise click.UsageError(
-            f"{models[0]} does not say what it was trained on; name a data set with --data"
-        )
-    for model, other in zip(models, recorded, strict=True):
-        if other is None or other.sha256 != first.sha256:
-            click.echo(
-                f"warning: {model} was trained on other data than {models[0]}; its training puzzles may be among these",
-                err=True,
-            )
-    if dataset_hash(Path(first.path)) != first.sha256:
-        raise DataError(
-            f"{first.path} has changed since {models[0]} was trained on it; name a data set with --data"
-        )
-    return Path(first.path)
+    with replaced_whole(path) as draft:
+        draft.write_text(json.dumps(content))
+
+
+def _warn(message: str) -> None:
+    click.echo(f"warning: {message}", err=True)

@@ -6,46 +6,49 @@ from typing import Any
 import click
 
 from hrm_core.inference.answering import Outcome
-from hrm_core.inference.metrics import by_band, calibration, step_counts, summary
+from hrm_core.inference.metrics import by_band, calibration, step_counts
+from hrm_core.tasks.capabilities import Table
+from hrm_core.tasks.contract import Measures
+from hrm_core.tasks.predictions import Predictions
 
 from .tables import print_table
 
 BAR_WIDTH = 40  # characters of the longest bar
 
+Values = Mapping[str, float]
+
 
 def print_outcomes(
-    sources: Sequence[str], outcomes: Mapping[str, Outcome], bands: Sequence[int]
+    sources: Sequence[str],
+    outcomes: Mapping[str, Outcome],
+    bands: Sequence[int],
+    measures: Measures,
 ) -> None:
-    """Print the accuracies first, then steps and calibration; of two ways to halt, both beside each other."""
+    """Print the metrics first, then steps and calibration; two ways to halt beside each other."""
     for halt, outcome in outcomes.items():
         name = f"{', '.join(sources)}: halting {halt}, {_answers(outcome)}"
-        if not summary(outcome.scores)["count"]:
+        if not outcome.predictions.is_counted.any():
             click.echo(f"{name}: no solution is known, so nothing is scored\n")
             continue
-        values = [
-            ("all", summary(outcome.scores)),
-            *((f"rating {band}", v) for band, v in by_band(outcome.scores, bands).items()),
-        ]
-        print_table(
-            name,
-            [
-                "",
-                "exact",
-                "95 % interval",
-                "all cells",
-                "blank cells",
-                "ACT steps",
-                "settled",
-                "puzzles",
-            ],
-            list(map(_row, values)),
-        )
+        _print_metrics(name, outcome.predictions, bands, measures)
         if len(outcome.each) > 1:
-            _print_choice(outcome)
+            _print_choice(outcome, measures)
         _print_steps(outcome)
-        _print_calibration(outcome)
-    if len(outcomes) > 1 and all(summary(outcome.scores)["count"] for outcome in outcomes.values()):
-        _print_costs(outcomes)
+        _print_calibration(outcome, measures)
+    are_scored = [outcome.predictions.is_counted.any() for outcome in outcomes.values()]
+    if len(outcomes) > 1 and all(are_scored):
+        _print_costs(outcomes, measures)
+
+
+def print_pages(pages: Sequence[str | Table], title: str = "") -> None:
+    """Print what a task says of a whole test."""
+    if title:
+        click.echo(f"{title}\n")
+    for page in pages:
+        if isinstance(page, str):
+            click.echo(page)
+        else:
+            print_table(*page)
 
 
 def record(
@@ -53,98 +56,105 @@ def record(
     split: str,
     outcomes: Mapping[str, Outcome],
     bands: Sequence[int],
+    measures: Measures,
     more: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """The same for scripts, with what a task adds for each way to halt; the numbers of the first way stand at the top."""
+    """Return the same for scripts, with what a task adds for each way to halt.
+
+    The numbers of the first way stand at the top.
+    """
     records = {
-        halt: {**_record(outcome, bands), **more.get(halt, {})}
+        halt: {**_record(outcome, bands, measures), **more.get(halt, {})}
         for halt, outcome in outcomes.items()
     }
+    model = sources[0] if len(sources) == 1 else list(sources)
     first = next(iter(records.values()))
+    return {"model": model, "split": split, **first, "halt": records}
+
+
+def _record(outcome: Outcome, bands: Sequence[int], measures: Measures) -> dict[str, Any]:
+    measured: dict[str, Any] = dict(measures.measure(outcome.predictions))
+    is_scored = bool(measured["count"])
+    several: dict[str, Any] = {}
+    if len(outcome.each) > 1:
+        several = {"oracle": outcome.oracle, "each": _headlines(outcome, measures)}
+    if not is_scored:  # null where nothing is known
+        measured = {**dict.fromkeys(measured), "count": 0}
+        several = dict.fromkeys(several)
     return {
-        "model": sources[0] if len(sources) == 1 else list(sources),
-        "split": split,
-        **first,
-        "halt": records,
-    }
-
-
-def module_calls(outcome: Outcome) -> float:
-    """Calls of level H and L that a puzzle took on average, over all its answers."""
-    counted = outcome.module_calls[outcome.scores.num_labelled > 0]
-    return float(counted.mean()) if len(counted) else 0.0
-
-
-def _record(outcome: Outcome, bands: Sequence[int]) -> dict[str, Any]:
-    measured = summary(outcome.scores)
-    known = (
-        measured if measured["count"] else {**dict.fromkeys(measured), "count": 0}
-    )  # null where nothing is scored
-    several = (
-        {}
-        if len(outcome.each) == 1
-        else {
-            "oracle": outcome.oracle,
-            "each": [summary(s)["exact_accuracy"] for s in outcome.each],
-        }
-    )
-    several = several if measured["count"] else dict.fromkeys(several)
-    return {
-        **known,
+        **measured,
         **several,
-        "module_calls": module_calls(outcome) if measured["count"] else None,
+        "module_calls": outcome.mean_module_calls if is_scored else None,
         "seconds": round(outcome.seconds, 3),
-        "step_counts": step_counts(outcome.scores),
-        "calibration": calibration(outcome.scores),
-        "bands": by_band(outcome.scores, bands),
+        "step_counts": step_counts(outcome.predictions),
+        "calibration": calibration(outcome.predictions),
+        "bands": by_band(outcome.predictions, bands, measures),
     }
+
+
+def _headlines(outcome: Outcome, measures: Measures) -> list[float]:
+    """Return the headline of each answer alone."""
+    key = measures.headline.key
+    return [measures.measure(predictions)[key] for predictions in outcome.each]
 
 
 def _answers(outcome: Outcome) -> str:
-    return (
-        "one answer" if len(outcome.each) == 1 else f"the one chosen of {len(outcome.each)} answers"
-    )
+    if len(outcome.each) == 1:
+        return "one answer"
+    return f"the one chosen of {len(outcome.each)} answers"
 
 
-def _row(named: tuple[str, Mapping[str, float]]) -> list[str]:
-    name, values = named
-    return [
-        name,
-        f"{values['exact_accuracy']:.2%}",
-        f"{values['exact_low']:.1%} – {values['exact_high']:.1%}",
-        f"{values['accuracy']:.2%}",
-        f"{values['blank_accuracy']:.2%}",
-        f"{values['steps']:.2f}",
-        f"{values['settled_step']:.2f}",
-        f"{values['count']:,.0f}",
-    ]
+def _print_metrics(
+    name: str, predictions: Predictions, bands: Sequence[int], measures: Measures
+) -> None:
+    headline = measures.headline
+    columns = ["", headline.heading]
+    if headline.interval:
+        columns.append("95 % interval")
+    columns += [metric.heading for metric in measures.metrics]
+    rows = [_row("all", measures.measure(predictions), measures)]
+    for band, values in by_band(predictions, bands, measures).items():
+        rows.append(_row(f"rating {band}", values, measures))
+    print_table(name, [*columns, "ACT steps", "settled", "puzzles"], rows)
 
 
-def _print_choice(outcome: Outcome) -> None:
-    single = [summary(scores)["exact_accuracy"] for scores in outcome.each]
+def _row(name: str, values: Values, measures: Measures) -> list[str]:
+    headline = measures.headline
+    row = [name, headline.text(values[headline.key])]
+    if headline.interval:
+        low, high = (values[key] for key in headline.interval)
+        row.append(f"{low:.1%} – {high:.1%}")
+    row += [metric.text(values[metric.key]) for metric in measures.metrics]
+    counts = [f"{values['steps']:.2f}", f"{values['settled_step']:.2f}", f"{values['count']:,.0f}"]
+    return [*row, *counts]
+
+
+def _print_choice(outcome: Outcome, measures: Measures) -> None:
+    headline = measures.headline
+    single = _headlines(outcome, measures)
+    chosen = measures.measure(outcome.predictions)[headline.key]
+    best = f"any of {len(single)}: what a choice that knew the solution would reach"
     rows = [
-        ["chosen, without looking at a label", f"{summary(outcome.scores)['exact_accuracy']:.2%}"],
-        ["first answer alone", f"{single[0]:.2%}"],
-        ["a single answer, on average", f"{sum(single) / len(single):.2%}"],
-        [
-            f"any of {len(single)}: what a choice that knew the solution would reach",
-            f"{outcome.oracle:.2%}",
-        ],
+        ["chosen, without looking at a label", headline.text(chosen)],
+        ["first answer alone", headline.text(single[0])],
+        ["a single answer, on average", headline.text(sum(single) / len(single))],
+        [best, f"{outcome.oracle:.2%}"],
     ]
-    print_table("Exact", ["", ""], rows)
+    print_table(headline.heading.capitalize(), ["", ""], rows)
 
 
 def _print_steps(outcome: Outcome) -> None:
-    counts = step_counts(outcome.scores)
+    counts = step_counts(outcome.predictions)
     if len(counts) > 1:
         longest = max(counts.values())
         click.echo("puzzles by ACT steps taken")
         for steps, count in counts.items():
-            click.echo(f"  {steps:>4} {'█' * max(1, round(BAR_WIDTH * count / longest))} {count:,}")
+            bar = "█" * max(1, round(BAR_WIDTH * count / longest))
+            click.echo(f"  {steps:>4} {bar} {count:,}")
         click.echo()
 
 
-def _print_calibration(outcome: Outcome) -> None:
+def _print_calibration(outcome: Outcome, measures: Measures) -> None:
     rows = [
         [
             f"{row['from']:.1f} – {row['from'] + 0.1:.1f}",
@@ -152,27 +162,21 @@ def _print_calibration(outcome: Outcome) -> None:
             f"{row['exact']:.1%}",
             f"{row['count']:,}",
         ]
-        for row in calibration(outcome.scores)
+        for row in calibration(outcome.predictions)
     ]
-    right = summary(outcome.scores)["q_halt_accuracy"]
-    print_table(
-        f"Halting: q_halt ≥ 0 tells exact from wrong in {right:.2%}",
-        ["sigmoid(q_halt)", "mean", "exact", "puzzles"],
-        rows,
-    )
+    right = measures.measure(outcome.predictions)["q_halt_accuracy"]
+    title = f"Halting: q_halt ≥ 0 tells exact from wrong in {right:.2%}"
+    print_table(title, ["sigmoid(q_halt)", "mean", "exact", "puzzles"], rows)
 
 
-def _print_costs(outcomes: Mapping[str, Outcome]) -> None:
-    rows = [
-        [
-            halt,
-            f"{summary(outcome.scores)['exact_accuracy']:.2%}",
-            f"{summary(outcome.scores)['steps']:.2f}",
-            f"{module_calls(outcome):.1f}",
-            f"{outcome.seconds:.1f} s",
-        ]
-        for halt, outcome in outcomes.items()
-    ]
-    print_table(
-        "Ways to halt", ["", "exact", "ACT steps", "module calls a puzzle", "wall time"], rows
-    )
+def _print_costs(outcomes: Mapping[str, Outcome], measures: Measures) -> None:
+    headline = measures.headline
+    rows = []
+    for halt, outcome in outcomes.items():
+        values = measures.measure(outcome.predictions)
+        calls, seconds = f"{outcome.mean_module_calls:.1f}", f"{outcome.seconds:.1f} s"
+        rows.append(
+            [halt, headline.text(values[headline.key]), f"{values['steps']:.2f}", calls, seconds]
+        )
+    columns = ["", headline.heading, "ACT steps", "module calls a puzzle", "wall time"]
+    print_table("Ways to halt", columns, rows)

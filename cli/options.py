@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hrm_core.backend import Backend
     from hrm_core.config import ModelConfig
     from hrm_core.data.puzzles import CsvFiles
+    from hrm_core.tasks.capabilities import Drawable
     from hrm_core.tasks.contract import Task
 
 Command = Callable[..., Any]
@@ -113,15 +114,23 @@ def warn_of_repeats(build: "Mapping[str, Any]") -> None:
         warnings.warn(remark, stacklevel=1)
 
 
-def drawn_task(task: "Task | None", digits: bool, source: Path) -> "Task":
-    """The task that draws the pictures of a data set or model. Raises: UsageError if there is none, or it has no numbers to overlay."""
-    from hrm_tasks.arc.task import Arc
+def drawn_task(task: "Task | None", digits: bool, source: Path) -> "Drawable":
+    """Return the task that draws the pictures of a data set or model.
 
-    if task is None:
+    Raises: UsageError if there is none, or its colours have no numbers to write.
+    """
+    from hrm_core.tasks.capabilities import Drawable, Numbered
+    from hrm_core.tasks.registry import titles_with
+
+    if not isinstance(task, Drawable):
         raise click.UsageError(f"{source} is of no task that can be drawn; leave out pictures")
-    if digits and not isinstance(task, Arc):
-        raise click.UsageError(f"--digits is for ARC, {source} is {task.name}; leave it out")
-    return task.with_digits() if isinstance(task, Arc) and digits else task
+    if not digits:
+        return task
+    if not isinstance(task, Numbered):
+        raise click.UsageError(
+            f"--digits is for {titles_with('with_digits')}, {source} is {task.name}; leave it out"
+        )
+    return task.with_digits()
 
 
 @dataclass(frozen=True)

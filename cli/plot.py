@@ -17,9 +17,9 @@ def plot(runs: tuple[Path, ...], out: Path) -> None:
     Example:
         hrm plot runs/demo runs/small --out curves.png
     """
+    from hrm_core.inference.pages import draw_curves
     from hrm_core.pictures.animations import check_writable
-    from hrm_core.pictures.curves import plot_runs
 
     check_writable(out, ".png")
-    plot_runs(runs, out)
+    draw_curves(runs, out)
     click.echo(str(out))

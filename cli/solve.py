@@ -91,10 +91,10 @@ def solve(
         if path is not None:
             check_writable(path, suffix)
     loaded = open_model(model)
-    task = require_task(
-        loaded.config.vocab_size, loaded.config.seq_len, loaded.task, str(loaded.source)
-    )
-    task = drawn_task(task, digits, model)
+    sizes = loaded.config.sizes
+    task: Any = require_task(sizes.vocab_size, sizes.seq_len, loaded.task, str(loaded.source))
+    if digits or gif or png:
+        task = drawn_task(task, digits, model)
     identifiers = load_identifiers(model, loaded.config.num_puzzle_identifiers, data)
     asked = read_puzzles(task, puzzles, sys.stdin.read)
     backend = make_backend(loaded.config)
@@ -102,12 +102,12 @@ def solve(
     solutions = Solver(backend, task, identifiers).solve_puzzles(asked, halt, identifier, votes)
 
     def show() -> None:
-        for i, solution in enumerate(solutions):
-            click.echo(
-                json.dumps(_record(solution))
-                if as_json
-                else ("\n" if i else "") + _described(solution, identifiers.count > 1)
-            )
+        for number, solution in enumerate(solutions):
+            if as_json:
+                click.echo(json.dumps(_record(solution)))
+            else:
+                gap = "\n" if number else ""
+                click.echo(gap + _described(solution, identifiers.count > 1))
 
     write_then_show(_pictures(solutions, gif, png), show)
     return 0 if all(solution.accepted is not False for solution in solutions) else 1
@@ -116,7 +116,7 @@ def solve(
 def _pictures(
     solutions: list["Solution"], gif: Path | None, png: Path | None
 ) -> list[Callable[[], None]]:
-    """What draws each picture that was asked for."""
+    """Return what draws each picture that was asked for."""
     from hrm_core.inference.pages import solutions_sheet
     from hrm_core.pictures.animations import save_gif, save_png
 
@@ -129,55 +129,53 @@ def _pictures(
 
 
 def _described(solution: "Solution", tells_identifier: bool) -> str:
-    lines = (
-        _attempts(solution)
-        if len(solution.attempts) > 1 or solution.num_identifiers > 1
-        else [str(solution)]
-    )
+    lines = [str(solution)]
+    if len(solution.attempts) > 1 or solution.num_identifiers > 1:
+        lines = _attempts(solution)
     if tells_identifier:
-        count = (
-            f"{solution.num_identifiers:,} identifiers"
-            if solution.num_identifiers > 1
-            else "the identifier"
-        )
-        lines.append(
-            "asked under the blank identifier"
-            if solution.identifier == "blank"
-            else f"asked under {count} of {solution.identifier}"
-        )
+        lines.append(_asked_under(solution))
     if solution.num_answers > 1 and not solution.attempts:
         lines.append(f"given by {solution.num_agreeing:,} of {solution.num_answers:,} answers")
     steps = f"settled after ACT step {solution.settled_step} of {len(solution.answers)} taken"
     return "\n".join([*lines, f"{solution.verdict}; {steps}"])
 
 
-def _attempts(solution: "Solution") -> list[str]:
-    """Each attempt with its votes."""
-    from hrm_tasks.arc.text import draw_grid
+def _asked_under(solution: "Solution") -> str:
+    if solution.identifier == "blank":
+        return "asked under the blank identifier"
+    if solution.num_identifiers == 1:
+        return f"asked under the identifier of {solution.identifier}"
+    return f"asked under {solution.num_identifiers:,} identifiers of {solution.identifier}"
 
+
+def _attempts(solution: "Solution") -> list[str]:
+    """Draw each attempt with its votes."""
     of = f"of {solution.num_identifiers:,} answers"
-    drawn = [
-        f"attempt {i}: {attempt.count:,} {of}, confidence {attempt.confidence:.0%}\n{draw_grid(attempt.grid)}"
-        for i, attempt in enumerate(solution.attempts, start=1)
-    ]
+    drawn = []
+    for number, attempt in enumerate(solution.attempts, start=1):
+        votes = f"{attempt.count:,} {of}, confidence {attempt.confidence:.0%}"
+        drawn.append(f"attempt {number}: {votes}\n{solution.text_of(attempt.answer)}")
     return drawn or [f"no attempt: none {of} has a grid"]
 
 
 def _record(solution: "Solution") -> dict[str, Any]:
-    from hrm_tasks.arc.text import grid_word
+    """Return a solution as JSON has it; `attempts` where the task makes several."""
+    from hrm_core.inference.solving import require_readable
+    from hrm_core.tasks.capabilities import Polled
 
+    line = require_readable(solution.task).line
     attempts = [
         {
-            "answer": grid_word(attempt.grid),
+            "answer": line(attempt.answer),
             "votes": attempt.count,
             "confidence": round(attempt.confidence, 4),
         }
         for attempt in solution.attempts
     ]
     return {
-        "question": solution.task.line(solution.question),
-        "answer": solution.task.line(solution.answer),
-        **({"attempts": attempts} if solution.task.name == "arc" else {}),
+        "question": line(solution.question),
+        "answer": line(solution.answer),
+        **({"attempts": attempts} if isinstance(solution.task, Polled) else {}),
         "identifier": solution.identifier,
         "num_identifiers": solution.num_identifiers,
         "num_answers": solution.num_answers,

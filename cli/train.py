@@ -97,23 +97,25 @@ def train(
             update={"train": settings.train.model_copy(update={"micro_batch_size": micro_batch})}
         )
     make_backend = replace(make_backend, micro_batch=settings.train.micro_batch_size)
-    data = _data_path(data, settings)
-    assignment = session.assign(settings, data)
+    assignment = session.assign(settings, _data_path(data, settings))
     if dry_run:
         click.echo(_plan(assignment, make_backend))
         return 0
     is_first = Replica.of_environment().rank == 0
-    with (Run if is_first else Follower)(run_directory) as run, ConsoleReporter() as console:
+    with (
+        (Run if is_first else Follower)(run_directory) as run,
+        ConsoleReporter(assignment.measures) as console,
+    ):
         watchers: list[Reporter] = [
             console,
             *([TensorBoardReporter(run_directory / "tensorboard")] if tensorboard else []),
         ]
         reporter = Reporters(watchers if is_first else [])
         if resume:
-            trainer = session.resume(run, assignment, data, make_backend, reporter)
+            trainer = session.resume(run, assignment, make_backend, reporter)
         else:
             model = open_model(init) if init else None
-            trainer = session.begin(run, assignment, data, make_backend, reporter, model)
+            trainer = session.begin(run, assignment, make_backend, reporter, model)
             if model is not None and is_first:
                 _tell_growth(
                     model.config.num_puzzle_identifiers, assignment.model.num_puzzle_identifiers

@@ -17,7 +17,6 @@ from hrm_core.config import load_config
 from hrm_core.data.batches import TrainingOrder
 from hrm_core.draws import Purpose, draw_min_steps, stream
 from hrm_core.inference.evaluation import evaluate
-from hrm_core.inference.metrics import summary
 from hrm_core.parameters import initial_values
 from hrm_core.schedule import rates
 from hrm_core.training.fit import Assignment
@@ -192,6 +191,5 @@ def _has_row(update: int, last: int) -> bool:
 def _exact(backend: Backend, job: Assignment) -> float:
     """The share of test puzzles that are solved exactly."""
     assert job.test is not None
-    assert job.task is not None
-    scores, _ = evaluate(backend, job.test, job.task.given, EVALUATION_BATCH)
-    return summary(scores)["exact_accuracy"]
+    predictions, _ = evaluate(backend, job.test, job.task, EVALUATION_BATCH)
+    return job.measures.measure(predictions)["exact_accuracy"]

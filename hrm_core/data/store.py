@@ -19,6 +19,7 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,10 +28,12 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
 from hrm_core.backend import IGNORE_LABEL_ID
+from hrm_core.config import DataSizes
 from hrm_core.errors import DataError
 
 SPLITS = ("train", "test")
 WAY_OUT = "build or copy the data set again"
+METADATA_FILE = "dataset.json"  # of a split
 IDENTIFIERS_FILE = "identifiers.json"
 BUILD_FILE = "build.json"
 LAYOUT_VERSION = 1  # of these files; published ones, and ours of the first days, do not say theirs and are of this one
@@ -53,6 +56,11 @@ class DatasetMetadata(BaseModel, frozen=True, strict=True, allow_inf_nan=False):
     total_groups: PositiveInt
     mean_puzzle_examples: PositiveFloat
     sets: Annotated[tuple[Annotated[str, Field(pattern=r"^[\w.-]+$")], ...], Field(min_length=1)]
+
+    @property
+    def sizes(self) -> DataSizes:
+        """The sizes that a model takes from its data."""
+        return DataSizes(self.vocab_size, self.seq_len, self.num_puzzle_identifiers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,22 +157,78 @@ def read_build(directory: Path) -> dict[str, Any]:
     return build
 
 
+class Dataset:
+    """An open data set. Each of its files is read once, when it is asked for."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises: DataError if build.json cannot be read, or says a newer layout."""
+        self.directory = directory
+        self.build = read_build(directory)
+        self._splits: dict[str, Split] = {}
+
+    @cached_property
+    def splits(self) -> list[str]:
+        """Names of the splits it holds. Raises: DataError if it holds none."""
+        found = [split for split in SPLITS if (self.directory / split / METADATA_FILE).is_file()]
+        if not found:
+            raise DataError(
+                f"{self.directory} is not a data set: neither train/dataset.json nor test/dataset.json is there; make one with `hrm data`"
+            )
+        return found
+
+    def split(self, name: str) -> Split:
+        """Open one split. Raises: DataError as `load_split` does."""
+        if name not in self._splits:
+            self._splits[name] = self._opened(name)
+        return self._splits[name]
+
+    @cached_property
+    def metadata(self) -> DatasetMetadata:
+        """What its first split says of itself."""
+        return self.split(self.splits[0]).metadata
+
+    @cached_property
+    def label(self) -> str | None:
+        """The task it was built for: name, then settings as JSON. None if another program built it.
+
+        Raises: DataError if what build.json says is no name and settings.
+        """
+        return _label(self.build, self.directory / BUILD_FILE)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Its fingerprint, see `dataset_hash`."""
+        return _hash(self.directory, self.splits)
+
+    @property
+    def has_names(self) -> bool:
+        """True if its puzzle identifiers have names."""
+        return (self.directory / IDENTIFIERS_FILE).is_file()
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The names of its puzzle identifiers. Raises: DataError if there are none."""
+        return read_identifiers(self.directory / IDENTIFIERS_FILE)
+
+    def _opened(self, name: str) -> Split:
+        folder = self.directory / name
+        others = [other for other in SPLITS if other != name and (self.directory / other).is_dir()]
+        if others and not folder.is_dir():
+            raise DataError(
+                f"{self.directory} has no {name} split, only {others[0]}; choose --split {others[0]}, or build it with {name} examples"
+            )
+        metadata = _load_metadata(folder / METADATA_FILE)
+        sets = {set_name: _load_set(folder, set_name, metadata) for set_name in metadata.sets}
+        _check_totals(folder / METADATA_FILE, metadata, sets)
+        return Split(folder, metadata, sets)
+
+
 def load_split(directory: Path, split: str) -> Split:
-    """Open one split of a data set. Everything but the tokens themselves is checked; `check` looks at those too.
+    """Open one split of a data set. Everything but the tokens is checked; `check` looks at those.
 
     Raises: DataError naming the file: missing, damaged, in disagreement with another, or of a newer layout.
     """
-    read_build(directory)
-    folder = directory / split
-    others = [name for name in SPLITS if name != split and (directory / name).is_dir()]
-    if others and not folder.is_dir():
-        raise DataError(
-            f"{directory} has no {split} split, only {others[0]}; choose --split {others[0]}, or build it with {split} examples"
-        )
-    metadata = _load_metadata(folder / "dataset.json")
-    sets = {name: _load_set(folder, name, metadata) for name in metadata.sets}
-    _check_totals(folder / "dataset.json", metadata, sets)
-    return Split(folder, metadata, sets)
+    return Dataset(directory).split(split)
 
 
 def present_splits(directory: Path) -> list[str]:
@@ -172,13 +236,7 @@ def present_splits(directory: Path) -> list[str]:
 
     Raises: DataError if it holds none, or some of a newer layout.
     """
-    read_build(directory)
-    found = [split for split in SPLITS if (directory / split / "dataset.json").is_file()]
-    if not found:
-        raise DataError(
-            f"{directory} is not a data set: neither train/dataset.json nor test/dataset.json is there; make one with `hrm data`"
-        )
-    return found
+    return Dataset(directory).splits
 
 
 def check(split: Split) -> None:
@@ -240,20 +298,7 @@ def dataset_hash(directory: Path) -> str:
 
     Raises: DataError if there is no data set or a file cannot be read.
     """
-    splits = [directory / split for split in present_splits(directory)]
-    paths = [
-        path for folder in splits for path in (folder / "dataset.json", *folder.glob("*__*.npy"))
-    ]
-    paths += [path for path in [directory / IDENTIFIERS_FILE] if path.is_file()]
-    total = hashlib.sha256()
-    for path in sorted(paths):
-        try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        total.update(f"{digest} {path.relative_to(directory).as_posix()}\n".encode())
-    return total.hexdigest()
+    return Dataset(directory).sha256
 
 
 def read_identifiers(path: Path) -> list[str]:
@@ -276,11 +321,14 @@ def read_identifiers(path: Path) -> list[str]:
 
 
 def task_label(directory: Path) -> str | None:
-    """The task a data set was built for, from its build.json: name, then settings as JSON. None where another program built it.
+    """The task a data set was built for, see `Dataset.label`.
 
     Raises: DataError as `read_build` does, and if what it says is no name and settings.
     """
-    build, path = read_build(directory), directory / BUILD_FILE
+    return Dataset(directory).label
+
+
+def _label(build: dict[str, Any], path: Path) -> str | None:
     task, settings = build.get("task"), build.get("task_settings", {})
     if not isinstance(task, str):
         return None
@@ -291,6 +339,27 @@ def task_label(directory: Path) -> str | None:
             f"{path}: task_settings is {json.dumps(settings)[:80]}, expected a JSON object; {WAY_OUT}"
         )
     return f"{task} {json.dumps(settings, sort_keys=True)}" if settings else task
+
+
+def _hash(directory: Path, splits: Sequence[str]) -> str:
+    folders = [directory / split for split in splits]
+    paths = [
+        path for folder in folders for path in (folder / METADATA_FILE, *folder.glob("*__*.npy"))
+    ]
+    paths += [path for path in [directory / IDENTIFIERS_FILE] if path.is_file()]
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        digest = _file_digest(path)
+        total.update(f"{digest} {path.relative_to(directory).as_posix()}\n".encode())
+    return total.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _load_metadata(path: Path) -> DatasetMetadata:

@@ -16,15 +16,11 @@ from pydantic import BaseModel, ValidationError
 from hrm_core.data.store import (
     BUILD_FILE,
     WAY_OUT,
+    Dataset,
     ExampleSet,
     IntArray,
     Split,
     check,
-    dataset_hash,
-    load_split,
-    present_splits,
-    read_build,
-    task_label,
     token_blocks,
 )
 from hrm_core.errors import DataError
@@ -84,27 +80,23 @@ class LeftOut(BaseModel, frozen=True, strict=True):
     dropped_pairs: list[str] = []
 
 
-def summarize(directory: Path, rating_bands: Sequence[int] = (0,)) -> DatasetSummary:
+def summarize(dataset: Dataset, rating_bands: Sequence[int] = (0,)) -> DatasetSummary:
     """Check every token of a data set and count what it holds. `rating_bands` are lower bounds, ascending from 0.
 
     Raises: DataError if anything in it is damaged or out of range.
     """
-    build = read_build(directory)
-    left_out = _left_out(directory / BUILD_FILE, build)
-    splits = {
-        name: _summarize_split(load_split(directory, name), rating_bands)
-        for name in present_splits(directory)
-    }
+    left_out = _left_out(dataset.directory / BUILD_FILE, dataset.build)
+    splits = {name: _summarize_split(dataset.split(name), rating_bands) for name in dataset.splits}
     return DatasetSummary(
-        directory=str(directory),
-        task=task_label(directory),
-        sha256=dataset_hash(directory),
+        directory=str(dataset.directory),
+        task=dataset.label,
+        sha256=dataset.sha256,
         splits=splits,
         remarks=[
             *_shared_groups(splits),
             *_left_out_tasks(left_out),
             *_dropped_pairs(left_out),
-            *repeated_questions(build),
+            *repeated_questions(dataset.build),
         ],
     )
 

@@ -1,4 +1,4 @@
-"""A whole evaluation: every puzzle answered in one or several ways, one answer chosen, and what the choice was worth.
+"""A whole evaluation: every puzzle answered in one or several ways, and one answer chosen.
 
 Shapes: K answers a puzzle, N puzzles, S cells.
 """
@@ -6,59 +6,118 @@ Shapes: K answers a puzzle, N puzzles, S cells.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from hrm_core.backend import Backend
-from hrm_core.data.store import Split
-from hrm_core.errors import NotFiniteError
-from hrm_core.inference.evaluation import Way, evaluate
-from hrm_core.inference.metrics import Scores, is_finite, picked
+from hrm_core.data.store import Dataset, Split, dataset_hash
+from hrm_core.errors import DataError, NotFiniteError
+from hrm_core.inference.evaluation import InferenceOptions, check_fits, check_task, evaluate
+from hrm_core.inference.metrics import is_finite
 from hrm_core.inference.slots import Halt, Noise
 from hrm_core.inference.voting import Candidates, Choice, Symmetries
+from hrm_core.runs.checkpoint import Model
+from hrm_core.runs.identifiers import check_identifiers
+from hrm_core.runs.run import CONFIG_FILE, run_config, run_of
+from hrm_core.tasks.capabilities import Poll, Polled, Symmetric
 from hrm_core.tasks.contract import Task
+from hrm_core.tasks.predictions import Predictions, picked
+from hrm_core.tasks.registry import task_of_shape
 
 IntArray = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came of it."""
+    """Result of one evaluation."""
 
-    scores: Scores  # of the chosen answers; steps are those of all answers to a puzzle together
+    predictions: Predictions  # chosen answers; steps are those of all answers to a puzzle together
     answers: IntArray  # (N, S) chosen
-    each: list[Scores]  # of each answer, K of them
+    each: list[Predictions]  # of each answer, K of them
     each_answers: IntArray  # (K, N, S)
     module_calls: IntArray  # (N,) of levels H and L, for all answers to a puzzle together
     seconds: float  # wall time
 
     @property
     def oracle(self) -> float:
-        """Share of puzzles that any of the K answers solves: what a choice that knew the solution would reach."""
-        counted = self.scores.num_labelled > 0
-        return (
-            float(np.mean(np.any([scores.exact for scores in self.each], axis=0)[counted]))
-            if counted.any()
-            else 0.0
+        """Share of puzzles that any of the K answers solves: the best that a choice can reach."""
+        counted = self.predictions.is_counted
+        if not counted.any():
+            return 0.0
+        solved = np.any([predictions.exact for predictions in self.each], axis=0)
+        return float(np.mean(solved[counted]))
+
+    @property
+    def mean_module_calls(self) -> float:
+        """Calls of levels H and L that a puzzle with a solution took on average."""
+        counted = self.module_calls[self.predictions.is_counted]
+        return float(counted.mean()) if len(counted) else 0.0
+
+
+def recorded_data(paths: Sequence[Path], warn: Callable[[str], None]) -> Path:
+    """Return the data set that the first of some models was trained on.
+
+    `warn` is told of each model that was trained on other data.
+
+    Raises: DataError if the model does not say, or the data set has changed since.
+    """
+    runs = [run_of(path) for path in paths]
+    recorded = [run_config(run).data if (run / CONFIG_FILE).is_file() else None for run in runs]
+    first = recorded[0]
+    if first is None:
+        raise DataError(
+            f"{paths[0]} does not say what it was trained on; name a data set with --data"
         )
+    for path, other in zip(paths, recorded, strict=True):
+        if other is None or other.sha256 != first.sha256:
+            warn(
+                f"{path} was trained on other data than {paths[0]}; "
+                "its training puzzles may be among these"
+            )
+    if dataset_hash(Path(first.path)) != first.sha256:
+        raise DataError(
+            f"{first.path} has changed since {paths[0]} was trained on it; "
+            "name a data set with --data"
+        )
+    return Path(first.path)
 
 
-def ways(
+def open_for_models(
+    data: Path, split: str, paths: Sequence[Path], models: Sequence[Model]
+) -> tuple[Dataset, Split, Task | None]:
+    """Open the data that models are measured on, and its task.
+
+    The task is that of the first model where the data does not say. `paths` are the models as the
+    user named them.
+
+    Raises: DataError if the data does not fit every model.
+    """
+    dataset = Dataset(data)
+    opened = dataset.split(split)
+    for path, model in zip(paths, models, strict=True):
+        check_fits(opened, model.config, model.source)
+        check_task(dataset, model)
+        check_identifiers(path, model.config.num_puzzle_identifiers, dataset)
+    label = dataset.label or models[0].task
+    return dataset, opened, task_of_shape(*opened.metadata.sizes[:2], label)
+
+
+def inference_options(
     task: Task | None,
     halt: Halt,
     votes: int = 1,
     sigma: float = 0.0,
     rollouts: int = 1,
     seed: int = 0,
-) -> list[Way]:
-    """Every combination of a symmetry and a rollout, K = votes · rollouts; the first is the puzzle as it is."""
-    assert votes == 1 or task is not None, "symmetries belong to a task"
+) -> list[InferenceOptions]:
+    """Combine symmetries and rollouts, K = votes · rollouts; the first is the puzzle as it is."""
     return [
-        Way(
+        InferenceOptions(
             halt,
             Noise(sigma, seed, rollout=vote * rollouts + rollout) if sigma else None,
-            Symmetries(task, vote, seed) if vote and task else None,
+            _symmetries(task, vote, seed),
         )
         for vote in range(votes)
         for rollout in range(rollouts)
@@ -69,53 +128,80 @@ def answer(
     backends: Sequence[Backend],
     split: Split,
     task: Task | None,
-    ways: Sequence[Way],
+    options: Sequence[InferenceOptions],
     choice: Choice = "rules",
     batch_size: int = 256,
     limit: int | None = None,
     on_batch: Callable[[int], None] = lambda num_puzzles: None,
 ) -> Outcome:
-    """Let each model answer in each way, and choose. Labels score answers; they take no part in the choice.
+    """Let each model answer with each of the options, and choose.
+
+    Labels are compared with the answers; they take no part in the choice.
 
     Raises: NotFiniteError if a model says NaN.
     """
     started = time.perf_counter()
-    given = task.given if task else None
     results = [
-        evaluate(backend, split, given, batch_size, limit, on_batch, way)
+        evaluate(backend, split, task, batch_size, limit, on_batch, chosen)
         for backend in backends
-        for way in ways
+        for chosen in options
     ]
-    each, answers = [scores for scores, _ in results], np.stack([tokens for _, tokens in results])
-    if not all(is_finite(scores.q_halt_logits) for scores in each):
+    each = [predictions for predictions, _ in results]
+    answers = np.stack([tokens for _, tokens in results])
+    if not all(is_finite(predictions.q_halt_logits) for predictions in each):
         raise NotFiniteError(
             "the model's Q values are not finite; choose another checkpoint, less --noise or --dtype float32"
         )
-    inputs = np.concatenate(
-        [examples.inputs[: limit or len(examples)] for examples in split.sets.values()]
-    )
-    q_halt_logits = np.stack([scores.q_halt_logits for scores in each])
-    chosen = (
-        Candidates(inputs, answers, q_halt_logits).choose(choice, task)
-        if len(results) > 1
-        else np.zeros(len(inputs), np.intp)
-    )
-    scores = replace(picked(each, chosen), steps=np.sum([scores.steps for scores in each], axis=0))
-    asked = [backend for backend in backends for _ in ways]
-    calls = np.sum(
-        [one.steps * _calls_a_step(backend) for backend, one in zip(asked, each, strict=True)],
-        axis=0,
-    )
+    best = _chosen(split, task, each, answers, choice, limit)
+    steps = np.sum([predictions.steps for predictions in each], axis=0)
+    asked = [backend for backend in backends for _ in options]
+    calls = [one.steps * _calls_a_step(by) for by, one in zip(asked, each, strict=True)]
     return Outcome(
-        scores,
-        answers[chosen, np.arange(len(inputs))],
+        replace(picked(each, best), steps=steps),
+        answers[best, np.arange(len(best))],
         each,
         answers,
-        calls,
+        np.sum(calls, axis=0),
         time.perf_counter() - started,
     )
 
 
+def polled(task: Polled, dataset: Dataset, split: Split, outcome: Outcome) -> Poll:
+    """Pool the answers of a whole test split by its questions.
+
+    Raises: DataError if an identifier has no name.
+    """
+    answered = [
+        (answers, predictions.q_halt_logits)
+        for answers, predictions in zip(outcome.each_answers, outcome.each, strict=True)
+    ]
+    return task.poll(split, dataset.names, answered)
+
+
+def _symmetries(task: Task | None, vote: int, seed: int) -> Symmetries | None:
+    if vote == 0:
+        return None
+    assert isinstance(task, Symmetric), "symmetries belong to a task that has them"
+    return Symmetries(task, vote, seed)
+
+
+def _chosen(
+    split: Split,
+    task: Task | None,
+    each: Sequence[Predictions],
+    answers: IntArray,
+    choice: Choice,
+    limit: int | None,
+) -> IntArray:
+    """Choose an answer to each puzzle. Returns: (N,) in [0, K)."""
+    sets = split.sets.values()
+    inputs = np.concatenate([examples.inputs[: limit or len(examples)] for examples in sets])
+    if len(each) == 1:
+        return np.zeros(len(inputs), np.intp)
+    q_halt_logits = np.stack([predictions.q_halt_logits for predictions in each])
+    return Candidates(inputs, answers, q_halt_logits).choose(choice, task)
+
+
 def _calls_a_step(backend: Backend) -> int:
-    """Calls of levels H and L in one ACT step."""
+    """Count the calls of levels H and L in one ACT step."""
     return backend.config.H_cycles * (backend.config.L_cycles + 1)

@@ -1,4 +1,4 @@
-"""Evaluation: every example thought about, answered and scored.
+"""Evaluation: answer every example of a split and compare the answers with the labels.
 
 Shapes: A ACT steps, B slots, N examples, S cells.
 """
@@ -12,44 +12,42 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.backend import IGNORE_LABEL_ID, Backend
-from hrm_core.config import DataSizes, ModelConfig
+from hrm_core.config import ModelConfig
 from hrm_core.data.batches import evaluation_batches
-from hrm_core.data.store import Split, task_label
+from hrm_core.data.store import Dataset, Split
 from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import DataError
-from hrm_core.inference.metrics import NO_SCORES, Scores, joined, score
-from hrm_core.inference.slots import Halt, Moment, Noise, Questions, think
+from hrm_core.inference.metrics import score
+from hrm_core.inference.slots import Halt, Noise, Questions, StepResult, think
 from hrm_core.pictures.animations import replaced_whole
 from hrm_core.runs.checkpoint import Model
+from hrm_core.tasks.capabilities import Variable, given_cells
+from hrm_core.tasks.contract import Task
+from hrm_core.tasks.predictions import NO_PREDICTIONS, Predictions, joined
 from hrm_core.tasks.registry import task_of_shape
 
 IntArray = npt.NDArray[np.integer]
-Given = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.bool_]]
 
-
-@dataclass(frozen=True)
-class Way:
-    """How a model is let think about each puzzle."""
-
-    halt: Halt = "fixed"
-    noise: Noise | None = None
-    symmetries: Callable[[IntArray], Symmetry] | None = (
-        None  # of puzzles by number (N,): asked moved, answers moved back
-    )
-
-
-PUBLISHED = Way()
-OF_DATA = (
-    "rating_bands",
-    "symmetric",
-)  # settings of a task that another data set of it may have otherwise
 SHOWN = 120  # characters of a task in a message
 
 
-class Thoughts(NamedTuple):
-    """What a model thought of some puzzles, step by step."""
+@dataclass(frozen=True)
+class InferenceOptions:
+    """Options for running the model on each puzzle."""
 
-    answers: IntArray  # (A, N, S) tokens after each ACT step
+    halt: Halt = "fixed"
+    noise: Noise | None = None
+    # of puzzles by number (N,): asked moved, answers moved back
+    symmetries: Callable[[IntArray], Symmetry] | None = None
+
+
+PUBLISHED = InferenceOptions()
+
+
+class StepAnswers(NamedTuple):
+    """Answers of a model to some puzzles after each ACT step."""
+
+    answers: IntArray  # (A, N, S) tokens
     q_halt_logits: npt.NDArray[np.float32]  # (A, N)
     steps: IntArray  # (N,) ACT steps taken
 
@@ -68,26 +66,30 @@ class Thoughts(NamedTuple):
         return settled
 
 
-def thoughts(
+def answer_step_by_step(
     backend: Backend,
     inputs: IntArray,
     puzzle_identifiers: IntArray,
     batch_size: int = 256,
     halt: Halt = "fixed",
-) -> Thoughts:
-    """Let a model think about puzzles. An answer that is final stays as it is. Shapes: (N, S) tokens, (N,)."""
+) -> StepAnswers:
+    """Answer puzzles and keep the answer after each ACT step. Shapes: (N, S) tokens, (N,).
+
+    An answer that is final stays as it is in the steps that others still take.
+    """
     num_steps, count = backend.config.halt_max_steps, len(inputs)
     answers = np.zeros((num_steps, *inputs.shape), np.int32)
-    q_halt_logits, steps = np.zeros((num_steps, count), np.float32), np.zeros(count, np.int32)
-    for moment in think(
-        backend, iter([Questions.unlabelled(inputs, puzzle_identifiers)]), batch_size, halt
-    ):
-        numbers, at = moment.questions.number[moment.busy], moment.steps[moment.busy] - 1
-        answers[at, numbers] = moment.answers.tokens[moment.busy]
-        q_halt_logits[at, numbers] = moment.answers.q_halt_logits[moment.busy]
+    q_halt_logits = np.zeros((num_steps, count), np.float32)
+    steps = np.zeros(count, np.int32)
+    waiting = iter([Questions.unlabelled(inputs, puzzle_identifiers)])
+    for result in think(backend, waiting, batch_size, halt):
+        busy = result.busy
+        numbers, at = result.questions.number[busy], result.steps[busy] - 1
+        answers[at, numbers] = result.answers.tokens[busy]
+        q_halt_logits[at, numbers] = result.answers.q_halt_logits[busy]
         steps[numbers] = at + 1
     last = np.minimum(np.arange(num_steps)[:, None], steps - 1), np.arange(count)
-    return Thoughts(answers[last], q_halt_logits[last], steps)
+    return StepAnswers(answers[last], q_halt_logits[last], steps)
 
 
 def check_fits(split: Split, config: ModelConfig, source: Path) -> None:
@@ -95,10 +97,7 @@ def check_fits(split: Split, config: ModelConfig, source: Path) -> None:
 
     Raises: DataError naming the sizes that differ.
     """
-    metadata = split.metadata
-    found = DataSizes(
-        metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers
-    )._asdict()
+    found = split.metadata.sizes._asdict()
     expected = config.sizes._asdict()
     misfits = [
         f"{name}={found[name]}, expected {expected[name]}"
@@ -107,78 +106,72 @@ def check_fits(split: Split, config: ModelConfig, source: Path) -> None:
     ]
     if misfits:
         raise DataError(
-            f"{split.folder} does not fit {source}: {'; '.join(misfits)}; use the data the model was trained for"
+            f"{split.folder} does not fit {source}: {'; '.join(misfits)}; "
+            "use the data the model was trained for"
         )
 
 
-def check_task(data: Path, model: Model) -> None:
-    """Refuse to measure a model on data of another task or alphabet that happens to have its shape, where both say what they are.
+def check_task(data: Dataset, model: Model) -> None:
+    """Refuse to measure a model on data of another task or alphabet that has its shape by chance.
 
-    Raises: DataError naming both.
+    Raises: DataError naming both, where both say what they are.
     """
-    label = task_label(data)
+    label = data.label
     if label and model.task and _rules(label, model.config) != _rules(model.task, model.config):
         raise DataError(
-            f"{data} is of {label[:SHOWN]}, {model.source} of {model.task[:SHOWN]}; use data of its task"
+            f"{data.directory} is of {label[:SHOWN]}, {model.source} of {model.task[:SHOWN]}; "
+            "use data of its task"
         )
-
-
-def _rules(label: str, config: ModelConfig) -> tuple[str, dict[str, Any]]:
-    """The name of a task, and its settings without those that tell of a data set alone."""
-    task = task_of_shape(config.vocab_size, config.seq_len, label)
-    settings = (
-        {}
-        if task is None
-        else {key: value for key, value in task.settings.items() if key not in OF_DATA}
-    )
-    return label.partition(" ")[0], settings
 
 
 def evaluate(
     backend: Backend,
     split: Split,
-    given: Given | None,
+    task: Task | None,
     batch_size: int,
     limit: int | None = None,
     on_batch: Callable[[int], None] = lambda num_examples: None,
-    way: Way = PUBLISHED,
-) -> tuple[Scores, IntArray]:
+    options: InferenceOptions = PUBLISHED,
+) -> tuple[Predictions, IntArray]:
     """Answer the examples of a split, the first `limit` of each set.
 
-    `given` tells which cells a question answers itself; None: it is not known, and every cell counts as blank.
-    Of several replicas each answers its part of every batch.
-    Returns: their scores and the answers (N, S), in file order. `on_batch` is told how many puzzles have halted.
+    Of several replicas each answers its part of every batch. `on_batch` is told how many puzzles
+    have halted.
+
+    Returns: how they were answered and the answers (N, S), in file order.
     """
-    stored = (
-        np.uint8 if backend.config.vocab_size <= 256 else np.int32
-    )  # ARC has hundreds of thousands of canvases
+    # ARC has hundreds of thousands of canvases
+    stored = np.uint8 if backend.config.vocab_size <= 256 else np.int32
     numbers: list[IntArray] = [np.empty(0, np.intp)]
     tokens: list[IntArray] = [np.empty((0, backend.config.seq_len), stored)]
-    scores = [NO_SCORES]
+    predictions = [NO_PREDICTIONS]
     slots = max(1, batch_size // backend.replica.num_replicas)
-    for moment in think(
-        backend, _questions(backend, split, batch_size, limit, way), slots, way.halt, way.noise
-    ):
-        if moment.halts.any():
-            numbers.append(moment.questions.number[moment.halts])
-            scores.append(_scores(moment, given, backend.config.loss_type))
-            tokens.append(_moved_back(moment, way).astype(stored))
+    waiting = _questions(backend, split, batch_size, limit, options)
+    for result in think(backend, waiting, slots, options.halt, options.noise):
+        if result.halts.any():
+            numbers.append(result.questions.number[result.halts])
+            predictions.append(_predictions(result, task, backend.config.loss_type))
+            tokens.append(_moved_back(result, options).astype(stored))
             on_batch(len(numbers[-1]))
     order = np.argsort(np.concatenate(numbers))
-    return joined(scores).select(order), np.concatenate(tokens)[order]
+    return joined(predictions).select(order), np.concatenate(tokens)[order]
 
 
 def num_examples(split: Split, limit: int | None = None) -> int:
-    """How many examples `evaluate` answers."""
+    """Count the examples that `evaluate` answers."""
     return sum(min(len(examples), limit or len(examples)) for examples in split.sets.values())
 
 
 def save_predictions(
-    path: Path, split: Split, scores: Scores, answers: IntArray, limit: int | None = None
+    path: Path,
+    split: Split,
+    predictions: Predictions,
+    answers: IntArray,
+    limit: int | None = None,
 ) -> None:
-    """Write inputs, labels, answers (N, S), q_halt_logits, steps and settled_step (N,) as .npz, at once or not at all.
+    """Write inputs, labels, answers (N, S), q_halt_logits, steps and settled_step (N,) as .npz.
 
-    Raises: HRMError if the file cannot be written.
+    Raises: HRMError if the file cannot be written; none is left half-written then.
     """
     sets = split.sets.values()
     with replaced_whole(path) as partial, partial.open("wb") as file:
@@ -187,16 +180,26 @@ def save_predictions(
             inputs=np.concatenate([examples.inputs[: limit or len(examples)] for examples in sets]),
             labels=np.concatenate([examples.labels[: limit or len(examples)] for examples in sets]),
             answers=answers.astype(np.int32),
-            q_halt_logits=scores.q_halt_logits,
-            steps=scores.steps,
-            settled_step=scores.settled_step,
+            q_halt_logits=predictions.q_halt_logits,
+            steps=predictions.steps,
+            settled_step=predictions.settled_step,
         )
 
 
+def _rules(label: str, config: ModelConfig) -> tuple[str, dict[str, Any]]:
+    """Return the name of a task, and its settings without those that tell of a data set alone."""
+    task = task_of_shape(config.vocab_size, config.seq_len, label)
+    settings = dict(task.settings) if task else {}
+    if isinstance(task, Variable):
+        for name in task.data_settings:
+            settings.pop(name, None)
+    return label.partition(" ")[0], settings
+
+
 def _questions(
-    backend: Backend, split: Split, batch_size: int, limit: int | None, way: Way
+    backend: Backend, split: Split, batch_size: int, limit: int | None, options: InferenceOptions
 ) -> Iterator[Questions]:
-    """The examples of a split, moved by the symmetry of each if there is one."""
+    """Read the examples of a split, moved by the symmetry of each if there is one."""
     number = 0
     for batch in evaluation_batches(split, batch_size, *backend.replica, limit=limit):
         rows = batch.example_index >= 0  # the others are padding
@@ -212,12 +215,14 @@ def _questions(
             np.full(count, -1) if ratings is None else ratings[batch.example_index[rows]],
         )
         number += count
-        yield _moved(questions, way) if way.symmetries else questions
+        yield _moved(questions, options)
 
 
-def _moved(questions: Questions, way: Way) -> Questions:
-    assert way.symmetries is not None
-    symmetry = way.symmetries(questions.number)
+def _moved(questions: Questions, options: InferenceOptions) -> Questions:
+    """Move questions and labels as the options say."""
+    if options.symmetries is None:
+        return questions
+    symmetry = options.symmetries(questions.number)
     labelled = questions.labels >= 0
     labels = symmetry.apply(np.where(labelled, questions.labels, 0))
     is_labelled = np.take_along_axis(labelled, symmetry.cells.astype(np.intp), axis=1)
@@ -228,30 +233,24 @@ def _moved(questions: Questions, way: Way) -> Questions:
     )
 
 
-def _moved_back(moment: Moment, way: Way) -> IntArray:
-    """The answers of the puzzles that halt, as if nothing had been moved. Shapes: (n, S)."""
-    tokens = moment.answers.tokens[moment.halts]
-    return (
-        way.symmetries(moment.questions.number[moment.halts]).inverse().apply(tokens)
-        if way.symmetries
-        else tokens
-    )
+def _moved_back(result: StepResult, options: InferenceOptions) -> IntArray:
+    """Return the answers that halt, as if nothing had been moved. Shapes: (n, S)."""
+    tokens = result.answers.tokens[result.halts]
+    if options.symmetries is None:
+        return tokens
+    return options.symmetries(result.questions.number[result.halts]).inverse().apply(tokens)
 
 
-def _scores(moment: Moment, given: Given | None, loss_type: str) -> Scores:
-    """What the answers of the puzzles that halt are worth."""
-    questions, answers, halts = moment.questions.select(moment.halts), moment.answers, moment.halts
-    is_given = (
-        given(questions.inputs.astype(np.uint8))
-        if given
-        else np.zeros(questions.inputs.shape, bool)
-    )
-    return Scores(
+def _predictions(result: StepResult, task: Task | None, loss_type: str) -> Predictions:
+    """Compare the answers that halt with their labels."""
+    questions, answers, halts = result.questions.select(result.halts), result.answers, result.halts
+    is_given = given_cells(task, questions.inputs)
+    return Predictions(
         **score(
             answers.tokens[halts], questions.labels, is_given, answers.logits[halts], loss_type
         ),  # type: ignore[arg-type]
         q_halt_logits=answers.q_halt_logits[halts],
-        steps=moment.steps[halts],
-        settled_step=moment.settled_step[halts],
+        steps=result.steps[halts],
+        settled_step=result.settled_step[halts],
         ratings=questions.ratings,
     )

@@ -5,68 +5,17 @@ Shapes: N examples, S cells, V vocabulary.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from hrm_core.data.summary import band_names
+from hrm_core.tasks.contract import Measures
+from hrm_core.tasks.predictions import Predictions
 
 IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.floating]
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """How each of N examples was answered. Every array is (N,)."""
-
-    num_right: IntArray  # labelled cells answered rightly
-    num_labelled: IntArray
-    num_right_blank: IntArray  # the same for cells that the question leaves open
-    num_blank: IntArray
-    lm_loss: FloatArray  # per example: mean over its labelled cells
-    q_halt_logits: FloatArray
-    steps: IntArray  # ACT steps taken
-    settled_step: IntArray  # ACT step after which the answer no longer changed
-    ratings: IntArray  # difficulty; -1 where the data set has none
-
-    @property
-    def exact(self) -> BoolArray:
-        """Examples in which every labelled cell is right."""
-        exact: BoolArray = self.num_right == self.num_labelled
-        return exact
-
-    def __len__(self) -> int:
-        return len(self.num_right)
-
-    def select(self, chosen: BoolArray | IntArray) -> "Scores":
-        """The scores of some examples, chosen by a mask or by their places."""
-        return Scores(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
-
-
-NO_SCORES = Scores(**{field.name: np.empty(0, np.int64) for field in fields(Scores)})  # type: ignore[arg-type]
-
-
-def joined(parts: Sequence[Scores]) -> Scores:
-    """The scores of several batches as one."""
-    return Scores(
-        **{
-            field.name: np.concatenate([getattr(part, field.name) for part in parts])
-            for field in fields(Scores)
-        }
-    )
-
-
-def picked(each: Sequence[Scores], choice: IntArray) -> Scores:
-    """Of K scores of the same N examples the chosen one for each. Shapes: (N,) in [0, K)."""
-    rows = np.arange(len(choice))
-    return Scores(
-        **{
-            field.name: np.stack([getattr(scores, field.name) for scores in each])[choice, rows]
-            for field in fields(Scores)
-        }
-    )
 
 
 def sigmoid(logits: FloatArray) -> FloatArray:
@@ -75,22 +24,9 @@ def sigmoid(logits: FloatArray) -> FloatArray:
     return half
 
 
-def wilson_interval(successes: float, count: float) -> tuple[float, float]:
-    """The 95 % confidence interval of a share. Source: Wilson 1927."""
-    if not count:
-        return 0.0, 1.0
-    z, share = 1.959963984540054, successes / count
-    centre, spread = (
-        share + z * z / (2 * count),
-        z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)),
-    )
-    scale = 1 + z * z / count
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
-
-
-def calibration(scores: Scores, num_bins: int = 10) -> list[dict[str, float]]:
+def calibration(predictions: Predictions, num_bins: int = 10) -> list[dict[str, float]]:
     """Whether sigmoid(q_halt) is the share of exact answers: for each bin of it that has examples, both and their number."""
-    counted = scores.select(scores.num_labelled > 0)
+    counted = predictions.select(predictions.is_counted)
     confidence = sigmoid(counted.q_halt_logits)
     bins = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
     return [
@@ -105,9 +41,9 @@ def calibration(scores: Scores, num_bins: int = 10) -> list[dict[str, float]]:
     ]
 
 
-def step_counts(scores: Scores) -> dict[int, int]:
+def step_counts(predictions: Predictions) -> dict[int, int]:
     """How many puzzles took how many ACT steps."""
-    steps, counts = np.unique(scores.steps[scores.num_labelled > 0], return_counts=True)
+    steps, counts = np.unique(predictions.steps[predictions.is_counted], return_counts=True)
     return dict(zip(steps.tolist(), counts.tolist(), strict=True))
 
 
@@ -128,31 +64,18 @@ def score(
     }
 
 
-def summary(scores: Scores) -> dict[str, float]:
-    """The numbers of a report, the exact accuracy first. Examples without any label do not count."""
-    counted = scores.select(scores.num_labelled > 0)
-    count = len(counted)
-    low, high = wilson_interval(float(counted.exact.sum()), count)
-    return {
-        "exact_accuracy": _share(counted.exact.sum(), count),
-        "exact_low": low,
-        "exact_high": high,
-        "accuracy": _share(counted.num_right.sum(), counted.num_labelled.sum()),
-        "blank_accuracy": _share(counted.num_right_blank.sum(), counted.num_blank.sum()),
-        "lm_loss": _share(counted.lm_loss.sum(), count),
-        "q_halt_accuracy": _share(((counted.q_halt_logits >= 0) == counted.exact).sum(), count),
-        "steps": _share(counted.steps.sum(), count),
-        "settled_step": _share(counted.settled_step.sum(), count),
-        "count": count,
-    }
-
-
-def by_band(scores: Scores, bounds: Sequence[int]) -> dict[str, dict[str, float]]:
-    """A summary for each band of ratings that has examples; none without ratings."""
-    rated = scores.ratings >= 0
-    bands = np.searchsorted(np.asarray(bounds), scores.ratings, side="right") - 1
+def by_band(
+    predictions: Predictions, bounds: Sequence[int], measures: Measures
+) -> dict[str, Mapping[str, float]]:
+    """Measure each band of ratings that has examples; none without ratings."""
+    rated = predictions.ratings >= 0
+    bands = np.searchsorted(np.asarray(bounds), predictions.ratings, side="right") - 1
     chosen = {name: rated & (bands == i) for i, name in enumerate(band_names(bounds))}
-    return {name: summary(scores.select(mask)) for name, mask in chosen.items() if mask.any()}
+    return {
+        name: measures.measure(predictions.select(mask))
+        for name, mask in chosen.items()
+        if mask.any()
+    }
 
 
 def reduced(sums: Mapping[str, float], num_slots: int) -> dict[str, float]:
@@ -174,10 +97,6 @@ def is_finite(array: FloatArray) -> bool:
     """Whether no value of an array of any size is NaN or infinite, without a copy of it."""
     with np.errstate(invalid="ignore"):
         return math.isfinite(array.sum(dtype=np.float64))
-
-
-def _share(part: float, whole: float) -> float:
-    return float(part) / max(float(whole), 1.0)
 
 
 def _token_losses(logits: FloatArray, labels: IntArray, loss_type: str) -> FloatArray:

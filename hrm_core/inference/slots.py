@@ -86,7 +86,7 @@ class Noise:
 
 
 @dataclass(frozen=True, eq=False)
-class Moment:
+class StepResult:
     """All slots after one ACT step."""
 
     questions: Questions  # (B,) what each works on
@@ -103,7 +103,7 @@ def think(
     batch_size: int,
     halt: Halt = "fixed",
     noise: Noise | None = None,
-) -> Iterator[Moment]:
+) -> Iterator[StepResult]:
     """Let a model think about puzzles, `batch_size` at once. A slot whose puzzle halts takes the next one that waits.
 
     Every puzzle halts in exactly one moment. When none waits any more, slots are given up by halves, so that a compiled
@@ -129,7 +129,9 @@ def think(
         if halt == "q":
             done |= answers.q_halt_logits > answers.q_continue_logits
         done &= slots.busy
-        yield Moment(slots.questions, answers, slots.steps, slots.settled_step, slots.busy, done)
+        yield StepResult(
+            slots.questions, answers, slots.steps, slots.settled_step, slots.busy, done
+        )
         slots.busy = slots.busy & ~done
         more = queue.take(batch_size - int(slots.busy.sum()))
         if not len(more) and not slots.busy.any():

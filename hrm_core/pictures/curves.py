@@ -47,18 +47,20 @@ class Panel(NamedTuple):
     of_halted: bool = True  # a mean over the slots that halted: of none it says nothing
 
 
-PANELS = (
-    Panel("lm_loss", "loss per example", of_halted=False),
+LOSS = Panel("lm_loss", "loss per example", of_halted=False)
+STEPS = Panel("steps", "mean ACT steps")
+ACCURACIES = (  # of tasks that are measured cell by cell
     Panel("exact_accuracy", "exact accuracy", is_share=True),
     Panel("accuracy", "cell accuracy", is_share=True),
-    Panel("steps", "mean ACT steps"),
 )
-METRICS = ("count", *(panel.key for panel in PANELS))
+KEYS = ("lm_loss", "exact_accuracy", "accuracy", "steps")
 MAX_UPDATE = 2**53  # up to here a float counts exactly
 
 
-def read_log(path: Path) -> list[Record]:
-    """Read the "train" and "eval" reports of a run's log.jsonl. A last line that a kill cut short is left out.
+def read_log(path: Path, keys: Sequence[str] = KEYS) -> list[Record]:
+    """Read the "train" and "eval" reports of a run's log.jsonl; `keys` are the numbers wanted.
+
+    A last line that a kill cut short is left out.
 
     Raises: RunError when there is nothing to read; DataError naming the line that is damaged.
     """
@@ -68,10 +70,11 @@ def read_log(path: Path) -> list[Record]:
         raise RunError(
             f"cannot read {path}: {error.strerror or error}; give a run directory, its log comes with the first report"
         ) from error
-    if lines and _record(lines[-1]) is None:
+    if lines and _record(lines[-1], keys) is None:
         lines.pop()
     records = [
-        _checked(_record(line), f"{path}:{number}") for number, line in enumerate(lines, start=1)
+        _checked(_record(line, keys), f"{path}:{number}")
+        for number, line in enumerate(lines, start=1)
     ]
     reports = [record for record in records if record.get("kind") in ("train", "eval")]
     if not reports:
@@ -79,19 +82,22 @@ def read_log(path: Path) -> list[Record]:
     return reports
 
 
-def _record(line: bytes) -> Record | None:
-    """One line of a log, its numbers as floats; None where it is no JSON object or a field that is drawn is not what it should be."""
+def _record(line: bytes, keys: Sequence[str]) -> Record | None:
+    """Read one line of a log, its numbers as floats.
+
+    None where it is no JSON object, or a field that is drawn is not what it should be.
+    """
     try:
         record = json.loads(line, parse_int=float)
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and _is_sound(record) else None
+    return record if isinstance(record, dict) and _is_sound(record, keys) else None
 
 
-def _is_sound(record: Record) -> bool:
+def _is_sound(record: Record, keys: Sequence[str]) -> bool:
     """Whether the fields that are drawn have their types, as far as they are there."""
     update, split = record.get("update", 0.0), record.get("split", "")
-    metrics = [record.get(key, 0.0) for key in METRICS]
+    metrics = [record.get(key, 0.0) for key in ("count", *keys)]
     return (
         isinstance(split, str)
         and all(isinstance(number, float) for number in [update, *metrics])
@@ -108,17 +114,25 @@ def _checked(record: Record | None, place: str) -> Record:
     return record
 
 
-def plot_runs(runs: Sequence[Path], out: Path) -> None:
-    """Write one PNG of `SIZE` pixels: a panel a quantity, a colour a run, a line for training, markers for evaluations.
+def plot_runs(runs: Sequence[Path], out: Path, accuracies: Sequence[Panel] = ACCURACIES) -> None:
+    """Write one PNG: a panel a quantity, a colour a run, a line for training, markers for evaluations.
 
-    `runs` are run directories.
-    Raises: RunError or DataError for a log that cannot be read, BackendError without matplotlib, HRMError when the
-    picture cannot be written.
+    `runs` are run directories. The panels are the loss, `accuracies` and ACT steps.
+
+    Raises: RunError or DataError for a log that cannot be read, BackendError without matplotlib,
+    HRMError when the picture cannot be written.
     """
-    logs = dict(zip(_names(runs), (read_log(run / LOG_NAME) for run in runs), strict=True))
-    figure = _empty_figure()
-    for panel, axes in zip(PANELS, figure.subplots(2, 2).flat, strict=True):
+    panels = [LOSS, *accuracies, STEPS]
+    keys = [panel.key for panel in panels]
+    names = _names(runs)
+    logs = {name: read_log(run / LOG_NAME, keys) for name, run in zip(names, runs, strict=True)}
+    num_rows = -(-len(panels) // 2)
+    figure = _empty_figure(num_rows)
+    places = list(figure.subplots(num_rows, 2, squeeze=False).flat)
+    for panel, axes in zip(panels, places, strict=False):
         _draw_panel(axes, panel, logs)
+    for axes in places[len(panels) :]:
+        axes.set_axis_off()
     _draw_key(figure, logs)
     with replaced_whole(out) as draft:
         figure.savefig(draft, format="png", dpi=DPI)
@@ -132,8 +146,10 @@ def _names(runs: Sequence[Path]) -> list[str]:
     ]
 
 
-def _empty_figure() -> "Figure":
+def _empty_figure(num_rows: int) -> "Figure":
     """A figure of its own, apart from pyplot: no window, no global state.
+
+    It is of `SIZE` pixels, and higher for more than two rows of panels.
 
     Raises: BackendError when matplotlib is not installed.
     """
@@ -145,7 +161,7 @@ def _empty_figure() -> "Figure":
             raise
         raise BackendError("matplotlib is not installed; pip install 'hrm-mlx[plot]'") from error
     return Figure(
-        figsize=(SIZE[0] / DPI, SIZE[1] / DPI),
+        figsize=(SIZE[0] / DPI, SIZE[1] / DPI * num_rows / 2),
         layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12),
     )
 

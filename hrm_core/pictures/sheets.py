@@ -1,10 +1,21 @@
 """Many examples on one page: question, answer, prediction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from hrm_core.pictures.grids import CAPTION_SIZE, PAPER, Mark, beside, legend, stack, text_line
+
+Tokens = npt.NDArray[np.integer[Any]]
+Picture = Callable[[Tokens, Tokens, int], Image.Image]
+
+LARGEST_CELL = 48  # pixels
+PROBE_CELL = (
+    24  # pixels of the cells that a grid is drawn with to learn its size; lines are narrower
+)
 
 MARGIN = 32
 COLUMN_GAP = 28
@@ -12,6 +23,16 @@ EXAMPLE_GAP = 64  # between examples that stand side by side
 ROW_GAP = 24
 TITLE_SIZE = 28
 PAGE_WIDTH = 2320  # pixels
+
+
+def cell_size(picture: Picture, grids: Iterable[Tokens], room: int) -> int:
+    """Return how large cells can be for each of these grids (S,) to fit in about `room` pixels.
+
+    `picture` draws tokens (S,) with marks (S,) and so many pixels a cell.
+    """
+    drawn = [picture(tokens, np.full(len(tokens), Mark.PLAIN), PROBE_CELL) for tokens in grids]
+    cells = max(max(image.size) // PROBE_CELL for image in drawn)
+    return max(1, min(LARGEST_CELL, room // cells))
 
 
 def sheet(

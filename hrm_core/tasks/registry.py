@@ -12,7 +12,8 @@ from typing import Any
 from hrm_core.data.store import task_label
 from hrm_core.errors import PuzzleError
 from hrm_core.plugins import task_packages
-from hrm_core.tasks.contract import Task
+from hrm_core.tasks.cells import UNKNOWN
+from hrm_core.tasks.contract import Measures, Task
 
 # What published data sets and models are of: they do not say. Source: sapientinc/HRM dataset/
 PUBLISHED = {(11, 81): "sudoku", (6, 900): "maze", (12, 900): "arc"}  # vocab_size, seq_len
@@ -50,6 +51,24 @@ def published_length(vocab_size: int) -> tuple[str, int] | None:
         if size == vocab_size:
             return name, seq_len
     return None
+
+
+def measures_of(label: str) -> Measures:
+    """Return how answers to the task of a label are measured; cell by cell where none is known."""
+    name = label.partition(" ")[0]
+    measures: Measures = _kind(name) if name in task_packages() else UNKNOWN
+    return measures
+
+
+def kinds_with(member: str) -> dict[str, Any]:
+    """Return the classes of the tasks that have a member, and so the capability it belongs to."""
+    kinds = {name: _kind(name) for name in task_packages()}
+    return {name: kind for name, kind in kinds.items() if hasattr(kind, member)}
+
+
+def titles_with(member: str) -> str:
+    """Return the tasks that have a member, as a message names them."""
+    return " and ".join(name.upper() for name in kinds_with(member))
 
 
 def find_task(data: Path, vocab_size: int, seq_len: int) -> Task | None:

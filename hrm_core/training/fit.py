@@ -19,15 +19,17 @@ import numpy as np
 from hrm_core.backend import Backend, PendingMetrics
 from hrm_core.config import ModelConfig, RunConfig
 from hrm_core.data.batches import TrainingOrder
-from hrm_core.data.store import Split
+from hrm_core.data.store import Dataset, Split
 from hrm_core.draws import Purpose, draw_min_steps, stream
 from hrm_core.errors import NotFiniteError
 from hrm_core.inference.evaluation import evaluate
-from hrm_core.inference.metrics import all_finite, is_finite, joined, reduced, summary
+from hrm_core.inference.metrics import all_finite, is_finite, reduced
 from hrm_core.runs.checkpoint import checkpoint_name, newest_first
 from hrm_core.runs.run import Restored, Run
 from hrm_core.schedule import rates
-from hrm_core.tasks.contract import Task
+from hrm_core.tasks.cells import UNKNOWN
+from hrm_core.tasks.contract import Measures, Task
+from hrm_core.tasks.predictions import joined
 from hrm_core.tasks.registry import label_of
 
 Record = Mapping[str, Any]
@@ -77,10 +79,16 @@ class Assignment(NamedTuple):
 
     config: RunConfig
     model: ModelConfig
+    data: Dataset
     task: Task | None  # None: a data set of a kind that is not known here
     train: Split
     test: Split | None
     total_updates: int
+
+    @property
+    def measures(self) -> Measures:
+        """How answers are measured."""
+        return self.task or UNKNOWN
 
 
 class Trainer:
@@ -206,23 +214,14 @@ class Trainer:
         self._reporter.trained(record, self._job.total_updates)
 
     def _evaluate_if_due(self) -> bool:
-        """Evaluate at the end of each interval. Returns: whether this is the best model so far."""
+        """Evaluate at the end of each interval. Returns: True if this is the best model so far."""
         position, test = self._position, self._job.test
         due = position.update % self._eval_every == 0 or position.update == self._job.total_updates
         if test is None or not due or position.update == position.evaluated:
             return False
-        self._read_metrics()  # of a model that has diverged nothing need be known
+        self._read_metrics()  # stops here if training has diverged
         began = time.monotonic()
-        given = self._job.task.given if self._job.task else None
-        slots = min(
-            self._settings.global_batch_size,
-            self._settings.slots_at_once * self._replica.num_replicas,
-        )
-        limit = self._settings.eval_examples
-        scores, _ = evaluate(
-            self._backend, test, given, slots, limit, lambda _: self._stop_if_alone()
-        )
-        metrics = summary(joined(self._backend.gather(scores)))
+        metrics = self._evaluated(test)
         self._check_finite(metrics)
         position.evaluated = position.update
         position.seconds = time.monotonic() - self._started
@@ -238,15 +237,31 @@ class Trainer:
         self._reporter.evaluated(record)
         return self._is_best(metrics)
 
+    def _evaluated(self, test: Split) -> Mapping[str, float]:
+        """Answer the test split with all replicas and measure the answers."""
+        slots = min(
+            self._settings.global_batch_size,
+            self._settings.slots_at_once * self._replica.num_replicas,
+        )
+        predictions, _ = evaluate(
+            self._backend,
+            test,
+            self._job.task,
+            slots,
+            self._settings.eval_examples,
+            lambda _: self._stop_if_alone(),
+        )
+        return self._job.measures.measure(joined(self._backend.gather(predictions)))
+
     def _is_best(self, metrics: Mapping[str, float]) -> bool:
-        rank, best = (metrics["exact_accuracy"], metrics["accuracy"]), self._position.best
-        if best and rank <= (best["exact_accuracy"], best["accuracy"]):
+        """Note the checkpoint to come if its headline, or else its next metric, is the best."""
+        measures, best = self._job.measures, self._position.best
+        deciding = (measures.headline, *measures.metrics[:1])
+        if best and [m.rank(metrics) for m in deciding] <= [m.rank(best) for m in deciding]:
             return False
-        self._position.best = {
-            "checkpoint": checkpoint_name(self._position.update),
-            "exact_accuracy": rank[0],
-            "accuracy": rank[1],
-        }
+        checkpoint = checkpoint_name(self._position.update)
+        values = {metric.key: metrics[metric.key] for metric in deciding}
+        self._position.best = {"checkpoint": checkpoint, **values}
         return True
 
     def _save_if_due(self, is_best: bool) -> None:

@@ -12,13 +12,16 @@ from rich.live import Live
 from rich.text import Text
 
 from hrm_core.errors import BackendError
+from hrm_core.tasks.cells import UNKNOWN
+from hrm_core.tasks.contract import Measures
 from hrm_core.training.fit import Record, Reporter
 
 
 class ConsoleReporter:
     """Reports on stderr, so that stdout is free for results."""
 
-    def __init__(self) -> None:
+    def __init__(self, measures: Measures = UNKNOWN) -> None:
+        self._measures = measures
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._live = (
             Live(console=self._console, auto_refresh=False, transient=True)
@@ -50,7 +53,7 @@ class ConsoleReporter:
 
     def evaluated(self, record: Record) -> None:
         """Show the result of an evaluation; it stays on the screen."""
-        self._console.print(evaluation_line(record), markup=False)
+        self._console.print(evaluation_line(record, self._measures), markup=False)
 
     def saved(self, checkpoint: Path) -> None:
         """Checkpoints are not worth a line."""
@@ -153,14 +156,16 @@ def training_line(record: Mapping[str, Any], total: int) -> str:
     )
 
 
-def evaluation_line(record: Mapping[str, Any]) -> str:
+def evaluation_line(record: Mapping[str, Any], measures: Measures = UNKNOWN) -> str:
     """One evaluation as one line, the number that counts first."""
+    start = f"evaluation after update {record['update']}: "
     if not record["count"]:
-        return f"evaluation after update {record['update']}: no solution is known, so nothing is scored"
-    return (
-        f"evaluation after update {record['update']}: exact {record['exact_accuracy']:.2%}  cells {record['accuracy']:.2%}  "
-        f"blank cells {record['blank_accuracy']:.2%}  of {record['count']} puzzles"
-    )
+        return f"{start}no solution is known, so nothing is scored"
+    shown = (measures.headline, *measures.metrics)
+    values = [
+        f"{metric.short or metric.heading} {metric.text(record[metric.key])}" for metric in shown
+    ]
+    return f"{start}{'  '.join(values)}  of {record['count']} puzzles"
 
 
 def duration(seconds: float) -> str:

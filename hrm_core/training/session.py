@@ -8,21 +8,14 @@ from pathlib import Path
 
 from hrm_core.backend import AnyArray, Backend
 from hrm_core.config import DataConfig, DataSizes, InitConfig, ModelConfig, RunConfig
-from hrm_core.data.store import (
-    IDENTIFIERS_FILE,
-    Split,
-    dataset_hash,
-    load_split,
-    present_splits,
-    read_identifiers,
-)
+from hrm_core.data.store import Dataset, Split
 from hrm_core.errors import CheckpointError, ConfigError, DataError, RunError
 from hrm_core.parameters import initial_values
 from hrm_core.runs.checkpoint import Model, check_weights, load_model
 from hrm_core.runs.identifiers import grown
 from hrm_core.runs.run import Run
 from hrm_core.schedule import total_updates
-from hrm_core.tasks.registry import find_task, label_of
+from hrm_core.tasks.registry import label_of, task_of_shape
 from hrm_core.training.fit import Assignment, Reporter, Trainer
 
 MakeBackend = Callable[[ModelConfig], Backend]
@@ -33,37 +26,36 @@ def assign(config: RunConfig, data: Path) -> Assignment:
 
     Raises: DataError, or ConfigError where a stated size and the data differ.
     """
-    train = load_split(data, "train")
-    test = load_split(data, "test") if "test" in present_splits(data) else None
+    dataset = Dataset(data)
+    train = dataset.split("train")
+    test = dataset.split("test") if "test" in dataset.splits else None
     metadata = train.metadata
     if test is not None:
         _check_fits(test, train)
-    model = config.model.sized(
-        DataSizes(metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers)
-    )
+    model = config.model.sized(metadata.sizes)
     updates = total_updates(config.train, metadata.total_groups, metadata.mean_puzzle_examples)
     updates = min(updates, config.train.max_updates or updates)
     if updates < 1:
         raise ConfigError(
-            f"train.epochs={config.train.epochs} of {metadata.total_groups} puzzles do not fill one batch of "
-            f"{config.train.global_batch_size}; raise train.epochs or lower train.global_batch_size"
+            f"train.epochs={config.train.epochs} of {metadata.total_groups} puzzles do not fill one "
+            f"batch of {config.train.global_batch_size}; raise train.epochs or lower "
+            "train.global_batch_size"
         )
-    return Assignment(
-        config, model, find_task(data, metadata.vocab_size, metadata.seq_len), train, test, updates
-    )
+    task = task_of_shape(metadata.vocab_size, metadata.seq_len, dataset.label or "")
+    return Assignment(config, model, dataset, task, train, test, updates)
 
 
 def begin(
     run: Run,
     assignment: Assignment,
-    data: Path,
     make_backend: MakeBackend,
     reporter: Reporter,
     init: Model | None = None,
 ) -> Trainer:
     """Start a run from its seed, or from the weights of another model.
 
-    Raises: RunError if the directory holds a run; ConfigError if `init` is of another shape, or of puzzles with other identifiers.
+    Raises: RunError if the directory holds a run; ConfigError if `init` is of another shape, or of
+    puzzles with other identifiers.
     """
     if run.exists:
         raise RunError(
@@ -71,41 +63,44 @@ def begin(
         )
     init = init or _recorded_init(assignment.config)
     backend = make_backend(assignment.model)
-    backend.load_weights(_initial_weights(assignment, init, data))
+    backend.load_weights(_initial_weights(assignment, init))
     trainer = Trainer(assignment, backend, run, reporter)
+    data = assignment.data
     written = {
         "data": DataConfig(
-            path=str(data.resolve()), sha256=dataset_hash(data), task=label_of(assignment.task)
+            path=str(data.directory.resolve()),
+            sha256=data.sha256,
+            task=label_of(assignment.task),
         ),
         "init": InitConfig(path=str(init.source.resolve()), crc32=init.crc32) if init else None,
         "environment": environment(backend),
     }
-    names = data / IDENTIFIERS_FILE
-    has_names = assignment.model.num_puzzle_identifiers > 1 and names.is_file()
-    run.begin(
-        assignment.config.model_copy(update=written), read_identifiers(names) if has_names else ()
-    )
+    keeps_names = assignment.model.num_puzzle_identifiers > 1 and data.has_names
+    names = data.names if keeps_names else ()
+    run.begin(assignment.config.model_copy(update=written), names)
     return trainer
 
 
 def resume(
-    run: Run, assignment: Assignment, data: Path, make_backend: MakeBackend, reporter: Reporter
+    run: Run, assignment: Assignment, make_backend: MakeBackend, reporter: Reporter
 ) -> Trainer:
     """Continue a run after its newest whole checkpoint, or from its start if there is none yet.
 
-    Raises: DataError if the data set is another one; CheckpointError if no checkpoint is whole, or of another model.
+    Raises: DataError if the data set is another one; CheckpointError if no checkpoint is whole, or
+    of another model.
     """
-    config = assignment.config
-    if config.data is not None and (found := dataset_hash(data)) != config.data.sha256:
+    config, data = assignment.config, assignment.data
+    if config.data is not None and data.sha256 != config.data.sha256:
         raise DataError(
-            f"{data} is not the data set this run was begun with (sha256 {found[:12]}, expected {config.data.sha256[:12]}); use that one"
+            f"{data.directory} is not the data set this run was begun with (sha256 "
+            f"{data.sha256[:12]}, expected {config.data.sha256[:12]}); use that one"
         )
     backend = make_backend(assignment.model)
     _warn_of_changes(config.environment or {}, environment(backend), reporter)
     restored = run.newest(reporter.warn)
     if restored is None:
         run.cut_log(0)
-        backend.load_weights(_initial_weights(assignment, _recorded_init(config), data))
+        backend.load_weights(_initial_weights(assignment, _recorded_init(config)))
         return Trainer(assignment, backend, run, reporter)
     check_weights(restored.model.weights, assignment.model, str(restored.folder))
     backend.load_weights(restored.model.weights)
@@ -147,20 +142,23 @@ def _recorded_init(config: RunConfig) -> Model | None:
     return model
 
 
-def _initial_weights(assignment: Assignment, init: Model | None, data: Path) -> dict[str, AnyArray]:
+def _initial_weights(assignment: Assignment, init: Model | None) -> dict[str, AnyArray]:
     if init is None:
         return dict(initial_values(assignment.model, assignment.config.train.seed))
     found, expected = init.config.sizes, assignment.model.sizes
     if found[:2] != expected[:2] or found.num_puzzle_identifiers > expected.num_puzzle_identifiers:
-        theirs, ours = (
-            ", ".join(f"{name}={size}" for name, size in sizes._asdict().items())
-            for sizes in (found, expected)
+        raise ConfigError(
+            f"{init.source} is a model of {_listed(found)}, this data has {_listed(expected)}; "
+            f"choose another model, or make one with hrm convert {init.source} DEST --to "
+            f"checkpoint --data {assignment.data.directory}"
         )
-        way_out = f"choose another model, or make one with hrm convert {init.source} DEST --to checkpoint --data {data}"
-        raise ConfigError(f"{init.source} is a model of {theirs}, this data has {ours}; {way_out}")
-    weights = grown(init, assignment.model, data)
+    weights = grown(init, assignment.model, assignment.data)
     check_weights(weights, assignment.model, str(init.source))
     return weights
+
+
+def _listed(sizes: DataSizes) -> str:
+    return ", ".join(f"{name}={size}" for name, size in sizes._asdict().items())
 
 
 def _warn_of_changes(before: dict[str, str], now: dict[str, str], reporter: Reporter) -> None:

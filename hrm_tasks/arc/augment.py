@@ -62,6 +62,11 @@ class Augmentations(NamedTuple):
         fixed = np.tile(np.arange(COLOUR, dtype=np.uint8), (len(self.symmetries), 1))
         return np.concatenate([fixed, self.colours + np.uint8(COLOUR)], axis=1)
 
+    def repeated(self, number: int, count: int) -> "Augmentations":
+        """One of them, for each of `count` canvases."""
+        rows = np.full(count, number)
+        return Augmentations(self.symmetries[rows], self.colours[rows])
+
     def names(self, task: str) -> list[str]:
         """What the identifiers are called: the task itself, then its augmentations."""
         digits = (self.colours + np.uint8(ord("0"))).tobytes().decode("ascii")
@@ -194,7 +199,7 @@ def _weights(height: int, width: int, role: int) -> HashArray:
     cells = np.arange(height * width).reshape(height, width)
     weights = np.empty((cells.size, len(SYMMETRIES)), np.uint64)
     for number, move in enumerate(SYMMETRIES):
-        moved = move(cells)  # type: ignore[arg-type]  # moves anything
+        moved = move(cells)
         weights[moved.ravel(), number] = places[: moved.shape[0], : moved.shape[1]].ravel()
     return weights
 
@@ -209,7 +214,7 @@ def cell_places(height: int, width: int, room: int) -> IntArray:
     cells = np.arange(height * width).reshape(height, width)
     found = np.empty((len(SYMMETRIES), height * width + height + width), np.intp)
     for number, move in enumerate(SYMMETRIES):
-        moved = move(cells)  # type: ignore[arg-type]  # moves anything
+        moved = move(cells)
         found[number, moved.ravel()] = places[: moved.shape[0], : moved.shape[1]].ravel()
         found[number, cells.size :] = np.concatenate(
             [places[moved.shape[0], : moved.shape[1]], places[: moved.shape[0], moved.shape[1]]]

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from hrm_core.data.store import Split
 from hrm_core.errors import DataError
+from hrm_core.tasks.capabilities import Candidate, FloatArray
 from hrm_core.tasks.contract import IntArray, TokenArray
 from hrm_tasks.arc.augment import Augmentations, augmented, parse_names, task_of, undone
 from hrm_tasks.arc.canvas import COLOUR, SIDE, decode, encode, side_of
@@ -44,7 +45,7 @@ class Question(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class PooledGrid:
     """One grid that was given as the answer to a test input."""
 
     canvas: bytes  # tokens, pads at the end cut off; empty for an answer without any grid
@@ -72,17 +73,17 @@ class Pool:
         self._given: dict[bytes, tuple[int, float]] = {}
 
     def add(self, canvas: bytes, confidence: float) -> None:
-        """Add one answer, as `Candidate` has it."""
+        """Add one answer, as `PooledGrid` has it."""
         count, total = self._given.get(canvas, (0, 0.0))
         self._given[canvas] = (count + 1, total + confidence)
 
-    def ranked(self) -> list[Candidate]:
+    def ranked(self) -> list[PooledGrid]:
         """The best first; of equals the one that came first.
 
         An answer without any grid takes its place among them, as in the published evaluation.
         """
         candidates = [
-            Candidate(canvas, count, total / count)
+            PooledGrid(canvas, count, total / count)
             for canvas, (count, total) in self._given.items()
         ]
         return sorted(candidates, key=lambda candidate: (-candidate.count, -candidate.confidence))
@@ -101,7 +102,7 @@ class Votes:
         identifiers: IntArray,
         inputs: IntArray,
         answers: IntArray,
-        q_halt_logits: npt.NDArray[np.floating],
+        q_halt_logits: FloatArray,
     ) -> None:
         """Add the answers to some examples; those of the blank identifier, which is padding, are passed over.
 
@@ -123,23 +124,33 @@ class Votes:
                 if task != BLANK:
                     self._pools.setdefault((task, question), Pool()).add(grid, sure)
 
-    def ranked(self, task: str, question: TokenArray) -> list[Candidate]:
+    def ranked(self, task: str, question: TokenArray) -> list[PooledGrid]:
         """The answers to a test input (height, width) of a task, as `Pool` ranks them. None: empty."""
         return self._pools.get((task, _packed(encode([question]))[0]), Pool()).ranked()
 
 
-def attempts(answers: TokenArray, q_halt_logits: npt.NDArray[np.floating]) -> list[Candidate]:
-    """The two best of N answers to one test input, augmentations undone; fewer where they do not differ or have no grid.
+def attempts(answers: TokenArray, q_halt_logits: FloatArray) -> list[Candidate]:
+    """The two best of K answers to one test input, augmentations undone.
 
-    Shapes: (N, S), (N,).
+    Fewer where they do not differ or have no grid. Shapes: (K, S), (K,).
     """
     pool = Pool()
     for canvas, sure in zip(_packed(answers), _sigmoid(q_halt_logits).tolist(), strict=True):
         pool.add(canvas, sure)
-    return best_two(pool.ranked())
+    grids = list(map(decode, answers))
+    side = side_of(answers)
+    return [
+        Candidate(
+            encode([best.grid], side)[0],
+            best.count,
+            best.confidence,
+            row=_surest(grids, best.grid, q_halt_logits),
+        )
+        for best in best_two(pool.ranked())
+    ]
 
 
-def best_two(candidates: Sequence[Candidate]) -> list[Candidate]:
+def best_two(candidates: Sequence[PooledGrid]) -> list[PooledGrid]:
     """The attempts among ranked candidates: answers without any grid are passed over."""
     return [candidate for candidate in candidates if candidate.canvas][:2]
 
@@ -238,13 +249,19 @@ def solutions(questions: Mapping[str, Question]) -> dict[str, list[Grid]]:
     }
 
 
-def _attempts(candidates: Sequence[Candidate]) -> dict[str, Grid]:
+def _surest(grids: Sequence[TokenArray], wanted: TokenArray, q_halt_logits: FloatArray) -> int:
+    """The place of a grid among K; of several the one of highest q_halt (K,)."""
+    places = [place for place, grid in enumerate(grids) if np.array_equal(grid, wanted)]
+    return max(places, key=lambda place: float(q_halt_logits[place]))
+
+
+def _attempts(candidates: Sequence[PooledGrid]) -> dict[str, Grid]:
     grids = [candidate.grid.tolist() for candidate in best_two(candidates)]
     first, second = [*grids, NOTHING, NOTHING][:2]
     return {"attempt_1": first, "attempt_2": second}
 
 
-def _standing(candidates: Sequence[Candidate], solution: TokenArray) -> Standing:
+def _standing(candidates: Sequence[PooledGrid], solution: TokenArray) -> Standing:
     canvas, answers = (
         _packed(encode([solution]))[0],
         sum(candidate.count for candidate in candidates),
@@ -257,7 +274,7 @@ def _standing(candidates: Sequence[Candidate], solution: TokenArray) -> Standing
     return next(places, Standing(math.inf, 0, answers))
 
 
-def _sigmoid(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+def _sigmoid(logits: FloatArray) -> npt.NDArray[np.float64]:
     """Of logits of any size."""
     half: npt.NDArray[np.float64] = 0.5 + 0.5 * np.tanh(logits.astype(np.float64) / 2)
     return half

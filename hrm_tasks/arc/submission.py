@@ -5,12 +5,12 @@ A submission is `{"TASK": [{"attempt_1": grid, "attempt_2": grid}, ...], ...}` w
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hrm_core.data.sources import read_json
 from hrm_core.errors import DataError
+from hrm_core.tasks.capabilities import Score
 from hrm_tasks.arc.canvas import checked_grid
 from hrm_tasks.arc.pooling import Grid, Submission
 
@@ -19,19 +19,11 @@ MAX_BYTES = 1 << 28
 MAX_SHOWN = 40  # characters of a task's name
 
 
-@dataclass(frozen=True)
-class Score:
-    """What a submission is worth."""
-
-    score: float  # Kaggle's: share of test outputs that one of the two attempts gets right
-    outputs_solved: int
-    outputs: int
-    tasks_solved: int  # with every output right
-    tasks: int
-
-
 def score(submission: Submission, solutions: dict[str, list[Grid]]) -> Score:
-    """Count what is solved. Both must hold the same tasks with as many test inputs; see `check_match`."""
+    """Count what is solved; both must hold the same tasks with as many test inputs.
+
+    The score is Kaggle's: the share of test outputs that one of the two attempts gets right.
+    """
     right = {
         task: [
             solution in attempts.values()
@@ -39,8 +31,21 @@ def score(submission: Submission, solutions: dict[str, list[Grid]]) -> Score:
         ]
         for task, wanted in solutions.items()
     }
-    outputs, solved = sum(map(len, right.values())), sum(map(sum, right.values()))
-    return Score(solved / outputs, solved, outputs, sum(map(all, right.values())), len(right))
+    num_outputs, num_solved = sum(map(len, right.values())), sum(map(sum, right.values()))
+    num_tasks_solved = sum(map(all, right.values()))  # with every output right
+    share = num_solved / num_outputs
+    record = {
+        "score": share,
+        "outputs_solved": num_solved,
+        "outputs": num_outputs,
+        "tasks_solved": num_tasks_solved,
+        "tasks": len(right),
+    }
+    text = (
+        f"{share:.2%}: {num_solved:,} of {num_outputs:,} test outputs; "
+        f"{num_tasks_solved:,} of {len(right):,} tasks have all of theirs"
+    )
+    return Score(share, record, text)
 
 
 def score_files(submission: Path, solutions: Path) -> Score:

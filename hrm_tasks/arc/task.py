@@ -1,7 +1,7 @@
 """ARC as a task: coloured grids on a square canvas, up to 30x30.
 
 What turns an input into its output is told by demonstrations, which a model knows only by the puzzle identifier it was trained
-with: a grid alone is no question. `arc_protocol.py` asks every augmentation of a task under its own identifier.
+with: a grid alone is no question. `pooling.py` asks every augmentation of a task under its own identifier.
 
 Shapes: N grids, S = side · side cells, V = 12 tokens.
 """
@@ -13,24 +13,31 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hrm_core.data.symmetry import Symmetry
+from hrm_core.data.store import Split
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark
-from hrm_core.tasks.contract import NO_SETTINGS, BoolArray, IntArray, TokenArray
+from hrm_core.tasks.capabilities import Asked, Candidate, FloatArray, Question, Score
+from hrm_core.tasks.cells import CellMeasures
+from hrm_core.tasks.contract import NO_SETTINGS, IntArray, TokenArray
 from hrm_tasks.arc import picture as arc_picture
-from hrm_tasks.arc.canvas import COLOUR, SIDE, SMALLEST, VOCAB_SIZE, encode, window
-from hrm_tasks.arc.text import draw_grid, grid_word, read_grids
+from hrm_tasks.arc import pooling
+from hrm_tasks.arc.augment import parse_names, task_of, undone
+from hrm_tasks.arc.canvas import COLOUR, SIDE, SMALLEST, VOCAB_SIZE, decode, encode, window
+from hrm_tasks.arc.pooling import Submission
+from hrm_tasks.arc.report import ArcPoll
+from hrm_tasks.arc.submission import score_files
+from hrm_tasks.arc.text import draw_grid, grid_word, read_grids, read_tests
 
 NO_GRID = "(no grid)"
 
 
-class Arc:
+class Arc(CellMeasures):
     """ARC on a canvas of `side` rows. With `digits` pictures show the number of each colour, too."""
 
     name: str = "arc"
     vocab_size: int = VOCAB_SIZE
     legend: Sequence[Mark] = (Mark.CHANGED,)
-    rating_bands: Sequence[int] = (0,)  # tasks are not rated
+    votes: int = 100  # augmentations that a task is asked under
 
     def __init__(self, side: int = SIDE, digits: bool = False) -> None:
         self.side = side
@@ -81,35 +88,62 @@ class Arc:
         """The grid on one canvas (S,) as JSON without spaces, which `parse` reads back."""
         return grid_word(self._grid(tokens))
 
-    def given(self, inputs: IntArray) -> BoolArray:
-        """Which cells the question already answers: none, the output is another grid. Shapes: (..., S) -> (..., S)."""
-        return np.zeros(inputs.shape, bool)
+    def questions(self, text: str, name: str) -> list[Question]:
+        """Read every question in a text: of a task's JSON with its solutions, under this name.
 
-    def accepts(self, inputs: IntArray, answer: IntArray) -> bool | None:
-        """None: only the solution can tell."""
-        return None
-
-    def accepts_all(self, inputs: IntArray, answers: IntArray) -> BoolArray | None:
-        """None: only the solutions can tell."""
-        return None
-
-    def verdict(self, inputs: IntArray, answer: IntArray) -> str:
-        """That only the solution can tell."""
-        return "only the solution can tell"
-
-    def draw_symmetries(self, rng: np.random.Generator, count: int) -> Symmetry:
-        """Draw `count` symmetries of the canvas: transposed or not, and colours 1 to 9 permuted.
-
-        Other symmetries of a grid would take it out of its corner, so they are none of the canvas. And a trained model knows a
-        task by its identifier, each augmentation by its own: votes are the augmentations of the data set, see `arc_protocol.py`.
+        Raises: PuzzleError naming the grid and the place in it.
         """
-        places = np.arange(self.seq_len).reshape(self.side, self.side)
-        colours = np.tile(np.arange(VOCAB_SIZE), (count, 1))
-        colours[:, COLOUR + 1 :] = rng.permuted(colours[:, COLOUR + 1 :], axis=1)
-        return Symmetry(
-            cells=np.stack([places.ravel(), places.T.ravel()])[rng.integers(0, 2, count)],
-            tokens=colours,
-        )
+        inputs, tests = self.parse(text), read_tests(text)
+        if not tests:
+            return list(map(Question, inputs))
+        solutions = [self._solution(pair.output) for pair in tests]
+        return [
+            Question(tokens, name, solution)
+            for tokens, solution in zip(inputs, solutions, strict=True)
+        ]
+
+    def puzzle_of(self, identifier: str) -> str:
+        """Return the ARC task that an identifier's name belongs to."""
+        return task_of(identifier)
+
+    def identifiers_of(self, names: Sequence[str], puzzle: str) -> IntArray:
+        """Return the identifiers of an ARC task and its augmentations, itself first."""
+        return pooling.identifiers_of(names, puzzle)
+
+    def how_to_add(self, puzzle: str) -> str:
+        """Return the command that adds an ARC task to a data set, with DATA in its place."""
+        return f"hrm data arc DATA --add evaluation/{puzzle}.json"
+
+    def ask(self, question: TokenArray, names: Sequence[str]) -> Asked:
+        """Return a test input (S,) under the augmentation of each of K identifiers."""
+        _, augmentations = parse_names(names)
+
+        def undo(k: int, answers: TokenArray) -> TokenArray:
+            return undone(answers, augmentations.repeated(k, len(answers)))
+
+        return Asked(pooling.asked_as(decode(question), names, self.side), undo)
+
+    def attempts(self, answers: TokenArray, q_halt_logits: FloatArray) -> list[Candidate]:
+        """Return the two best of K answers (K, S) to a test input; fewer where they do not differ."""
+        return pooling.attempts(answers, q_halt_logits)
+
+    def poll(
+        self, split: Split, names: Sequence[str], answered: Sequence[tuple[IntArray, FloatArray]]
+    ) -> ArcPoll:
+        """Pool the answers to all augmentations of each test input.
+
+        Raises: DataError if an identifier has no name.
+        """
+        return ArcPoll(split, names, answered)
+
+    def submission(self, poll: ArcPoll) -> Submission:
+        """Return two attempts at every test input, in the Kaggle ARC Prize format."""
+        return poll.submission()
+
+    @staticmethod
+    def score(submission: Path, solutions: Path) -> Score:
+        """Score a submission in the Kaggle ARC Prize format against solutions."""
+        return score_files(submission, solutions)
 
     def with_digits(self) -> "Arc":
         """The same task whose pictures show the number of each colour, too."""
@@ -118,6 +152,13 @@ class Arc:
     def picture(self, tokens: IntArray, marks: IntArray, cell: int = 48) -> Image.Image:
         """Draw the grid on one canvas (S,) with a mark for each cell (S,), `cell` pixels a cell or as many as digits take."""
         return arc_picture.draw_grid(tokens, marks, cell, self.digits)
+
+    def _solution(self, grid: TokenArray | None) -> TokenArray | None:
+        """Put a solution on the canvas, or on the published one if it has no room for it."""
+        if grid is None:
+            return None
+        solution: TokenArray = encode([grid], max(self.side, *grid.shape))[0]
+        return solution
 
     def _grid(self, tokens: IntArray) -> TokenArray:
         """The colours (height, width) on a canvas, wherever the grid lies; of height and width 0 where there are none."""

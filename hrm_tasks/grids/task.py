@@ -15,10 +15,11 @@ from PIL import Image
 from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark
-from hrm_core.tasks.contract import BoolArray, IntArray, TokenArray
+from hrm_core.tasks.cells import CellMeasures
+from hrm_core.tasks.contract import IntArray, TokenArray
 from hrm_tasks.grids import picture as grids_picture
 from hrm_tasks.grids import text as grids_text
-from hrm_tasks.grids.canvas import FIRST, Canvas
+from hrm_tasks.grids.canvas import FIRST, OUTSIDE, Canvas
 
 KINDS = {
     "alphabet": str,
@@ -29,11 +30,12 @@ KINDS = {
 }  # of settings, as JSON has them
 
 
-class Grids:
+class Grids(CellMeasures):
     """Text grids of at most `height` rows of `width` characters of an alphabet; `symmetric` if all views of a puzzle are puzzles."""
 
     name: str = "grids"
     legend: Sequence[Mark] = (Mark.CHANGED,)
+    data_settings: Sequence[str] = ("rating_bands", "symmetric")
 
     def __init__(
         self,
@@ -97,22 +99,6 @@ class Grids:
         """The grid on one canvas (S,) as one word, its rows parted by `/`, which `parse` reads back."""
         return grids_text.write_word(tokens, self.canvas)
 
-    def given(self, inputs: IntArray) -> BoolArray:
-        """Which cells the question already answers: none, as far as anybody knows. Shapes: (..., S) -> (..., S)."""
-        return np.zeros(inputs.shape, bool)
-
-    def accepts(self, inputs: IntArray, answer: IntArray) -> bool | None:
-        """None: only the solution can tell."""
-        return None
-
-    def accepts_all(self, inputs: IntArray, answers: IntArray) -> BoolArray | None:
-        """None: only the solutions can tell."""
-        return None
-
-    def verdict(self, inputs: IntArray, answer: IntArray) -> str:
-        """That only the solution can tell."""
-        return "only the solution can tell"
-
     def draw_symmetries(self, rng: np.random.Generator, count: int) -> Symmetry:
         """Draw uniformly from the rotations and reflections of the canvas, where they are symmetries of the task.
 
@@ -132,6 +118,13 @@ class Grids:
             cells=views[rng.integers(len(views), size=count)],
             tokens=np.tile(np.arange(self.vocab_size), (count, 1)),
         )
+
+    def check_symmetric(self, inputs: TokenArray) -> None:
+        """Refuse a question (S,) that does not fill the canvas. Raises: PuzzleError."""
+        if (inputs == OUTSIDE).any():
+            raise PuzzleError(
+                "a grid that does not fill the canvas has no symmetries to vote with; leave out votes"
+            )
 
     def picture(self, tokens: IntArray, marks: IntArray, cell: int = 48) -> Image.Image:
         """Draw what is on one canvas (S,) with a mark for each cell (S,), `cell` pixels a cell."""

@@ -13,6 +13,7 @@ from PIL import Image
 from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark
+from hrm_core.tasks.cells import CellMeasures
 from hrm_core.tasks.contract import NO_SETTINGS
 from hrm_tasks.maze import image as maze_image
 from hrm_tasks.maze import picture as maze_picture
@@ -33,7 +34,7 @@ from hrm_tasks.maze.board import (
 from hrm_tasks.maze.verdict import Verdict, are_shortest_paths, judge
 
 
-class Maze:
+class Maze(CellMeasures):
     """Mazes on a board of `size` rows; the answer is the question with the path marked."""
 
     name: str = "maze"

@@ -13,6 +13,7 @@ from PIL import Image
 from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark, draw_board
+from hrm_core.tasks.cells import CellMeasures
 from hrm_core.tasks.contract import NO_SETTINGS
 from hrm_tasks.sudoku.board import BOARDS, BoolArray, ByteArray, IntArray
 from hrm_tasks.sudoku.text import detect_size, draw_grid, read_puzzles
@@ -20,7 +21,7 @@ from hrm_tasks.sudoku.text import detect_size, draw_grid, read_puzzles
 PAD, BLANK = 0, 1
 
 
-class Sudoku:
+class Sudoku(CellMeasures):
     """Sudoku on a board of `size` rows; boxes are 2x2, 2 rows by 3 columns, or 3x3."""
 
     name: str = "sudoku"

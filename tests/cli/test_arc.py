@@ -3,17 +3,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from hrm_cli.evaluation_arc import Pooled
+from hrm_cli.evaluation_tables import print_pages
 from hrm_cli.main import COMMANDS
 
-from hrm_core.data.store import load_split
+from hrm_core.data.store import Dataset, load_split
 from hrm_core.data.writer import Examples, Layout, write_dataset
 from hrm_tasks.arc.submission import read_submission
+from hrm_tasks.arc.task import Arc
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -120,16 +120,15 @@ def test_pooled_answers_may_have_a_title(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     hrm("data", "arc", tmp_path / "data", "--tasks", source, "--canvas", "6", "--augment", "3")
-    split = load_split(tmp_path / "data", "test")
+    dataset = Dataset(tmp_path / "data")
+    split = dataset.split("test")
     (examples,) = split.sets.values()
-    scores = SimpleNamespace(q_halt_logits=np.zeros(len(examples)))
-    pooled = Pooled(
-        split, SimpleNamespace(each=[scores], each_answers=[np.asarray(examples.labels)])
-    )  # type: ignore[arg-type]
+    answered = [(np.asarray(examples.labels), np.zeros(len(examples)))]
+    pages = Arc(6).poll(split, dataset.names, answered).pages()
     capsys.readouterr()
-    pooled.print()
+    print_pages(pages)
     untitled = capsys.readouterr().out
-    pooled.print(title="halting q")
+    print_pages(pages, title="halting q")
     assert capsys.readouterr().out == f"halting q\n\n{untitled}"
     assert untitled.startswith("1 test tasks, answers to all their augmentations pooled")
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import hrm_mlx
 from hrm_core.backend import BackendOptions
-from hrm_core.inference.evaluation import thoughts
+from hrm_core.inference.evaluation import answer_step_by_step
 from hrm_core.parameters import PUZZLE_TABLE
 from hrm_core.runs.checkpoint import find_model, load_model, save_model
 from hrm_mlx.backend import MLXBackend
@@ -272,7 +272,7 @@ def test_answers_are_those_of_the_identifier_that_is_named(hrm: Hrm, mine: Path)
     found = {}
     for number, name in enumerate(["blank", "same", "swap"]):
         solutions = solver.solve("ab", identifier=name)
-        expected = thoughts(backend, question, np.array([number]), halt="q")
+        expected = answer_step_by_step(backend, question, np.array([number]), halt="q")
         np.testing.assert_array_equal(
             solutions[0].answers, expected.answers[: expected.steps[0], 0]
         )

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hrm_core.data.store import dataset_hash
+from hrm_core.data.store import Dataset, dataset_hash
 from hrm_core.data.summary import band_names, summarize
 from hrm_core.errors import DataError
 
 
 def test_counts_are_those_of_the_arrays(dataset: Path) -> None:
-    summary = summarize(dataset, [0, 1, 50, 100])
+    summary = summarize(Dataset(dataset), [0, 1, 50, 100])
     assert (summary.task, summary.sha256) == ("toy", dataset_hash(dataset))
     assert list(summary.splits) == ["train", "test"]
     first = summary.splits["train"].sets["first"]
@@ -43,7 +43,7 @@ def test_labels_that_are_not_scored_are_not_counted(dataset: Path) -> None:
     path = dataset / "train" / "first__labels.npy"
     labels = np.load(path).astype(np.int32)
     np.save(path, np.where(labels == 1, -100, labels))
-    first = summarize(dataset).splits["train"].sets["first"]
+    first = summarize(Dataset(dataset)).splits["train"].sets["first"]
     assert first.label_counts == [0, 0, *np.bincount(labels.ravel(), minlength=7)[2:].tolist()]
     assert first.ignored_share == pytest.approx((labels < 2).mean())
 
@@ -53,18 +53,18 @@ def test_identifiers_in_several_groups_are_counted_without_the_blank_one(dataset
         dataset / "train" / "first__puzzle_identifiers.npy",
         np.array([1, 1, 0, 2, 0, 0, 2], np.int32),
     )  # groups of 2, 1, 1, 3
-    summary = summarize(dataset)
+    summary = summarize(Dataset(dataset))
     assert summary.splits["train"].sets["first"].shared_identifiers == 1
     assert summary.remarks[0].startswith("puzzle identifiers in several groups of train: 1; ")
 
 
 def test_summary_is_json(dataset: Path) -> None:
-    summary = asdict(summarize(dataset))
+    summary = asdict(summarize(Dataset(dataset)))
     assert json.loads(json.dumps(summary)) == summary
 
 
 def test_published_data_set_is_summarized(golden_dir: Path) -> None:
-    summary = summarize(golden_dir / "data_order" / "dataset")
+    summary = summarize(Dataset(golden_dir / "data_order" / "dataset"))
     train = summary.splits["train"].sets["all"]
     assert summary.task is None
     assert (train.examples, train.puzzles, train.groups, train.rating_counts) == (77, 23, 7, None)
@@ -82,7 +82,7 @@ def test_every_token_is_looked_at(
     with pytest.raises(
         DataError, match=rf"second__{field}\.npy: row 14 holds 200, expected 0 to 6"
     ):
-        summarize(dataset)
+        summarize(Dataset(dataset))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_damaged_list_of_what_was_left_out_is_one_line(
 ) -> None:
     (dataset / "build.json").write_text(json.dumps(build))
     with pytest.raises(DataError, match=message):
-        summarize(dataset)
+        summarize(Dataset(dataset))
 
 
 def test_bands_are_named_by_their_bounds() -> None:

@@ -10,15 +10,16 @@ from hrm_core.config import DataSizes, ModelConfig
 from hrm_core.data.store import load_split
 from hrm_core.errors import DataError
 from hrm_core.inference.evaluation import (
-    Thoughts,
+    StepAnswers,
+    answer_step_by_step,
     check_fits,
     evaluate,
     num_examples,
     save_predictions,
-    thoughts,
 )
-from hrm_core.inference.metrics import joined, summary
 from hrm_core.runs.checkpoint import find_model, load_model
+from hrm_core.tasks.cells import measure_cells
+from hrm_core.tasks.predictions import joined
 from hrm_mlx.backend import MLXBackend
 from hrm_tasks.sudoku.task import Sudoku
 
@@ -35,7 +36,9 @@ def test_settled_step_is_the_one_after_which_nothing_changes() -> None:
     answers = np.array(
         [[[1], [1], [1], [2], [1]], [[1], [2], [1], [1], [2]], [[1], [2], [2], [1], [1]]]
     )
-    assert Thoughts(answers, np.zeros((3, 5), np.float32), np.full(5, 3)).settled_step.tolist() == [
+    assert StepAnswers(
+        answers, np.zeros((3, 5), np.float32), np.full(5, 3)
+    ).settled_step.tolist() == [
         1,
         2,
         3,
@@ -43,7 +46,7 @@ def test_settled_step_is_the_one_after_which_nothing_changes() -> None:
         3,
     ]
     assert (
-        Thoughts(answers[:1], np.zeros((1, 5), np.float32), np.full(5, 1)).settled_step.tolist()
+        StepAnswers(answers[:1], np.zeros((1, 5), np.float32), np.full(5, 1)).settled_step.tolist()
         == [1] * 5
     )
 
@@ -53,21 +56,21 @@ def test_padding_of_the_last_batch_counts_for_nothing(
     backend: MLXBackend, tiny_data: Path, batch_size: int
 ) -> None:
     test = load_split(tiny_data, "test")
-    expected, tokens = evaluate(backend, test, Sudoku(4).given, batch_size=20)
+    expected, tokens = evaluate(backend, test, Sudoku(4), batch_size=20)
     told: list[int] = []
-    found, answers = evaluate(backend, test, Sudoku(4).given, batch_size, on_batch=told.append)
+    found, answers = evaluate(backend, test, Sudoku(4), batch_size, on_batch=told.append)
     np.testing.assert_array_equal(answers, tokens)
-    assert summary(found) == pytest.approx(summary(expected), rel=1e-6)
-    assert summary(found)["count"] == sum(told) == num_examples(test) == 20
+    assert measure_cells(found) == pytest.approx(measure_cells(expected), rel=1e-6)
+    assert measure_cells(found)["count"] == sum(told) == num_examples(test) == 20
 
 
 def test_scores_are_those_of_the_answers_counted_by_hand(
     backend: MLXBackend, tiny_data: Path
 ) -> None:
     test = load_split(tiny_data, "test")
-    scores, answers = evaluate(backend, test, Sudoku(4).given, batch_size=8, limit=13)
+    scores, answers = evaluate(backend, test, Sudoku(4), batch_size=8, limit=13)
     inputs, labels = test.sets["all"].inputs[:13], test.sets["all"].labels[:13]
-    found = summary(scores)
+    found = measure_cells(scores)
     assert (found["count"], num_examples(test, 13)) == (13, 13)
     assert found["exact_accuracy"] == pytest.approx((answers == labels).all(axis=1).mean())
     assert found["accuracy"] == pytest.approx((answers == labels).mean())
@@ -78,7 +81,9 @@ def test_scores_are_those_of_the_answers_counted_by_hand(
 def test_thoughts_end_where_evaluation_ends(backend: MLXBackend, tiny_data: Path) -> None:
     test = load_split(tiny_data, "test")
     scores, answers = evaluate(backend, test, None, batch_size=20)
-    path = thoughts(backend, test.sets["all"].inputs, np.zeros(20, np.int32), batch_size=6)
+    path = answer_step_by_step(
+        backend, test.sets["all"].inputs, np.zeros(20, np.int32), batch_size=6
+    )
     assert path.answers.shape == (2, 20, 16)
     np.testing.assert_array_equal(path.final, answers)
     np.testing.assert_array_equal(path.settled_step, scores.settled_step)
@@ -151,13 +156,13 @@ def test_a_replica_without_any_puzzle_has_no_scores(
     backend: MLXBackend, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     test = load_split(tiny_data, "test")
-    whole, tokens = evaluate(backend, test, Sudoku(4).given, batch_size=80)
+    whole, tokens = evaluate(backend, test, Sudoku(4), batch_size=80)
     parts = []
     for rank in range(4):
         monkeypatch.setattr(backend, "replica", Replica(rank, 4))
-        parts.append(evaluate(backend, test, Sudoku(4).given, batch_size=80))
+        parts.append(evaluate(backend, test, Sudoku(4), batch_size=80))
     assert [len(scores) for scores, _ in parts] == [20, 0, 0, 0]
     np.testing.assert_array_equal(np.concatenate([answers for _, answers in parts]), tokens)
-    assert summary(joined([scores for scores, _ in parts])) == pytest.approx(
-        summary(whole), rel=1e-6
+    assert measure_cells(joined([scores for scores, _ in parts])) == pytest.approx(
+        measure_cells(whole), rel=1e-6
     )

@@ -6,25 +6,23 @@ import pytest
 from safetensors.numpy import load_file
 
 from hrm_core.inference.metrics import (
-    Scores,
     all_finite,
     by_band,
     calibration,
     is_finite,
-    joined,
     reduced,
     score,
     step_counts,
-    summary,
-    wilson_interval,
 )
+from hrm_core.tasks.cells import UNKNOWN, measure_cells, wilson_interval
+from hrm_core.tasks.predictions import Predictions, joined
 
 LABELS = np.array([[2, 3, 4, 5], [2, 3, -100, -100], [-100] * 4])
 TOKENS = np.array([[2, 3, 4, 4], [2, 3, 9, 9], [1, 1, 1, 1]])
 GIVEN = np.array([[True, False, False, False], [True, True, False, False], [False] * 4])
 
 
-def scores(**changes: object) -> Scores:
+def scores(**changes: object) -> Predictions:
     fields = score(TOKENS, LABELS, GIVEN, np.zeros((3, 4, 6), np.float32), "softmax_cross_entropy")
     others = {
         "q_halt_logits": np.array([1.0, 0.0, 9.0]),
@@ -32,7 +30,7 @@ def scores(**changes: object) -> Scores:
         "settled_step": np.array([2, 4, 1]),
         "ratings": np.array([0, 7, 99]),
     }
-    return Scores(**{**fields, **others, **changes})
+    return Predictions(**{**fields, **others, **changes})
 
 
 def test_cells_are_counted_as_by_hand() -> None:
@@ -45,7 +43,7 @@ def test_cells_are_counted_as_by_hand() -> None:
 
 
 def test_summary_leaves_out_examples_without_labels() -> None:
-    assert summary(scores()) == pytest.approx(
+    assert measure_cells(scores()) == pytest.approx(
         {
             "exact_accuracy": 1 / 2,
             "exact_low": 0.0945312,
@@ -62,7 +60,7 @@ def test_summary_leaves_out_examples_without_labels() -> None:
 
 
 def test_summary_of_nothing_is_zero() -> None:
-    nothing = summary(scores().select(np.zeros(3, bool)))
+    nothing = measure_cells(scores().select(np.zeros(3, bool)))
     assert nothing.pop("exact_high") == 1  # it might be anything
     assert set(nothing.values()) == {0}
 
@@ -88,19 +86,19 @@ def test_calibration_and_steps_count_every_labelled_example() -> None:
 
 
 def test_bands_part_the_examples_by_rating() -> None:
-    bands = by_band(scores(), (0, 1, 5, 20, 50, 100))
+    bands = by_band(scores(), (0, 1, 5, 20, 50, 100), UNKNOWN)
     assert {name: values["count"] for name, values in bands.items()} == {
         "0": 1,
         "5-19": 1,
         "50-99": 0,
     }
     assert bands["5-19"]["exact_accuracy"] == 1
-    assert by_band(scores(ratings=np.full(3, -1)), (0, 1)) == {}
+    assert by_band(scores(ratings=np.full(3, -1)), (0, 1), UNKNOWN) == {}
 
 
 def test_joined_scores_are_those_of_one_batch() -> None:
     parts = [scores().select(np.arange(3) == i) for i in range(3)]
-    assert summary(joined(parts)) == summary(scores())
+    assert measure_cells(joined(parts)) == measure_cells(scores())
 
 
 def test_training_metrics_are_means_over_what_they_are_sums_of() -> None:

@@ -7,24 +7,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hrm_core.data.store import Split, load_split
+from hrm_core.data.store import Dataset
 from hrm_core.data.writer import Examples, Layout, write_dataset
 from hrm_core.inference.answering import Outcome
-from hrm_core.inference.metrics import Scores
 from hrm_core.inference.pages import (
     EXAMPLE_ROOM,
-    LARGEST_CELL,
-    cell_size,
     dataset_sheet,
     evaluation_sheet,
     solutions_sheet,
 )
 from hrm_core.inference.solving import Solution
 from hrm_core.pictures.grids import PAINTS, PAPER, Mark
-from hrm_core.pictures.sheets import MARGIN
+from hrm_core.pictures.sheets import LARGEST_CELL, MARGIN, cell_size
+from hrm_core.tasks.capabilities import Candidate
 from hrm_core.tasks.contract import IntArray, Task
-from hrm_tasks.arc.canvas import decode, encode
-from hrm_tasks.arc.pooling import Candidate
+from hrm_core.tasks.predictions import Predictions
 from hrm_tasks.arc.task import Arc
 from hrm_tasks.grids.task import Grids
 from hrm_tasks.maze.task import Maze
@@ -42,12 +39,12 @@ TASKS: dict[str, tuple[Task, IntArray]] = {
 
 def split_of(
     folder: Path, task: Task, labels: IntArray, splits: tuple[str, ...] = ("test",)
-) -> Split:
+) -> Dataset:
     """A data set whose questions are their answers (N, S)."""
     layout = Layout(task.vocab_size, task.seq_len, identifiers=("<blank>", "puzzle"))
     examples = Examples(labels, labels, puzzle_identifiers=np.ones(len(labels), int))
     write_dataset(folder, layout, {split: {"all": [examples]} for split in splits}, {})
-    return load_split(folder, splits[-1])
+    return Dataset(folder)
 
 
 def outcome_of(answers: IntArray, labels: IntArray) -> Outcome:
@@ -55,10 +52,10 @@ def outcome_of(answers: IntArray, labels: IntArray) -> Outcome:
     scored, zeros = labels > 0, np.zeros(len(labels))
     right = ((answers == labels) & scored).sum(axis=1)
     steps = np.full(len(labels), 3)
-    scores = Scores(
+    predictions = Predictions(
         right, scored.sum(axis=1), right, scored.sum(axis=1), zeros, zeros, steps, steps, steps
     )
-    return Outcome(scores, answers, [scores], answers[None], steps, 1.0)
+    return Outcome(predictions, answers, [predictions], answers[None], steps, 1.0)
 
 
 def pixels(path: Path) -> IntArray:
@@ -87,9 +84,15 @@ def test_cells_are_marked_exactly_where_prediction_and_answer_differ(
     board = np.zeros(task.seq_len, bool)
     board.reshape(int(task.seq_len**0.5), -1)[:4, :4] = differs
     answer = np.where(board, np.where(label == task.vocab_size - 1, label - 1, label + 1), label)
-    split = split_of(tmp_path / "data", task, label[None])
+    data = split_of(tmp_path / "data", task, label[None])
     evaluation_sheet(
-        split, task, outcome_of(answer[None], label[None]), tmp_path / "sheet.png", 1, "mine"
+        data,
+        data.split("test"),
+        task,
+        outcome_of(answer[None], label[None]),
+        tmp_path / "sheet.png",
+        1,
+        "mine",
     )
     found = last_grid(pixels(tmp_path / "sheet.png"))
     np.testing.assert_array_equal((found == CRIMSON).all(axis=-1), differs)
@@ -101,10 +104,16 @@ def test_wrong_answers_come_first_and_then_right_ones(tmp_path: Path) -> None:
     labels = np.tile(label, (9, 1))
     answers = labels.copy()
     answers[[4, 7], 5] = 2 + (answers[[4, 7], 5] == 2)
-    split = split_of(tmp_path / "data", task, labels)
+    data = split_of(tmp_path / "data", task, labels)
     for rows, wrong in ((1, 1), (2, 2), (5, 2)):
         evaluation_sheet(
-            split, task, outcome_of(answers, labels), tmp_path / "sheet.png", rows, "mine"
+            data,
+            data.split("test"),
+            task,
+            outcome_of(answers, labels),
+            tmp_path / "sheet.png",
+            rows,
+            "mine",
         )
         page = pixels(tmp_path / "sheet.png")
         marked = (page == CRIMSON).all(axis=-1)
@@ -119,9 +128,15 @@ def test_cells_that_are_not_scored_are_neither_right_nor_wrong(tmp_path: Path) -
     label = task.parse("12\n34")[0].astype(int)
     answer = np.where(label > 0, label, 7)
     answer[0] = 9
-    split = split_of(tmp_path / "data", task, label[None])
+    data = split_of(tmp_path / "data", task, label[None])
     evaluation_sheet(
-        split, task, outcome_of(answer[None], label[None]), tmp_path / "sheet.png", 1, "mine"
+        data,
+        data.split("test"),
+        task,
+        outcome_of(answer[None], label[None]),
+        tmp_path / "sheet.png",
+        1,
+        "mine",
     )
     one_wrong = np.where(np.arange(64) == 0, Mark.WRONG, Mark.RIGHT)
     expected = np.asarray(task.picture(np.where(label > 0, answer, 0), one_wrong, LARGEST_CELL))
@@ -132,12 +147,24 @@ def test_cells_that_are_not_scored_are_neither_right_nor_wrong(tmp_path: Path) -
 def test_examples_without_labels_are_left_out(tmp_path: Path) -> None:
     task, label = TASKS["arc"]
     labels = np.stack([label, np.zeros_like(label)])
-    split = split_of(tmp_path / "data", task, labels)
+    data = split_of(tmp_path / "data", task, labels)
     evaluation_sheet(
-        split, task, outcome_of(np.full_like(labels, 5), labels), tmp_path / "two.png", 2, "mine"
+        data,
+        data.split("test"),
+        task,
+        outcome_of(np.full_like(labels, 5), labels),
+        tmp_path / "two.png",
+        2,
+        "mine",
     )
     evaluation_sheet(
-        split, task, outcome_of(np.full_like(labels, 5), labels), tmp_path / "one.png", 1, "mine"
+        data,
+        data.split("test"),
+        task,
+        outcome_of(np.full_like(labels, 5), labels),
+        tmp_path / "one.png",
+        1,
+        "mine",
     )
     np.testing.assert_array_equal(pixels(tmp_path / "two.png"), pixels(tmp_path / "one.png"))
 
@@ -145,9 +172,15 @@ def test_examples_without_labels_are_left_out(tmp_path: Path) -> None:
 def test_examples_are_shown_where_no_solution_is_known(tmp_path: Path) -> None:
     task, label = TASKS["arc"]
     nothing = np.zeros_like(label)[None]
-    questions = split_of(tmp_path / "data", task, label[None])
+    data = split_of(tmp_path / "data", task, label[None])
     evaluation_sheet(
-        questions, task, outcome_of(label[None], nothing), tmp_path / "sheet.png", 1, "mine"
+        data,
+        data.split("test"),
+        task,
+        outcome_of(label[None], nothing),
+        tmp_path / "sheet.png",
+        1,
+        "mine",
     )
     page = pixels(tmp_path / "sheet.png")
     drawn = task.picture(label.astype(np.uint8), np.full(task.seq_len, Mark.PLAIN), LARGEST_CELL)
@@ -159,7 +192,7 @@ def test_page_of_solutions_shows_every_attempt() -> None:
     question, *answers = (
         task.parse(text)[0].astype(np.uint8) for text in ("11\n11", "22\n22", "33\n33")
     )
-    attempts = [Candidate(encode([decode(answer)])[0].tobytes(), 1, 0.9) for answer in answers]
+    attempts = [Candidate(answer, 1, 0.9, row) for row, answer in enumerate(answers)]
     one = Solution(
         task,
         question,
@@ -167,9 +200,9 @@ def test_page_of_solutions_shows_every_attempt() -> None:
         np.zeros(1, np.float32),
         1,
         attempts=attempts[:1],
-        solution=decode(answers[0]),
+        solution=answers[0],
     )
-    two = replace(one, attempts=attempts, solution=decode(answers[1]))
+    two = replace(one, attempts=attempts, solution=answers[1])
     assert two.verdict == "attempt 2 is right"
     shown = [colours(solutions_sheet(page)) for page in ([one], [two], [one, two])]
     second = (
@@ -190,7 +223,7 @@ def test_dataset_sheet_spreads_over_every_split(name: str, tmp_path: Path) -> No
     split_of(tmp_path / "data", task, np.tile(label, (5, 1)), ("train", "test"))
     heights = []
     for rows in (1, 2, 5, 9):
-        dataset_sheet(tmp_path / "data", task, tmp_path / "sheet.png", rows)
+        dataset_sheet(Dataset(tmp_path / "data"), task, tmp_path / "sheet.png", rows)
         page = pixels(tmp_path / "sheet.png")
         assert (page[:MARGIN] == PAPER).all()
         assert (page[:, -MARGIN:] == PAPER).all()
@@ -206,7 +239,7 @@ def test_first_and_last_example_are_on_the_sheet(tmp_path: Path) -> None:
     labels = np.full((50, 16), 3)
     labels[0], labels[-1] = 4, 5
     split_of(tmp_path / "data", task, labels)
-    dataset_sheet(tmp_path / "data", task, tmp_path / "sheet.png", 3)
+    dataset_sheet(Dataset(tmp_path / "data"), task, tmp_path / "sheet.png", 3)
     colours = {
         tuple(colour)
         for colour in np.unique(pixels(tmp_path / "sheet.png").reshape(-1, 3), axis=0).tolist()
@@ -225,7 +258,7 @@ def test_cells_are_as_large_as_there_is_room_for(side: int) -> None:
         task.parse("\n".join(["1" * width] * height))[0]
         for width, height in ((1, 1), (side, 1), (1, side))
     ]
-    cell = cell_size(task, grids, EXAMPLE_ROOM)
+    cell = cell_size(task.picture, grids, EXAMPLE_ROOM)
     assert cell == min(LARGEST_CELL, EXAMPLE_ROOM // side)
-    assert cell_size(task.with_digits(), grids, EXAMPLE_ROOM) == cell
-    assert cell_size(task, grids, 1) == 1
+    assert cell_size(task.with_digits().picture, grids, EXAMPLE_ROOM) == cell
+    assert cell_size(task.picture, grids, 1) == 1

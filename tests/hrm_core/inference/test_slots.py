@@ -9,8 +9,8 @@ import pytest
 
 from hrm_core.backend import Batch, Replica
 from hrm_core.config import ModelConfig
-from hrm_core.inference.evaluation import thoughts
-from hrm_core.inference.slots import Moment, Noise, Questions, think
+from hrm_core.inference.evaluation import answer_step_by_step
+from hrm_core.inference.slots import Noise, Questions, StepResult, think
 
 CONFIG = ModelConfig(
     vocab_size=9,
@@ -83,14 +83,14 @@ def in_batches(halts: list[int], size: int) -> Iterator[Questions]:
         yield puzzles(halts[i : i + size], i)
 
 
-def answers(moments: Iterator[Moment]) -> dict[int, tuple[Any, ...]]:
+def answers(results: Iterator[StepResult]) -> dict[int, tuple[Any, ...]]:
     """Number of each puzzle -> steps it took, and what was said then; each halts once."""
     found: dict[int, tuple[Any, ...]] = {}
-    for moment in moments:
-        for slot in np.flatnonzero(moment.halts):
-            number = int(moment.questions.number[slot])
+    for result in results:
+        for slot in np.flatnonzero(result.halts):
+            number = int(result.questions.number[slot])
             assert number not in found
-            found[number] = (int(moment.steps[slot]), *moment.answers.tokens[slot].tolist())
+            found[number] = (int(result.steps[slot]), *result.answers.tokens[slot].tolist())
     return found
 
 
@@ -149,7 +149,7 @@ def test_noise_belongs_to_the_puzzle_not_to_the_slot() -> None:
 
 def test_thoughts_keep_the_answer_of_a_puzzle_that_has_halted() -> None:
     inputs = puzzles([2, 4, 1]).inputs
-    path = thoughts(Counting(), inputs, np.zeros(3, int), batch_size=3, halt="q")
+    path = answer_step_by_step(Counting(), inputs, np.zeros(3, int), batch_size=3, halt="q")
     assert path.steps.tolist() == [2, 4, 1]
     assert path.answers[:, :, 0].T.tolist() == [[1, 2, 2, 2], [1, 2, 3, 4], [1, 1, 1, 1]]
     assert path.settled_step.tolist() == [2, 4, 1]

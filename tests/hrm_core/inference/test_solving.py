@@ -119,7 +119,7 @@ def task_json(rule: Rule, known: bool = True, grids: tuple[TokenArray, ...] = (G
 
 
 def attempts(solution: Solution) -> list[tuple[Any, int]]:
-    return [(attempt.grid.tolist(), attempt.count) for attempt in solution.attempts]
+    return [(decode(attempt.answer).tolist(), attempt.count) for attempt in solution.attempts]
 
 
 def test_task_is_asked_under_all_its_augmentations_and_each_answer_is_turned_back() -> None:
@@ -332,4 +332,4 @@ def test_file_of_a_task_names_it_and_tells_its_outputs(tmp_path: Any) -> None:
     assert grid.solution is None
     for puzzle in (named, piped):
         assert puzzle.solution is not None
-        assert puzzle.solution.tolist() == np.rot90(GRID).tolist()
+        assert decode(puzzle.solution).tolist() == np.rot90(GRID).tolist()

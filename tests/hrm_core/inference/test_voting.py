@@ -5,10 +5,10 @@ import pytest
 
 from hrm_core.backend import BackendOptions
 from hrm_core.data.store import ExampleSet, Split, load_split
-from hrm_core.inference.answering import answer, ways
-from hrm_core.inference.metrics import summary
+from hrm_core.inference.answering import answer, inference_options
 from hrm_core.inference.voting import BLOCK, Candidates, Symmetries
 from hrm_core.runs.checkpoint import find_model, load_model
+from hrm_core.tasks.cells import measure_cells
 from hrm_mlx.backend import MLXBackend
 from hrm_tasks.sudoku.task import Sudoku
 
@@ -90,28 +90,31 @@ def scrambled(split: Split) -> Split:
 
 def test_labels_take_no_part_in_the_choice(backend: MLXBackend, tiny_data: Path) -> None:
     test, task = load_split(tiny_data, "test"), Sudoku(4)
-    asked = ways(task, "q", votes=3, sigma=0.2, rollouts=2)
+    asked = inference_options(task, "q", votes=3, sigma=0.2, rollouts=2)
     honest = answer([backend], test, task, asked, batch_size=7)
     blind = answer([backend], scrambled(test), task, asked, batch_size=7)
     np.testing.assert_array_equal(honest.answers, blind.answers)
     assert (
-        honest.scores.num_right != blind.scores.num_right
+        honest.predictions.num_right != blind.predictions.num_right
     ).any()  # the labels were others indeed
 
 
 def test_several_answers_hold_what_one_answer_holds(backend: MLXBackend, tiny_data: Path) -> None:
     test, task = load_split(tiny_data, "test"), Sudoku(4)
-    one = answer([backend], test, task, ways(task, "fixed"), batch_size=7)
-    several = answer([backend], test, task, ways(task, "fixed", votes=4), batch_size=20)
-    np.testing.assert_array_equal(several.each[0].num_right, one.scores.num_right)
+    one = answer([backend], test, task, inference_options(task, "fixed"), batch_size=7)
+    several = answer(
+        [backend], test, task, inference_options(task, "fixed", votes=4), batch_size=20
+    )
+    np.testing.assert_array_equal(several.each[0].num_right, one.predictions.num_right)
     assert len(several.each) == 4
-    assert several.scores.steps.tolist() == [4 * backend.config.halt_max_steps] * 20
+    assert several.predictions.steps.tolist() == [4 * backend.config.halt_max_steps] * 20
     assert several.oracle >= max(
-        summary(scores)["exact_accuracy"] for scores in [*several.each, several.scores]
+        measure_cells(predictions)["exact_accuracy"]
+        for predictions in [*several.each, several.predictions]
     )
 
 
 def test_two_models_give_an_answer_each(backend: MLXBackend, tiny_data: Path) -> None:
     test, task = load_split(tiny_data, "test"), Sudoku(4)
-    both = answer([backend, backend], test, task, ways(task, "fixed"), batch_size=20)
+    both = answer([backend, backend], test, task, inference_options(task, "fixed"), batch_size=20)
     np.testing.assert_array_equal(both.each[0].q_halt_logits, both.each[1].q_halt_logits)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from hrm_core.data.store import dataset_hash
+from hrm_core.data.store import Dataset, dataset_hash
 from hrm_core.data.writer import Examples, Layout, write_dataset
 from hrm_core.errors import ConfigError, DataError
 from hrm_core.parameters import PUZZLE_TABLE
@@ -103,10 +103,10 @@ def test_data_in_which_identifiers_are_other_puzzles_is_not_measured_on(
     copy: Path, refusal: Callable[..., str]
 ) -> None:
     other = build(copy / "other", ["<blank>", "b", "a"])
-    check_identifiers(copy / "run", 3, copy / "data")
+    check_identifiers(copy / "run", 3, Dataset(copy / "data"))
     message = f"puzzle identifier 1 is a to {copy / 'run'} and b in {other}; use the data the model was trained for"
     with pytest.raises(DataError, match=message):
-        check_identifiers(copy / "run", 3, other)
+        check_identifiers(copy / "run", 3, Dataset(other))
     assert refusal("eval", copy / "run", "--data", other, "--split", "train") == message
 
 
@@ -123,7 +123,9 @@ def test_one_identifier_needs_no_name(tmp_path: Path) -> None:
 def test_grown_table_keeps_its_rows_and_new_ones_start_from_zero(copy: Path) -> None:
     model = load_model(find_model(copy / "run"))
     larger = build(copy / "larger", [*NAMES, "c", "d"])
-    weights = grown(model, model.config.model_copy(update={"num_puzzle_identifiers": 5}), larger)
+    weights = grown(
+        model, model.config.model_copy(update={"num_puzzle_identifiers": 5}), Dataset(larger)
+    )
     assert weights[PUZZLE_TABLE].dtype == np.float32
     np.testing.assert_array_equal(
         weights[PUZZLE_TABLE],
@@ -149,7 +151,11 @@ def test_rows_of_other_puzzles_are_not_taken_over(
     model = load_model(find_model(copy / "run"))
     other = build(copy / "other", names)
     with pytest.raises(ConfigError, match=message):
-        grown(model, model.config.model_copy(update={"num_puzzle_identifiers": len(names)}), other)
+        grown(
+            model,
+            model.config.model_copy(update={"num_puzzle_identifiers": len(names)}),
+            Dataset(other),
+        )
 
 
 def test_table_grows_only_where_the_names_are_known(copy: Path) -> None:
@@ -159,8 +165,8 @@ def test_table_grows_only_where_the_names_are_known(copy: Path) -> None:
         ConfigError,
         match=r"nobody says whether the 3 puzzle identifiers of .* are the first of the 4 of .*larger",
     ):
-        grown(model, model.config.model_copy(update={"num_puzzle_identifiers": 4}), larger)
-    same = grown(model, model.config, copy / "data")  # as far as anybody knows
+        grown(model, model.config.model_copy(update={"num_puzzle_identifiers": 4}), Dataset(larger))
+    same = grown(model, model.config, Dataset(copy / "data"))  # as far as anybody knows
     assert same[PUZZLE_TABLE] is model.weights[PUZZLE_TABLE]
 
 

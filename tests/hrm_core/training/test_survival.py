@@ -40,7 +40,7 @@ from hrm_core.runs import run
 moment, count, *sys.argv = sys.argv[1], int(sys.argv[2]), "hrm", *sys.argv[3:]
 owner, name = {
     "model file": (checkpoint, "save_model"), "state file": (checkpoint, "save_file"), "sync": (checkpoint, "_sync"),
-    "log": (run.Run, "log"), "evaluation": (evaluation, "_scores"), "report": (fit, "reduced"), "pruning": (run.shutil, "rmtree"),
+    "log": (run.Run, "log"), "evaluation": (evaluation, "_predictions"), "report": (fit, "reduced"), "pruning": (run.shutil, "rmtree"),
 }[moment]
 passed, original = [0], getattr(owner, name)
 def killing(*args, **kwargs):

@@ -229,7 +229,8 @@ def test_submission_scores_what_pass_at_2_says() -> None:
     votes = votes_of(answers)
     each = [{"a": Question([question], [RIGHT])} for question in asked]
     solved = [
-        score(submission(votes, questions), solutions(questions)).tasks_solved for questions in each
+        score(submission(votes, questions), solutions(questions)).record["tasks_solved"]
+        for questions in each
     ]
     assert solved == [pass_at(votes, questions)[2] for questions in each]
     assert 0 < sum(solved) < 40

@@ -51,7 +51,8 @@ def test_one_right_attempt_counts(
     first: dict[str, Any], second: dict[str, Any], outputs: int, tasks: int
 ) -> None:
     found = score(submitted(first, second), SOLUTIONS)
-    assert (found.score, found.outputs_solved, found.outputs, found.tasks_solved, found.tasks) == (
+    assert found.record["score"] == found.score
+    assert tuple(found.record.values()) == (
         outputs / 3,
         outputs,
         3,

@@ -1,0 +1,262 @@
+"""What a task may be able to do besides: each capability is a Protocol that commands ask for.
+
+A task has a capability if it has its members; a command that needs one it lacks says so in a line.
+
+Shapes: N puzzles, K ways to ask one question, A ACT steps, S = `seq_len` cells, V tokens.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from hrm_core.data.store import Split
+from hrm_core.data.symmetry import Symmetry
+from hrm_core.pictures.grids import Mark
+from hrm_core.tasks.contract import BoolArray, IntArray, TokenArray
+
+FloatArray = npt.NDArray[np.floating]
+NO_RATINGS = (0,)  # one band for everything
+ONLY_THE_SOLUTION = "only the solution can tell"
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """Reads questions that people have and writes answers: `hrm solve`."""
+
+    def parse(self, text: str) -> TokenArray:
+        """Read every puzzle in a text. Returns: (N, S) question tokens.
+
+        Raises: PuzzleError naming the puzzle and the place in it.
+        """
+        ...
+
+    def read_file(self, path: Path) -> TokenArray:
+        """Read every puzzle in a file: a text, or what else the task comes in. Returns: (N, S).
+
+        Raises: PuzzleError, OSError, UnicodeDecodeError.
+        """
+        ...
+
+    def format(self, tokens: TokenArray) -> str:
+        """Draw one grid (S,) as text for a terminal."""
+        ...
+
+    def line(self, tokens: TokenArray) -> str:
+        """Write one grid (S,) as one word, which `parse` reads back."""
+        ...
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """Has rules that tell a right answer without the solution."""
+
+    def given(self, inputs: TokenArray) -> BoolArray:
+        """Mark the cells that the question already answers. Shapes: (..., S) -> (..., S)."""
+        ...
+
+    def accepts(self, inputs: TokenArray, answer: TokenArray) -> bool:
+        """Return True if the rules accept this answer (S,) to this question (S,)."""
+        ...
+
+    def accepts_all(self, inputs: IntArray, answers: IntArray) -> BoolArray:
+        """Judge many answers at once. Shapes: (N, S), (N, S) -> (N,)."""
+        ...
+
+    def verdict(self, inputs: TokenArray, answer: TokenArray) -> str:
+        """Say in one line what the rules say of this answer (S,) to this question (S,)."""
+        ...
+
+
+@runtime_checkable
+class Symmetric(Protocol):
+    """Has symmetries under which a puzzle stays a puzzle: votes."""
+
+    vocab_size: int
+    seq_len: int
+
+    def draw_symmetries(self, rng: np.random.Generator, count: int) -> Symmetry:
+        """Draw `count` of them at random. Raises: PuzzleError where this data has none."""
+        ...
+
+
+@runtime_checkable
+class PartlySymmetric(Symmetric, Protocol):
+    """Has symmetries that not every question has."""
+
+    def check_symmetric(self, inputs: TokenArray) -> None:
+        """Refuse a question (S,) that has no symmetries. Raises: PuzzleError."""
+        ...
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """Draws its grids."""
+
+    name: str
+    legend: Sequence[Mark]  # what a picture of a model at work has to explain
+
+    def picture(self, tokens: TokenArray, marks: IntArray, cell: int = 48) -> Image.Image:
+        """Draw one grid (S,) with a `Mark` for each cell (S,), `cell` pixels a cell."""
+        ...
+
+
+@runtime_checkable
+class Numbered(Drawable, Protocol):
+    """Draws colours that have numbers: `--digits`."""
+
+    def with_digits(self) -> Self:
+        """Return the same task whose pictures show the number of each colour, too."""
+        ...
+
+
+@runtime_checkable
+class Rated(Protocol):
+    """Knows how hard a puzzle is."""
+
+    rating_bands: Sequence[int]  # lower bound of each band of a table, ascending from 0
+
+
+@runtime_checkable
+class Variable(Protocol):
+    """Has settings that tell of a data set, not of the task: others may differ in them."""
+
+    data_settings: Sequence[str]
+
+
+class Question(NamedTuple):
+    """A question, and what its file tells besides."""
+
+    tokens: TokenArray  # (S,)
+    name: str = ""  # of the puzzle that asks it
+    solution: TokenArray | None = None  # (S,) where the file has it, as `Candidate.answer` is
+
+
+@runtime_checkable
+class Named(Protocol):
+    """Knows its puzzles by name; a model has puzzle identifiers for each."""
+
+    def questions(self, text: str, name: str) -> list[Question]:
+        """Read every question in a text; `name` is that of its file.
+
+        Raises: PuzzleError naming the question and the place in it.
+        """
+        ...
+
+    def puzzle_of(self, identifier: str) -> str:
+        """Return the puzzle that an identifier's name belongs to."""
+        ...
+
+    def identifiers_of(self, names: Sequence[str], puzzle: str) -> IntArray:
+        """Return the identifiers of a puzzle, its own first; none if it was never trained."""
+        ...
+
+    def how_to_add(self, puzzle: str) -> str:
+        """Return the command that adds a puzzle to a data set, with DATA in its place."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One question in the K ways it is asked."""
+
+    inputs: TokenArray  # (K, S)
+    undo: Callable[[int, TokenArray], TokenArray]  # answers (A, S) to way k, as if asked as it is
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One of the different answers to a question."""
+
+    answer: TokenArray  # (S,)
+    count: int  # how often it was given
+    confidence: float  # mean sigmoid(q_halt) of those
+    row: int  # the answer that gives it with the highest q_halt
+
+
+class Table(NamedTuple):
+    """A table of results."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class Poll(Protocol):
+    """Answers to all questions of a test, pooled."""
+
+    def record(self) -> Mapping[str, Any]:
+        """Return the results as JSON can hold them."""
+        ...
+
+    def pages(self) -> Sequence[str | Table]:
+        """Return the results for a person, in order."""
+        ...
+
+
+@runtime_checkable
+class Polled(Named, Protocol):
+    """Asks one question under several identifiers and pools the answers.
+
+    Tasks without it are asked under their symmetries, see `hrm_core/inference/voting.py`.
+    """
+
+    votes: int  # identifiers a question is asked under, if nobody says how many
+
+    def ask(self, question: TokenArray, names: Sequence[str]) -> Asked:
+        """Return a question (S,) as each of K identifiers asks it, given their names."""
+        ...
+
+    def attempts(self, answers: TokenArray, q_halt_logits: FloatArray) -> list[Candidate]:
+        """Pool K answers, undone, and return the best few, the best first. Shapes: (K, S), (K,)."""
+        ...
+
+    def poll(
+        self, split: Split, names: Sequence[str], answered: Sequence[tuple[IntArray, FloatArray]]
+    ) -> Poll:
+        """Pool the answers to a whole test split.
+
+        `names` are those of the identifiers; `answered` are answers (N, S) and q_halt logits (N,)
+        to all its examples, in file order, several times if they were asked several times.
+
+        Raises: DataError if an identifier has no name.
+        """
+        ...
+
+
+class Score(NamedTuple):
+    """What a submission is worth."""
+
+    score: float
+    record: Mapping[str, Any]  # as JSON can hold it
+    text: str  # for a person
+
+
+@runtime_checkable
+class Exports(Protocol):
+    """Writes its answers to a test as a file that others score: `--submission`, `hrm score`."""
+
+    def submission(self, poll: Any) -> object:
+        """Return the answers of a poll as the JSON of a submission."""
+        ...
+
+    def score(self, submission: Path, solutions: Path) -> Score:
+        """Score a submission against solutions.
+
+        Raises: DataError naming the file and the place in it.
+        """
+        ...
+
+
+def given_cells(task: object, inputs: TokenArray) -> BoolArray:
+    """Mark the cells that a question answers itself; none where the task does not say."""
+    return task.given(inputs) if isinstance(task, Judged) else np.zeros(inputs.shape, bool)
+
+
+def bands_of(task: object) -> Sequence[int]:
+    """Return the bands of ratings that tables are split by."""
+    return task.rating_bands if isinstance(task, Rated) else NO_RATINGS

@@ -1,0 +1,61 @@
+"""Measures of tasks whose answers are compared with the solution cell by cell."""
+
+import math
+
+from hrm_core.tasks.contract import Metric
+from hrm_core.tasks.predictions import Predictions
+
+EXACT = Metric("exact_accuracy", "exact accuracy", "exact", interval=("exact_low", "exact_high"))
+CELLS = Metric("accuracy", "cell accuracy", "all cells", short="cells")
+BLANK_CELLS = Metric("blank_accuracy", "accuracy of blank cells", "blank cells")
+
+
+class CellMeasures:
+    """Base of tasks that are measured by exact answers, then by cells."""
+
+    num_chunks = 1
+    headline = EXACT
+    metrics = (CELLS, BLANK_CELLS)
+
+    def measure(self, predictions: Predictions) -> dict[str, float]:
+        """Return all numbers of a report; examples without a label do not count."""
+        return measure_cells(predictions)
+
+
+UNKNOWN = CellMeasures()  # measures of data whose task is not known
+
+
+def measure_cells(predictions: Predictions) -> dict[str, float]:
+    """Measure answers cell by cell, the exact accuracy first. Examples without a label do not count."""
+    counted = predictions.select(predictions.is_counted)
+    count = len(counted)
+    low, high = wilson_interval(float(counted.exact.sum()), count)
+    says_right = counted.q_halt_logits >= 0
+    return {
+        "exact_accuracy": share(counted.exact.sum(), count),
+        "exact_low": low,
+        "exact_high": high,
+        "accuracy": share(counted.num_right.sum(), counted.num_labelled.sum()),
+        "blank_accuracy": share(counted.num_right_blank.sum(), counted.num_blank.sum()),
+        "lm_loss": share(counted.lm_loss.sum(), count),
+        "q_halt_accuracy": share((says_right == counted.exact).sum(), count),
+        "steps": share(counted.steps.sum(), count),
+        "settled_step": share(counted.settled_step.sum(), count),
+        "count": count,
+    }
+
+
+def wilson_interval(successes: float, count: float) -> tuple[float, float]:
+    """Return the 95 % confidence interval of a share. Source: Wilson 1927."""
+    if not count:
+        return 0.0, 1.0
+    z, part = 1.959963984540054, successes / count
+    centre = part + z * z / (2 * count)
+    spread = z * math.sqrt(part * (1 - part) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def share(part: float, whole: float) -> float:
+    """Return a part of a whole; 0 of nothing."""
+    return float(part) / max(float(whole), 1.0)
