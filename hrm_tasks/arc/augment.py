@@ -7,13 +7,14 @@ Source: sapientinc/HRM dataset/common.py and dataset/build_arc_dataset.py.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from hrm_core.data.dihedral import FLIPS_COLUMNS, FLIPS_ROWS, NUM_VIEWS, TRANSPOSES, turned
 from hrm_core.tasks.contract import BoolArray, IntArray, TokenArray
 from hrm_tasks.arc.canvas import (
     COLOUR,
@@ -30,20 +31,6 @@ AUGMENTED = re.compile(r"(.+)_t([0-7])_(0(?!\d*(\d)\d*\4)[1-9]{9})", re.DOTALL) 
 
 HashArray = npt.NDArray[np.uint64]
 
-SYMMETRIES: Sequence[Callable[[TokenArray], TokenArray]] = (
-    lambda grid: grid,
-    lambda grid: np.rot90(grid, 1),  # counter-clockwise
-    lambda grid: np.rot90(grid, 2),
-    lambda grid: np.rot90(grid, 3),
-    np.fliplr,
-    np.flipud,
-    np.transpose,
-    lambda grid: np.fliplr(np.rot90(grid, 1)),
-)
-SWAPS = np.isin(np.arange(8), (1, 3, 6, 7))  # height and width change places
-FLIPS_ROWS = np.isin(np.arange(8), (2, 3, 5, 7))  # the last row of the original is met first
-FLIPS_COLUMNS = np.isin(np.arange(8), (1, 2, 4, 7))
-
 
 class Augmentations(NamedTuple):
     """A augmentations of one task, or one for each of A canvases. The first of a task is the task as it is."""
@@ -54,7 +41,7 @@ class Augmentations(NamedTuple):
     @property
     def swaps(self) -> BoolArray:
         """(A,) where height and width change places."""
-        return np.asarray(SWAPS[self.symmetries])
+        return np.asarray(TRANSPOSES[self.symmetries])
 
     @property
     def tokens(self) -> TokenArray:
@@ -100,7 +87,7 @@ def parse_names(names: Sequence[str]) -> tuple[list[str], Augmentations]:
 
 def augmented(grid: TokenArray, symmetry: int, colours: TokenArray) -> TokenArray:
     """One grid (height, width) under one augmentation."""
-    return np.ascontiguousarray(SYMMETRIES[symmetry](colours[grid]))
+    return np.ascontiguousarray(turned(colours[grid], symmetry))
 
 
 def undone(canvases: IntArray, augmentations: Augmentations) -> TokenArray:
@@ -137,10 +124,10 @@ def draw_augmentations(sums: HashArray, count: int, rng: np.random.Generator) ->
     tries = TRIES * count
     symmetries = np.zeros(tries + 1, np.uint8)
     colours = np.tile(np.arange(NUM_COLOURS, dtype=np.uint8), (tries + 1, 1))
-    symmetries[1:] = rng.integers(0, len(SYMMETRIES), tries)
+    symmetries[1:] = rng.integers(0, NUM_VIEWS, tries)
     colours[1:, 1:] = rng.permuted(colours[1:, 1:], axis=1)
     hashes: HashArray = np.empty((tries + 1, len(sums)), np.uint64)
-    for symmetry in range(len(SYMMETRIES)):
+    for symmetry in range(NUM_VIEWS):
         chosen = symmetries == symmetry
         hashes[chosen] = (colours[chosen].astype(np.uint64) + np.uint64(1)) @ sums[:, symmetry].T
     _, first = np.unique(mixed(hashes).sum(axis=1), return_index=True)
@@ -154,7 +141,7 @@ def colour_sums(grids: Sequence[TokenArray]) -> HashArray:
     Returns: (8, 10), sums of a random weight of each cell. A hash of the augmented grids is a sum over colours of these, times
     the colour's image: no grid need be augmented to see whether it is new.
     """
-    total = np.zeros((NUM_COLOURS, len(SYMMETRIES)), np.uint64)
+    total = np.zeros((NUM_COLOURS, NUM_VIEWS), np.uint64)
     for role, grid in enumerate(grids):
         has = (grid.ravel() == np.arange(NUM_COLOURS, dtype=np.uint8)[:, None]).astype(
             np.uint64
@@ -197,9 +184,9 @@ def _weights(height: int, width: int, role: int) -> HashArray:
         SIDE, SIDE
     )
     cells = np.arange(height * width).reshape(height, width)
-    weights = np.empty((cells.size, len(SYMMETRIES)), np.uint64)
-    for number, move in enumerate(SYMMETRIES):
-        moved = move(cells)
+    weights = np.empty((cells.size, NUM_VIEWS), np.uint64)
+    for number in range(NUM_VIEWS):
+        moved = turned(cells, number)
         weights[moved.ravel(), number] = places[: moved.shape[0], : moved.shape[1]].ravel()
     return weights
 
@@ -212,9 +199,9 @@ def cell_places(height: int, width: int, room: int) -> IntArray:
     """
     places = np.arange(room * room).reshape(room, room)
     cells = np.arange(height * width).reshape(height, width)
-    found = np.empty((len(SYMMETRIES), height * width + height + width), np.intp)
-    for number, move in enumerate(SYMMETRIES):
-        moved = move(cells)
+    found = np.empty((NUM_VIEWS, height * width + height + width), np.intp)
+    for number in range(NUM_VIEWS):
+        moved = turned(cells, number)
         found[number, moved.ravel()] = places[: moved.shape[0], : moved.shape[1]].ravel()
         found[number, cells.size :] = np.concatenate(
             [places[moved.shape[0], : moved.shape[1]], places[: moved.shape[0], moved.shape[1]]]

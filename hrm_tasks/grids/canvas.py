@@ -12,14 +12,13 @@ from functools import cached_property
 
 import numpy as np
 
+from hrm_core.data.dihedral import KEEP_SHAPE, NUM_VIEWS, turned
 from hrm_core.errors import PuzzleError
 from hrm_core.tasks.contract import BoolArray, IntArray, TokenArray
 
 PAD, OUTSIDE, FIRST = 0, 1, 2  # the characters of the alphabet follow from FIRST on
 MAX_CHARACTERS = 256 - FIRST  # tokens are bytes
 MAX_CELLS = 1 << 14  # 128x128; attention grows with the square of it
-KEEP_SIZE = (0, 2, 4, 5)  # the views that leave height and width as they are
-NUM_VIEWS = 8
 SHOWN = 60  # characters of an alphabet in a message
 
 
@@ -57,7 +56,7 @@ class Canvas:
     @property
     def views(self) -> tuple[int, ...]:
         """The rotations and reflections that every grid fits in: all eight on a square, else those that keep height and width."""
-        return tuple(range(NUM_VIEWS)) if self.height == self.width else KEEP_SIZE
+        return tuple(range(NUM_VIEWS)) if self.height == self.width else KEEP_SHAPE
 
     def holds(self, size: tuple[int, int]) -> bool:
         """Whether a grid of this height and width fits in."""
@@ -113,18 +112,6 @@ class Canvas:
     @cached_property
     def _codes(self) -> IntArray:
         return np.array([ord(character) for character in self.alphabet], np.uint32)
-
-
-def turned(grid: IntArray, view: int) -> IntArray:
-    """One grid (height, width) in one of its eight views; 0 changes nothing.
-
-    Source: sapientinc/HRM dataset/common.py, "dihedral_transform".
-    """
-    if view == 6:
-        return grid.T
-    if view == 7:
-        return np.fliplr(np.rot90(grid))
-    return np.fliplr(grid) if view == 4 else np.flipud(grid) if view == 5 else np.rot90(grid, view)
 
 
 def size_of(grid: str) -> tuple[int, int]:

@@ -1,14 +1,14 @@
-"""The square that a maze is drawn on: its tokens, its eight symmetries, and what makes a drawing a maze.
+"""The square that a maze is drawn on: its tokens, its smallest view, and what makes a drawing a maze.
 
 Shapes: N mazes, S = size · size cells in row-major order. Tokens: pad 0, then the characters of `CHARACTERS` from 1.
 """
 
 import math
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
+from hrm_core.data.dihedral import square_cells
 from hrm_core.errors import PuzzleError
 
 ByteArray = npt.NDArray[np.uint8]
@@ -20,7 +20,6 @@ VOCAB_SIZE = 6
 CHARACTERS = "# SGo"  # of the tokens from 1
 NAMES = ("a pad", "a wall", "open", "S", "G", "path")
 MIN_SIZE, MAX_SIZE = 2, 128
-NUM_SYMMETRIES = 8
 
 
 def check_size(size: int) -> None:
@@ -71,34 +70,10 @@ def ends_fault(maze: IntArray, size: int) -> str:
     return ""
 
 
-@cache
-def symmetries(size: int) -> npt.NDArray[np.intp]:
-    """The rotations and reflections of the square in the published order: cell j of the result is cell [k, j] of the argument.
-
-    0 identity, 1 to 3 quarter turns counter-clockwise, 4 left-right, 5 up-down, 6 transposed, 7 left-right after one turn.
-    Returns: (8, S). Source: sapientinc/HRM dataset/common.py.
-    """
-    cells = np.arange(size * size).reshape(size, size)
-    turned = np.rot90(cells)
-    views = [
-        cells,
-        turned,
-        np.rot90(cells, 2),
-        np.rot90(cells, 3),
-        cells[:, ::-1],
-        cells[::-1],
-        cells.T,
-        turned[:, ::-1],
-    ]
-    orders = np.stack(views).reshape(NUM_SYMMETRIES, -1)
-    orders.flags.writeable = False  # one array for all
-    return orders
-
-
 def canonical(mazes: ByteArray, size: int) -> ByteArray:
     """The smallest of the eight views of each maze, read as a number: one for all mazes that are the same. Shapes: (N, S)."""
     best = mazes
-    for order in symmetries(size)[1:]:
+    for order in square_cells(size)[1:]:
         view = mazes[:, order]
         first = (view != best).argmax(axis=1)[:, None]  # where they differ; 0 if nowhere
         is_smaller = np.take_along_axis(view, first, axis=1) < np.take_along_axis(

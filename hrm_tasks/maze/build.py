@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from hrm_core.data.dihedral import NUM_VIEWS
 from hrm_core.data.puzzles import TEST, TRAIN, Puzzles, describe_file, num_shared
 from hrm_core.data.puzzles import subsample as subsample_of
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError
-from hrm_tasks.maze.board import NUM_SYMMETRIES, canonical, size_of
+from hrm_tasks.maze.board import canonical, size_of
 from hrm_tasks.maze.csv_rows import MazeFile, read_csv
 from hrm_tasks.maze.generator import MIXED, MazeGenerator
 from hrm_tasks.maze.task import Maze
@@ -96,9 +97,9 @@ def build_generated(
 def _write(
     out: Path, train: Puzzles, test: Puzzles | None, augment: int, seed: int, about: dict[str, Any]
 ) -> dict[str, Any]:
-    if not 0 <= augment < NUM_SYMMETRIES:
+    if not 0 <= augment < NUM_VIEWS:
         raise DataError(
-            f"augment={augment}; a square has {NUM_SYMMETRIES - 1} other views, so expected 0 to {NUM_SYMMETRIES - 1}"
+            f"augment={augment}; a square has {NUM_VIEWS - 1} other views, so expected 0 to {NUM_VIEWS - 1}"
         )
     size = size_of(train.inputs.shape[1])
     assert size is not None, "readers and generators know only squares"
@@ -123,9 +124,9 @@ def _augmented(task: Maze, mazes: Puzzles, augment: int, seed: int) -> Iterator[
     for start in range(0, len(mazes.ratings), per_block):
         block = mazes.select(np.arange(start, min(start + per_block, len(mazes.ratings))))
         rng = stream(seed, Purpose.AUGMENTATION, start)
-        others = rng.permuted(
-            np.tile(np.arange(1, NUM_SYMMETRIES), (len(block.ratings), 1)), axis=1
-        )[:, :augment]
+        others = rng.permuted(np.tile(np.arange(1, NUM_VIEWS), (len(block.ratings), 1)), axis=1)[
+            :, :augment
+        ]
         views = np.concatenate(
             [np.zeros((len(others), 1), dtype=np.intp), np.sort(others, axis=1)], axis=1
         )

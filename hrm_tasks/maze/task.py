@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hrm_core.data.dihedral import NUM_VIEWS, square_cells
 from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark
@@ -20,7 +21,6 @@ from hrm_tasks.maze import picture as maze_picture
 from hrm_tasks.maze import text as maze_text
 from hrm_tasks.maze.board import (
     GOAL,
-    NUM_SYMMETRIES,
     START,
     VOCAB_SIZE,
     WALL,
@@ -29,7 +29,6 @@ from hrm_tasks.maze.board import (
     IntArray,
     check_size,
     size_of,
-    symmetries,
 )
 from hrm_tasks.maze.verdict import Verdict, are_shortest_paths, judge
 
@@ -133,12 +132,12 @@ class Maze(CellMeasures):
 
     def draw_symmetries(self, rng: np.random.Generator, count: int) -> Symmetry:
         """Draw uniformly from the rotations and reflections of the square."""
-        return self.symmetries(rng.integers(NUM_SYMMETRIES, size=count))
+        return self.symmetries(rng.integers(NUM_VIEWS, size=count))
 
     def symmetries(self, numbers: IntArray) -> Symmetry:
         """The symmetries of these published numbers (N,), 0 to 7; 0 changes nothing."""
         tokens = np.broadcast_to(np.arange(VOCAB_SIZE, dtype=np.uint8), (len(numbers), VOCAB_SIZE))
-        return Symmetry(cells=symmetries(self.size)[numbers], tokens=tokens)
+        return Symmetry(cells=square_cells(self.size)[numbers], tokens=tokens)
 
     def picture(self, tokens: ByteArray, marks: IntArray, cell: int = 48) -> Image.Image:
         """Draw one maze (S,) with a mark for each cell (S,), `cell` pixels a cell."""

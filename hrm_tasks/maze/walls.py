@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hrm_tasks.maze.board import NUM_SYMMETRIES, BoolArray, IntArray, symmetries
+from hrm_core.data.dihedral import NUM_VIEWS, square_cells
+from hrm_tasks.maze.board import BoolArray, IntArray
 
 NEWEST_SHARE = (
     0.6,
@@ -120,5 +121,5 @@ def _grow(size: int, count: int, rng: np.random.Generator) -> BoolArray:
 
 def _turned(is_open: BoolArray, size: int, rng: np.random.Generator) -> BoolArray:
     """Each board in a view drawn from all eight: on even boards the outer walls are on two sides only."""
-    orders = symmetries(size)[rng.integers(NUM_SYMMETRIES, size=len(is_open))]
+    orders = square_cells(size)[rng.integers(NUM_VIEWS, size=len(is_open))]
     return np.take_along_axis(is_open, orders, axis=1)

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hrm_core.data.dihedral import NUM_VIEWS, turned
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.animations import thinking_frames
 from hrm_core.pictures.grids import PAINTS, Mark
 from hrm_core.tasks.capabilities import Judged, given_cells
 from hrm_core.tasks.contract import Task
-from hrm_tasks.grids.canvas import MAX_CHARACTERS, NUM_VIEWS, OUTSIDE, Canvas, turned
+from hrm_tasks.grids.canvas import MAX_CHARACTERS, OUTSIDE, Canvas
 from hrm_tasks.grids.task import Grids
 from hrm_tasks.grids.text import row_sign
 

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hrm_core.data.dihedral import square_cells
 from hrm_core.data.puzzles import Puzzles
 from hrm_core.data.store import check, dataset_hash, load_split, task_label
 from hrm_core.errors import DataError, PuzzleError
 from hrm_core.tasks.registry import find_task
-from hrm_tasks.maze.board import canonical, symmetries
+from hrm_tasks.maze.board import canonical
 from hrm_tasks.maze.build import build_from_csv, build_generated
 from hrm_tasks.maze.csv_rows import read_csv
 from hrm_tasks.maze.task import Maze
@@ -70,7 +71,7 @@ def test_group_is_a_maze_with_views_of_it_no_two_alike(tmp_path: Path, augment: 
     )
     assert not (tmp_path / "data" / "test").exists()
     for group in train.inputs.reshape(6, 1 + augment, 100):
-        views = [int((group[0][symmetries(10)] == view).all(axis=1).argmax()) for view in group]
+        views = [int((group[0][square_cells(10)] == view).all(axis=1).argmax()) for view in group]
         assert views == sorted(set(views))
         assert views[0] == 0
         assert len(np.unique(group, axis=0)) == 1 + augment
