@@ -74,6 +74,7 @@ def hrm() -> None:
 def main() -> int:
     """Run the command line. Returns the exit status: 0 done, 1 the answer is no, 2 the user's mistake, 130 interrupted."""
     from hrm_core.errors import HRMError
+    from hrm_core.messages import one_line
 
     warnings.formatwarning = _warning_line
     _mend_streams()
@@ -85,13 +86,13 @@ def main() -> int:
         click.echo("hrm: interrupted", err=True)
         return 130
     except HRMError as error:
-        click.echo(f"hrm: {' '.join(str(error).split())}", err=True)
+        click.echo(f"hrm: {one_line(error)}", err=True)
         return error.exit_status
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 0
     except click.ClickException as error:
-        click.echo(f"hrm: {' '.join(error.format_message().split())}", err=True)
+        click.echo(f"hrm: {one_line(error.format_message())}", err=True)
         return 2
     except MemoryError as error:
         click.echo(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hrm_core.config import ModelConfig
 from hrm_core.errors import BackendError, CheckpointError
+from hrm_core.messages import one_line, reason
 from hrm_core.parameters import Role, parameter_table
 from hrm_core.runs.checkpoint import WAY_OUT
 
@@ -79,7 +80,7 @@ def write_official(path: Path, config: ModelConfig, tensors: Mapping[str, Tensor
     try:
         torch.save(state, path)
     except RuntimeError as error:  # torch's writer gives no other
-        raise OSError(" ".join(str(error).split())[:120]) from error
+        raise OSError(reason(error)) from error
 
 
 def require_torch() -> Any:
@@ -115,8 +116,9 @@ def _check_archive(path: Path) -> None:
             ]
             damaged = None if packed else archive.testzip()
     except Exception as error:  # zipfile raises whatever a damaged directory leads it to
-        reason = " ".join(str(error).split())[:80] or type(error).__name__
-        raise CheckpointError(f"{path} is cut short or damaged ({reason}); {WAY_OUT}") from error
+        raise CheckpointError(
+            f"{path} is cut short or damaged ({reason(error, 80)}); {WAY_OUT}"
+        ) from error
     if damaged:
         raise CheckpointError(f"{path} is damaged: the checksum of {damaged} is wrong; {WAY_OUT}")
     if packed or len(set(names)) < len(names):
@@ -146,8 +148,8 @@ def _refused(error: Exception) -> str:
     text = str(error).partition("Check the documentation")[0]
     if called := re.search(r"GLOBAL ([\w.]+)", text):
         return f"it calls {called[1][:80]}"
-    reason = text.rpartition("WeightsUnpickler error: ")[2].strip().rpartition("\n\n")[2]
-    return " ".join(reason.split())[:120] or type(error).__name__
+    why = text.rpartition("WeightsUnpickler error: ")[2].strip().rpartition("\n\n")[2]
+    return one_line(why)[:120] or type(error).__name__
 
 
 def _strangeness(value: Any) -> str | None:

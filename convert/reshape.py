@@ -73,7 +73,7 @@ def match_identifiers(
     for names, source in zip((before, after), sources, strict=True):
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise ConversionError(
-                f"{source} names {_shown(twice)} twice; puzzle identifiers are matched by name, make them distinct"
+                f"{source} names {_listed(twice)} twice; puzzle identifiers are matched by name, make them distinct"
             )
     row = {name: i for i, name in enumerate(before)}
     rows = np.array([row.get(name, NEW) for name in after], np.int64)
@@ -97,7 +97,7 @@ def _rows_of(patterns: Sequence[str], row: Mapping[str, int], source: str) -> li
         missing += [] if matches else [pattern]
     if missing:
         raise ConversionError(
-            f"--mean-of names {_shown(missing)}, which {source} does not; it names {_shown(list(row))}"
+            f"--mean-of names {_listed(missing)}, which {source} does not; it names {_listed(list(row))}"
         )
     return list(found)
 
@@ -191,7 +191,7 @@ def _gathered(tensor: Tensor, rows: IntArray) -> FloatArray:
     return block
 
 
-def _shown(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     """Some names as one short text."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(name[:60] for name in names[:SHOWN]) + more

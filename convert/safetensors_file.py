@@ -15,6 +15,7 @@ import numpy as np
 
 from hrm_core.config import ModelConfig
 from hrm_core.errors import CheckpointError
+from hrm_core.messages import reason
 from hrm_core.runs.checkpoint import FORMAT, METADATA, WAY_OUT, checksum
 
 from .tensors import FLOATS, AnyArray, Dtype, Tensor, cast_blocks, raw
@@ -59,7 +60,7 @@ def open_safetensors(path: Path) -> Iterator[SafetensorsFile]:
             }
         except (ValueError, RecursionError) as error:
             raise CheckpointError(
-                f"{path} is damaged or no safetensors file: {' '.join(str(error).split())[:200]}; {WAY_OUT}"
+                f"{path} is damaged or no safetensors file: {reason(error, 200)}; {WAY_OUT}"
             ) from error
         yield SafetensorsFile(metadata, tensors)
 

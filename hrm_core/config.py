@@ -24,12 +24,12 @@ from pydantic import (
 )
 
 from hrm_core.errors import ConfigError
+from hrm_core.messages import first_misfits, shortened
 from hrm_core.plugins import preset_files
 
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_SEED = 2**32 - 1  # numpy's legacy stream, part of the published batch order, takes no more
-MAX_MISFITS = 5  # shown at once
 Size = Annotated[int, Field(gt=0, le=2**20)]  # of what a tensor or a loop is made of
 KINDS = {
     int: "a whole number",
@@ -248,10 +248,10 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(
-            f"{source}{line}: {_shortened(str(error.problem or error.context), 200)}"
+            f"{source}{line}: {shortened(str(error.problem or error.context), 200)}"
         ) from error
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{source} is not YAML: {_shortened(str(error), 200)}") from error
+        raise ConfigError(f"{source} is not YAML: {shortened(str(error), 200)}") from error
     except RecursionError as error:
         raise ConfigError(f"{source} is nested too deeply for a config") from error
     if not isinstance(settings, dict):
@@ -272,8 +272,7 @@ def validated(model: type[Model], settings: Any, source: str) -> Model:
         misfits = [
             _misfit(item, model) for item in sorted(error.errors(include_url=False), key=_is_known)
         ]
-        more = [f"and {len(misfits) - MAX_MISFITS} more"] if len(misfits) > MAX_MISFITS else []
-        raise ConfigError(f"{source}: {'; '.join(misfits[:MAX_MISFITS] + more)}") from error
+        raise ConfigError(f"{source}: {first_misfits(misfits)}") from error
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -289,7 +288,7 @@ class _StrictLoader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise self._refusal(key_node, f"found {_found(key)} as a key, expected a name")
-            self._path.append(_shortened(key))
+            self._path.append(shortened(key))
             if key in mapping:
                 raise self._refusal(
                     key_node, f"duplicate key {'.'.join(self._path)}; keep one of them"
@@ -307,7 +306,7 @@ class _StrictLoader(yaml.SafeLoader):
             return [self.construct_object(child, deep=True) for child in node.value]
         if isinstance(node, yaml.ScalarNode) and kind in SCALARS:
             return SCALARS[kind](node.value)
-        raise self._refusal(node, f"tag {_shortened(node.tag)} is not for configs; leave it out")
+        raise self._refusal(node, f"tag {shortened(node.tag)} is not for configs; leave it out")
 
     def _refusal(self, node: yaml.Node, problem: str) -> yaml.constructor.ConstructorError:
         return yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
@@ -353,7 +352,7 @@ def _read_text(path: Path) -> str:
 def _override(settings: dict[str, Any], override: str) -> None:
     path, equals, value = override.partition("=")
     *sections, key = path.strip().split(".")
-    source = f"--set {_shortened(override)}"
+    source = f"--set {shortened(override)}"
     if not equals or not sections or not all([*sections, key]):
         raise ConfigError(f"{source}: expected section.key=value, e.g. --set optim.lr=1e-4")
     for section in sections:
@@ -364,7 +363,7 @@ def _override(settings: dict[str, Any], override: str) -> None:
 
 
 def _misfit(item: Any, model: type[BaseModel]) -> str:
-    path = ".".join(_shortened(str(part)) for part in item["loc"])
+    path = ".".join(shortened(str(part)) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         return f"unknown key {path}{_known_keys(item['loc'], model)}"
     if item["type"] == "missing":
@@ -401,14 +400,8 @@ def _section(field: Any) -> Any:
 
 
 def _found(value: Any) -> str:
-    return "nothing" if value is None else f"{_shortened(reprlib.repr(value))} ({_kind(value)})"
+    return "nothing" if value is None else f"{shortened(reprlib.repr(value))} ({_kind(value)})"
 
 
 def _kind(value: Any) -> str:
     return "nothing" if value is None else KINDS.get(type(value), f"a {type(value).__name__}")
-
-
-def _shortened(text: str, length: int = 60) -> str:
-    """A text as one line that is not too long for a message."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else f"{line[: length - 1]}…"

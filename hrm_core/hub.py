@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 from hrm_core.errors import BackendError, HRMError
+from hrm_core.messages import reason
 
 RepoType = Literal["model", "dataset"]
 
@@ -185,14 +186,14 @@ def _explained(error: Exception, where: str, repository: str, filename: str, rev
         return f"{where}: the Hub refuses more requests for now (429); wait some minutes, or set HF_TOKEN"
     if status is not None:
         return f"{where}: the Hub answered {status}; try again later"
-    reason = " ".join(str(cause).split())[:120] or type(cause).__name__
+    why = reason(cause)
     if isinstance(cause, ValueError):
-        return f"{where} is no file on the Hub ({reason}); expected hf://owner/repository"
+        return f"{where} is no file on the Hub ({why}); expected hf://owner/repository"
     if getattr(cause, "errno", None) is not None and not isinstance(
         cause, ConnectionError | TimeoutError
     ):
-        return f"{where} was not written into the cache ({reason}); make room, or set HF_HOME"
-    return f"{where} could not be fetched ({reason}); check the network and HF_ENDPOINT, or name files on this machine"
+        return f"{where} was not written into the cache ({why}); make room, or set HF_HOME"
+    return f"{where} could not be fetched ({why}); check the network and HF_ENDPOINT, or name files on this machine"
 
 
 def _status(error: BaseException) -> int | None:

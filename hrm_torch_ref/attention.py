@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from hrm_core.errors import BackendError
+from hrm_core.messages import reason
 
 
 class Kernel(Protocol):
@@ -128,5 +129,5 @@ def _obstacle(name: str, device: torch.device, dtype: torch.dtype) -> str:
     try:
         found = hasattr(import_module(module), "flash_attn_func")
     except Exception as error:
-        return f"{module} cannot be imported ({' '.join(str(error).split())[:100]}); {way_out}"
+        return f"{module} cannot be imported ({reason(error, 100)}); {way_out}"
     return "" if found else f"{module} has no flash_attn_func; {way_out}"

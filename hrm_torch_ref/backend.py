@@ -15,6 +15,7 @@ from torch._dynamo.exc import BackendCompilerFailed
 from hrm_core.backend import Arrays, BackendOptions, Batch, FloatArray, IntArray
 from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.errors import BackendError
+from hrm_core.messages import reason
 from hrm_core.parameters import PUZZLE_TABLE, Role, parameter_table
 from hrm_core.schedule import Rates
 from hrm_torch_ref import attention, distributed
@@ -373,9 +374,8 @@ def _explained(compiled: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return compiled(*arguments)
         except BackendCompilerFailed as error:
-            reason = " ".join(str(error).split())[:200]
             raise BackendError(
-                f"torch.compile failed ({reason}); it needs a C++ compiler on a CPU; use --compile off"
+                f"torch.compile failed ({reason(error, 200)}); it needs a C++ compiler on a CPU; use --compile off"
             ) from error
 
     return call

@@ -6,8 +6,9 @@ from collections import Counter
 from typing import Any
 
 from hrm_core.errors import DataError
+from hrm_core.messages import reason
 
-SHOWN_KEY, SHOWN_REASON = 40, 120  # characters in a message
+SHOWN_KEY = 40  # characters in a message
 
 
 def read_json(data: bytes | str, place: str, expected: str) -> object:
@@ -28,9 +29,7 @@ def read_json(data: bytes | str, place: str, expected: str) -> object:
     try:
         return json.loads(data, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{place} is not JSON ({' '.join(str(error).split())[:SHOWN_REASON]}); expected {expected}"
-        ) from error
+        raise DataError(f"{place} is not JSON ({reason(error)}); expected {expected}") from error
 
 
 def escaped(name: str) -> str:

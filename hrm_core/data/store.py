@@ -30,6 +30,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveIn
 from hrm_core.backend import IGNORE_LABEL_ID
 from hrm_core.config import DataSizes
 from hrm_core.errors import DataError
+from hrm_core.messages import first_line
 
 SPLITS = ("train", "test")
 WAY_OUT = "build or copy the data set again"
@@ -425,8 +426,9 @@ def _open_array(path: Path, shape: Sequence[int | None]) -> IntArray:
     except OSError as error:
         raise _unreadable(path, error) from error
     except Exception as error:  # numpy's header parser raises whatever a damaged header leads it to
-        reason = (str(error) or type(error).__name__).partition("\n")[0][:80]
-        raise DataError(f"{path} is cut short or not an .npy file ({reason}); {WAY_OUT}") from error
+        raise DataError(
+            f"{path} is cut short or not an .npy file ({first_line(error)}); {WAY_OUT}"
+        ) from error
     if array.dtype.kind not in "iu":
         raise DataError(f"{path} holds {array.dtype}, expected integers; {WAY_OUT}")
     if (

@@ -23,8 +23,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from hrm_core.backend import AnyArray, Arrays
-from hrm_core.config import MAX_MISFITS, ModelConfig, validated
+from hrm_core.config import ModelConfig, validated
 from hrm_core.errors import CheckpointError, ConfigError, RunError
+from hrm_core.messages import first_misfits, reason
 from hrm_core.parameters import parameter_table
 
 MODEL_FILE = "model.safetensors"
@@ -93,7 +94,7 @@ def parse_metadata(
         about = json.loads(metadata.get(METADATA, "{}"))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{path} holds metadata that is damaged ({_reason(error)}); {WAY_OUT}"
+            f"{path} holds metadata that is damaged ({reason(error)}); {WAY_OUT}"
         ) from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise CheckpointError(
@@ -113,7 +114,7 @@ def parse_metadata(
         return about, validated(ModelConfig, about["config"], str(path)), crc32
     except ConfigError as error:
         raise CheckpointError(
-            f"{path} holds a config that is damaged ({_reason(error)}); {WAY_OUT}"
+            f"{path} holds a config that is damaged ({reason(error)}); {WAY_OUT}"
         ) from error
 
 
@@ -139,12 +140,8 @@ def check_weights(weights: Arrays, config: ModelConfig, source: str) -> None:
             found = f"{weights[name].dtype}{list(weights[name].shape)}"
             misfits.append(f"{name} is {found}, expected float32{list(table[name].shape)}")
     if misfits:
-        shown = [
-            *sorted(misfits)[:MAX_MISFITS],
-            *([f"and {len(misfits) - MAX_MISFITS} more"] if len(misfits) > MAX_MISFITS else []),
-        ]
         raise CheckpointError(
-            f"{source} holds weights of another model: {'; '.join(shown)}; {WAY_OUT}"
+            f"{source} holds weights of another model: {first_misfits(sorted(misfits))}; {WAY_OUT}"
         )
 
 
@@ -172,7 +169,7 @@ def write_checkpoint(
                 _sync(path)
     except (OSError, SafetensorError) as error:
         raise RunError(
-            f"{folder} was not written ({_reason(error)}); make room, then --resume"
+            f"{folder} was not written ({reason(error)}); make room, then --resume"
         ) from error
 
 
@@ -261,7 +258,7 @@ def _read_metadata(path: Path) -> dict[str, str]:
             return dict(file.metadata() or {})
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(
-            f"{path} cannot be read as safetensors ({_reason(error)}); {WAY_OUT}"
+            f"{path} cannot be read as safetensors ({reason(error)}); {WAY_OUT}"
         ) from error
 
 
@@ -276,7 +273,7 @@ def _load_tensors(path: Path) -> dict[str, AnyArray]:
         KeyError,
     ) as error:  # the last two: a dtype that numpy has not
         raise CheckpointError(
-            f"{path} cannot be read as safetensors ({_reason(error)}); {WAY_OUT}"
+            f"{path} cannot be read as safetensors ({reason(error)}); {WAY_OUT}"
         ) from error
 
 
@@ -288,10 +285,6 @@ def checksum(about: Mapping[str, Any], tensors: Iterable[tuple[str, Iterable[mem
         for part in parts:
             total = zlib.crc32(part, total)
     return f"{total:08x}"
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]
 
 
 def _checksum(about: Mapping[str, Any], tensors: Arrays) -> str:

@@ -16,6 +16,7 @@ from hrm_core.backend import AnyArray
 from hrm_core.config import ModelConfig
 from hrm_core.data.store import IDENTIFIERS_FILE, Dataset, read_identifiers
 from hrm_core.errors import ConfigError, DataError, PuzzleError
+from hrm_core.messages import first_few
 from hrm_core.parameters import PUZZLE_TABLE
 from hrm_core.runs.checkpoint import Model
 from hrm_core.runs.run import CONFIG_FILE, run_config, run_of
@@ -24,7 +25,6 @@ from hrm_core.tasks.contract import Task
 
 BLANK = "blank"  # how a user asks for identifier 0
 BLANK_NAMES = ("<blank>",)
-SHOWN = 3  # names in a message
 ON_REQUEST = "ask under the blank one with --identifier blank"
 
 IntArray = npt.NDArray[np.integer]
@@ -69,8 +69,7 @@ class Identifiers:
         names = [name for name in self.names if name not in BLANK_NAMES]
         if isinstance(task, Named):
             names = [name for name in names if task.puzzle_of(name) == name]
-        more = ", …" if len(names) > SHOWN else ""
-        shown = f" ({', '.join(names[:SHOWN])}{more})" if names else ""
+        shown = f" ({first_few(names)})" if names else ""
         return f"{len(names) or self.count - 1:,} puzzles{shown}"
 
     def _unknown(self, name: str, task: Task) -> str:

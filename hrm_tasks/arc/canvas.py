@@ -14,6 +14,7 @@ from math import isqrt
 import numpy as np
 
 from hrm_core.errors import DataError
+from hrm_core.messages import cut
 from hrm_core.tasks.contract import IntArray, TokenArray
 
 PAD, END, COLOUR = 0, 1, 2  # COLOUR: the token of colour 0
@@ -29,7 +30,7 @@ def checked_grid(value: object, place: str, way_out: str = "leave the task out")
     Raises: DataError beginning with `place`, with this way out where the grid is too large.
     """
     if type(value) is not list or not value or any(type(row) is not list for row in value):
-        raise DataError(f"{place} is {_shown(value)}, expected a list of rows of colours")
+        raise DataError(f"{place} is {_described(value)}, expected a list of rows of colours")
     height, width = len(value), len(value[0])
     for number, row in enumerate(value, start=1):
         if len(row) != width:
@@ -46,7 +47,7 @@ def checked_grid(value: object, place: str, way_out: str = "leave the task out")
             if type(cell) is not int or not 0 <= cell < NUM_COLOURS
         )
         raise DataError(
-            f"{place}: row {wrong // width + 1} holds {_shown(cells[wrong])}, expected colours 0 to {NUM_COLOURS - 1}"
+            f"{place}: row {wrong // width + 1} holds {_described(cells[wrong])}, expected colours 0 to {NUM_COLOURS - 1}"
         )
     return np.frombuffer(bytes(cells), np.uint8).reshape(height, width)
 
@@ -111,9 +112,8 @@ def window(canvas: IntArray) -> tuple[slice, slice]:
     return slice(top, top + int(height)), slice(left, left + int(width))
 
 
-def _shown(value: object) -> str:
+def _described(value: object) -> str:
     """What was found, in few characters: a value may be any JSON."""
     if isinstance(value, list | dict):
         return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
-    text = repr(value)
-    return text if len(text) <= 40 else text[:39] + "…"
+    return cut(repr(value), 40)

@@ -18,6 +18,7 @@ from typing import IO, NamedTuple
 
 from hrm_core.data.sources import escaped, read_json
 from hrm_core.errors import DataError
+from hrm_core.messages import one_line
 from hrm_core.tasks.contract import TokenArray
 from hrm_tasks.arc.augment import AUGMENTED
 from hrm_tasks.arc.canvas import checked_grid
@@ -284,4 +285,4 @@ def _sha256(path: Path) -> str:
 def _reason(error: BaseException) -> str:
     """Why, as one short line."""
     said = re.sub(r"<ZipInfo filename=(\S+)[^>]*>", r"\1", str(error))
-    return (" ".join(said.split()) or type(error).__name__)[:120]
+    return one_line(said)[:120] or type(error).__name__

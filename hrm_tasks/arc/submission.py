@@ -56,16 +56,16 @@ def score_files(submission: Path, solutions: Path) -> Score:
     given, wanted = read_submission(submission), read_solutions(solutions)
     for task in sorted(wanted.keys() - given.keys()):
         raise DataError(
-            f"{submission} has no task {_shown(task)}; expected every task of {solutions}, two attempts for each test input"
+            f"{submission} has no task {_readable(task)}; expected every task of {solutions}, two attempts for each test input"
         )
     for task in sorted(given.keys() - wanted.keys()):
         raise DataError(
-            f"{solutions} has no task {_shown(task)}, which {submission} has; give the solutions of the same tasks"
+            f"{solutions} has no task {_readable(task)}, which {submission} has; give the solutions of the same tasks"
         )
     for task, found in given.items():
         if len(found) != len(wanted[task]):
             raise DataError(
-                f"{submission}, task {_shown(task)} has {len(found)} test inputs, expected {len(wanted[task])} as in {solutions}"
+                f"{submission}, task {_readable(task)} has {len(found)} test inputs, expected {len(wanted[task])} as in {solutions}"
             )
     return score(given, wanted)
 
@@ -76,7 +76,7 @@ def read_submission(path: Path) -> Submission:
     def entry(value: object, place: str) -> dict[str, Grid]:
         if not isinstance(value, dict) or set(value) != set(ATTEMPTS):
             found = (
-                f"the keys {', '.join(map(_shown, value)) or 'of nothing'}"
+                f"the keys {', '.join(map(_readable, value)) or 'of nothing'}"
                 if isinstance(value, dict)
                 else "no JSON object"
             )
@@ -107,9 +107,11 @@ def _read(path: Path, kind: str, entry: Callable[[object, str], Any]) -> dict[st
         raise DataError(f"{path} holds no task; expected {kind}: a JSON object of one list a task")
     for task, values in content.items():
         if not isinstance(values, list) or not values:
-            raise DataError(f"{path}, task {_shown(task)}: expected a list, one entry a test input")
+            raise DataError(
+                f"{path}, task {_readable(task)}: expected a list, one entry a test input"
+            )
         content[task] = [
-            entry(value, f"{path}, task {_shown(task)}, test input {number}")
+            entry(value, f"{path}, task {_readable(task)}, test input {number}")
             for number, value in enumerate(values, start=1)
         ]
     return content
@@ -129,6 +131,6 @@ def _content(path: Path, kind: str) -> object:
     return read_json(data, str(path), f"{kind} in the Kaggle ARC Prize format")
 
 
-def _shown(name: str) -> str:
+def _readable(name: str) -> str:
     """A name from a file as a message can hold it."""
     return name if name.isprintable() and len(name) <= MAX_SHOWN else f"{ascii(name)[:MAX_SHOWN]}…"

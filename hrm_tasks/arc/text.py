@@ -8,6 +8,7 @@ import json
 import re
 
 from hrm_core.errors import DataError, PuzzleError
+from hrm_core.messages import reason
 from hrm_core.tasks.contract import TokenArray
 from hrm_tasks.arc.canvas import checked_grid
 from hrm_tasks.arc.read import Pair, parse_task
@@ -66,9 +67,7 @@ def _json_grids(text: str) -> list[TokenArray]:
         try:
             value, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError) as error:
-            raise PuzzleError(
-                f"{place} is not JSON ({' '.join(str(error).split())[:80]}); {WAY_OUT}"
-            ) from error
+            raise PuzzleError(f"{place} is not JSON ({reason(error, 80)}); {WAY_OUT}") from error
         grids.append(checked_grid(value, place, OTHER_GRID))
         start = re.compile(r"\s*").match(text, end).end()  # type: ignore[union-attr]  # matches anything
     return grids

@@ -19,7 +19,7 @@ from hrm_core.tasks.contract import BoolArray, IntArray, TokenArray
 PAD, OUTSIDE, FIRST = 0, 1, 2  # the characters of the alphabet follow from FIRST on
 MAX_CHARACTERS = 256 - FIRST  # tokens are bytes
 MAX_CELLS = 1 << 14  # 128x128; attention grows with the square of it
-SHOWN = 60  # characters of an alphabet in a message
+QUOTED = 60  # characters of an alphabet in a message
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Canvas:
             or not all(map(is_cell, self.alphabet))
         ):
             raise PuzzleError(
-                f"{shown(self.alphabet)} is no alphabet; expected visible characters or a blank, in code-point order, each once"
+                f"{quoted_alphabet(self.alphabet)} is no alphabet; expected visible characters or a blank, in code-point order, each once"
             )
         if len(self.alphabet) > MAX_CHARACTERS:
             raise PuzzleError(
@@ -124,9 +124,11 @@ def is_cell(character: str) -> bool:
     return character.isprintable()
 
 
-def shown(text: str) -> str:
-    """An alphabet or another text as a message shows it."""
-    return repr(text) if len(text) <= SHOWN else f"{text[:SHOWN]!r}… ({len(text):,} characters)"
+def quoted_alphabet(alphabet: str) -> str:
+    """Put an alphabet between quotes: its first 60 characters and their number where there are more."""
+    if len(alphabet) <= QUOTED:
+        return repr(alphabet)
+    return f"{alphabet[:QUOTED]!r}… ({len(alphabet):,} characters)"
 
 
 def _first(ends: BoolArray) -> IntArray:

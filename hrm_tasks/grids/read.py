@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from hrm_core.data.sources import read_json
 from hrm_core.errors import DataError
+from hrm_core.messages import one_line, quoted
 from hrm_tasks.grids.text import grid_fault, split_rows
 
 GRIDS = ("input", "output")
@@ -22,7 +23,6 @@ FIELDS = (*GRIDS, "name", "rating")
 BLANK = "<blank>"  # the name of identifier 0
 MAX_RATING = 10**9 - 1  # fits int32
 MAX_FILE_BYTES = 1 << 30
-SHOWN = 60  # characters of a field in a message
 ENDINGS = tuple(f".{part}.txt" for part in GRIDS)
 
 
@@ -84,14 +84,13 @@ def _csv_records(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]
                 header = _header(place, row)
             elif row and len(row) != len(header):
                 raise DataError(
-                    f"{place}: {len(row)} columns in {_shown(','.join(row))}; expected {','.join(header)}"
+                    f"{place}: {len(row)} columns in {quoted(','.join(row))}; expected {','.join(header)}"
                 )
             elif row:
                 yield place, dict(zip(header, row, strict=True))
     except csv.Error as error:
-        reason = " ".join(str(error).split())
         raise DataError(
-            f"{path}:{last_line + 1}: not CSV ({reason}); expected {','.join(header or GRIDS)}, grids in quotes"
+            f"{path}:{last_line + 1}: not CSV ({one_line(error)}); expected {','.join(header or GRIDS)}, grids in quotes"
         ) from error
     if not header:
         raise DataError(
@@ -104,7 +103,7 @@ def _header(place: str, row: Sequence[str]) -> Sequence[str]:
     twice = sorted({name for name in row if row.count(name) > 1})
     if twice:
         raise DataError(
-            f"{place}: column {_shown(twice[0])} stands {row.count(twice[0])} times in the header; expected it once"
+            f"{place}: column {quoted(twice[0])} stands {row.count(twice[0])} times in the header; expected it once"
         )
     _check_fields(place, "columns", row)
     return row
@@ -115,7 +114,7 @@ def _check_fields(place: str, what: str, found: Iterable[str]) -> None:
     names = list(found)
     if not set(GRIDS) <= set(names) <= set(FIELDS):
         raise DataError(
-            f"{place}: {what} {_shown(','.join(names))}; expected input and output and, where there are any, name and rating"
+            f"{place}: {what} {quoted(','.join(names))}; expected input and output and, where there are any, name and rating"
         )
 
 
@@ -131,7 +130,7 @@ def _jsonl_records(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, An
             rating = record.get("rating")
             if rating is not None and type(rating) is not int:
                 raise DataError(
-                    f"{place}: the rating is {_shown(json.dumps(rating))}; expected a whole number from 0 to {MAX_RATING}"
+                    f"{place}: the rating is {quoted(json.dumps(rating))}; expected a whole number from 0 to {MAX_RATING}"
                 )
             yield place, {**record, "rating": "" if rating is None else str(rating)}
 
@@ -140,7 +139,7 @@ def _json_object(place: str, line: str) -> dict[str, Any]:
     record = read_json(line, place, "an object with input and output on each line")
     if not isinstance(record, dict):
         raise DataError(
-            f"{place}: {_shown(line.strip())} is no object; expected one with input and output"
+            f"{place}: {quoted(line.strip())} is no object; expected one with input and output"
         )
     return record
 
@@ -230,7 +229,7 @@ def _grid(place: str, value: Any) -> str:
         rows = value
     else:
         raise DataError(
-            f"{place} is {_shown(json.dumps(value))}; expected a string with line feeds or a list of strings, a row each"
+            f"{place} is {quoted(json.dumps(value))}; expected a string with line feeds or a list of strings, a row each"
         )
     if fault := grid_fault(rows):
         raise DataError(f"{place} is no grid: {fault}")
@@ -243,7 +242,7 @@ def _name(place: str, name: Any) -> str:
         return ""
     if not isinstance(name, str) or not name.isprintable() or name != name.strip() or name == BLANK:
         raise DataError(
-            f"{place}: the name is {_shown(json.dumps(name))}; expected visible characters, without blanks at the ends"
+            f"{place}: the name is {quoted(json.dumps(name))}; expected visible characters, without blanks at the ends"
         )
     return name
 
@@ -254,7 +253,7 @@ def _rating(place: str, rating: str) -> int | None:
         return None
     if not (rating.isascii() and rating.isdigit()) or len(rating) > len(str(MAX_RATING)):
         raise DataError(
-            f"{place}: the rating is {_shown(rating)}; expected a whole number from 0 to {MAX_RATING}"
+            f"{place}: the rating is {quoted(rating)}; expected a whole number from 0 to {MAX_RATING}"
         )
     return int(rating)
 
@@ -266,7 +265,3 @@ def _check_ratings(examples: Sequence[Example]) -> None:
         raise DataError(
             f"{examples[has_rating.index(False)].place}: no rating, others have one; rate every example or none"
         )
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= SHOWN else text[:SHOWN] + "…")

@@ -10,7 +10,7 @@ import numpy as np
 
 from hrm_core.errors import PuzzleError
 from hrm_core.tasks.contract import IntArray
-from hrm_tasks.grids.canvas import FIRST, MAX_CHARACTERS, Canvas, is_cell, shown, size_of
+from hrm_tasks.grids.canvas import FIRST, MAX_CHARACTERS, Canvas, is_cell, quoted_alphabet, size_of
 
 ROW_SIGNS = "/|;,:\\"  # the first that is not in the alphabet parts the rows of a word
 NO_CHARACTER = (
@@ -92,7 +92,7 @@ def _drawings(text: str, canvas: Canvas) -> Iterator[Drawing]:
             yield Drawing(f"grid {number} (line {first_line + offset})", rows)
     if not number:
         raise PuzzleError(
-            f"no grid found in {len(text)} characters of text; expected rows of {shown(canvas.alphabet)}"
+            f"no grid found in {len(text)} characters of text; expected rows of {quoted_alphabet(canvas.alphabet)}"
         )
 
 
@@ -122,7 +122,7 @@ def _checked(drawing: Drawing, canvas: Canvas) -> str:
             column = next(i for i, character in enumerate(row) if character not in known)
             place = f"row {number}, column {column + 1}"
             raise PuzzleError(
-                f"{drawing.name}: unknown character {row[column]!r} at {place}; expected one of {shown(canvas.alphabet)}"
+                f"{drawing.name}: unknown character {row[column]!r} at {place}; expected one of {quoted_alphabet(canvas.alphabet)}"
             )
     if fault := grid_fault(drawing.rows):
         raise PuzzleError(f"{drawing.name}: {fault}")

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from hrm_core.errors import PuzzleError
+from hrm_core.messages import first_line
 from hrm_tasks.maze.board import (
     GOAL,
     MAX_SIZE,
@@ -103,9 +104,8 @@ def _opaque_pixels(path: Path) -> npt.NDArray[np.uint8]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PuzzleError(f"{path}: far too many pixels; expected at most {MAX_PIXELS}") from error
     except Exception as error:  # a damaged file leads Pillow's decoder to errors of any kind
-        reason = (str(error) or type(error).__name__).partition("\n")[0][:80]
         raise PuzzleError(
-            f"{path} cannot be read as PNG ({reason}); save the maze as PNG again"
+            f"{path} cannot be read as PNG ({first_line(error)}); save the maze as PNG again"
         ) from error
     if (pixels[:, :, 3] < 255).any():
         row, column = np.argwhere(pixels[:, :, 3] < 255)[0].tolist()

@@ -1,0 +1,50 @@
+import pytest
+
+from hrm_core.messages import (
+    cut,
+    first_few,
+    first_line,
+    first_misfits,
+    one_line,
+    quoted,
+    reason,
+    shortened,
+)
+
+
+def test_text_becomes_one_line_of_a_length() -> None:
+    assert one_line(ValueError(" a\n\tb  c ")) == "a b c"
+    assert shortened("a\nb" + "c" * 58) == "a b" + "c" * 56 + "…"
+    assert shortened("a\nb", 3) == "a b"
+    assert cut("a  b", 4) == "a  b"
+    assert cut("a  bc", 4) == "a  …"
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ("a" * 60, "'" + "a" * 60 + "'"),
+        ("a" * 61, "'" + "a" * 60 + "…'"),
+        (b"\xff\n", r"'\\xff\n'"),
+        ("😀".encode() * 60, "'" + "😀" * 60 + "'"),
+        ("😀".encode() * 61, "'" + "😀" * 60 + "…'"),
+        ("ü".encode() * 10**6, "'" + "ü" * 60 + "…'"),
+    ],
+)
+def test_what_was_found_is_quoted_up_to_60_characters(found: str | bytes, expected: str) -> None:
+    assert quoted(found) == expected
+
+
+def test_reason_is_what_an_error_says_or_its_type() -> None:
+    assert reason(ValueError("a\nb" * 100), 6) == "a ba b"
+    assert len(reason(ValueError("a" * 200))) == 120
+    assert reason(KeyError()) == first_line(KeyError()) == "KeyError"
+    assert first_line(ValueError("a" * 79 + "bc\nd")) == "a" * 79 + "b"
+    assert first_line(ValueError("a\nb")) == "a"
+
+
+def test_lists_end_with_how_much_more_there_is() -> None:
+    assert first_few(["a", "b", "c"]) == "a, b, c"
+    assert first_few(["a", "b", "c", "d"]) == "a, b, c, …"
+    assert first_misfits(list("abcde")) == "a; b; c; d; e"
+    assert first_misfits(list("abcdefg")) == "a; b; c; d; e; and 2 more"
