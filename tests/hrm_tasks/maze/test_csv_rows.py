@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hrm_core.data import published_csv
 from hrm_core.errors import DataError
-from hrm_tasks.maze import csv_rows as maze_csv
 from hrm_tasks.maze.csv_rows import MazeFile, read_csv
 from hrm_tasks.maze.task import Maze
 
@@ -89,7 +89,7 @@ def test_what_is_odd_but_no_mistake_is_counted(path: Path) -> None:
 
 def test_size_of_a_block_does_not_matter(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [GOOD.replace(",4", f",{rating}") for rating in range(50)]
-    monkeypatch.setattr(maze_csv, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(published_csv, "BLOCK_BYTES", 100)
     found = read_csv(written(path, HEADER, *lines))
     assert found.mazes.ratings.tolist() == list(range(50))
     assert found.other_ratings == 49

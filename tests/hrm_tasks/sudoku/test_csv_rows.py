@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hrm_core.data import published_csv
 from hrm_core.data.puzzles import Puzzles
 from hrm_core.errors import DataError
-from hrm_tasks.sudoku import csv_rows as sudoku_csv
 from hrm_tasks.sudoku.csv_rows import read_csv
 from hrm_tasks.sudoku.task import Sudoku
 
@@ -74,7 +74,7 @@ def test_sixteen_thousand_lines_take_less_than_a_second(data_dir: Path) -> None:
 
 def test_size_of_a_block_does_not_matter(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [GOOD.replace(",7", f",{rating}") for rating in range(50)]
-    monkeypatch.setattr(sudoku_csv, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(published_csv, "BLOCK_BYTES", 100)
     assert read_csv(written(path, HEADER, *lines)).ratings.tolist() == list(range(50))
     assert refusal(path, *lines, "bad").startswith("train.csv:52: ")
 
