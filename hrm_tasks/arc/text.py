@@ -7,6 +7,13 @@ task, and asks its test inputs.
 import json
 import re
 
+from hrm_core.data.drawings import (
+    BYTE_ORDER_MARK,
+    Line,
+    number_lines,
+    paragraphs,
+    split_at_feeds,
+)
 from hrm_core.errors import DataError, PuzzleError
 from hrm_core.messages import reason
 from hrm_core.tasks.contract import TokenArray
@@ -15,7 +22,6 @@ from hrm_tasks.arc.read import Pair, parse_task
 
 WAY_OUT = "expected rows of digits 0 to 9, a JSON list of rows, or the JSON of a task"
 OTHER_GRID = "give another grid"
-BYTE_ORDER_MARK = "\ufeff"
 
 
 def read_grids(text: str) -> list[TokenArray]:
@@ -75,16 +81,21 @@ def _json_grids(text: str) -> list[TokenArray]:
 
 def _drawn_grids(text: str) -> list[TokenArray]:
     grids: list[TokenArray] = []
-    for drawn in re.split(r"\n[^\S\n]*\n", text.replace("\r\n", "\n")):
-        rows = ["".join(line.split()) for line in drawn.splitlines() if line.strip()]
+    lines = number_lines(text, split_at_feeds)
+    for drawn in paragraphs(lines, lambda line, num_rows: bool(line.strip())):
+        rows = _rows(drawn)
         place = f"grid {len(grids) + 1}"
         for number, row in enumerate(rows, start=1):
             if wrong := re.search(r"[^0-9]", row):
                 raise PuzzleError(f"{place}, row {number} holds {wrong[0]!r}; {WAY_OUT}")
-        if rows:
-            grids.append(
-                checked_grid([[int(cell) for cell in row] for row in rows], place, OTHER_GRID)
-            )
+        cells = [list(map(int, row)) for row in rows]
+        grids.append(checked_grid(cells, place, OTHER_GRID))
     if not grids:
         raise PuzzleError(f"no grid found in {len(text)} characters of text; {WAY_OUT}")
     return grids
+
+
+def _rows(lines: list[Line]) -> list[str]:
+    """The rows of a grid without blanks; other line ends than feeds part rows, too."""
+    rows = "\n".join(line.text for line in lines).splitlines()
+    return ["".join(row.split()) for row in rows if row.strip()]

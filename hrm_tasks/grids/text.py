@@ -4,10 +4,17 @@ Shapes: S cells of the canvas.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
+from hrm_core.data.drawings import (
+    Drawing,
+    Line,
+    cut_puzzles,
+    number_lines,
+    paragraphs,
+    split_at_feeds,
+)
 from hrm_core.errors import PuzzleError
 from hrm_core.tasks.contract import IntArray
 from hrm_tasks.grids.canvas import FIRST, MAX_CHARACTERS, Canvas, is_cell, quoted_alphabet, size_of
@@ -17,14 +24,6 @@ NO_CHARACTER = (
     "?\ufffd\u00bf"  # of a cell inside the grid that a model answered with "outside" or a pad
 )
 NO_GRID = "(no grid)"
-BYTE_ORDER_MARK = "\ufeff"
-
-
-class Drawing(NamedTuple):
-    """The rows of one grid."""
-
-    name: str  # "grid 2 (line 12)"
-    rows: list[str]
 
 
 def read_grids(text: str, canvas: Canvas) -> list[str]:
@@ -32,7 +31,21 @@ def read_grids(text: str, canvas: Canvas) -> list[str]:
 
     Raises: PuzzleError naming the grid and what is wrong with it: a character, a row, its size.
     """
-    return [_checked(drawing, canvas) for drawing in _drawings(text, canvas)]
+    sign, has_blank = row_sign(canvas.alphabet), " " in canvas.alphabet
+
+    def is_row(line: str, num_rows: int) -> bool:
+        return bool(line if has_blank else line.strip(" "))
+
+    def are_words(lines: list[Line]) -> bool:
+        return any(sign in line.text for line in lines)
+
+    found = paragraphs(number_lines(text, split_at_feeds), is_row)
+    grids = [_checked(drawing, sign, canvas) for drawing in cut_puzzles("grid", found, are_words)]
+    if not grids:
+        raise PuzzleError(
+            f"no grid found in {len(text)} characters of text; expected rows of {quoted_alphabet(canvas.alphabet)}"
+        )
+    return grids
 
 
 def draw_grid(tokens: IntArray, canvas: Canvas) -> str:
@@ -80,53 +93,25 @@ def split_rows(text: str) -> list[str]:
     return text.replace("\r\n", "\n").strip("\n").split("\n")
 
 
-def _drawings(text: str, canvas: Canvas) -> Iterator[Drawing]:
-    """Cut a text into grids; a line with the sign of words is a grid of its own, and so are those beside it."""
-    sign, number = row_sign(canvas.alphabet), 0
-    for first_line, lines in _paragraphs(text, " " in canvas.alphabet):
-        has_words = any(sign in line for line in lines)
-        for offset, rows in enumerate(
-            [_cut(line, sign) for line in lines] if has_words else [lines]
-        ):
-            number += 1
-            yield Drawing(f"grid {number} (line {first_line + offset})", rows)
-    if not number:
-        raise PuzzleError(
-            f"no grid found in {len(text)} characters of text; expected rows of {quoted_alphabet(canvas.alphabet)}"
-        )
-
-
 def _cut(word: str, sign: str) -> list[str]:
     """The rows of a word; a sign at its end closes the last one."""
     return word.removesuffix(sign).split(sign)
 
 
-def _paragraphs(text: str, has_blank: bool) -> Iterator[tuple[int, list[str]]]:
-    """Lines between empty ones, with the number of the first; lines of blanks alone are empty unless a blank is a character."""
-    lines: list[str] = []
-    for number, line in enumerate(
-        [*text.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n").split("\n"), ""]
-    ):
-        if line if has_blank else line.strip(" "):
-            lines.append(line)
-        elif lines:
-            yield number - len(lines) + 1, lines
-            lines = []
-
-
-def _checked(drawing: Drawing, canvas: Canvas) -> str:
-    """The grid of a drawing whose characters and size the canvas has."""
+def _checked(drawing: Drawing, sign: str, canvas: Canvas) -> str:
+    """The grid of a drawing whose characters and size the canvas has; only words hold the sign."""
     known = set(canvas.alphabet)
-    for number, row in enumerate(drawing.rows, start=1):
+    rows = [row for line in drawing.lines for row in _cut(line.text, sign)]
+    for number, row in enumerate(rows, start=1):
         if not known.issuperset(row):
             column = next(i for i, character in enumerate(row) if character not in known)
             place = f"row {number}, column {column + 1}"
             raise PuzzleError(
                 f"{drawing.name}: unknown character {row[column]!r} at {place}; expected one of {quoted_alphabet(canvas.alphabet)}"
             )
-    if fault := grid_fault(drawing.rows):
+    if fault := grid_fault(rows):
         raise PuzzleError(f"{drawing.name}: {fault}")
-    grid = "\n".join(drawing.rows)
+    grid = "\n".join(rows)
     height, width = size_of(grid)
     if not canvas.holds((height, width)):
         raise PuzzleError(

@@ -7,10 +7,10 @@ Shapes: N mazes, S = size · size cells.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
+from hrm_core.data.drawings import Drawing, Line, cut_puzzles, number_lines, paragraphs
 from hrm_core.errors import PuzzleError
 from hrm_tasks.maze.board import (
     CHARACTERS,
@@ -36,20 +36,6 @@ ONE_WORD = DRAWN.replace(" ", ".")
 EXPECTED = "# for a wall, a blank or . for an open cell, S and G"
 
 
-class Line(NamedTuple):
-    """A line of text that is not empty."""
-
-    number: int  # in the text, from 1
-    text: str
-
-
-class Drawing(NamedTuple):
-    """The lines of one maze: one for all its cells, or one for each row."""
-
-    name: str  # "maze 2 (line 12)"
-    lines: list[Line]
-
-
 def read_mazes(text: str, size: int) -> ByteArray:
     """Read every maze in a text. Returns: (N, S) question tokens.
 
@@ -72,7 +58,7 @@ def detect_size(text: str) -> int:
 
     Raises: PuzzleError where it is no square.
     """
-    lines = next(iter(_paragraphs(text)), [Line(1, "")])
+    lines = next(_paragraphs(text), [Line(1, "")])
     length = len(lines[0].text)
     if len(lines) != length and (size := size_of(length)) is not None:
         return size
@@ -109,29 +95,26 @@ def question_fault(maze: ByteArray, size: int) -> str:
     return f"no way from S at {start} to G at {goal}; open a wall between them"
 
 
-def _paragraphs(text: str, size: int = 0) -> list[list[Line]]:
-    """The lines of a text, parted where one is empty. One of blanks alone parts too, unless it can be a row of `size` cells."""
-    paragraphs: list[list[Line]] = [[]]
-    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
-        may_be_row = len(line) == size and len(paragraphs[-1]) < size
-        if line.strip(" ") or may_be_row:
-            paragraphs[-1].append(Line(number, line))
-        else:
-            paragraphs.append([])
-    return [
-        paragraph for paragraph in paragraphs if any(line.text.strip(" ") for line in paragraph)
-    ]
+def _paragraphs(text: str, size: int = 0) -> Iterator[list[Line]]:
+    """The lines between empty ones. One of blanks alone parts too, unless it can be a row of `size` cells."""
+
+    def is_row(line: str, num_rows: int) -> bool:
+        may_be_row = len(line) == size and num_rows < size
+        return bool(line.strip(" ")) or may_be_row
+
+    for lines in paragraphs(number_lines(text), is_row):
+        if any(line.text.strip(" ") for line in lines):
+            yield lines
 
 
 def _drawings(text: str, size: int) -> Iterator[Drawing]:
     """Cut a text into mazes. A line much longer than a row is meant to be a maze of its own, and so are those beside it."""
-    number = 0
-    for paragraph in _paragraphs(text, size):
-        longest = max(len(line.text) for line in paragraph)
-        holds_whole_mazes = longest == size * size or longest > 2 * size
-        for lines in [[line] for line in paragraph] if holds_whole_mazes else [paragraph]:
-            number += 1
-            yield Drawing(f"maze {number} (line {lines[0].number})", lines)
+
+    def are_mazes(lines: list[Line]) -> bool:
+        longest = max(len(line.text) for line in lines)
+        return longest == size * size or longest > 2 * size
+
+    return cut_puzzles("maze", _paragraphs(text, size), are_mazes)
 
 
 def _read(drawing: Drawing, size: int) -> ByteArray:

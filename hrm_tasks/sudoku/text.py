@@ -7,10 +7,10 @@ Shapes: N puzzles, S cells. Grids hold digits, 0 for a blank.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
+from hrm_core.data.drawings import Drawing, Line, cut_puzzles, number_lines, paragraphs
 from hrm_core.errors import PuzzleError
 from hrm_tasks.sudoku.board import BOARDS, Board, ByteArray, IntArray
 
@@ -20,21 +20,6 @@ FRAME = (
     "|+-=:" + "".join(map(chr, range(0x2500, 0x2580))) + "\ufeff"
 )  # ASCII and markdown, box drawing, byte order mark
 WITHOUT_FRAME = dict.fromkeys(map(ord, FRAME))
-
-
-class Line(NamedTuple):
-    """A line of text that holds cells."""
-
-    number: int  # in the text, from 1
-    text: str
-    cells: str  # the text without spaces and frames
-
-
-class Drawing(NamedTuple):
-    """The lines of one puzzle: one for all its cells, or one for each row."""
-
-    name: str  # "puzzle 2 (line 5)"
-    lines: list[Line]
 
 
 def read_puzzles(text: str, board: Board) -> ByteArray:
@@ -56,42 +41,43 @@ def detect_size(text: str) -> int:
 
     Raises: PuzzleError where it is neither.
     """
-    line = next((line for block in _paragraphs(text) for line in block), Line(1, text, ""))
+    line = next((line for line in number_lines(text) if _cells(line.text)), Line(1, ""))
+    num_cells = len(_cells(line.text))
     for size, board in BOARDS.items():
-        if len(line.cells) in (size, board.num_cells):
+        if num_cells in (size, board.num_cells):
             return size
     raise PuzzleError(
-        f"{len(line.cells)} cells in line {line.number}; expected a row of 4, 6 or 9 or a puzzle of 16, 36 or 81"
+        f"{num_cells} cells in line {line.number}; expected a row of 4, 6 or 9 or a puzzle of 16, 36 or 81"
     )
 
 
-def _paragraphs(text: str) -> list[list[Line]]:
-    """The lines with cells, parted where the text has a blank line; lines of a frame alone are left out."""
-    paragraphs: list[list[Line]] = [[]]
-    for number, line in enumerate(text.splitlines(), start=1):
-        cells = "".join(line.translate(WITHOUT_FRAME).split())
-        if cells:
-            paragraphs[-1].append(Line(number, line, cells))
-        elif not line.strip():
-            paragraphs.append([])
-    return [paragraph for paragraph in paragraphs if paragraph]
+def _cells(text: str) -> str:
+    """A line without spaces and frames."""
+    return "".join(text.translate(WITHOUT_FRAME).split())
 
 
 def _drawings(text: str, board: Board) -> Iterator[Drawing]:
     """Cut a text into puzzles. A line much longer than a row is meant to be a puzzle of its own, and so are those beside it."""
-    number = 0
-    for paragraph in _paragraphs(text):
-        holds_whole_puzzles = max(len(line.cells) for line in paragraph) > 2 * board.size
-        for lines in [[line] for line in paragraph] if holds_whole_puzzles else [paragraph]:
-            number += 1
-            yield Drawing(f"puzzle {number} (line {lines[0].number})", lines)
+
+    def are_puzzles(lines: list[Line]) -> bool:
+        return max(len(_cells(line.text)) for line in lines) > 2 * board.size
+
+    lines = (line for line in number_lines(text) if not _is_frame(line.text))
+    found = paragraphs(lines, lambda line, num_rows: bool(line.strip()))
+    return cut_puzzles("puzzle", found, are_puzzles)
+
+
+def _is_frame(line: str) -> bool:
+    """Return True if a line holds nothing but a frame."""
+    return bool(line.strip()) and not _cells(line)
 
 
 def _read(drawing: Drawing, board: Board) -> list[int]:
     """The digits (S,) of one puzzle, checked."""
-    _check_characters(drawing)
-    _check_shape(drawing, board)
-    digits = [0 if cell in BLANKS else int(cell) for line in drawing.lines for cell in line.cells]
+    rows = [_cells(line.text) for line in drawing.lines]
+    _check_characters(drawing, rows)
+    _check_shape(drawing, rows, board)
+    digits = [0 if cell in BLANKS else int(cell) for cell in "".join(rows)]
     for cell, digit in enumerate(digits):
         if digit > board.size:
             place = board.cell_name(cell)
@@ -102,31 +88,31 @@ def _read(drawing: Drawing, board: Board) -> list[int]:
     return digits
 
 
-def _check_characters(drawing: Drawing) -> None:
-    for line in drawing.lines:
-        if unknown := [character for character in line.cells if character not in CELLS]:
+def _check_characters(drawing: Drawing, rows: list[str]) -> None:
+    for line, row in zip(drawing.lines, rows, strict=True):
+        if unknown := [character for character in row if character not in CELLS]:
             place = f"line {line.number}, column {line.text.index(unknown[0]) + 1}"
             raise PuzzleError(
                 f"{drawing.name}: unknown character {unknown[0]!r} at {place}; expected digits, blanks as . 0 or _, or a frame"
             )
 
 
-def _check_shape(drawing: Drawing, board: Board) -> None:
-    lines, size = drawing.lines, board.size
-    if len(lines) == 1:
-        if (found := len(lines[0].cells)) != board.num_cells:
+def _check_shape(drawing: Drawing, rows: list[str], board: Board) -> None:
+    size = board.size
+    if len(rows) == 1:
+        if (found := len(rows[0])) != board.num_cells:
             raise PuzzleError(
                 f"{drawing.name}: {found} cells; expected {board.num_cells} in a line, or {size} lines of {size}"
             )
         return
-    for row, line in enumerate(lines[:size], start=1):
-        if len(line.cells) != size:
+    for number, (line, row) in enumerate(zip(drawing.lines, rows[:size], strict=False), start=1):
+        if len(row) != size:
             raise PuzzleError(
-                f"{drawing.name}: row {row} (line {line.number}) has {len(line.cells)} cells; expected {size}"
+                f"{drawing.name}: row {number} (line {line.number}) has {len(row)} cells; expected {size}"
             )
-    if len(lines) != size:
+    if len(rows) != size:
         raise PuzzleError(
-            f"{drawing.name}: {len(lines)} rows; expected {size}, then a blank line before the next puzzle"
+            f"{drawing.name}: {len(rows)} rows; expected {size}, then a blank line before the next puzzle"
         )
 
 

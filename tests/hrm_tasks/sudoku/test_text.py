@@ -82,6 +82,7 @@ def test_wrong_rows_of_a_drawing_are_named() -> None:
 
 def test_unknown_character_is_named_with_its_place() -> None:
     assert "unknown character 'x' at line 3, column 2" in refusal(4, "1..4\n..1.\n.x..\n4..1")
+    assert "'x' at line 1, column 2" in refusal(4, "\ufeff1x.4\n..1.\n.1..\n4..1")
     assert r"unknown character '\x00'" in refusal(4, "\x00" + SMALL)
 
 
