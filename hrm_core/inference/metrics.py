@@ -10,18 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.data.summary import band_names
+from hrm_core.tasks.confidence import sigmoid
 from hrm_core.tasks.contract import Measures
 from hrm_core.tasks.predictions import Predictions
 
 IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.floating]
-
-
-def sigmoid(logits: FloatArray) -> FloatArray:
-    """In float64, of logits of any size."""
-    half: FloatArray = 0.5 + 0.5 * np.tanh(logits.astype(np.float64) / 2)
-    return half
 
 
 def calibration(predictions: Predictions, num_bins: int = 10) -> list[dict[str, float]]:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from hrm_core.data.symmetry import Symmetry
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import PuzzleError
-from hrm_core.inference.metrics import sigmoid
 from hrm_core.tasks.capabilities import Asked, Judged, PartlySymmetric, Symmetric
+from hrm_core.tasks.confidence import sigmoid
 from hrm_core.tasks.contract import Task, TokenArray
 
 IntArray = npt.NDArray[np.integer]

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from hrm_core.data.store import Split
 from hrm_core.errors import DataError
 from hrm_core.tasks.capabilities import Candidate, FloatArray
+from hrm_core.tasks.confidence import sigmoid
 from hrm_core.tasks.contract import IntArray, TokenArray
 from hrm_tasks.arc.augment import Augmentations, augmented, parse_names, task_of, undone
 from hrm_tasks.arc.canvas import COLOUR, SIDE, decode, encode, side_of
@@ -108,7 +108,7 @@ class Votes:
 
         Shapes: (N,), (N, S), (N, S), (N,). `inputs` are the tokens of the test split, as they are there.
         """
-        confidence = _sigmoid(q_halt_logits)
+        confidence = sigmoid(q_halt_logits)
         for start in range(0, len(identifiers), BLOCK):
             rows = slice(start, start + BLOCK)
             tasks, augmentations = parse_names(
@@ -135,7 +135,7 @@ def attempts(answers: TokenArray, q_halt_logits: FloatArray) -> list[Candidate]:
     Fewer where they do not differ or have no grid. Shapes: (K, S), (K,).
     """
     pool = Pool()
-    for canvas, sure in zip(_packed(answers), _sigmoid(q_halt_logits).tolist(), strict=True):
+    for canvas, sure in zip(_packed(answers), sigmoid(q_halt_logits).tolist(), strict=True):
         pool.add(canvas, sure)
     grids = list(map(decode, answers))
     side = side_of(answers)
@@ -272,12 +272,6 @@ def _standing(candidates: Sequence[PooledGrid], solution: TokenArray) -> Standin
         if candidate.canvas == canvas
     )
     return next(places, Standing(math.inf, 0, answers))
-
-
-def _sigmoid(logits: FloatArray) -> npt.NDArray[np.float64]:
-    """Of logits of any size."""
-    half: npt.NDArray[np.float64] = 0.5 + 0.5 * np.tanh(logits.astype(np.float64) / 2)
-    return half
 
 
 def _packed(canvases: TokenArray) -> list[bytes]:
