@@ -36,6 +36,7 @@ SPLITS = ("train", "test")
 WAY_OUT = "build or copy the data set again"
 METADATA_FILE = "dataset.json"  # of a split
 IDENTIFIERS_FILE = "identifiers.json"
+BLANK_IDENTIFIER = "<blank>"  # the name of puzzle identifier 0
 BUILD_FILE = "build.json"
 LAYOUT_VERSION = 1  # of these files; published ones, and ours of the first days, do not say theirs and are of this one
 BLOCK_CELLS = 1 << 22  # what a scan of the tokens holds in memory

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.data.store import (
+    BLANK_IDENTIFIER,
     BUILD_FILE,
     IDENTIFIERS_FILE,
     LAYOUT_VERSION,
@@ -39,7 +40,7 @@ class Layout:
     pad_id: int = 0
     ignore_label_id: int | None = 0
     blank_identifier_id: int = 0
-    identifiers: tuple[str, ...] = ("<blank>",)  # name of each puzzle identifier
+    identifiers: tuple[str, ...] = (BLANK_IDENTIFIER,)  # name of each puzzle identifier
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from hrm_core.backend import AnyArray
 from hrm_core.config import ModelConfig
-from hrm_core.data.store import IDENTIFIERS_FILE, Dataset, read_identifiers
+from hrm_core.data.store import BLANK_IDENTIFIER, IDENTIFIERS_FILE, Dataset, read_identifiers
 from hrm_core.errors import ConfigError, DataError, PuzzleError
 from hrm_core.messages import first_few
 from hrm_core.parameters import PUZZLE_TABLE
@@ -24,7 +24,7 @@ from hrm_core.tasks.capabilities import Named
 from hrm_core.tasks.contract import Task
 
 BLANK = "blank"  # how a user asks for identifier 0
-BLANK_NAMES = ("<blank>",)
+BLANK_NAMES = (BLANK_IDENTIFIER,)
 ON_REQUEST = "ask under the blank one with --identifier blank"
 
 IntArray = npt.NDArray[np.integer]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from hrm_core.data.puzzles import SUBSAMPLE
+from hrm_core.data.store import BLANK_IDENTIFIER
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError
@@ -23,7 +24,7 @@ from hrm_core.tasks.contract import IntArray, TokenArray
 from hrm_tasks.arc.augment import Augmentations, cell_places, draw_augmentations
 from hrm_tasks.arc.canvas import COLOUR, END, SIDE, VOCAB_SIZE
 from hrm_tasks.arc.leaks import Settled, Shares, settle
-from hrm_tasks.arc.read import BLANK, ArcTask, Pair, Source, read_source
+from hrm_tasks.arc.read import ArcTask, Pair, Source, read_source
 
 TASK = "arc"
 SET = "all"
@@ -112,7 +113,7 @@ def build(
         **drops(settled),
         "sources": describe_sources(sources),
     }
-    return write(out, side, [BLANK], blocks(tasks, on_task), about, tasks)
+    return write(out, side, [BLANK_IDENTIFIER], blocks(tasks, on_task), about, tasks)
 
 
 def _fitting(found: Sequence[ArcTask], side: int) -> tuple[list[ArcTask], list[str]]:

@@ -20,14 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hrm_core.data.store import Split
+from hrm_core.data.store import BLANK_IDENTIFIER, Split
 from hrm_core.errors import DataError
 from hrm_core.tasks.capabilities import Candidate, FloatArray
 from hrm_core.tasks.confidence import sigmoid
 from hrm_core.tasks.contract import IntArray, TokenArray
 from hrm_tasks.arc.augment import Augmentations, augmented, parse_names, task_of, undone
 from hrm_tasks.arc.canvas import COLOUR, SIDE, decode, encode, side_of
-from hrm_tasks.arc.read import BLANK
 
 KS = (1, 2, 10, 100, 1000)
 BLOCK = 512  # canvases undone at once
@@ -121,7 +120,7 @@ class Votes:
             for task, question, grid, sure in zip(
                 tasks, questions, grids, confidence[rows].tolist(), strict=True
             ):
-                if task != BLANK:
+                if task != BLANK_IDENTIFIER:
                     self._pools.setdefault((task, question), Pool()).add(grid, sure)
 
     def ranked(self, task: str, question: TokenArray) -> list[PooledGrid]:
@@ -168,7 +167,7 @@ def questions_of(split: Split, names: Sequence[str]) -> dict[str, Question]:
                     f"{split.folder} uses puzzle identifier {identifier}, identifiers.json names {len(names)}; build it again"
                 )
             name = names[identifier]
-            if name != BLANK and task_of(name) == name:
+            if name != BLANK_IDENTIFIER and task_of(name) == name:
                 rows = range(*examples.puzzle_indices[puzzle : puzzle + 2].tolist())
                 inputs = [decode(np.asarray(examples.inputs[row])) for row in rows]
                 labels = [decode(np.asarray(examples.labels[row])) for row in rows]

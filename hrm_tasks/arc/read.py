@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from hrm_core.data.sources import escaped, read_json
+from hrm_core.data.store import BLANK_IDENTIFIER
 from hrm_core.errors import DataError
 from hrm_core.messages import one_line
 from hrm_core.tasks.contract import TokenArray
@@ -24,7 +25,6 @@ from hrm_tasks.arc.augment import AUGMENTED
 from hrm_tasks.arc.canvas import checked_grid
 
 EVALUATION = "evaluation"
-BLANK = "<blank>"  # the name of identifier 0
 MAX_PAIRS = 100  # of a task; the published ones have at most 12
 MAX_TASK_BYTES = 1 << 20  # the published ones have at most 30,000
 MAX_ENTRIES = 100_000  # of a zip
@@ -169,7 +169,7 @@ def _task(source: Path, top: str, entry: Entry) -> ArcTask:
     """Read one file of a source."""
     place = str(source) if _is_single(source) else f"{source}/{entry.path}"
     name = entry.path.stem
-    if not name.isprintable() or name == BLANK or AUGMENTED.fullmatch(name):
+    if not name.isprintable() or name == BLANK_IDENTIFIER or AUGMENTED.fullmatch(name):
         raise DataError(
             f"{place!a}: {name!a} cannot name a task, identifiers are made of it; rename the file"
         )

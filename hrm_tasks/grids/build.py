@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hrm_core.data.sources import escaped
+from hrm_core.data.store import BLANK_IDENTIFIER
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError, PuzzleError
 from hrm_core.tasks.contract import IntArray, TokenArray
 from hrm_tasks.grids.canvas import Canvas, size_of
-from hrm_tasks.grids.read import BLANK, Example, Source, read_source
+from hrm_tasks.grids.read import Example, Source, read_source
 from hrm_tasks.grids.task import Grids
 
 SET = "all"
@@ -281,7 +282,7 @@ def _name_identifiers(
     """Name the identifiers: one for each trained view of a named puzzle, one for each name that is only tested. Returns: they, and each
     name's first.
     """
-    names, first_of = [BLANK], {"": 0}
+    names, first_of = [BLANK_IDENTIFIER], {"": 0}
     for (name, _), own_views in zip(groups["train"], views.tolist(), strict=True):
         if name:
             first_of[name] = len(names)

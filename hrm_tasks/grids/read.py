@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hrm_core.data.sources import read_json
+from hrm_core.data.store import BLANK_IDENTIFIER
 from hrm_core.errors import DataError
 from hrm_core.messages import one_line, quoted
 from hrm_tasks.grids.text import grid_fault, split_rows
 
 GRIDS = ("input", "output")
 FIELDS = (*GRIDS, "name", "rating")
-BLANK = "<blank>"  # the name of identifier 0
 MAX_RATING = 10**9 - 1  # fits int32
 MAX_FILE_BYTES = 1 << 30
 ENDINGS = tuple(f".{part}.txt" for part in GRIDS)
@@ -240,11 +240,15 @@ def _name(place: str, name: Any) -> str:
     """The name of a puzzle; "" for none."""
     if name is None or name == "":
         return ""
-    if not isinstance(name, str) or not name.isprintable() or name != name.strip() or name == BLANK:
+    if not isinstance(name, str) or not _may_name_a_puzzle(name):
         raise DataError(
             f"{place}: the name is {quoted(json.dumps(name))}; expected visible characters, without blanks at the ends"
         )
     return name
+
+
+def _may_name_a_puzzle(name: str) -> bool:
+    return name.isprintable() and name == name.strip() and name != BLANK_IDENTIFIER
 
 
 def _rating(place: str, rating: str) -> int | None:
