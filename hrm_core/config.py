@@ -1,7 +1,8 @@
 """Settings of a model, its optimizers and a run: typed, frozen, and refused as a whole when one key is wrong.
 
-A preset or config file is YAML with the sections `model`, `optim` and `train`. The three sizes that come from the
-data (`vocab_size`, `seq_len`, `num_puzzle_identifiers`) may be left out; stated, they must match the data.
+A preset or config file is YAML with the sections `model`, `optim` and `train`, or with `extends: NAME` and the settings
+that differ from those of that preset. The three sizes that come from the data (`vocab_size`, `seq_len`,
+`num_puzzle_identifiers`) may be left out; stated, they must match the data.
 """
 
 import re
@@ -29,6 +30,7 @@ from hrm_core.plugins import preset_files
 
 Model = TypeVar("Model", bound=BaseModel)
 
+EXTENDS = "extends"  # names the preset that a preset or file differs from
 MAX_SEED = 2**32 - 1  # numpy's legacy stream, part of the published batch order, takes no more
 Size = Annotated[int, Field(gt=0, le=2**20)]  # of what a tensor or a loop is made of
 KINDS = {
@@ -227,12 +229,13 @@ def preset_names() -> list[str]:
 def load_config(preset_or_file: str, overrides: Iterable[str] = ()) -> RunConfig:
     """Read a preset by name, or a file, and apply `section.key=value` overrides in order.
 
+    Either may say `extends: NAME` and then only what differs from that preset.
     Raises: ConfigError with the full path of the key.
     """
     preset = preset_files().get(preset_or_file)
     source = f"preset {preset_or_file}" if preset else preset_or_file
-    text = _read_text(preset or Path(preset_or_file))
-    settings = parse_yaml(text, source)
+    extending = (preset_or_file,) if preset else ()
+    settings = _read_settings(preset or Path(preset_or_file), source, extending)
     for override in overrides:
         _override(settings, override)
     return validated(RunConfig, settings, source)
@@ -336,6 +339,42 @@ _StrictLoader.add_implicit_resolver(
     re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.?[0-9]+)(?:[eE][-+]?[0-9]+)?$"),
     list("-+.0123456789"),
 )
+
+
+def _read_settings(path: Path, source: str, extending: tuple[str, ...]) -> dict[str, Any]:
+    """Read a preset or a file, and the preset below it if it extends one.
+
+    `extending` are the presets on the way here, this one included.
+    """
+    settings = parse_yaml(_read_text(path), source)
+    if EXTENDS not in settings:
+        return settings
+    name = settings.pop(EXTENDS)
+    if not isinstance(name, str):
+        raise ConfigError(f"{source}: extends: found {_found(name)}, expected a preset's name")
+    if name not in preset_files():
+        presets = ", ".join(preset_names())
+        raise ConfigError(
+            f"{source}: extends: there is no preset {shortened(name)}; presets: {presets}"
+        )
+    if name in extending:
+        circle = " > ".join([*extending, name])
+        raise ConfigError(f"{source}: extends: {circle} is a circle; take one of them out")
+    below_source = f"preset {name}"
+    below = _read_settings(preset_files()[name], below_source, (*extending, name))
+    validated(RunConfig, below, below_source)  # then what is wrong above it stands in this file
+    return _laid_over(below, settings)
+
+
+def _laid_over(below: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Replace the settings of each section that are given anew."""
+    merged = dict(below)
+    for section, values in settings.items():
+        former = merged.get(section)
+        if isinstance(former, dict) and isinstance(values, dict):
+            values = {**former, **values}
+        merged[section] = values
+    return merged
 
 
 def _read_text(path: Path) -> str:

@@ -16,6 +16,7 @@ from hrm_core.config import (
     validated,
 )
 from hrm_core.errors import ConfigError
+from hrm_core.plugins import preset_files
 
 GOOD = """\
 model: {puzzle_emb_ndim: 0, H_layers: 1, L_layers: 2, hidden_size: 64, num_heads: 2}
@@ -148,32 +149,86 @@ def test_published_recipes_of_30x30_are_as_published(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "name", [name.removesuffix("-mac") for name in preset_names() if name.endswith("-mac")]
-)
+MAC = {  # lr, puzzle_emb_lr, global_batch_size, micro_batch_size; all else is as published
+    "sudoku-extreme-1k": (7e-5, 7e-5, 384, 96),
+    "sudoku-extreme-full": (1.1e-4, 1.1e-4, 288, 96),
+    "maze-30x30-hard": (3.5e-5, 3.5e-5, 96, 8),
+    "arc-1": (3.5e-5, 1e-2, 96, 8),
+    "arc-2": (3.5e-5, 1e-2, 96, 8),
+}
+
+
+@pytest.mark.parametrize("name", MAC)
 def test_variant_for_one_machine_has_another_batch_and_rate(name: str) -> None:
     """And micro-batches; nothing else."""
     paper, mac = load_config(name), load_config(f"{name}-mac")
+    lr, puzzle_emb_lr, batch, micro_batch = MAC[name]
+    rates = {"lr": lr, "puzzle_emb_lr": puzzle_emb_lr}
+    batches = {"global_batch_size": batch, "micro_batch_size": micro_batch}
     assert mac.model == paper.model
-    assert mac.optim == paper.optim.model_copy(
-        update={"lr": mac.optim.lr, "puzzle_emb_lr": mac.optim.puzzle_emb_lr}
-    )
-    share = mac.train.global_batch_size / paper.train.global_batch_size
-    assert mac.optim.lr == pytest.approx(share**0.5 * paper.optim.lr, rel=0.05)
-    batch = {
-        "global_batch_size": mac.train.global_batch_size,
-        "micro_batch_size": mac.train.micro_batch_size,
-    }
-    assert mac.train == paper.train.model_copy(update=batch)
+    assert mac.optim == paper.optim.model_copy(update=rates)
+    assert mac.train == paper.train.model_copy(update=batches)
+    share = batch / paper.train.global_batch_size
+    assert lr == pytest.approx(share**0.5 * paper.optim.lr, rel=0.05)
     assert paper.train.micro_batch_size is None
-    assert mac.train.global_batch_size % mac.train.slots_at_once == 0
-    assert mac.train.slots_at_once < mac.train.global_batch_size
+    assert batch % mac.train.slots_at_once == 0
+    assert mac.train.slots_at_once < batch
 
 
 def test_each_published_recipe_has_a_variant_for_one_machine() -> None:
-    assert {f"{name.removesuffix('-mac')}-mac" for name in (*PUBLISHED, *LARGE)} <= set(
-        preset_names()
-    )
+    variants = {name for name in preset_names() if name.endswith("-mac")}
+    assert variants == {f"{name.removesuffix('-mac')}-mac" for name in (*PUBLISHED, *LARGE)}
+    assert variants == {f"{name}-mac" for name in MAC}
+
+
+def test_file_extends_a_preset_by_what_differs(tmp_path: Path) -> None:
+    paper = load_config("sudoku-extreme-1k")
+    text = "extends: sudoku-extreme-1k-mac\noptim: {lr: 2e-4}\ninit: {path: a, crc32: b}\n"
+    found = load(tmp_path, text, "train.micro_batch_size=null")
+    assert found.model == paper.model
+    assert found.optim == paper.optim.model_copy(update={"lr": 2e-4, "puzzle_emb_lr": 7e-5})
+    assert found.train == paper.train.model_copy(update={"global_batch_size": 384})
+    assert found.init is not None
+    assert "extends" not in found.to_yaml()  # a run records all settings
+    assert load(tmp_path, found.to_yaml()) == found
+    assert load(tmp_path, "extends: sudoku-extreme-1k") == paper
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: nope", "mine.yaml: extends: there is no preset nope; presets: arc-1, arc-1-mac"),
+        ("extends: 3", "mine.yaml: extends: found 3 (a whole number), expected a preset's name"),
+        ("extends:", "mine.yaml: extends: found nothing, expected a preset's name"),
+        ("extends: [arc-1]", "mine.yaml: extends: found ['arc-1'] (a list)"),
+        ("extends: arc-1\nextends: arc-2", "line 2: duplicate key extends; keep one of them"),
+        ("extends: arc-1\noptim: {rate: 1}", "mine.yaml: unknown key optim.rate (known: lr,"),
+        ("extends: arc-1\noptimiser: {}", "mine.yaml: unknown key optimiser (known: model, optim"),
+        ("extends: arc-1\noptim: {lr: fast}", "mine.yaml: optim.lr: found 'fast' (a text)"),
+        ("extends: arc-1\noptim: 3", "mine.yaml: optim: found 3 (a whole number), expected a sec"),
+        ("extends: a", "preset c: extends: a > b > c > a is a circle; take one of them out"),
+        ("extends: self", "preset self: extends: self > self is a circle; take one of them out"),
+        ("extends: typo", "preset typo: unknown key optim.rate (known: lr,"),
+        ("extends: above", "preset typo: unknown key optim.rate (known: lr,"),
+    ],
+)
+def test_bad_extension_is_refused_with_the_file_it_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    presets = {
+        "a": "extends: b",
+        "b": "extends: c",
+        "c": "extends: a",
+        "self": "extends: self",
+        "typo": GOOD.replace("{lr:", "{rate:"),
+        "above": "extends: typo\noptim: {lr: 1e-3}",
+    }
+    files = dict(preset_files())
+    for name, content in presets.items():
+        files[name] = tmp_path / f"{name}.yaml"
+        files[name].write_text(content)
+    monkeypatch.setattr("hrm_core.config.preset_files", lambda: files)
+    assert message in refusal(tmp_path, text)
 
 
 def test_slots_at_once_are_those_of_a_micro_batch(tmp_path: Path) -> None:
