@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hrm_core.config import ModelConfig
-from hrm_core.errors import BackendError, CheckpointError
+from hrm_core.errors import CheckpointError, needs_package
 from hrm_core.messages import one_line, reason
 from hrm_core.parameters import Role, parameter_table
 from hrm_core.runs.checkpoint import WAY_OUT
@@ -85,14 +85,12 @@ def write_official(path: Path, config: ModelConfig, tensors: Mapping[str, Tensor
 
 def require_torch() -> Any:
     """The torch package. Raises: BackendError if it is not installed."""
-    try:
+    missing = (
+        "torch is not installed, and published checkpoints are files of torch; "
+        "pip install 'hrm-mlx[torch]', or choose --to safetensors"
+    )
+    with needs_package("torch", missing):
         import torch
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise BackendError(
-            "torch is not installed, and published checkpoints are files of torch; pip install 'hrm-mlx[torch]', or choose --to safetensors"
-        ) from error
     return torch
 
 

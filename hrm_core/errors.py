@@ -1,5 +1,8 @@
 """Every error a user can cause. The command line prints one line for each; see `cli/main.py`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class HRMError(Exception):
     """Something a user can put right. The message says what was found, what was expected and the way out."""
@@ -35,3 +38,17 @@ class NotFiniteError(HRMError):
     """Training diverged: a reported metric is NaN or infinite."""
 
     exit_status = 1
+
+
+@contextmanager
+def needs_package(package: str, message: str) -> Iterator[None]:
+    """Import an optional package; any other import that fails inside is a bug and keeps its traceback.
+
+    Raises: BackendError with this message if the package is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise BackendError(message) from error

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 
-from hrm_core.errors import BackendError, HRMError
+from hrm_core.errors import HRMError, needs_package
 from hrm_core.messages import reason
 
 RepoType = Literal["model", "dataset"]
@@ -97,15 +97,10 @@ def fetch_together(
 
 
 def _require_package() -> Any:
-    try:
+    missing = "huggingface_hub is not installed, and hf:// needs it; pip install 'hrm-mlx[hub]'"
+    with needs_package("huggingface_hub", missing):
         import huggingface_hub
         import huggingface_hub.errors
-    except ModuleNotFoundError as error:
-        if error.name != "huggingface_hub":
-            raise
-        raise BackendError(
-            "huggingface_hub is not installed, and hf:// needs it; pip install 'hrm-mlx[hub]'"
-        ) from error
     return huggingface_hub
 
 

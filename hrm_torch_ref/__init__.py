@@ -9,17 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrm_core import process
-from hrm_core.errors import BackendError
+from hrm_core.errors import needs_package
 
 process.keep_freed_memory()
 process.wait_without_spinning()
 
-try:
+with needs_package("torch", "PyTorch is not installed; pip install 'hrm-mlx[torch]'"):
     import torch as _torch  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != "torch":
-        raise
-    raise BackendError("PyTorch is not installed; pip install 'hrm-mlx[torch]'") from error
 
 if TYPE_CHECKING:
     from hrm_core.backend import BackendOptions

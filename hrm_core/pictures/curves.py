@@ -6,7 +6,7 @@ from itertools import cycle, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from hrm_core.errors import BackendError, DataError, RunError
+from hrm_core.errors import DataError, RunError, needs_package
 from hrm_core.pictures.animations import replaced_whole
 
 if TYPE_CHECKING:
@@ -153,13 +153,10 @@ def _empty_figure(num_rows: int) -> "Figure":
 
     Raises: BackendError when matplotlib is not installed.
     """
-    try:
+    missing = "matplotlib is not installed; pip install 'hrm-mlx[plot]'"
+    with needs_package("matplotlib", missing):
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        raise BackendError("matplotlib is not installed; pip install 'hrm-mlx[plot]'") from error
     return Figure(
         figsize=(SIZE[0] / DPI, SIZE[1] / DPI * num_rows / 2),
         layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12),

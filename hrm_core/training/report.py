@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from hrm_core.errors import BackendError
+from hrm_core.errors import needs_package
 from hrm_core.tasks.cells import UNKNOWN
 from hrm_core.tasks.contract import Measures
 from hrm_core.training.fit import Record, Reporter
@@ -68,14 +68,9 @@ class TensorBoardReporter:
 
     def __init__(self, directory: Path) -> None:
         """Write events into a directory. Raises: BackendError if tensorboardX is not installed."""
-        try:
+        missing = "--tensorboard needs tensorboardX; pip install 'hrm-mlx[tensorboard]'"
+        with needs_package("tensorboardX", missing):
             from tensorboardX import SummaryWriter
-        except ModuleNotFoundError as error:
-            if error.name != "tensorboardX":
-                raise
-            raise BackendError(
-                "--tensorboard needs tensorboardX; pip install 'hrm-mlx[tensorboard]'"
-            ) from error
         self._make_writer = partial(SummaryWriter, str(directory))
 
     @cached_property
