@@ -51,3 +51,9 @@ def first_misfits(misfits: Sequence[str]) -> str:
     if len(misfits) > MAX_MISFITS:
         shown.append(f"and {len(misfits) - MAX_MISFITS} more")
     return "; ".join(shown)
+
+
+def cell_name(cell: int, width: int) -> str:
+    """Say where a cell of a grid is, in row-major order, counted from 1: "row 3, column 7"."""
+    row, column = divmod(int(cell), width)
+    return f"row {row + 1}, column {column + 1}"

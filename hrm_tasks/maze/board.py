@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hrm_core.data.dihedral import square_cells
 from hrm_core.errors import PuzzleError
+from hrm_core.messages import cell_name
 
 ByteArray = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
@@ -35,12 +36,6 @@ def size_of(num_cells: int) -> int | None:
     """The rows of a square of so many cells; None where there is no such maze."""
     size = math.isqrt(num_cells)
     return size if size * size == num_cells and MIN_SIZE <= size <= MAX_SIZE else None
-
-
-def cell_name(cell: int, size: int) -> str:
-    """Where a cell is, counted from 1: "row 3, column 7"."""
-    row, column = divmod(int(cell), size)
-    return f"row {row + 1}, column {column + 1}"
 
 
 def ends(mazes: IntArray) -> tuple[IntArray, IntArray]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from hrm_core.data.published_csv import ANSWER, QUESTION, Block, join, read_blocks
 from hrm_core.data.puzzles import Puzzles
-from hrm_core.messages import quoted
+from hrm_core.messages import cell_name, quoted
 from hrm_tasks.maze.board import (
     CHARACTERS,
     MAX_SIZE,
@@ -18,7 +18,6 @@ from hrm_tasks.maze.board import (
     PATH,
     ByteArray,
     IntArray,
-    cell_name,
     size_of,
 )
 from hrm_tasks.maze.search import shortest_paths

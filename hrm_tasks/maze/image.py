@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from hrm_core.errors import PuzzleError
-from hrm_core.messages import first_line
+from hrm_core.messages import cell_name, first_line
 from hrm_tasks.maze.board import (
     GOAL,
     MAX_SIZE,
@@ -31,7 +31,6 @@ from hrm_tasks.maze.board import (
     WALL,
     BoolArray,
     ByteArray,
-    cell_name,
 )
 from hrm_tasks.maze.picture import OWN_PAINTS
 from hrm_tasks.maze.text import question_fault

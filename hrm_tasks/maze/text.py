@@ -12,6 +12,7 @@ import numpy as np
 
 from hrm_core.data.drawings import Drawing, Line, cut_puzzles, number_lines, paragraphs
 from hrm_core.errors import PuzzleError
+from hrm_core.messages import cell_name
 from hrm_tasks.maze.board import (
     CHARACTERS,
     GOAL,
@@ -23,7 +24,6 @@ from hrm_tasks.maze.board import (
     WALL,
     BoolArray,
     ByteArray,
-    cell_name,
     ends_fault,
     has_ends,
     size_of,

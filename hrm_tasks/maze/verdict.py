@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hrm_core.messages import cell_name
 from hrm_tasks.maze.board import (
     GOAL,
     NAMES,
@@ -20,7 +21,6 @@ from hrm_tasks.maze.board import (
     BoolArray,
     ByteArray,
     IntArray,
-    cell_name,
     ends,
     ends_fault,
     has_ends,

@@ -10,6 +10,8 @@ from itertools import permutations, product
 import numpy as np
 import numpy.typing as npt
 
+from hrm_core.messages import cell_name
+
 ByteArray = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.integer]
@@ -56,8 +58,7 @@ class Board:
 
     def cell_name(self, cell: int) -> str:
         """Where a cell is, counted from 1: "row 3, column 7"."""
-        row, column = divmod(cell, self.size)
-        return f"row {row + 1}, column {column + 1}"
+        return cell_name(cell, self.size)
 
     def follows_rules(self, grids: IntArray) -> BoolArray:
         """Whether every unit holds every digit once. Shapes: (N, S) digits -> (N,)."""

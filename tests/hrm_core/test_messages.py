@@ -1,6 +1,7 @@
 import pytest
 
 from hrm_core.messages import (
+    cell_name,
     cut,
     first_few,
     first_line,
@@ -48,3 +49,11 @@ def test_lists_end_with_how_much_more_there_is() -> None:
     assert first_few(["a", "b", "c", "d"]) == "a, b, c, …"
     assert first_misfits(list("abcde")) == "a; b; c; d; e"
     assert first_misfits(list("abcdefg")) == "a; b; c; d; e; and 2 more"
+
+
+def test_cells_are_counted_from_1() -> None:
+    assert [cell_name(cell, 3) for cell in (0, 2, 3)] == [
+        "row 1, column 1",
+        "row 1, column 3",
+        "row 2, column 1",
+    ]
