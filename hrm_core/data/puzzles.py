@@ -3,7 +3,6 @@
 Shapes: N puzzles, S cells.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core import hub
+from hrm_core.data.sources import file_sha256
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError
 
@@ -84,8 +84,7 @@ def subsample(puzzles: Puzzles, count: int, seed: int, source: Path) -> Puzzles:
 
 def describe_file(path: Path) -> dict[str, Any]:
     """What build.json tells a source by."""
-    with path.open("rb") as file:
-        return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return {"file": path.name, "sha256": file_sha256(path)}
 
 
 def num_shared(questions: ByteArray, others: ByteArray) -> int:

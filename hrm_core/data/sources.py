@@ -1,8 +1,10 @@
-"""What task files of every kind have in common: JSON, and names of files."""
+"""What task files of every kind have in common: JSON, hashes, and names of files."""
 
+import hashlib
 import json
 import os
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from hrm_core.errors import DataError
@@ -30,6 +32,18 @@ def read_json(data: bytes | str, place: str, expected: str) -> object:
         return json.loads(data, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{place} is not JSON ({reason(error)}); expected {expected}") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Compute the sha256 (hex) of one file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hashed_entry(data: bytes, name: object) -> bytes:
+    """Make the line by which a file enters the sha256 of its folder: its hash, and its name in there."""
+    line = f"{hashlib.sha256(data).hexdigest()} {name}\n"
+    return line.encode(errors="surrogateescape")
 
 
 def escaped(name: str) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from hrm_core.data.sources import escaped, read_json
+from hrm_core.data.sources import escaped, file_sha256, hashed_entry, read_json
 from hrm_core.data.store import BLANK_IDENTIFIER
 from hrm_core.errors import DataError
 from hrm_core.messages import one_line
@@ -108,11 +108,7 @@ def read_source(path: Path) -> Source:
                 raise DataError(
                     f"{path} holds more than {MAX_SOURCE_BYTES:,} bytes of tasks; give it in parts"
                 )
-            total.update(
-                f"{hashlib.sha256(entry.data).hexdigest()} {entry.path}\n".encode(
-                    errors="surrogateescape"
-                )
-            )
+            total.update(hashed_entry(entry.data, entry.path))
             tasks.append(_task(path, top, entry))
     except DAMAGED as error:
         raise DataError(
@@ -122,7 +118,7 @@ def read_source(path: Path) -> Source:
         raise DataError(f"{path} holds no task: expected .json files, each with train and test")
     return Source(
         escaped(path.resolve().name),
-        total.hexdigest() if path.is_dir() else _sha256(path),
+        total.hexdigest() if path.is_dir() else file_sha256(path),
         tuple(tasks),
     )
 
@@ -275,11 +271,6 @@ def _bounded(file: IO[bytes], place: str) -> bytes:
             f"{place} is larger than {MAX_TASK_BYTES:,} bytes, no task is; leave it out"
         )
     return data
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _reason(error: BaseException) -> str:

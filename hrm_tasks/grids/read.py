@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hrm_core.data.sources import read_json
+from hrm_core.data.sources import hashed_entry, read_json
 from hrm_core.data.store import BLANK_IDENTIFIER
 from hrm_core.errors import DataError
 from hrm_core.messages import one_line, quoted
@@ -153,9 +153,7 @@ def _folder_records(folder: Path) -> tuple[str, Iterator[tuple[str, Mapping[str,
     for path in _files(folder):
         data = _bytes(path)
         inside = path.relative_to(folder).as_posix()
-        digest.update(
-            f"{hashlib.sha256(data).hexdigest()} {inside}\n".encode(errors="surrogateescape")
-        )
+        digest.update(hashed_entry(data, inside))
         puzzle = path.parent.name if path.parent != folder else ""
         stem, part = next(
             (path.name.removesuffix(ending), ending.split(".")[1])
