@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from hrm_core.messages import first_few
+
 from .options import DIRECTORY, json_option, seed_option, warn_of_repeats
 
 
@@ -98,11 +100,7 @@ def _remarks(build: dict[str, Any]) -> list[str]:
         f"{build['questions_with_several_answers']:,} questions come with another answer, too: no model can know which is meant": build[
             "questions_with_several_answers"
         ],
-        f"{len(new_names):,} names occur only in the test, nothing is learned of their puzzles: {_few(new_names)}": new_names,
+        f"{len(new_names):,} names occur only in the test, nothing is learned of their puzzles: {first_few(new_names)}": new_names,
         f"{len(new_characters):,} characters occur only in the test: {new_characters!r}": new_characters,
     }
     return [remark for remark, is_so in remarks.items() if is_so]
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
