@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("submission", type=FILE)
 @click.argument("solutions", type=FILE)
-@click.option("--task", metavar="NAME", help="Task of the submission, where several have them.")
+@click.option("--task", hidden=True, help="Task of the submission, where several have them.")
 @json_option
 def score(submission: Path, solutions: Path, task: str | None, as_json: bool) -> None:
     """Score an ARC submission against solutions, both in the Kaggle ARC Prize format. One of two attempts has to be right.
