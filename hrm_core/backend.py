@@ -68,17 +68,19 @@ class Replica(NamedTuple):
         return cls(int(os.environ.get("RANK") or 0), int(os.environ.get("WORLD_SIZE") or 1))
 
 
+class Top(NamedTuple):
+    """The k most likely tokens of each slot at one position, the likeliest first."""
+
+    tokens: IntArray  # (B, k); of equally likely ones the lowest first
+    log_probabilities: FloatArray  # (B, k) natural logs of a softmax over the whole vocabulary
+
+
 class Answers(Protocol):
-    """What a model says after one ACT step. Each is fetched from the device when it is read."""
+    """What a model says after one ACT step, reduced on the device. Each is fetched when it is read."""
 
     @property
     def tokens(self) -> IntArray:
         """(B, S) the most likely token of each cell; the lowest on a tie."""
-        ...
-
-    @property
-    def logits(self) -> FloatArray:
-        """(B, S, V)."""
         ...
 
     @property
@@ -89,6 +91,29 @@ class Answers(Protocol):
     @property
     def q_continue_logits(self) -> FloatArray:
         """(B,)."""
+        ...
+
+    def label_losses(self, labels: IntArray) -> FloatArray:
+        """Cross entropy of each labelled cell in nats, by the model's loss; 0 where the label is below zero.
+
+        Shapes: (B, S) -> (B, S).
+        """
+        ...
+
+    def probabilities(self, positions: IntArray, tokens: IntArray) -> FloatArray:
+        """Softmax over `tokens` alone at some positions, of all slots or of each.
+
+        Shapes: (P,) or (B, P), (C,) -> (B, P, C).
+        """
+        ...
+
+    def top(self, position: int | IntArray, k: int) -> Top:
+        """The k most likely tokens of each slot at a position, of all slots or of each (B,)."""
+        ...
+
+    @property
+    def logits(self) -> FloatArray:
+        """(B, S, V), for checks alone: everything else takes a reduced answer."""
         ...
 
 

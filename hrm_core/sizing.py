@@ -4,12 +4,14 @@ Symbols: T positions, D hidden, I inside SwiGLU.
 """
 
 import math
+from collections.abc import Iterator, Sequence
 
 from hrm_core.config import ModelConfig, TrainConfig
 from hrm_core.parameters import PUZZLE_TABLE, num_trainable, parameter_table
 
 FLOAT_BYTES = 4
 WIDTHS = {"bfloat16": 2, "float32": FLOAT_BYTES, "float64": 8}  # bytes of an activation
+BLOCK_VALUES = 4 * 2**20  # logits that are reduced at once: 16 MiB in float32, 32 MiB in float64
 LONG = 512  # positions from which on no layer keeps its attention weights for the backward pass
 
 
@@ -24,6 +26,17 @@ def flops_per_example(config: ModelConfig) -> float:
     passes = config.H_cycles * (config.L_cycles * config.L_layers + config.H_layers)
     num_forwards = 2 if config.halt_max_steps > 1 else 1
     return layer * (num_forwards * passes + 2 * (config.H_layers + config.L_layers))
+
+
+def blocks_of_rows(shape: Sequence[int]) -> Iterator[tuple[slice, slice]]:
+    """Slices of slots and cells that part logits (B, S, V) into blocks of at most BLOCK_VALUES, or of one row."""
+    num_slots, num_cells, vocab_size = shape
+    rows = max(1, BLOCK_VALUES // vocab_size)
+    cells = min(rows, num_cells)
+    slots = max(1, rows // num_cells)
+    for slot in range(0, num_slots, slots):
+        for cell in range(0, num_cells, cells):
+            yield slice(slot, slot + slots), slice(cell, cell + cells)
 
 
 def state_bytes(config: ModelConfig) -> int:

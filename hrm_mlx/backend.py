@@ -3,7 +3,6 @@
 Shapes: B slots, S tokens, T positions, D hidden, V vocabulary.
 """
 
-from functools import cached_property
 from importlib.metadata import version
 from typing import NamedTuple, TypeVar
 
@@ -17,6 +16,7 @@ from hrm_core.errors import BackendError
 from hrm_core.parameters import PUZZLE_TABLE, Role, parameter_table
 from hrm_core.schedule import Rates
 from hrm_mlx.act import Carry, Data, Start, empty_carry
+from hrm_mlx.answers import Answers
 from hrm_mlx.arrays import from_numpy, to_numpy
 from hrm_mlx.devices import choose_device, gemm_rate, num_cores, num_workers
 from hrm_mlx.kernels import choose_attention
@@ -35,35 +35,6 @@ class EvalCarry(NamedTuple):
     z_L: mx.array  # (B, T, D)
     x: mx.array  # (B, T, D) the embedded input, which no step changes
     steps: mx.array  # (B,) int32
-
-
-class MLXAnswers:
-    """Answers that are fetched when they are read."""
-
-    def __init__(
-        self, logits: mx.array, q_halt_logits: mx.array, q_continue_logits: mx.array
-    ) -> None:
-        self._logits, self._q_halt, self._q_continue = logits, q_halt_logits, q_continue_logits
-
-    @cached_property
-    def tokens(self) -> IntArray:
-        """(B, S) the most likely token of each cell."""
-        return to_numpy(mx.argmax(self._logits, axis=-1).astype(mx.int32))
-
-    @cached_property
-    def logits(self) -> FloatArray:
-        """(B, S, V)."""
-        return to_numpy(self._logits.astype(mx.float32))
-
-    @cached_property
-    def q_halt_logits(self) -> FloatArray:
-        """(B,)."""
-        return to_numpy(self._q_halt)
-
-    @cached_property
-    def q_continue_logits(self) -> FloatArray:
-        """(B,)."""
-        return to_numpy(self._q_continue)
 
 
 class MLXMetrics:
@@ -262,7 +233,7 @@ class MLXBackend:
         z_H, z_L = (mx.broadcast_to(z, x.shape) for z in self._start)
         return EvalCarry(z_H, z_L, x, mx.zeros((len(ids),), mx.int32))
 
-    def step(self, carry: EvalCarry) -> tuple[EvalCarry, MLXAnswers]:
+    def step(self, carry: EvalCarry) -> tuple[EvalCarry, Answers]:
         """One ACT step of every slot, without halting."""
         working = self._working_weights()
         mx.eval(working, carry)
@@ -278,7 +249,7 @@ class MLXBackend:
         )
         carry = EvalCarry(z_H, z_L, carry.x, carry.steps + 1)
         mx.eval(carry, logits, q_halt, q_continue)
-        return carry, MLXAnswers(logits, q_halt, q_continue)
+        return carry, Answers(logits, q_halt, q_continue, self.config.loss_type)
 
     def take(self, carry: EvalCarry, slots: IntArray) -> EvalCarry:
         """The carry of these slots only."""

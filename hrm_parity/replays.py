@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hrm_core.backend import Arrays, Backend, Batch, IntArray
 from hrm_core.data import batches, store
@@ -17,6 +18,7 @@ from hrm_core.parameters import PUZZLE_TABLE
 from hrm_core.schedule import rates
 from hrm_parity.golden import CaseError, ModelCase, OrderCase, Recorded
 
+FloatArray = npt.NDArray[np.floating]
 Named = dict[str, Any]  # arrays; scalars become arrays when steps are stacked
 
 FIELDS = tuple(field.name for field in fields(Batch))
@@ -43,9 +45,8 @@ def replay_forward(backend: Backend, case: ModelCase, recorded: Recorded) -> Arr
 
 def evaluation_loss(step: Named, tokens: IntArray, labels: IntArray, loss_type: str) -> Named:
     """Loss and sums of metrics of one ACT step in evaluation. Source: sapientinc/HRM models/losses.py."""
-    scores = scoring.score(
-        tokens, labels, np.zeros(labels.shape, np.bool_), step["logits"], loss_type
-    )
+    losses = token_losses(step["logits"], labels, loss_type)
+    scores = scoring.score(tokens, labels, np.zeros(labels.shape, np.bool_), losses)
     right, count = (np.asarray(scores[name], np.int64) for name in ("num_right", "num_labelled"))
     exact, counted = right == count, step["halted"] & (count > 0)
     q = step["q_halt_logits"].astype(np.float64)
@@ -64,6 +65,24 @@ def evaluation_loss(step: Named, tokens: IntArray, labels: IntArray, loss_type: 
         "loss": lm_loss + 0.5 * q_halt_loss,
         **{f"metrics/{name}": np.sum(values, dtype=np.float64) for name, values in sums.items()},
     }
+
+
+def token_losses(logits: FloatArray, labels: IntArray, loss_type: str) -> FloatArray:
+    """Cross entropy of each labelled cell, in float64, as published. Shapes: (B, S, V), (B, S) -> (B, S).
+
+    Source: sapientinc/HRM models/losses.py.
+    """
+    exact = logits.astype(np.float64)
+    is_softmax = loss_type == "softmax_cross_entropy"
+    # the log of exp(a), or of stablemax's a + 1, which is 1 / (1 - a) below zero
+    with np.errstate(invalid="ignore"):  # a broken backend is told by its numbers
+        logs = (
+            exact - exact.max(axis=-1, keepdims=True)
+            if is_softmax
+            else np.sign(exact) * np.log1p(np.abs(exact))
+        )
+    chosen = np.take_along_axis(logs, np.maximum(labels, 0)[..., None], axis=-1)[..., 0]
+    return np.where(labels >= 0, np.log(np.exp(logs).sum(axis=-1)) - chosen, 0.0)
 
 
 def replay_training(backend: Backend, case: ModelCase, recorded: Recorded) -> Arrays:

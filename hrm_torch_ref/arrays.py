@@ -21,3 +21,8 @@ def from_numpy(array: AnyArray, device: torch.device) -> torch.Tensor:
     if array.dtype == ml_dtypes.bfloat16:
         return torch.tensor(array.view(np.int16), device=device).view(torch.bfloat16)
     return torch.tensor(array, device=device)
+
+
+def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in float32, or in float64 if it is."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -5,7 +5,7 @@ Shapes: B slots, S tokens, T positions, D hidden, V vocabulary.
 
 import warnings
 from collections.abc import Callable
-from functools import cached_property, wraps
+from functools import wraps
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -20,7 +20,8 @@ from hrm_core.parameters import PUZZLE_TABLE, Role, parameter_table
 from hrm_core.schedule import Rates
 from hrm_torch_ref import attention, distributed
 from hrm_torch_ref.act import Carry, Data, Start, empty_carry
-from hrm_torch_ref.arrays import from_numpy, to_numpy
+from hrm_torch_ref.answers import Answers
+from hrm_torch_ref.arrays import at_least_float32, from_numpy, to_numpy
 from hrm_torch_ref.devices import choose_device, device_name, gemm_rate, peak_memory
 from hrm_torch_ref.model import DTYPES, HRM, Lending
 from hrm_torch_ref.optim import scalars
@@ -36,35 +37,6 @@ class EvalCarry(NamedTuple):
     z_L: torch.Tensor  # (B, T, D)
     x: torch.Tensor  # (B, T, D) the embedded input, which no step changes
     steps: torch.Tensor  # (B,) int32
-
-
-class TorchAnswers:
-    """Answers that are fetched when they are read."""
-
-    def __init__(
-        self, logits: torch.Tensor, q_halt_logits: torch.Tensor, q_continue_logits: torch.Tensor
-    ) -> None:
-        self._logits, self._q_halt, self._q_continue = logits, q_halt_logits, q_continue_logits
-
-    @cached_property
-    def tokens(self) -> IntArray:
-        """(B, S) the most likely token of each cell."""
-        return to_numpy(self._logits.argmax(dim=-1).int())
-
-    @cached_property
-    def logits(self) -> FloatArray:
-        """(B, S, V)."""
-        return to_numpy(_float(self._logits))
-
-    @cached_property
-    def q_halt_logits(self) -> FloatArray:
-        """(B,)."""
-        return to_numpy(self._q_halt)
-
-    @cached_property
-    def q_continue_logits(self) -> FloatArray:
-        """(B,)."""
-        return to_numpy(self._q_continue)
 
 
 class TorchMetrics:
@@ -223,14 +195,14 @@ class TorchBackend:
         result = self._advance(batch, min_steps, rates)
         step, data = result.step, result.step.carry.data
         named = {
-            "logits": _float(step.output.logits),
+            "logits": at_least_float32(step.output.logits),
             "q_halt_logits": step.output.q_halt_logits,
             "q_continue_logits": step.output.q_continue_logits,
             "target_q_continue": step.target_q_continue,
             "steps": step.carry.steps,
             "halted": step.carry.halted,
-            "z_H": _float(step.carry.z_H),
-            "z_L": _float(step.carry.z_L),
+            "z_H": at_least_float32(step.carry.z_H),
+            "z_L": at_least_float32(step.carry.z_L),
             "loss": step.total * len(batch.inputs),
             **{f"current/{name}": tensor for name, tensor in data._asdict().items()},
             **{f"metrics/{name}": tensor for name, tensor in step.metrics.items()},
@@ -314,10 +286,13 @@ class TorchBackend:
         return EvalCarry(z_H, z_L, x, torch.zeros_like(ids))
 
     @torch.inference_mode()
-    def step(self, carry: EvalCarry) -> tuple[EvalCarry, TorchAnswers]:
+    def step(self, carry: EvalCarry) -> tuple[EvalCarry, Answers]:
         """One ACT step of every slot, without halting."""
-        z_H, z_L, *answers = self._think(self._working_weights(), carry.z_H, carry.z_L, carry.x)
-        return EvalCarry(z_H, z_L, carry.x, carry.steps + 1), TorchAnswers(*answers)
+        z_H, z_L, logits, q_halt, q_continue = self._think(
+            self._working_weights(), carry.z_H, carry.z_L, carry.x
+        )
+        carry = EvalCarry(z_H, z_L, carry.x, carry.steps + 1)
+        return carry, Answers(logits, q_halt, q_continue, self.config.loss_type)
 
     @torch.inference_mode()
     def take(self, carry: EvalCarry, slots: IntArray) -> EvalCarry:
@@ -342,8 +317,8 @@ class TorchBackend:
     def carry_arrays(self, carry: EvalCarry) -> Arrays:
         """z_H, z_L (B, T, D), steps, halted (B,) of a carry."""
         named = {
-            "z_H": _float(carry.z_H),
-            "z_L": _float(carry.z_L),
+            "z_H": at_least_float32(carry.z_H),
+            "z_L": at_least_float32(carry.z_L),
             "steps": carry.steps,
             "halted": carry.steps >= self.config.halt_max_steps,
         }
@@ -379,8 +354,3 @@ def _explained(compiled: Callable[..., Any]) -> Callable[..., Any]:
             ) from error
 
     return call
-
-
-def _float(tensor: torch.Tensor) -> torch.Tensor:
-    """In float32, or float64 if it is."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -150,7 +150,7 @@ def evaluate(
     for result in think(backend, waiting, slots, options.halt, options.noise):
         if result.halts.any():
             numbers.append(result.questions.number[result.halts])
-            predictions.append(_predictions(result, task, backend.config.loss_type))
+            predictions.append(_predictions(result, task))
             tokens.append(_moved_back(result, options).astype(stored))
             on_batch(len(numbers[-1]))
     order = np.argsort(np.concatenate(numbers))
@@ -241,14 +241,14 @@ def _moved_back(result: StepResult, options: InferenceOptions) -> IntArray:
     return options.symmetries(result.questions.number[result.halts]).inverse().apply(tokens)
 
 
-def _predictions(result: StepResult, task: Task | None, loss_type: str) -> Predictions:
+def _predictions(result: StepResult, task: Task | None) -> Predictions:
     """Compare the answers that halt with their labels."""
     questions, answers, halts = result.questions.select(result.halts), result.answers, result.halts
     is_given = given_cells(task, questions.inputs)
+    labels = result.questions.labels.astype(np.int32, copy=False)
+    losses = answers.label_losses(labels)[halts]
     return Predictions(
-        **score(
-            answers.tokens[halts], questions.labels, is_given, answers.logits[halts], loss_type
-        ),  # type: ignore[arg-type]
+        **score(answers.tokens[halts], questions.labels, is_given, losses),  # type: ignore[arg-type]
         q_halt_logits=answers.q_halt_logits[halts],
         steps=result.steps[halts],
         settled_step=result.settled_step[halts],

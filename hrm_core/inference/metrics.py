@@ -1,6 +1,6 @@
 """What answers are worth: exact and cell accuracy per example, and tables of them.
 
-Shapes: N examples, S cells, V vocabulary.
+Shapes: N examples, S cells.
 """
 
 import math
@@ -43,10 +43,11 @@ def step_counts(predictions: Predictions) -> dict[int, int]:
 
 
 def score(
-    tokens: IntArray, labels: IntArray, given: BoolArray, logits: FloatArray, loss_type: str
+    tokens: IntArray, labels: IntArray, given: BoolArray, losses: FloatArray
 ) -> dict[str, npt.NDArray[np.generic]]:
-    """Compare answers with labels; a label below zero is not scored. Shapes: (N, S), (N, S), (N, S), (N, S, V) -> (N,) each."""
+    """Compare answers with labels; a label below zero is not scored, and its loss is 0. Shapes: (N, S) each -> (N,) each."""
     labelled = labels >= 0
+    loss_sums = losses.sum(axis=1, dtype=np.float64)
     right = (tokens == labels) & labelled
     blank = labelled & ~given
     return {
@@ -54,8 +55,7 @@ def score(
         "num_labelled": labelled.sum(axis=1),
         "num_right_blank": (right & blank).sum(axis=1),
         "num_blank": blank.sum(axis=1),
-        "lm_loss": _token_losses(logits, labels, loss_type).sum(axis=1)
-        / np.maximum(labelled.sum(axis=1), 1),
+        "lm_loss": loss_sums / np.maximum(labelled.sum(axis=1), 1),
     }
 
 
@@ -92,18 +92,3 @@ def is_finite(array: FloatArray) -> bool:
     """Whether no value of an array of any size is NaN or infinite, without a copy of it."""
     with np.errstate(invalid="ignore"):
         return math.isfinite(array.sum(dtype=np.float64))
-
-
-def _token_losses(logits: FloatArray, labels: IntArray, loss_type: str) -> FloatArray:
-    """Cross entropy of each labelled cell, in float64. Shapes: (N, S, V), (N, S) -> (N, S). Source: sapientinc/HRM models/losses.py."""
-    exact = logits.astype(np.float64)
-    is_softmax = loss_type == "softmax_cross_entropy"
-    # the log of exp(a), or of stablemax's a + 1, which is 1 / (1 - a) below zero
-    with np.errstate(invalid="ignore"):  # the caller looks whether the loss is finite
-        logs = (
-            exact - exact.max(axis=-1, keepdims=True)
-            if is_softmax
-            else np.sign(exact) * np.log1p(np.abs(exact))
-        )
-    chosen = np.take_along_axis(logs, np.maximum(labels, 0)[..., None], axis=-1)[..., 0]
-    return np.where(labels >= 0, np.log(np.exp(logs).sum(axis=-1)) - chosen, 0.0)

@@ -1,7 +1,12 @@
+import numpy as np
+import pytest
+
 from hrm_core.config import DataSizes, ModelConfig, TrainConfig, load_config
 from hrm_core.sizing import (
+    BLOCK_VALUES,
     LONG,
     activation_bytes,
+    blocks_of_rows,
     carry_bytes,
     flops_per_example,
     plan_text,
@@ -80,3 +85,17 @@ def test_text_tells_the_numbers() -> None:
         "36.65 GFLOP an example",
     ):
         assert words in text
+
+
+@pytest.mark.parametrize(
+    "shape", [(256, 81, 12), (768, 900, 12), (3, 1024, 50265), (2, 2, BLOCK_VALUES + 1), (1, 1, 2)]
+)
+def test_blocks_hold_every_row_once_and_no_more_than_they_may(shape: tuple[int, int, int]) -> None:
+    num_slots, num_cells, vocab_size = shape
+    met = np.zeros((num_slots, num_cells), int)
+    for block in blocks_of_rows(shape):
+        met[block] += 1
+        rows = met[block].size
+        assert rows == 1 or rows * vocab_size <= BLOCK_VALUES
+    assert (met == 1).all()
+    assert len(list(blocks_of_rows((256, 81, 12)))) == 1

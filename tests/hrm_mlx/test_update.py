@@ -10,7 +10,8 @@ from hrm_core.backend import Arrays, BackendOptions, Batch
 from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.parameters import PUZZLE_TABLE, initial_values
 from hrm_core.schedule import rates
-from hrm_mlx.backend import MLXAnswers, MLXBackend
+from hrm_mlx.answers import Answers
+from hrm_mlx.backend import MLXBackend
 
 SIZES = {
     "vocab_size": 7,
@@ -184,5 +185,7 @@ def test_bfloat16_update_follows_float32() -> None:
 def test_tie_goes_to_the_lowest_token() -> None:
     logits = mx.array([[[1.0, 3.0, 3.0, 3.0], [2.0, 2.0, 2.0, 2.0]]])
     q = mx.zeros((1,))
-    np.testing.assert_array_equal(MLXAnswers(logits, q, q).tokens, [[1, 0]])
-    np.testing.assert_array_equal(MLXAnswers(logits.astype(mx.bfloat16), q, q).tokens, [[1, 0]])
+    np.testing.assert_array_equal(Answers(logits, q, q, "softmax_cross_entropy").tokens, [[1, 0]])
+    np.testing.assert_array_equal(
+        Answers(logits.astype(mx.bfloat16), q, q, "softmax_cross_entropy").tokens, [[1, 0]]
+    )

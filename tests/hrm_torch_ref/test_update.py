@@ -15,7 +15,8 @@ torch = pytest.importorskip("torch", reason="torch is missing: the PyTorch refer
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from hrm_torch_ref import layers, update  # noqa: E402
-from hrm_torch_ref.backend import TorchAnswers, TorchBackend  # noqa: E402
+from hrm_torch_ref.answers import Answers  # noqa: E402
+from hrm_torch_ref.backend import TorchBackend  # noqa: E402
 from hrm_torch_ref.model import DTYPES  # noqa: E402
 
 SIZES = {
@@ -410,8 +411,10 @@ def test_tie_goes_to_the_lowest_token() -> None:
     logits = torch.tensor([[[1.0, 3.0, 3.0, 3.0], [2.0, 2.0, 2.0, 2.0]]])
     q = torch.zeros(1)
     for dtype in DTYPES.values():
-        np.testing.assert_array_equal(TorchAnswers(logits.to(dtype), q, q).tokens, [[1, 0]])
-    assert TorchAnswers(logits, q, q).tokens.dtype == np.int32
+        np.testing.assert_array_equal(
+            Answers(logits.to(dtype), q, q, "softmax_cross_entropy").tokens, [[1, 0]]
+        )
+    assert Answers(logits, q, q, "softmax_cross_entropy").tokens.dtype == np.int32
 
 
 def test_caller_may_write_into_its_arrays_after_the_update() -> None:

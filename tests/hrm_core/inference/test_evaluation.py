@@ -20,6 +20,7 @@ from hrm_core.inference.evaluation import (
 from hrm_core.runs.checkpoint import find_model, load_model
 from hrm_core.tasks.cells import measure_cells
 from hrm_core.tasks.predictions import joined
+from hrm_mlx.answers import Answers
 from hrm_mlx.backend import MLXBackend
 from hrm_tasks.sudoku.task import Sudoku
 
@@ -76,6 +77,19 @@ def test_scores_are_those_of_the_answers_counted_by_hand(
     assert found["accuracy"] == pytest.approx((answers == labels).mean())
     assert found["blank_accuracy"] == pytest.approx((answers == labels)[inputs == 1].mean())
     assert scores.ratings.tolist() == test.sets["all"].ratings[:13].tolist()
+
+
+def test_evaluation_fetches_no_logits(
+    backend: MLXBackend, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetched(answers: Answers) -> None:
+        raise AssertionError("all logits crossed to the host")
+
+    monkeypatch.setattr(Answers, "logits", property(fetched))
+    test = load_split(tiny_data, "test")
+    scores, _ = evaluate(backend, test, Sudoku(4), batch_size=8)
+    assert (scores.lm_loss > 0).all()
+    answer_step_by_step(backend, test.sets["all"].inputs, np.zeros(20, np.int32), halt="q")
 
 
 def test_thoughts_end_where_evaluation_ends(backend: MLXBackend, tiny_data: Path) -> None:
