@@ -18,9 +18,9 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
-from hrm_cli.options import BackendMaker
 
 from hrm_core.backend import Backend, Batch
+from hrm_core.backends import BackendMaker
 from hrm_core.config import DataSizes, TrainConfig, load_config
 from hrm_core.parameters import initial_values
 from hrm_core.schedule import rates

@@ -10,9 +10,9 @@ import statistics
 import time
 
 import numpy as np
-from hrm_cli.options import BackendMaker
 
 from hrm_core.backend import Backend, Batch
+from hrm_core.backends import BackendMaker
 from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.parameters import initial_values
 from hrm_core.schedule import rates

@@ -106,9 +106,10 @@ def convert(
 
 
 def _backend() -> "Factory":
-    from hrm_parity.models import installed_backend
+    from hrm_core.backends import installed_backend
+    from hrm_parity.checks import backend_named
 
-    return installed_backend()
+    return backend_named(installed_backend())
 
 
 def _verified(

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import DIRECTORY, BackendMaker, backend_options, seed_option
+from hrm_core.backends import BackendMaker
+
+from .options import DIRECTORY, backend_options, seed_option
 
 if TYPE_CHECKING:
     from hrm_core.config import RunConfig

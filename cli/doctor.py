@@ -3,11 +3,11 @@
 import json
 import os
 import platform
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 import click
 
+from hrm_core.backends import BACKENDS, device_facts
 from hrm_core.errors import BackendError
 
 from .options import json_option
@@ -87,15 +87,16 @@ def _facts() -> dict[str, str]:
             facts[package] = version(package)
         except PackageNotFoundError:
             facts[package] = f"not installed: {way_out}"
-    return facts | _facts_of("hrm_mlx", "mlx", facts) | _facts_of("hrm_torch_ref", "torch", facts)
+    for framework in BACKENDS:
+        facts |= _facts_of(framework, facts)
+    return facts
 
 
-def _facts_of(package: str, framework: str, facts: dict[str, str]) -> dict[str, str]:
+def _facts_of(framework: str, facts: dict[str, str]) -> dict[str, str]:
     """What a backend knows of its device; nothing where its framework is not installed, and why if it cannot be loaded."""
     if facts[framework].startswith("not installed"):
         return {}
     try:
-        found: dict[str, str] = import_module(f"{package}.devices").facts()
+        return device_facts(framework)
     except BackendError as error:
         return {framework: f"{facts[framework]}: {error}"}
-    return found

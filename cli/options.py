@@ -3,15 +3,14 @@
 import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from hrm_core.backends import BACKENDS, BackendMaker
+
 if TYPE_CHECKING:
-    from hrm_core.backend import Backend
-    from hrm_core.config import ModelConfig
     from hrm_core.data.puzzles import CsvFiles
     from hrm_core.tasks.capabilities import Drawable
     from hrm_core.tasks.contract import Task
@@ -35,7 +34,7 @@ NAME = _Place()  # of a preset, or a path
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 backend_option = click.option(
     "--backend",
-    type=click.Choice(["mlx", "torch"]),
+    type=click.Choice(list(BACKENDS)),
     default="mlx",
     show_default=True,
     help="Framework that computes.",
@@ -131,41 +130,6 @@ def drawn_task(task: "Task | None", digits: bool, source: Path) -> "Drawable":
             f"--digits is for {titles_with('with_digits')}, {source} is {task.name}; leave it out"
         )
     return task.with_digits()
-
-
-@dataclass(frozen=True)
-class BackendMaker:
-    """Makes the backend that the user chose; only then is its framework loaded."""
-
-    backend: str = "mlx"
-    device: Any = "auto"
-    dtype: Any = "auto"
-    compile: Any = "auto"
-    attention: Any = "auto"
-    micro_batch: int | None = None
-
-    def __call__(self, config: "ModelConfig") -> "Backend":
-        """Make a backend for a model. Raises: BackendError if its package is missing or an option cannot be had."""
-        from hrm_core.backend import BackendOptions
-
-        options = BackendOptions(
-            self.device, self.dtype, self.compile, self.attention, self.micro_batch
-        )
-        if self.backend == "torch":
-            from hrm_torch_ref.backend import TorchBackend
-
-            return TorchBackend(config, options)
-        from hrm_mlx.backend import MLXBackend
-
-        return MLXBackend(config, options)
-
-    @property
-    def arguments(self) -> str:
-        """What to type to choose the same again, a space in front of each option."""
-        chosen = {
-            name: value for name, value in vars(self).items() if value not in ("mlx", "auto", None)
-        }
-        return "".join(f" --{name.replace('_', '-')} {value}" for name, value in chosen.items())
 
 
 def backend_options(command: Command) -> Command:

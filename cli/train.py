@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hrm_core.backends import BackendMaker
+
 from .models import open_model
-from .options import DIRECTORY, NAME, BackendMaker, backend_options
+from .options import DIRECTORY, NAME, backend_options
 
 if TYPE_CHECKING:
     from hrm_core.config import RunConfig

@@ -10,9 +10,9 @@ from typing import Literal
 
 import numpy as np
 
+from hrm_core import backends
 from hrm_core.backend import Backend, BackendOptions, Batch
 from hrm_core.config import ModelConfig, OptimConfig
-from hrm_core.errors import BackendError
 from hrm_core.parameters import initial_values
 from hrm_core.schedule import rates
 from hrm_parity.compare import Row, compare
@@ -56,19 +56,12 @@ class Report:
 
 
 def backend_named(name: str) -> Factory:
-    """The class of a backend, imported now. Raises: BackendError if there is none of this name or its package is missing."""
-    if name == "mlx":
-        os.environ["MLX_ENABLE_TF32"] = (
-            "0"  # float32 products in full on a GPU; read at MLX's first product
-        )
-        from hrm_mlx.backend import MLXBackend
+    """The class of a backend that multiplies float32 in full, imported now.
 
-        return MLXBackend
-    if name == "torch":
-        from hrm_torch_ref.backend import TorchBackend
-
-        return TorchBackend
-    raise BackendError(f"unknown backend {name}; use mlx or torch")
+    Raises: BackendError if there is none of this name or its package is missing.
+    """
+    os.environ["MLX_ENABLE_TF32"] = "0"  # on a GPU; read at MLX's first product
+    return backends.backend_named(name)
 
 
 def is_certified(backend: Backend) -> bool:

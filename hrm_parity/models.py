@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.backend import Arrays, Backend, BackendOptions, Batch
-from hrm_core.errors import BackendError
 from hrm_core.runs.checkpoint import Model
-from hrm_parity.checks import Factory, backend_named
+from hrm_parity.checks import Factory
 from hrm_parity.compare import Row
 from hrm_parity.limits import Verdict, judge
 
@@ -76,17 +75,6 @@ class Comparison:
             if self.differs
             else f"the models agree in {len(self.rows)} quantities",
         ]
-
-
-def installed_backend() -> Factory:
-    """MLX where it is installed, else torch. Raises: BackendError if neither is."""
-    try:
-        return backend_named("mlx")
-    except BackendError as missing:
-        try:
-            return backend_named("torch")
-        except BackendError:
-            raise missing from None
 
 
 def compare_models(

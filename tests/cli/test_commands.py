@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hrm_cli.options import BackendMaker, write_then_show
+from hrm_cli.options import write_then_show
 from PIL import Image
 
+from hrm_core.backends import BackendMaker
 from hrm_core.data.store import load_split
 from hrm_core.errors import HRMError
 from hrm_mlx import blas, devices

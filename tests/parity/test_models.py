@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 
 from hrm_core.config import DataSizes, ModelConfig, load_config
-from hrm_core.errors import BackendError
 from hrm_core.parameters import initial_values
 from hrm_core.runs.checkpoint import Model
-from hrm_parity import models
 from hrm_parity.checks import backend_named
-from hrm_parity.models import LIMITS, compare_models, installed_backend
+from hrm_parity.models import LIMITS, compare_models
 
 ARCH = load_config("sudoku-4x4").model.model_copy(
     update={"puzzle_emb_ndim": 64, "pos_encodings": "rope"}
@@ -131,18 +129,3 @@ def test_puzzle_vectors_are_compared_where_both_have_them() -> None:
     )
     assert nothing.rows == []
     assert nothing.lines()[-1] == "nothing was compared"
-
-
-def test_installed_backend_is_mlx_or_torch_or_an_error_that_names_the_extra(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked = []
-
-    def missing(name: str) -> Any:
-        asked.append(name)
-        raise BackendError(f"{name} is not installed")
-
-    monkeypatch.setattr(models, "backend_named", missing)
-    with pytest.raises(BackendError, match="mlx is not installed"):
-        installed_backend()
-    assert asked == ["mlx", "torch"]
