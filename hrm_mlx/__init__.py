@@ -44,9 +44,6 @@ def load(
 
     Raises: CheckpointError if there is no whole model; PuzzleError if its task is not known; DataError if `data` is another one.
     """
-    from hrm_core.inference.solving import load_solver
-    from hrm_mlx.backend import MLXBackend
+    from hrm_core.inference.loading import load_solver
 
-    return load_solver(
-        Path(path), lambda config: MLXBackend(config, options), Path(data) if data else None
-    )
+    return load_solver(path, "mlx", options, data)

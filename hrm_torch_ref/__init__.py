@@ -25,16 +25,7 @@ if TYPE_CHECKING:
 def load(
     path: str | Path, options: "BackendOptions | None" = None, data: str | Path | None = None
 ) -> "Solver":
-    """Load a trained model: a run, a checkpoint folder or a .safetensors file. Its `solve(text)` gives solutions.
+    """Load a trained model into PyTorch, all else as `hrm_mlx.load`."""
+    from hrm_core.inference.loading import load_solver
 
-    A damaged checkpoint that is passed over is warned of. `data` is the data set it was trained on, where a model of several puzzles
-    does not know them by name.
-
-    Raises: CheckpointError if there is no whole model; PuzzleError if its task is not known; DataError if `data` is another one.
-    """
-    from hrm_core.inference.solving import load_solver
-    from hrm_torch_ref.backend import TorchBackend
-
-    return load_solver(
-        Path(path), lambda config: TorchBackend(config, options), Path(data) if data else None
-    )
+    return load_solver(path, "torch", options, data)

@@ -7,7 +7,6 @@ answer is chosen as `voting.py` does.
 Shapes: A ACT steps, N puzzles, K answers to one puzzle, S cells.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,15 +18,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from hrm_core.backend import Backend
-from hrm_core.config import ModelConfig
 from hrm_core.errors import PuzzleError
 from hrm_core.inference.evaluation import StepAnswers, answer_step_by_step
 from hrm_core.inference.slots import Halt
 from hrm_core.inference.voting import Candidates, asked_under_symmetries
 from hrm_core.pictures.animations import thinking_frames
 from hrm_core.pictures.sheets import cell_size
-from hrm_core.runs.checkpoint import find_model, load_model
-from hrm_core.runs.identifiers import BLANK, ONLY_BLANK, Identifiers, load_identifiers
+from hrm_core.runs.identifiers import BLANK, ONLY_BLANK, Identifiers
 from hrm_core.tasks.capabilities import (
     ONLY_THE_SOLUTION,
     Asked,
@@ -41,7 +38,6 @@ from hrm_core.tasks.capabilities import (
     given_cells,
 )
 from hrm_core.tasks.contract import IntArray, Task, TokenArray
-from hrm_core.tasks.registry import require_task
 
 FRAME_ROOM = 720  # pixels that the longer side of a board may take
 
@@ -237,26 +233,6 @@ class Solver:
         """Return which of K answers (K, S) to give, as the rules of the task choose."""
         candidates = Candidates(question[None], answers[:, None], q_halt_logits[:, None])
         return int(candidates.choose("rules", self.task)[0])
-
-
-def load_solver(
-    path: Path, make_backend: Callable[[ModelConfig], Backend], data: Path | None = None
-) -> Solver:
-    """Load a trained model: a run, a checkpoint folder or a .safetensors file. A damaged checkpoint that is passed over is warned of.
-
-    `data` is the data set it was trained on, where a model of several puzzle identifiers does not know their names by itself.
-
-    Raises: CheckpointError if there is no whole model; PuzzleError if its task is not known; DataError if `data` is another one.
-    """
-    model = load_model(find_model(path, warnings.warn))
-    identifiers = load_identifiers(path, model.config.num_puzzle_identifiers, data)
-    backend = make_backend(model.config)
-    backend.load_weights(model.weights)
-    return Solver(
-        backend,
-        require_task(model.config.vocab_size, model.config.seq_len, model.task, str(model.source)),
-        identifiers,
-    )
 
 
 def require_readable(task: Task) -> Readable:
