@@ -6,7 +6,6 @@ Memory is the peak above that of the process with everything imported, over the 
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -22,8 +21,8 @@ from hrm_convert.tensors import FLOAT32, Tensor, of_array
 from hrm_core.config import DataSizes, load_config
 from hrm_core.draws import Purpose, stream
 from hrm_core.parameters import PUZZLE_TABLE, initial_values, parameter_table
+from hrm_core.process import peak_memory
 
-KIB = 1024
 ROUTES = (
     ("model.safetensors", "official"),
     ("official", "checkpoint"),
@@ -104,7 +103,7 @@ def convert_one(source: str, dest: Path) -> None:
     import torch
 
     torch.zeros(1)
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, started = peak_memory(), time.perf_counter()
     to = (
         "official"
         if dest.name.startswith("official")
@@ -113,8 +112,8 @@ def convert_one(source: str, dest: Path) -> None:
         else "checkpoint"
     )
     convert(source, dest, Request(to=to))  # type: ignore[arg-type]
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * KIB
-    print(json.dumps({"peak_bytes": peak, "seconds": round(time.perf_counter() - started, 1)}))
+    seconds = round(time.perf_counter() - started, 1)
+    print(json.dumps({"peak_bytes": peak_memory() - before, "seconds": seconds}))
 
 
 def main() -> None:

@@ -11,8 +11,6 @@ is given as many slots at once as the preset's -mac variant says.
 
 import argparse
 import json
-import resource
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -23,10 +21,10 @@ from hrm_core.backend import Backend, Batch
 from hrm_core.backends import BackendMaker
 from hrm_core.config import DataSizes, TrainConfig, load_config
 from hrm_core.parameters import initial_values
+from hrm_core.process import peak_memory
 from hrm_core.schedule import rates
 from hrm_core.sizing import update_bytes
 
-UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 PRESET, MAC_PRESET = "arc-1", "arc-1-mac"
 SIZES = DataSizes(vocab_size=12, seq_len=900, num_puzzle_identifiers=960 * 1001 + 1)
 PAPER_SLOTS, LIMIT_GB = 768, 16
@@ -81,7 +79,7 @@ def measure(make_backend: BackendMaker, slots: int, updates: int) -> dict[str, f
 
 
 def resident_gb() -> float:
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT / 1e9, 3)
+    return round(peak_memory() / 1e9, 3)
 
 
 def main() -> None:

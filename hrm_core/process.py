@@ -1,4 +1,4 @@
-"""What a process asks of the system before a framework is loaded.
+"""What a process asks of the system, most of it before a framework is loaded.
 
 glibc maps each large array anew and unmaps it when it is freed, so the kernel clears every page once more: adding two
 arrays of 64 MB takes 49 ms, 6 ms of it for the sum. GPUs have caches of their own; so has MLX on macOS.
@@ -8,6 +8,7 @@ The threads of GNU OpenMP wait by spinning. On two cores that something else use
 
 import ctypes
 import os
+import resource
 import sys
 
 # Source: mallopt(3)
@@ -39,3 +40,9 @@ def give_back_freed_memory() -> None:
 def wait_without_spinning() -> None:
     """Let threads that wait give their core away, unless the user has said otherwise."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def peak_memory() -> int:
+    """Most bytes of memory that this process ever held at once."""
+    unit = 1 if sys.platform == "darwin" else 1024  # Source: getrusage(2) of macOS and of Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

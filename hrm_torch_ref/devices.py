@@ -1,12 +1,11 @@
 """Which device computes, and what is known about it."""
 
 import os
-import resource
-import sys
 import time
 
 import torch
 
+from hrm_core import process
 from hrm_core.errors import BackendError
 from hrm_torch_ref import attention
 
@@ -46,9 +45,7 @@ def peak_memory(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     if device.type == "mps":
         return int(torch.mps.driver_allocated_memory())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
+    return process.peak_memory()
 
 
 def gemm_rate(

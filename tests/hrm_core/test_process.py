@@ -1,10 +1,14 @@
 """What is asked of glibc."""
 
 import platform
+import resource
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from hrm_core import process
 
 HOLES = """
 import resource
@@ -34,3 +38,16 @@ def test_freed_memory_is_kept_until_it_is_given_back() -> None:
     assert kept >= 300
     assert given_back <= 20
     assert intact == 8 * 2**20
+
+
+def test_peak_memory_is_in_bytes() -> None:
+    assert 20e6 < process.peak_memory() < 100e9  # of a Python with numpy, here or on a Mac
+
+
+@pytest.mark.parametrize(("system", "expected"), [("linux", 7 * 1024), ("darwin", 7)])
+def test_system_counts_kib_on_linux_and_bytes_on_macos(
+    system: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=7))
+    assert process.peak_memory() == expected
