@@ -98,7 +98,7 @@ def test_interrupt_is_one_line(
     def interrupted(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hrm_core.inference.evaluation.check_fits", interrupted)
+    monkeypatch.setattr("hrm_core.inference.answering.check_fits", interrupted)
     outcome = hrm("eval", tiny_run)
     assert (outcome.status, outcome.out, outcome.err.strip()) == (130, "", "hrm: interrupted")
 
@@ -210,7 +210,7 @@ def test_no_value_of_a_table_is_cut(
 def test_mistake_of_ours_keeps_its_traceback(
     hrm: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tiny_run: Path
 ) -> None:
-    monkeypatch.setattr("hrm_core.inference.evaluation.check_fits", lambda *_: 1 / 0)
+    monkeypatch.setattr("hrm_core.inference.answering.check_fits", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         hrm("eval", tiny_run)
 
@@ -221,7 +221,7 @@ def test_too_little_memory_is_one_line(
     def too_much(*arguments: Any) -> None:
         raise MemoryError("Unable to allocate 10.9 TiB")
 
-    monkeypatch.setattr("hrm_core.inference.evaluation.check_fits", too_much)
+    monkeypatch.setattr("hrm_core.inference.answering.check_fits", too_much)
     assert (
         refusal("eval", tiny_run)
         == "not enough memory (Unable to allocate 10.9 TiB); choose a smaller model or --micro-batch"
