@@ -57,6 +57,14 @@ class Outcome(NamedTuple):
     err: str
 
 
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], int]]:
+    """Set the umask, as `os.umask` does, until the end of the test."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
 @dataclass
 class FakeHub:
     """What the server serves, what goes wrong, and what it was asked."""
