@@ -3,12 +3,9 @@
 Shapes: N examples, P puzzles, G groups, S `seq_len`.
 """
 
-import fcntl
 import json
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +26,9 @@ from hrm_core.data.store import (
     load_split,
 )
 from hrm_core.errors import DataError
+from hrm_core.files import Refusal, parents_made, remove_leftovers, staged
+
+IN_USE = Refusal(DataError, "choose another directory")
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,11 @@ def write_dataset(
     left behind then.
     """
     refuse_used(directory)
+    target = directory.resolve()
     try:
-        with _staging(directory.resolve()) as folder:
+        with parents_made(target), staged(target, IN_USE) as folder:
+            refuse_used(directory)  # it may have come, or come back, meanwhile
+            folder.mkdir()
             for split, sets in splits.items():
                 _write_split(folder / split, layout, sets)
                 load_split(folder, split)  # what was written can be read
@@ -146,70 +149,13 @@ def refuse_used(directory: Path) -> None:
 
     Raises: DataError if the directory holds anything or is a file.
     """
+    remove_leftovers(directory.parent)
     if directory.is_dir() and any(directory.iterdir()):
         raise DataError(f"{directory} is not empty; choose another directory or remove it first")
     if directory.exists() and not directory.is_dir():
         raise DataError(
             f"{directory} is a file, expected a directory to be made; choose another name"
         )
-
-
-@contextmanager
-def claimed(directory: Path) -> Iterator[Path]:
-    """An empty hidden sibling of a directory, held by this process alone, as long as it lives; removed at the end unless renamed.
-
-    Raises: DataError if another process holds it.
-    """
-    partial = directory.with_name(f".{directory.name}.hrm-partial")
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        lock = os.open(partial, os.O_RDONLY)
-    except (FileExistsError, FileNotFoundError) as error:  # it came or went at this moment
-        raise _claimed_by_another(partial) from error
-    try:
-        _claim(partial, lock)
-        try:
-            yield partial
-        finally:  # after Ctrl-C too
-            if _is_held(partial, lock):
-                shutil.rmtree(partial, ignore_errors=True)
-    finally:
-        os.close(lock)
-
-
-@contextmanager
-def _staging(directory: Path) -> Iterator[Path]:
-    """A directory to write into, renamed to `directory` at the end or else removed."""
-    with claimed(directory) as partial:
-        yield partial
-        partial.rename(directory)
-
-
-def _claim(partial: Path, lock: int) -> None:
-    """Lock a directory for this process and empty it of what a killed process left."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        is_free = _is_held(partial, lock)  # else its last holder has just put it elsewhere
-    except BlockingIOError:
-        is_free = False
-    if not is_free:
-        raise _claimed_by_another(partial)
-    for leftover in partial.iterdir():
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-
-
-def _claimed_by_another(partial: Path) -> DataError:
-    return DataError(
-        f"{partial} is being written by another process; wait for it or choose another directory"
-    )
-
-
-def _is_held(partial: Path, lock: int) -> bool:
-    """Whether the directory of this name is the one that is locked."""
-    try:
-        return os.path.samestat(partial.stat(), os.fstat(lock))
-    except FileNotFoundError:
-        return False
 
 
 def _write_split(folder: Path, layout: Layout, sets: Mapping[str, Iterable[Examples]]) -> None:

@@ -4,7 +4,6 @@ Shapes: P puzzles, G groups.
 """
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -25,8 +24,9 @@ from hrm_core.data.store import (
     read_rows,
 )
 from hrm_core.data.summary import LeftOut
-from hrm_core.data.writer import Examples, claimed
+from hrm_core.data.writer import IN_USE, Examples
 from hrm_core.errors import DataError
+from hrm_core.files import is_folder, moved_aside, put_back, staged
 from hrm_tasks.arc.build import (
     SET,
     TASK,
@@ -104,17 +104,13 @@ def add(
     Raises: DataError naming the file, or if another process writes here; the data set is as it was then.
     """
     directory = directory.resolve()
-    replaced = directory.with_name(f".{directory.name}.hrm-replaced")
-    if not directory.is_dir() and not replaced.is_dir():
+    old_aside = directory.with_name(f".{directory.name}.hrm-replaced")  # of earlier versions
+    if not any(map(is_folder, (directory, moved_aside(directory), old_aside))):
         raise DataError(f"{directory} is no directory; expected a data set made by `hrm data arc`")
     try:
-        with claimed(directory) as partial:  # from the first thing read to the last one written
-            if replaced.is_dir() and not directory.exists():  # killed between two renames
-                replaced.rename(directory)
-            shutil.rmtree(replaced, ignore_errors=True)
-            done = _write_joined(directory, partial / "added", paths, on_task)
-            _replace(directory, replaced, partial / "added")
-            return done
+        with staged(directory, IN_USE, replace=True) as beside:  # from the first thing read
+            put_back(old_aside, directory)
+            return _write_joined(directory, beside, paths, on_task)
     except OSError as error:
         raise DataError(f"{directory} was not added to: {error}") from error
 
@@ -180,17 +176,6 @@ def _merged(old: Mapping[str, list[str]], new: Mapping[str, list[str]]) -> dict[
             for name, folders in new.items()
         },
     }
-
-
-def _replace(directory: Path, replaced: Path, beside: Path) -> None:
-    """Let the data set beside another take its place."""
-    directory.rename(replaced)
-    try:
-        beside.rename(directory)
-    except BaseException:
-        replaced.rename(directory)
-        raise
-    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _read_build(directory: Path) -> tuple[dict[str, Any], Built, Known]:

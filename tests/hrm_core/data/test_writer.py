@@ -294,3 +294,47 @@ def test_set_without_examples_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="set all of train has no examples"):
         write(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["link", "full"])
+def test_hidden_folder_of_the_users_own_is_left_as_it_is(tmp_path: Path, kind: str) -> None:
+    mine, room = tmp_path / "mine", tmp_path / ".out.hrm-partial"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("mine")
+    if kind == "link":
+        room.symlink_to(mine)
+    else:
+        mine.rename(room)
+    message = "no work folder of hrm; rename or remove it, or choose another directory"
+    with pytest.raises(DataError, match=message):
+        write(tmp_path / "out", boards())
+    assert (room / "thesis.txt").read_text() == "mine"
+    assert room.is_symlink() == (kind == "link")
+
+
+def test_folders_made_for_a_build_that_failed_are_removed(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="set all of train has no examples"):
+        write(tmp_path / "a" / "b" / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_work_folder_of_a_build_that_was_killed_when_done_is_removed(tmp_path: Path) -> None:
+    for name in ("out", "neighbour"):
+        write(tmp_path / name, boards())
+        (tmp_path / f".{name}.hrm-partial").mkdir()
+        (tmp_path / f".{name}.hrm-partial" / ".hrm-work").touch()
+    with pytest.raises(DataError, match="out is not empty"):
+        write(tmp_path / "out", boards())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["neighbour", "out"]
+
+
+def test_directory_that_is_filled_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    def blocks() -> Iterator[Examples]:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "thesis.txt").write_text("mine")
+        yield boards()
+
+    with pytest.raises(DataError, match=r"out was not written: .*not empty"):
+        write_dataset(tmp_path / "out", LAYOUT, {"train": {"all": blocks()}}, {})
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -659,6 +659,37 @@ def test_data_set_of_a_process_killed_between_two_renames_is_found(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["arc", "out", "x"]
 
 
+def test_data_set_in_the_work_folder_of_a_killed_process_is_found(
+    source: Path, tmp_path: Path
+) -> None:
+    arc_build.build(tmp_path / "out", [source], augment=3)
+    room = tmp_path / ".out.hrm-partial"
+    room.mkdir()
+    (room / ".hrm-work").touch()
+    (tmp_path / "out").rename(room / ".hrm-replaced")
+    arc_add.add(tmp_path / "out", [save(tmp_path / "x", {"new": task(40)})])
+    assert load_split(tmp_path / "out", "train").metadata.total_groups == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["arc", "out", "x"]
+
+
+@pytest.mark.parametrize("name", [".out.hrm-partial", ".out.hrm-replaced"])
+def test_adding_follows_no_link(source: Path, tmp_path: Path, name: str) -> None:
+    arc_build.build(tmp_path / "out", [source], augment=3)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    (tmp_path / name).symlink_to(tmp_path / "mine")
+    before = tree(tmp_path / "out")
+    new = [save(tmp_path / "x", {"new": task(40)})]
+    if name == ".out.hrm-partial":
+        with pytest.raises(DataError, match="no work folder of hrm; rename or remove it, or"):
+            arc_add.add(tmp_path / "out", new)
+        assert tree(tmp_path / "out") == before
+    else:
+        arc_add.add(tmp_path / "out", new)
+    assert (tmp_path / name).is_symlink()
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
 def test_two_that_add_to_one_data_set_do_not_lose_tasks(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
