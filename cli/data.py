@@ -176,8 +176,8 @@ def inspect(directory: Path, sheet: Path | None, rows: int, digits: bool, as_jso
     """
     from hrm_core.data.store import Dataset
     from hrm_core.data.summary import summarize
+    from hrm_core.files import check_writable
     from hrm_core.inference.pages import dataset_sheet
-    from hrm_core.pictures.animations import check_writable
     from hrm_core.tasks.capabilities import bands_of
     from hrm_core.tasks.registry import task_of_shape
 

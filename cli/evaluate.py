@@ -212,7 +212,7 @@ def _check_options(
     digits: bool,
 ) -> None:
     """Refuse what does not go together, before anything is computed."""
-    from hrm_core.pictures.animations import check_writable
+    from hrm_core.files import check_writable
 
     if not math.isfinite(noise):
         raise click.UsageError(f"--noise {noise} is no standard deviation; try 0.1")
@@ -271,7 +271,7 @@ def _loaded_backend(make_backend: Callable[..., Any], model: "Model") -> "Backen
 
 def _write_json(path: Path, content: object) -> None:
     """Write JSON at once or not at all. Raises: HRMError if the file cannot be written."""
-    from hrm_core.pictures.animations import replaced_whole
+    from hrm_core.files import replaced_whole
 
     with replaced_whole(path) as draft:
         draft.write_text(json.dumps(content))

@@ -114,7 +114,7 @@ def parity(
         hrm parity --train 1000
         hrm parity --self-test
     """
-    from hrm_core.pictures.animations import check_writable
+    from hrm_core.files import check_writable
     from hrm_parity.report import document, write
 
     from .parity_tables import show

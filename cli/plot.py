@@ -17,8 +17,8 @@ def plot(runs: tuple[Path, ...], out: Path) -> None:
     Example:
         hrm plot runs/demo runs/small --out curves.png
     """
+    from hrm_core.files import check_writable
     from hrm_core.inference.pages import draw_curves
-    from hrm_core.pictures.animations import check_writable
 
     check_writable(out, ".png")
     draw_curves(runs, out)

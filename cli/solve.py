@@ -82,8 +82,8 @@ def solve(
         hrm solve runs/arc 007bbfb7.json
         hrm solve runs/mine question.txt --identifier mirror
     """
+    from hrm_core.files import check_writable
     from hrm_core.inference.solving import Solver, read_puzzles
-    from hrm_core.pictures.animations import check_writable
     from hrm_core.runs.identifiers import load_identifiers
     from hrm_core.tasks.registry import require_task
 

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hrm_core.pictures.animations import replaced_whole
+from hrm_core.files import replaced_whole
 from hrm_parity.certify import Certificate
 from hrm_parity.checks import Report
 from hrm_parity.limits import Verdict

@@ -17,9 +17,9 @@ from hrm_core.data.batches import evaluation_batches
 from hrm_core.data.store import Dataset, Split
 from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import DataError
+from hrm_core.files import replaced_whole
 from hrm_core.inference.metrics import score
 from hrm_core.inference.slots import Halt, Noise, Questions, StepResult, think
-from hrm_core.pictures.animations import replaced_whole
 from hrm_core.runs.checkpoint import Model
 from hrm_core.tasks.capabilities import Variable, given_cells
 from hrm_core.tasks.contract import Task

@@ -1,11 +1,9 @@
-"""A model at work, ACT step by ACT step, and how pictures reach a disk.
+"""A model at work, ACT step by ACT step, as frames, GIFs and PNGs.
 
 Shapes: S cells, A ACT steps, F frames.
 """
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from hrm_core.errors import HRMError
+from hrm_core.files import replaced_whole
 from hrm_core.pictures.grids import PAPER, TEXT_SIZE, Mark, beside, caption, legend, stack
 
 Tokens = npt.NDArray[np.integer[Any]]
@@ -155,42 +153,3 @@ def _with_palette(indices: npt.NDArray[np.uint8], palette: Image.Image) -> Image
     image = Image.fromarray(indices)
     image.putpalette(palette.getpalette() or [])
     return image
-
-
-def check_writable(path: Path, suffix: str = "") -> None:
-    """Refuse a place for a file that will not do, before hours are spent; or a name that does not end in `suffix`. Raises: HRMError."""
-    if not path.name.lower().endswith(suffix):
-        raise HRMError(f"cannot write {path}: expected a name that ends in {suffix}")
-    _refuse_special(path)
-    if not path.parent.is_dir():
-        raise HRMError(f"cannot write {path}: there is no folder {path.parent}; make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise HRMError(
-            f"cannot write {path}: the folder {path.parent} is read-only; choose another"
-        )
-
-
-@contextmanager
-def replaced_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling to write, which takes the place of `path` only once it is complete.
-
-    Raises: HRMError when the file cannot be written.
-    """
-    _refuse_special(path)
-    draft = path.parent / f".{path.name}.{os.getpid()}"
-    try:
-        yield draft
-        draft.replace(path)
-    except OSError as error:
-        raise HRMError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):  # most often it is gone: it bears the right name now, or never was
-            draft.unlink()
-
-
-def _refuse_special(path: Path) -> None:
-    """A device or a pipe would be replaced, not written to."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise HRMError(
-            f"cannot write {path}: it is there and no ordinary file; choose another name"
-        )

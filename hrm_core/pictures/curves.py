@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hrm_core.errors import DataError, RunError, needs_package
-from hrm_core.pictures.animations import replaced_whole
+from hrm_core.files import replaced_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,5 +1,6 @@
 """A model at work: marks, frames and files."""
 
+import os
 from itertools import pairwise
 
 import numpy as np
@@ -190,3 +191,25 @@ def test_failed_write_leaves_the_old_picture(frames, tmp_path, monkeypatch):
         save_png(frames[1], path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", ["process", "hrm-partial"])
+def test_draft_of_a_picture_follows_no_link(frames, tmp_path, suffix):
+    name = f".board.png.{os.getpid() if suffix == 'process' else suffix}"
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / name).symlink_to(tmp_path / "mine")
+    if suffix == "hrm-partial":
+        with pytest.raises(HRMError, match="no work folder of hrm; rename or remove it, or"):
+            save_png(frames[0], tmp_path / "board.png")
+    else:
+        save_png(frames[0], tmp_path / "board.png")
+    assert (tmp_path / name).is_symlink()
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027])
+def test_pictures_follow_the_umask(frames, tmp_path, umask, mask):
+    umask(mask)
+    save_png(frames[0], tmp_path / "board.png")
+    save_gif(frames, tmp_path / "board.gif")
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~mask}
