@@ -7,13 +7,11 @@ update_00000400/  model.safetensors        canonical names, float32; config in i
 A checkpoint that was converted holds a model and a state.json that says so; there is nothing in it to resume from.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from safetensors.numpy import load_file, save_file
 from hrm_core.backend import AnyArray, Arrays
 from hrm_core.config import ModelConfig, validated
 from hrm_core.errors import CheckpointError, ConfigError, RunError
+from hrm_core.files import Refusal, follow_umask, is_folder, remove_leftovers, staged
 from hrm_core.messages import first_misfits, reason
 from hrm_core.parameters import parameter_table
 
@@ -37,6 +36,7 @@ METADATA = "hrm"  # the entry of a model file's metadata: format, task, config, 
 CONVERTED = "converted"  # the entry of state.json that says where a converted checkpoint comes from
 STORED_DTYPES = ("float32", "bfloat16", "float16")  # all of them are float32 once they are loaded
 WAY_OUT = "use another checkpoint or copy it again"
+IN_USE = Refusal(RunError, "choose another --run")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +55,9 @@ def save_model(path: Path, config: ModelConfig, task: str, weights: Arrays) -> N
     tensors = {name: np.ascontiguousarray(array) for name, array in weights.items()}
     about = {"format": FORMAT, "task": task, "config": config.model_dump()}
     # One entry: the order of several would differ from process to process, and with it the file
-    save_file(
-        tensors,
-        path,
-        metadata={METADATA: json.dumps({**about, "crc32": _checksum(about, tensors)})},
-    )
+    described = json.dumps({**about, "crc32": _checksum(about, tensors)})
+    save_file(tensors, path, metadata={METADATA: described})
+    follow_umask(path)
 
 
 def load_model(path: Path) -> Model:
@@ -158,19 +156,26 @@ def write_checkpoint(
     Raises: RunError if the disk is full or cannot be written; nothing is left behind then.
     """
     try:
-        with _staging(folder) as partial:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_killed(folder.parent)
+        with staged(folder, IN_USE, replace=True, durable=True) as partial:
+            partial.mkdir()
             save_model(partial / MODEL_FILE, config, task, weights)
-            save_file(
-                {name: np.ascontiguousarray(array) for name, array in train_state.items()},
-                partial / TRAIN_STATE_FILE,
-            )
+            _save_train_state(partial / TRAIN_STATE_FILE, train_state)
             write_state(partial, state)
-            for path in partial.iterdir():
-                _sync(path)
     except (OSError, SafetensorError) as error:
         raise RunError(
             f"{folder} was not written ({reason(error)}); make room, then --resume"
         ) from error
+
+
+def remove_killed(checkpoints: Path) -> None:
+    """Remove what processes left that were killed while they wrote a checkpoint."""
+    remove_leftovers(checkpoints, only_finished=False)
+    for leftover in checkpoints.glob(".update_*[0-9].*"):
+        of_earlier_version = leftover.suffix in (".partial", ".replaced")
+        if of_earlier_version and is_folder(leftover):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:
@@ -252,6 +257,12 @@ def find_model(path: Path, warn: Callable[[str], None] = lambda message: None) -
     )
 
 
+def _save_train_state(path: Path, train_state: Arrays) -> None:
+    arrays = {name: np.ascontiguousarray(array) for name, array in train_state.items()}
+    save_file(arrays, path)
+    follow_umask(path)
+
+
 def _read_metadata(path: Path) -> dict[str, str]:
     try:
         with safe_open(path, "numpy") as file:
@@ -300,34 +311,3 @@ def _hashes(folder: Path, state: Mapping[str, Any]) -> dict[str, str]:
         with (folder / name).open("rb") as file:
             hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes
-
-
-@contextlib.contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    """A directory to write into, synced and renamed to `folder` at the end or else removed."""
-    for leftover in folder.parent.glob(".update_*.*"):  # of a process that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial, replaced = (
-        folder.with_name(f".{folder.name}.{state}") for state in ("partial", "replaced")
-    )
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        _sync(partial)
-        if folder.exists():  # damaged, or written before the evaluation after the same update
-            folder.rename(replaced)
-        partial.rename(folder)
-        _sync(folder.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _sync(path: Path) -> None:
-    """Make sure that a file or directory is on disk, not only in memory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,10 +7,8 @@ runs/<name>/  config.yaml       enough to repeat the run
 """
 
 import contextlib
-import fcntl
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +18,10 @@ from hrm_core.backend import AnyArray, Arrays
 from hrm_core.config import ModelConfig, RunConfig, load_config
 from hrm_core.data.store import IDENTIFIERS_FILE
 from hrm_core.errors import CheckpointError, RunError
+from hrm_core.files import append, holds, lock, remove, remove_leftovers, staged, sync
 from hrm_core.runs.checkpoint import (
     CHECKPOINTS,
+    IN_USE,
     MODEL_FILE,
     STATE_FILE,
     Model,
@@ -30,6 +30,7 @@ from hrm_core.runs.checkpoint import (
     newest_first,
     read_state,
     read_train_state,
+    remove_killed,
     write_checkpoint,
 )
 
@@ -56,18 +57,16 @@ class Run:
         self.checkpoints = directory / CHECKPOINTS
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+            held = lock(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise RunError(
                 f"{directory} cannot be used as a run directory ({error.strerror}); choose another --run"
             ) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
+        if held is None:
             raise RunError(
                 f"{directory} is in use by another process; wait for it or choose another --run"
-            ) from error
+            )
+        self._lock = held
 
     def __enter__(self) -> Self:
         return self
@@ -78,8 +77,9 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self.exists:  # nothing was begun: leave no trace
-            (self.directory / LOCK_FILE).unlink(missing_ok=True)
+        path = self.directory / LOCK_FILE
+        if not self.exists and holds(self._lock, path):  # nothing was begun: leave no trace
+            path.unlink()
             with contextlib.suppress(OSError):
                 self.directory.rmdir()
         os.close(self._lock)
@@ -102,8 +102,7 @@ class Run:
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one line to the log. Raises: RunError if the disk is full."""
         try:
-            with (self.directory / LOG_FILE).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+            append(self.directory / LOG_FILE, json.dumps(record) + "\n", IN_USE)
         except OSError as error:
             raise RunError(
                 f"{self.directory / LOG_FILE} was not written: {error.strerror}; make room and continue with --resume"
@@ -160,10 +159,21 @@ class Run:
         """Write the checkpoint of `state["update"]`, then remove all but the last `keep` and the best one."""
         folder = self.checkpoints / checkpoint_name(state["update"])
         write_checkpoint(folder, config, task, weights, train_state, state)
-        for old in newest_first(self.checkpoints)[keep:]:
-            if old.name != state["best"].get("checkpoint"):
-                shutil.rmtree(old)
+        self._prune(folder, state["best"], keep)
         return folder
+
+    def tidy(self, newest: Path, best: Mapping[str, Any], keep: int) -> None:
+        """Remove what a process left that was killed after it had saved `newest`, or while it did."""
+        remove_leftovers(self.directory)
+        remove_killed(self.checkpoints)
+        self._prune(newest, best, keep)
+
+    def _prune(self, newest: Path, best: Mapping[str, Any], keep: int) -> None:
+        """Remove the checkpoints before `newest` but the last ones, `keep` with it, and the best one."""
+        folders = newest_first(self.checkpoints)
+        for old in folders[folders.index(newest) + keep :]:
+            if old.name != best.get("checkpoint"):
+                remove(old)
 
 
 class Follower(Run):
@@ -202,6 +212,9 @@ class Follower(Run):
         """The first replica writes the checkpoint. Returns: where."""
         return self.checkpoints / checkpoint_name(state["update"])
 
+    def tidy(self, newest: Path, best: Mapping[str, Any], keep: int) -> None:
+        """The first replica removes what was left."""
+
 
 def run_of(model: Path) -> Path:
     """The run that a run, a checkpoint folder or a file in it belongs to; the argument itself if there is none."""
@@ -222,15 +235,11 @@ def run_config(directory: Path) -> RunConfig:
 
 def _write_whole(path: Path, text: str) -> None:
     """Replace a file at once, so that it is never half-written. Raises: RunError if the disk is full."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with staged(path, IN_USE) as draft:
+            draft.write_text(text, encoding="utf-8")
+            sync(draft)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise RunError(
             f"{path} was not written: {error.strerror}; make room or choose another --run"
         ) from error

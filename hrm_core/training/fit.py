@@ -125,6 +125,8 @@ class Trainer:
         self._position = Position(**restored.state["position"])
         self._saved_at = self._position.update, self._position.evaluated
         self._run.cut_log(*self._saved_at)
+        keep = self._settings.keep_checkpoints
+        self._run.tidy(restored.folder, self._position.best, keep)
 
     def train(self) -> Position:
         """Make all updates that are left.

@@ -14,7 +14,6 @@ from safetensors.numpy import save_file
 from hrm_core.config import DataSizes, ModelConfig, load_config
 from hrm_core.errors import CheckpointError, RunError
 from hrm_core.parameters import initial_values
-from hrm_core.runs import checkpoint
 from hrm_core.runs.checkpoint import (
     MODEL_FILE,
     STATE_FILE,
@@ -215,10 +214,10 @@ def test_model_file_says_what_it_is(whole: Path) -> None:
 def test_checkpoint_that_cannot_be_written_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path) -> None:
+    def full(*paths: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_sync", full)
+    monkeypatch.setattr("hrm_core.files.sync", full)
     with pytest.raises(RunError, match=r"was not written .*No space left on device"):
         write(tmp_path / "checkpoints" / "update_00000007")
     assert not list((tmp_path / "checkpoints").iterdir())
@@ -233,3 +232,27 @@ def test_checkpoint_takes_the_place_of_a_damaged_one_and_of_leftovers(tmp_path: 
     write(folder)
     read_state(folder)
     assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("name", [".update_00000007.partial", ".update_00000007.hrm-partial"])
+def test_checkpoint_is_written_through_no_link(tmp_path: Path, name: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    folder = tmp_path / "checkpoints" / "update_00000007"
+    folder.parent.mkdir()
+    (folder.parent / name).symlink_to(tmp_path / "mine")
+    if name.endswith(".hrm-partial"):
+        with pytest.raises(RunError, match="no work folder of hrm; rename or remove it, or"):
+            write(folder)
+    else:
+        read_state(write(folder))
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027])
+def test_model_file_follows_the_umask(
+    tmp_path: Path, umask: Callable[[int], int], mask: int
+) -> None:
+    umask(mask)
+    save_model(tmp_path / "x", CONFIG, "sudoku", initial_values(CONFIG, 0))
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o666 & ~mask

@@ -32,15 +32,18 @@ TIMES = {"seconds", "examples_per_second", "memory_gib"}
 # Kills itself at one moment: argv is the moment, how often it passes before, then the command line.
 KILLED_AT = """
 import os, signal, sys
+from pathlib import Path
 import hrm_mlx
+from hrm_core import files
 from hrm_core.training import fit
 from hrm_core.runs import checkpoint
 from hrm_core.inference import evaluation
 from hrm_core.runs import run
 moment, count, *sys.argv = sys.argv[1], int(sys.argv[2]), "hrm", *sys.argv[3:]
 owner, name = {
-    "model file": (checkpoint, "save_model"), "state file": (checkpoint, "save_file"), "sync": (checkpoint, "_sync"),
-    "log": (run.Run, "log"), "evaluation": (evaluation, "_predictions"), "report": (fit, "reduced"), "pruning": (run.shutil, "rmtree"),
+    "model file": (checkpoint, "save_model"), "state file": (checkpoint, "save_file"), "sync": (os, "fsync"),
+    "log": (run.Run, "log"), "evaluation": (evaluation, "_predictions"), "report": (fit, "reduced"), "pruning": (files.shutil, "rmtree"),
+    "rename": (Path, "rename"), "locked": (files, "lock"), "work folder": (Path, "mkdir"), "left": (Path, "rmdir"),
 }[moment]
 passed, original = [0], getattr(owner, name)
 def killing(*args, **kwargs):
@@ -143,7 +146,12 @@ def test_run_killed_at_random_moments_ends_the_same(
     [
         ("model file", 1),
         ("state file", 4),
-        ("sync", 13),
+        ("sync", 14),
+        ("locked", 3),
+        ("work folder", 7),
+        ("rename", 1),
+        ("rename", 4),
+        ("left", 3),
         ("log", 4),
         ("evaluation", 2),
         ("report", 0),
@@ -163,6 +171,9 @@ def test_run_killed_at_a_bad_moment_ends_the_same(
     outcome = hrm("train", "--run", tmp_path / "run", *RESUME)
     assert outcome.status == 0, outcome.err
     assert_same_end(tmp_path / "run", tiny_run)
+    kept = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert kept == {path.name for path in (tiny_run / "checkpoints").iterdir()}
+    assert not list((tmp_path / "run").glob(".*.hrm-partial"))
 
 
 @pytest.mark.parametrize(("moment", "count"), [("log", 5), ("evaluation", 2)])
@@ -262,6 +273,22 @@ def test_finished_run_stays_as_it_is(hrm: Callable[..., Any], run: Path, tiny_ru
     outcome = hrm("train", "--run", run, *RESUME)
     assert (outcome.status, outcome.err) == (0, "")
     assert (run / "log.jsonl").read_text() == (tiny_run / "log.jsonl").read_text()
+
+
+@pytest.mark.parametrize("suffix", ["partial", "hrm-partial"])
+def test_finished_run_is_tidied_after_a_kill_behind_its_last_rename(
+    hrm: Callable[..., Any], run: Path, tiny_run: Path, suffix: str
+) -> None:
+    checkpoints = run / "checkpoints"
+    shutil.copytree(checkpoints / LAST, checkpoints / "update_00000001")
+    (checkpoints / f".{LAST}.{suffix}").mkdir()
+    (checkpoints / f".{LAST}.{suffix}" / ".hrm-work").touch()
+    assert hrm("train", "--run", run, *RESUME).status == 0
+    kept, expected = (
+        sorted(path.name for path in (folder / "checkpoints").iterdir())
+        for folder in (run, tiny_run)
+    )
+    assert kept == expected
 
 
 def test_run_in_use_is_refused(refusal: Callable[..., str], last_update_gone: Path) -> None:
