@@ -1,16 +1,23 @@
 """Writes what was converted: into a hidden sibling, flushed to disk, and renamed. It is there as a whole or not at all."""
 
-import contextlib
-import fcntl
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from hrm_core.config import ModelConfig
+from hrm_core.files import (
+    Refusal,
+    is_folder,
+    lock,
+    parents_made,
+    put_back,
+    remove,
+    remove_leftovers,
+    staged,
+)
 from hrm_core.runs.checkpoint import CONVERTED, MODEL_FILE, STATE_FILE, write_state
 
 from .official import write_official
@@ -24,6 +31,9 @@ OURS = {  # what a folder that may be replaced holds, at most
     "official": {WEIGHTS_FILE, CONFIG_FILE, SIZES_FILE},
     "checkpoint": {MODEL_FILE, STATE_FILE},
 }
+
+
+IN_USE = Refusal(ConversionError, "choose another DEST")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +77,7 @@ def refuse_used(dest: Path, source: Path | None, to: Format, force: bool) -> Non
         raise ConversionError(
             f"{dest} and the source {source} lie in each other; choose a DEST outside"
         )
+    remove_leftovers(target.parent)
     if not os.path.lexists(dest):
         return
     if not force:
@@ -75,9 +86,7 @@ def refuse_used(dest: Path, source: Path | None, to: Format, force: bool) -> Non
         raise ConversionError(
             f"{dest} is a {'folder' if dest.is_dir() else 'file'}, not what --to {to} writes; choose another DEST"
         )
-    if dest.is_dir() and not any(
-        {path.name for path in dest.iterdir()} <= names for names in OURS.values()
-    ):
+    if dest.is_dir() and not _holds_a_model(dest):
         raise ConversionError(
             f"{dest} holds more than a converted model; --force does not replace it, choose another DEST"
         )
@@ -88,58 +97,36 @@ def write(dest: Path, to: Format, model: Written, force: bool) -> None:
 
     Raises: ConversionError if the disk is full, another process writes there, or a weight is not finite; nothing is left behind then.
     """
+    target = dest.resolve()
     try:
-        with _staging(dest.resolve(), to == "safetensors", force) as partial:
-            if to == "safetensors":
-                write_model(partial, model.config, model.task, model.tensors, model.dtype)
-            elif to == "checkpoint":
-                write_model(
-                    partial / MODEL_FILE, model.config, model.task, model.tensors, model.dtype
-                )
-                write_state(
-                    partial, {CONVERTED: {"source": model.source, "hrm": version("hrm-mlx")}}
-                )
-            else:
-                write_official(partial / WEIGHTS_FILE, model.config, model.tensors)
-                write_published_config(partial / CONFIG_FILE, model.config, model.training)
-                sizes = Sizes(task=model.task, **model.config.sizes._asdict())
-                (partial / SIZES_FILE).write_text(sizes.model_dump_json() + "\n", encoding="utf-8")
+        with (
+            parents_made(target),
+            staged(target, IN_USE, replace=force, durable=True) as draft,
+        ):
+            _finish_earlier_version(target)
+            if not force:
+                _refuse_present(target)
+            _write_draft(draft, to, model)
     except OSError as error:
         raise ConversionError(
             f"{dest} was not written ({error.strerror or error}); make room or choose another DEST"
         ) from error
 
 
-@contextlib.contextmanager
-def _staging(dest: Path, is_file: bool, force: bool) -> Iterator[Path]:
-    """A hidden file or folder to write into; it takes the place of `dest` at the end or else is removed."""
-    made = [folder for folder in (dest.parent, *dest.parent.parents) if not folder.exists()]
-    room, replaced = (dest.with_name(f".{dest.name}.{state}") for state in ("partial", "replaced"))
-    try:
-        room.mkdir(parents=True, exist_ok=True)
-        lock = os.open(room, os.O_RDONLY)
-    except BaseException:
-        _remove_empty(made)
-        raise
-    try:
-        _claim(room, lock)
-        try:
-            _settle(dest, replaced)
-            if not force:
-                _refuse_present(dest)
-            partial = room / dest.name
-            if not is_file:
-                partial.mkdir()
-            yield partial
-            _sync(*([] if is_file else partial.iterdir()), partial)
-            _take_place(partial, dest, replaced)
-        finally:
-            shutil.rmtree(room, ignore_errors=True)
-    except BaseException:  # Ctrl-C too
-        _remove_empty(made)
-        raise
-    finally:
-        os.close(lock)
+def _write_draft(draft: Path, to: Format, model: Written) -> None:
+    """Write a file, or a folder and its files."""
+    if to == "safetensors":
+        write_model(draft, model.config, model.task, model.tensors, model.dtype)
+        return
+    draft.mkdir()
+    if to == "checkpoint":
+        write_model(draft / MODEL_FILE, model.config, model.task, model.tensors, model.dtype)
+        write_state(draft, {CONVERTED: {"source": model.source, "hrm": version("hrm-mlx")}})
+    else:
+        write_official(draft / WEIGHTS_FILE, model.config, model.tensors)
+        write_published_config(draft / CONFIG_FILE, model.config, model.training)
+        sizes = Sizes(task=model.task, **model.config.sizes._asdict())
+        (draft / SIZES_FILE).write_text(sizes.model_dump_json() + "\n", encoding="utf-8")
 
 
 def _refuse_present(dest: Path) -> None:
@@ -149,51 +136,27 @@ def _refuse_present(dest: Path) -> None:
         )
 
 
-def _claim(room: Path, lock: int) -> None:
-    """Lock the room for this process, as long as it lives, and empty it of what a killed process left."""
+def _finish_earlier_version(dest: Path) -> None:
+    """Put back or remove folders of an earlier version that was killed. They have no mark: what is in them has to fit."""
+    replaced, room = (dest.with_name(f".{dest.name}.{state}") for state in ("replaced", "partial"))
+    if _is_a_model(replaced):
+        put_back(replaced, dest)
+    descriptor = lock(room) if is_folder(room) else None
+    if descriptor is None:
+        return
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ConversionError(
-            f"{room} is being written by another process; wait for it or choose another DEST"
-        ) from error
-    for leftover in room.iterdir():
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        drafts = list(room.iterdir())
+        if drafts in ([], [room / dest.name]) and all(map(_is_a_model, drafts)):
+            remove(room)
+    finally:
+        os.close(descriptor)
 
 
-def _settle(dest: Path, replaced: Path) -> None:
-    """Put right what a process left that was killed while it replaced a folder."""
-    if replaced.exists():
-        shutil.rmtree(replaced) if dest.exists() else replaced.rename(dest)
+def _is_a_model(path: Path) -> bool:
+    """Return True for a folder, no link, that holds nothing but a converted model, or a part of it."""
+    return is_folder(path) and _holds_a_model(path)
 
 
-def _take_place(partial: Path, dest: Path, replaced: Path) -> None:
-    """Rename what was written to `dest`; a folder that is there makes room first and comes back if that fails."""
-    if dest.is_dir():
-        dest.rename(replaced)
-        try:
-            partial.rename(dest)
-        except BaseException:
-            replaced.rename(dest)
-            raise
-        shutil.rmtree(replaced, ignore_errors=True)
-    else:
-        partial.replace(dest)
-    _sync(dest.parent)
-
-
-def _sync(*paths: Path) -> None:
-    """Make sure that files and folders are on disk, not only in memory."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    """Remove the folders that were made for a destination that did not come to be."""
-    with contextlib.suppress(OSError):
-        for folder in folders:
-            folder.rmdir()
+def _holds_a_model(folder: Path) -> bool:
+    found = {path.name for path in folder.iterdir()}
+    return any(found <= names for names in OURS.values())
