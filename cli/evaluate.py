@@ -130,6 +130,7 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
+    from hrm_core.data.store import Dataset
     from hrm_core.inference.answering import (
         answer,
         inference_options,
@@ -147,13 +148,13 @@ def evaluate(
 
     _check_options(halt, noise, rollouts, limit, split, submission, save_predictions, sheet, digits)
     loaded = [open_model(model) for model in models]
-    where = data or recorded_data(models, _warn)
-    dataset, opened, task = open_for_models(where, split, models, loaded)
+    dataset = Dataset(data) if data else recorded_data(models, _warn)
+    opened, task = open_for_models(dataset, split, models, loaded)
     _check_task(task, opened.folder, votes, submission)
     pools = task if isinstance(task, Polled) and split == "test" and limit is None else None
     if pools:
         dataset.names  # noqa: B018 - refused now if there are none, not after hours
-    drawn = drawn_task(task, digits, where) if sheet else None
+    drawn = drawn_task(task, digits, dataset.directory) if sheet else None
     backends = [_loaded_backend(make_backend, model) for model in loaded]
     asked = {
         name: inference_options(task, name, votes, noise, rollouts, seed)
@@ -191,7 +192,7 @@ def evaluate(
             partial(save, save_predictions, opened, chosen.predictions, chosen.answers, limit)
         )
     if sheet is not None and drawn is not None:
-        title = f"{', '.join(map(str, models))} on {where}"
+        title = f"{', '.join(map(str, models))} on {dataset.directory}"
         files.append(
             partial(
                 evaluation_sheet, dataset, opened, drawn, outcomes[halt], sheet, rows, title, limit

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.backend import Backend
-from hrm_core.data.store import Dataset, Split, dataset_hash
+from hrm_core.data.store import Dataset, Split
 from hrm_core.errors import DataError, NotFiniteError
 from hrm_core.inference.evaluation import InferenceOptions, check_fits, check_task, evaluate
 from hrm_core.inference.metrics import is_finite
@@ -56,8 +56,8 @@ class Outcome:
         return float(counted.mean()) if len(counted) else 0.0
 
 
-def recorded_data(paths: Sequence[Path], warn: Callable[[str], None]) -> Path:
-    """Return the data set that the first of some models was trained on.
+def recorded_data(paths: Sequence[Path], warn: Callable[[str], None]) -> Dataset:
+    """Open the data set that the first of some models was trained on.
 
     `warn` is told of each model that was trained on other data.
 
@@ -76,32 +76,33 @@ def recorded_data(paths: Sequence[Path], warn: Callable[[str], None]) -> Path:
                 f"{path} was trained on other data than {paths[0]}; "
                 "its training puzzles may be among these"
             )
-    if dataset_hash(Path(first.path)) != first.sha256:
+    dataset = Dataset(Path(first.path))
+    if dataset.sha256 != first.sha256:
         raise DataError(
             f"{first.path} has changed since {paths[0]} was trained on it; "
             "name a data set with --data"
         )
-    return Path(first.path)
+    return dataset
 
 
 def open_for_models(
-    data: Path, split: str, paths: Sequence[Path], models: Sequence[Model]
-) -> tuple[Dataset, Split, Task | None]:
-    """Open the data that models are measured on, and its task.
+    dataset: Dataset, split: str, paths: Sequence[Path], models: Sequence[Model]
+) -> tuple[Split, Task | None]:
+    """Open the split that models are measured on, and its task.
 
     The task is that of the first model where the data does not say. `paths` are the models as the
     user named them.
 
     Raises: DataError if the data does not fit every model.
     """
-    dataset = Dataset(data)
     opened = dataset.split(split)
     for path, model in zip(paths, models, strict=True):
         check_fits(opened, model.config, model.source)
         check_task(dataset, model)
         check_identifiers(path, model.config.num_puzzle_identifiers, dataset)
     label = dataset.label or models[0].task
-    return dataset, opened, task_of_shape(*opened.metadata.sizes[:2], label)
+    sizes = opened.metadata.sizes
+    return opened, task_of_shape(sizes.vocab_size, sizes.seq_len, label)
 
 
 def inference_options(

@@ -319,3 +319,25 @@ def test_submission_is_scored(
     }
     assert "test input 1 has no JSON object" in refusal("score", solutions, submission)
     assert "gone.json cannot be read" in refusal("score", tmp_path / "gone.json", solutions)
+
+
+def test_an_evaluation_reads_each_file_of_a_data_set_once(
+    hrm: Callable[..., Any],
+    source: Path,
+    tiny_config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hrm("data", "arc", tmp_path / "data", "--tasks", source, "--canvas", "6", "--augment", "3")
+    hrm("train", tiny_config, "--data", tmp_path / "data", "--run", tmp_path / "run")
+    opened: list[Path] = []
+    read = Path.open
+
+    def noted(path: Path, *args: Any, **options: Any) -> Any:
+        opened.append(path)
+        return read(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", noted)
+    hrm("eval", tmp_path / "run", "--data", tmp_path / "data", "--submission", tmp_path / "s.json")
+    names = [path.name for path in opened if tmp_path / "data" in path.parents]
+    assert [names.count(name) for name in ("build.json", "identifiers.json")] == [1, 1]
