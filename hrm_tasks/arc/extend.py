@@ -27,7 +27,8 @@ from hrm_core.data.summary import LeftOut
 from hrm_core.data.writer import IN_USE, Examples
 from hrm_core.errors import DataError
 from hrm_core.files import is_folder, moved_aside, put_back, staged
-from hrm_tasks.arc.build import (
+from hrm_tasks.arc.canvas import SIDE, SMALLEST
+from hrm_tasks.arc.examples import (
     SET,
     TASK,
     Blocks,
@@ -38,7 +39,6 @@ from hrm_tasks.arc.build import (
     drops,
     write,
 )
-from hrm_tasks.arc.canvas import SIDE, SMALLEST
 from hrm_tasks.arc.leaks import Known, Settled, settle
 from hrm_tasks.arc.read import ArcTask, Source, read_source
 
