@@ -1,158 +1,113 @@
 """`hrm data`: build data sets and look into them."""
 
 import json
+import sys
 import warnings
+from collections import UserDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .data_arc import arc
-from .data_grids import grids
-from .data_maze import maze
-from .options import (
-    DIRECTORY,
-    FILE,
-    csv_files,
-    digits_option,
-    drawn_task,
-    json_option,
-    seed_option,
-    source_option,
-    warn_of_repeats,
-)
+from hrm_core.plugins import has_module, help_line, task_packages
+
+from .options import DIRECTORY, FILE, digits_option, drawn_task, json_option
 
 if TYPE_CHECKING:
     from hrm_core.data.summary import DatasetSummary
+    from hrm_core.tasks.building import Watch
+
+LONGEST = 100  # characters of a line of help
 
 
-@click.group()
+class Commands(UserDict[str, click.Command]):
+    """Commands by name; that of a task is made, and the task imported, when it is asked for."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name in self.data or name not in help_lines():
+            return self.data[name]
+        return _build_command(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.data or name in help_lines()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.data | help_lines())
+
+    def __len__(self) -> int:
+        return len(self.data | help_lines())
+
+
+class DataGroup(click.Group):
+    """A group that lists its commands without importing a task."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a line for each command."""
+        lines = help_lines() | {"inspect": inspect.get_short_help_str(LONGEST)}
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(lines.items()))
+
+
+def help_lines() -> dict[str, str]:
+    """Return what each task that can be built says of itself, by the name of the task."""
+    return {
+        name: help_line(package)
+        for name, package in task_packages().items()
+        if has_module(package, "build")
+    }
+
+
+@click.group(cls=DataGroup, commands=Commands())
 def data() -> None:
     """Build data sets and look into them."""
 
 
-data.add_command(maze)
-data.add_command(arc)
-data.add_command(grids)
+def _build_command(name: str) -> click.Command:
+    """Make the command of a task from its builder."""
+    from hrm_core.tasks.registry import builder
+
+    from .fields import chosen, parameters
+
+    found = builder(name)
+    out = click.Argument(["out"], type=DIRECTORY)
+
+    @click.command(name, params=[out, *parameters(found.Options)], help=found.build.__doc__)
+    @json_option
+    @click.pass_context
+    def build(context: click.Context, /, out: Path, as_json: bool, **typed: Any) -> None:
+        options = chosen(found.Options, context)
+        with _progress(f"writing {options.things}") as watch:
+            built = found.build(out, options, watch)
+        for warning in built.warnings:
+            warnings.warn(warning, stacklevel=1)
+        click.echo(json.dumps(built.record) if as_json else f"{out}: {built.summary}")
+
+    return build
 
 
-@data.command()
-@click.argument("out", type=DIRECTORY)
-@source_option
-@click.option(
-    "--train-csv",
-    type=FILE,
-    help="Training puzzles in the published format: source,question,answer,rating.",
-)
-@click.option("--test-csv", type=FILE, help="Test puzzles in the same format.")
-@click.option(
-    "--generate", type=click.IntRange(1), metavar="N", help="Generate N training puzzles instead."
-)
-@click.option(
-    "--size",
-    type=click.Choice(["4", "6", "9"]),
-    help="Board of the generated puzzles; 9 if not set.",
-)
-@click.option(
-    "--test",
-    "num_test",
-    type=click.IntRange(0),
-    metavar="N",
-    help="Generate N test puzzles; 1000 if not set.",
-)
-@click.option(
-    "--givens",
-    type=click.IntRange(0),
-    nargs=2,
-    metavar="LEAST MOST",
-    help="Givens of the generated puzzles; as few as can be if not set.",
-)
-@click.option(
-    "--subsample", type=click.IntRange(1), metavar="N", help="Choose N training puzzles at random."
-)
-@click.option(
-    "--augment",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Extra copies of each training puzzle.",
-)
-@click.option(
-    "--min-rating",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Leave out easier puzzles.",
-)
-@seed_option
-@json_option
-def sudoku(
-    out: Path,
-    source: str | None,
-    train_csv: Path | None,
-    test_csv: Path | None,
-    generate: int | None,
-    size: str | None,
-    num_test: int | None,
-    givens: tuple[int, int] | None,
-    subsample: int | None,
-    augment: int,
-    min_rating: int,
-    seed: int,
-    as_json: bool,
-) -> None:
-    """Build a Sudoku data set from published puzzles or CSV files, or generate one.
+@contextmanager
+def _progress(doing: str) -> Iterator["Watch"]:
+    """Show what is being made on a terminal, from the first thing on."""
+    from rich.console import Console
+    from rich.progress import Progress
 
-    \b
-    Examples:
-        hrm data sudoku data/extreme --source hf://sapientinc/sudoku-extreme --subsample 1000 --augment 1000
-        hrm data sudoku data/9x9 --train-csv train.csv --test-csv test.csv --subsample 1000 --augment 1000
-        hrm data sudoku data/6x6 --generate 2000 --size 6 --augment 100
-    """
-    from hrm_tasks.sudoku import build as sudoku_build
+    progress = Progress(
+        console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    )
 
-    if [source, train_csv, generate].count(None) != 2:
-        raise click.UsageError(
-            "give one of --source hf://OWNER/NAME, --train-csv FILE and --generate N"
-        )
-    if generate is not None:
-        if test_csv or subsample:
-            raise click.UsageError(
-                "--subsample goes with --source or --train-csv, --test-csv with --train-csv; generated puzzles take --test N"
-            )
-        build = sudoku_build.build_generated(
-            out,
-            int(size or 9),
-            generate,
-            1000 if num_test is None else num_test,
-            givens=givens,
-            augment=augment,
-            min_rating=min_rating,
-            seed=seed,
-        )
-    else:
-        if givens or size or num_test is not None:
-            raise click.UsageError(
-                "--givens, --size and --test go with --generate; test puzzles come with --source or from --test-csv"
-            )
-        build = sudoku_build.build_from_csv(
-            out,
-            *csv_files(out, source, train_csv, test_csv),
-            subsample=subsample,
-            augment=augment,
-            min_rating=min_rating,
-            seed=seed,
-        )
-    warn_of_repeats(build)
-    if as_json:
-        click.echo(json.dumps(build))
-    else:
-        training = (
-            f"{build['train_examples']:,} training examples of {build['train_puzzles']:,} puzzles"
-        )
-        click.echo(f"{out}: {training}, {build.get('test_puzzles', 0):,} test puzzles")
+    def watch(name: str) -> None:
+        if not progress.tasks:
+            progress.add_task(doing, total=None)
+            progress.start()
+        progress.advance(progress.task_ids[0])
+
+    try:
+        yield watch
+    finally:
+        progress.stop()
 
 
 @data.command()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hrm_core.config import RunConfig
     from hrm_core.training.fit import Assignment
 
-PRESET = "sudoku-4x4"
+TASK, PRESET = "sudoku", "sudoku-4x4"
 NUM_TRAIN, NUM_TEST, GIVENS, AUGMENT = 2000, 1000, (4, 8), 31
 NUM_SHOWN = 3
 
@@ -59,15 +59,19 @@ def _train(
     from hrm_core.config import load_config
     from hrm_core.errors import RunError
     from hrm_core.runs.run import Run, run_config
+    from hrm_core.tasks.registry import builder
     from hrm_core.training import session
     from hrm_core.training.report import ConsoleReporter
-    from hrm_tasks.sudoku.build import build_generated
 
     if not data.exists():
         click.echo(
             f"generating {NUM_TRAIN:,} puzzles to train on and {NUM_TEST:,} to test with", err=True
         )
-        build_generated(data, 4, NUM_TRAIN, NUM_TEST, givens=GIVENS, augment=AUGMENT, seed=seed)
+        task = builder(TASK)
+        options = task.Options(
+            generate=NUM_TRAIN, size=4, test=NUM_TEST, givens=GIVENS, augment=AUGMENT, seed=seed
+        )
+        task.build(data, options)
     with Run(run_directory) as run, ConsoleReporter() as reporter:
         overrides = [
             f"train.seed={seed}",

@@ -1,8 +1,7 @@
 """Options that several commands share."""
 
 import functools
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ import click
 from hrm_core.backends import BACKENDS, BackendMaker
 
 if TYPE_CHECKING:
-    from hrm_core.data.puzzles import CsvFiles
     from hrm_core.tasks.capabilities import Drawable
     from hrm_core.tasks.contract import Task
 
@@ -38,11 +36,6 @@ backend_option = click.option(
     default="mlx",
     show_default=True,
     help="Framework that computes.",
-)
-source_option = click.option(
-    "--source",
-    metavar="hf://OWNER/NAME",
-    help="Fetch train.csv and test.csv from there on the Hugging Face Hub; @REVISION may follow.",
 )
 digits_option = click.option(
     "--digits",
@@ -85,32 +78,6 @@ def write_then_show(files: Sequence[Callable[[], None]], show: Callable[[], None
             raise
     if failed is not None:
         raise failed
-
-
-def csv_files(
-    out: Path, source: str | None, train_csv: Path | None, test_csv: Path | None
-) -> "CsvFiles":
-    """The files that --source or --train-csv and --test-csv name; the Hub's are fetched, unless `out` is in use."""
-    from hrm_core.data.puzzles import CsvFiles, fetch_csv
-    from hrm_core.data.writer import refuse_used
-
-    if source is None:
-        assert train_csv is not None, "the command has seen that one of them is given"
-        return CsvFiles(train_csv, test_csv)
-    if test_csv:
-        raise click.UsageError(
-            "--test-csv goes with --train-csv; --source has test puzzles of its own"
-        )
-    refuse_used(out)
-    return fetch_csv(source)
-
-
-def warn_of_repeats(build: "Mapping[str, Any]") -> None:
-    """Warn of test questions that are also trained on, from what build.json says."""
-    from hrm_core.data.summary import repeated_questions
-
-    for remark in repeated_questions(build):
-        warnings.warn(remark, stacklevel=1)
 
 
 def drawn_task(task: "Task | None", digits: bool, source: Path) -> "Drawable":

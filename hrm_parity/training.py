@@ -19,13 +19,13 @@ from hrm_core.draws import Purpose, draw_min_steps, stream
 from hrm_core.inference.evaluation import evaluate
 from hrm_core.parameters import initial_values
 from hrm_core.schedule import rates
+from hrm_core.tasks.registry import builder
 from hrm_core.training.fit import Assignment
 from hrm_core.training.session import assign
 from hrm_parity.checks import Factory
 from hrm_parity.limits import APART, SAME_DECISIONS, TRAINED, UNTRAINED_APART, Verdict
-from hrm_tasks.sudoku.build import build_generated
 
-PRESET = "sudoku-4x4"
+TASK, PRESET = "sudoku", "sudoku-4x4"
 HALT_MAX_STEPS = 4  # half the preset's, which halves the evaluations; docs/parity.md has the figures of such a run
 NUM_TRAIN, NUM_TEST, GIVENS, AUGMENT = (
     2000,
@@ -101,7 +101,11 @@ def train_together(
     with TemporaryDirectory(prefix="hrm-parity-") as folder:
         say(f"generating {NUM_TRAIN:,} puzzles to train on and {NUM_TEST:,} to test with")
         data = Path(folder) / "data"
-        build_generated(data, 4, NUM_TRAIN, NUM_TEST, givens=GIVENS, augment=AUGMENT, seed=seed)
+        task = builder(TASK)
+        options = task.Options(
+            generate=NUM_TRAIN, size=4, test=NUM_TEST, givens=GIVENS, augment=AUGMENT, seed=seed
+        )
+        task.build(data, options)
         job = assign(
             load_config(PRESET, [f"train.seed={seed}", f"model.halt_max_steps={HALT_MAX_STEPS}"]),
             data,

@@ -15,7 +15,7 @@ from hrm_cli.main import main
 
 import hrm_mlx  # noqa: F401 - before any test imports mlx: it brings the fast BLAS
 from hrm_core import process
-from hrm_tasks.sudoku.build import build_generated
+from hrm_tasks.sudoku.build import Options, build
 
 process.wait_without_spinning()  # before any test imports torch
 
@@ -199,7 +199,7 @@ def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 puzzles of 4x4, each twice, and 20 to test with."""
     directory = tmp_path_factory.mktemp("data") / "4x4"
-    build_generated(directory, 4, 60, 20, givens=(6, 10), augment=1)
+    build(directory, Options(size=4, generate=60, test=20, givens=(6, 10), augment=1))
     return directory
 
 

@@ -51,6 +51,11 @@ class CsvFiles(NamedTuple):
     test: Path | None = None
     origin: Mapping[str, Any] = {}  # what build.json says of where they are from
 
+    @property
+    def paths(self) -> dict[str, Path]:
+        """The file of each split there is one for."""
+        return {"train": self.train} | ({"test": self.test} if self.test else {})
+
 
 def fetch_csv(source: str) -> CsvFiles:
     """Fetch the puzzles of a data set on the Hub, hf://owner/repository[@revision]. Raises: HubError, BackendError."""

@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hrm_core.data.store import task_label
 from hrm_core.errors import PuzzleError
 from hrm_core.plugins import task_packages
+from hrm_core.tasks.building import Builder
 from hrm_core.tasks.cells import UNKNOWN
 from hrm_core.tasks.contract import Measures, Task
 
@@ -91,6 +92,11 @@ def require_task(vocab_size: int, seq_len: int, label: str, source: str) -> Task
             f"seq_len={seq_len}; known tasks: {', '.join(task_packages())}"
         )
     return task
+
+
+def builder(name: str) -> Builder:
+    """Return what builds data sets of an installed task that has a `build.py`."""
+    return cast(Builder, import_module(f"{task_packages()[name]}.build"))
 
 
 def _mazes() -> dict[tuple[int, int], str]:

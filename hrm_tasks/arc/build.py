@@ -1,6 +1,6 @@
-"""ARC data sets from folders, zips and files of tasks."""
+"""ARC data sets from folders, zips and files of tasks: new ones, and tasks added to one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -9,55 +9,100 @@ from hrm_core.data.store import BLANK_IDENTIFIER
 from hrm_core.data.writer import refuse_used
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError
+from hrm_core.tasks.building import Built, Watch, unwatched
 from hrm_tasks.arc.canvas import SIDE
 from hrm_tasks.arc.examples import (
     TASK,
-    OnTask,
     augment_tasks,
     blocks,
     describe_sources,
     drops,
     write,
 )
+from hrm_tasks.arc.extend import add
 from hrm_tasks.arc.leaks import settle
+from hrm_tasks.arc.options import Options
 from hrm_tasks.arc.read import ArcTask, read_source
 
+LEFT_OUT = ("too_large", "dropped_pairs", "shared_tasks", "namesakes")  # of build.json
 
-def build(
-    out: Path,
-    paths: Sequence[Path],
-    *,
-    side: int = SIDE,
-    subsample: int | None = None,
-    augment: int = 1000,
-    seed: int = 0,
-    on_task: OnTask = lambda name: None,
-) -> dict[str, Any]:
-    """Build a data set from folders, zips and files of tasks; `on_task` is told each one that is being written.
 
-    Tasks with a grid that a canvas of `side` rows has no room for are left out; of the others `subsample` are drawn.
+def build(out: Path, options: Options, watch: Watch = unwatched) -> Built:
+    """Build an ARC data set from task JSON; test pairs of tasks in folders named `evaluation` are the test set, and never trained.
 
-    Returns: what was done, as in build.json. Raises: DataError naming the file.
+    \b
+    Examples:
+        hrm data arc data/arc-1 --tasks ARC-AGI-1.zip ConceptARC.zip
+        hrm data arc data/small --tasks ARC-AGI-1.zip --canvas 12 --subsample 20 --augment 30
+        hrm data arc data/arc-1 --add my-tasks
+    """
+    if options.add:
+        build, left_out = add(out, options.paths, watch)
+    else:
+        build = left_out = _build_new(out, options, watch)
+    counts = {"tasks": len(build["tasks"])}
+    counts |= {kind: len(left_out.get(kind, ())) for kind in LEFT_OUT}
+    return Built({**build, **counts}, _summary(build), tuple(_warnings(build, left_out)))
+
+
+def _summary(build: Mapping[str, Any]) -> str:
+    tasks = build["tasks"].values()
+    num_tests = sum(task["evaluation"] for task in tasks)
+    training = f"{build.get('train_examples', 0):,} training"
+    examples = f"{training} and {build.get('test_examples', 0):,} test examples"
+    evaluated = f"{len(tasks):,} tasks, {num_tests:,} of them to evaluate"
+    return f"{examples} of {evaluated}; {build['identifiers']:,} puzzle identifiers"
+
+
+def _warnings(build: Mapping[str, Any], left_out: Mapping[str, Any]) -> Iterator[str]:
+    """Say what was left out, a sentence for each reason."""
+    too_large, dropped, shared, namesakes = (left_out.get(kind) for kind in LEFT_OUT)
+    if too_large:
+        side, count = build["task_settings"]["canvas"], f"{len(too_large):,}"
+        yield f"tasks left out, with a grid larger than {side}x{side}: {count}, as {too_large[0]}"
+    if dropped:
+        yield f"not trained on, because the test has it: {dropped[0]}{_more(dropped)}"
+    if shared:
+        name, folders = next(iter(shared.items()))
+        yield f"in several folders and taken from one: {name}, from {folders[0]}{_more(shared)}"
+    if namesakes:
+        name, (folder, other, *_) = next(iter(namesakes.items()))
+        found = f"{name} of {other} (taken from {folder}){_more(namesakes)}"
+        yield (
+            "left out, because a task of the same name but other contents was taken: "
+            f"{found}; rename its file"
+        )
+
+
+def _more(things: Sized) -> str:
+    return f"; and {len(things) - 1:,} more" if len(things) > 1 else ""
+
+
+def _build_new(out: Path, options: Options, watch: Watch) -> dict[str, Any]:
+    """Build a data set of tasks whose grids the canvas has room for.
+
+    Returns: build.json. Raises: DataError naming the file.
     """
     refuse_used(out)
-    sources = [read_source(path) for path in paths]
+    side, seed = options.canvas, options.seed
+    sources = [read_source(path) for path in options.paths]
     about: dict[str, Any] = {"task": TASK}
     found = [task for source in sources for task in source.tasks]
     if side < SIDE:
         found, too_large = _fitting(found, side)
         about |= {"task_settings": {"canvas": side}, "too_large": too_large}
-    if subsample is not None:
-        found = _drawn(found, subsample, seed)
-        about |= {"subsample": subsample}
+    if options.subsample is not None:
+        found = _drawn(found, options.subsample, seed)
+        about |= {"subsample": options.subsample}
     settled = settle(found)
-    tasks = augment_tasks(settled.tasks, augment, seed, 1, side)
+    tasks = augment_tasks(settled.tasks, options.augment, seed, 1, side)
     about |= {
         "seed": seed,
-        "augment": augment,
+        "augment": options.augment,
         **drops(settled),
         "sources": describe_sources(sources),
     }
-    return write(out, side, [BLANK_IDENTIFIER], blocks(tasks, on_task), about, tasks)
+    return write(out, side, [BLANK_IDENTIFIER], blocks(tasks, watch), about, tasks)
 
 
 def _fitting(found: Sequence[ArcTask], side: int) -> tuple[list[ArcTask], list[str]]:

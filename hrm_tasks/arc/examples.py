@@ -17,6 +17,7 @@ import numpy as np
 
 from hrm_core.data.writer import Examples, Layout, write_dataset
 from hrm_core.draws import Purpose, stream
+from hrm_core.tasks.building import Watch, unwatched
 from hrm_core.tasks.contract import IntArray, TokenArray
 from hrm_tasks.arc.augment import Augmentations, cell_places, draw_augmentations
 from hrm_tasks.arc.canvas import COLOUR, END, SIDE, VOCAB_SIZE
@@ -31,7 +32,6 @@ BLOCK_PUZZLES = (
 )
 
 Blocks = dict[str, dict[str, Iterator[Examples]]]
-OnTask = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ def augment_tasks(
     return drawn
 
 
-def blocks(tasks: Sequence[Augmented], on_task: OnTask = lambda name: None) -> Blocks:
+def blocks(tasks: Sequence[Augmented], watch: Watch = unwatched) -> Blocks:
     """The examples of each split, one block a task; a split without any is left out."""
     parts: Mapping[str, Callable[[Augmented], tuple[Pair, ...]]] = {
         "train": lambda task: task.shares.training,
@@ -106,7 +106,7 @@ def blocks(tasks: Sequence[Augmented], on_task: OnTask = lambda name: None) -> B
 
     def told(split: str, chosen: Sequence[Augmented]) -> Iterator[Examples]:
         for task in chosen:
-            on_task(task.shares.name)
+            watch(task.shares.name)
             yield draws[split](task)
 
     found = {split: [task for task in tasks if pairs(task)] for split, pairs in parts.items()}

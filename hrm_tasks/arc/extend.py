@@ -27,12 +27,12 @@ from hrm_core.data.summary import LeftOut
 from hrm_core.data.writer import IN_USE, Examples
 from hrm_core.errors import DataError
 from hrm_core.files import is_folder, moved_aside, put_back, staged
+from hrm_core.tasks.building import Watch, unwatched
 from hrm_tasks.arc.canvas import SIDE, SMALLEST
 from hrm_tasks.arc.examples import (
     SET,
     TASK,
     Blocks,
-    OnTask,
     augment_tasks,
     blocks,
     describe_sources,
@@ -61,7 +61,7 @@ class BuiltTask(BaseModel, frozen=True, strict=True):
     test_pairs: str
 
 
-class Built(LeftOut, frozen=True, strict=True):
+class BuildFile(LeftOut, frozen=True, strict=True):
     """What build.json says of an ARC data set, as far as adding asks for it."""
 
     task_settings: Settings = Settings()
@@ -95,7 +95,7 @@ class Built(LeftOut, frozen=True, strict=True):
 
 
 def add(
-    directory: Path, paths: Sequence[Path], on_task: OnTask = lambda name: None
+    directory: Path, paths: Sequence[Path], watch: Watch = unwatched
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Add tasks to a data set, with its own canvas, seed and number of augmentations. It is written whole beside itself, then replaced.
 
@@ -110,13 +110,13 @@ def add(
     try:
         with staged(directory, IN_USE, replace=True) as beside:  # from the first thing read
             put_back(old_aside, directory)
-            return _write_joined(directory, beside, paths, on_task)
+            return _write_joined(directory, beside, paths, watch)
     except OSError as error:
         raise DataError(f"{directory} was not added to: {error}") from error
 
 
 def _write_joined(
-    directory: Path, beside: Path, paths: Sequence[Path], on_task: OnTask
+    directory: Path, beside: Path, paths: Sequence[Path], watch: Watch
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write a data set that has tasks more than another. Returns: as `add` does."""
     record, built, known = _read_build(directory)
@@ -135,7 +135,7 @@ def _write_joined(
         "dropped_pairs": [*built.dropped_pairs, *settled.dropped_pairs],
     }
     return write(
-        beside, side, old_names, _joined(directory, blocks(tasks, on_task)), about, tasks
+        beside, side, old_names, _joined(directory, blocks(tasks, watch)), about, tasks
     ), drops(settled)
 
 
@@ -178,7 +178,7 @@ def _merged(old: Mapping[str, list[str]], new: Mapping[str, list[str]]) -> dict[
     }
 
 
-def _read_build(directory: Path) -> tuple[dict[str, Any], Built, Known]:
+def _read_build(directory: Path) -> tuple[dict[str, Any], BuildFile, Known]:
     path, record = directory / BUILD_FILE, read_build(directory)
     if (task := record.get("task", "an unknown task")) != TASK:
         raise DataError(
@@ -186,7 +186,7 @@ def _read_build(directory: Path) -> tuple[dict[str, Any], Built, Known]:
         )
     try:
         json.dumps(record, ensure_ascii=False).encode()  # it is written again
-        built = Built.model_validate(record)
+        built = BuildFile.model_validate(record)
         return record, built, built.known()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -198,7 +198,7 @@ def _read_build(directory: Path) -> tuple[dict[str, Any], Built, Known]:
         raise DataError(f"{path} is damaged ({str(error)[:80]}); {WAY_OUT}") from error
 
 
-def _identifiers(directory: Path, built: Built) -> list[str]:
+def _identifiers(directory: Path, built: BuildFile) -> list[str]:
     """The names of a data set's identifiers, as many as its arrays and build.json count."""
     path = directory / IDENTIFIERS_FILE
     names = read_identifiers(path)

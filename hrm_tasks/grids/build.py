@@ -15,11 +15,15 @@ import numpy as np
 
 from hrm_core.data.sources import escaped
 from hrm_core.data.store import BLANK_IDENTIFIER
+from hrm_core.data.summary import repeated_questions
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError, PuzzleError
+from hrm_core.messages import first_few
+from hrm_core.tasks.building import Built, Watch, unwatched
 from hrm_core.tasks.contract import IntArray, TokenArray
 from hrm_tasks.grids.canvas import Canvas, size_of
+from hrm_tasks.grids.options import Options
 from hrm_tasks.grids.read import Example, Source, read_source
 from hrm_tasks.grids.task import Grids
 
@@ -76,24 +80,61 @@ class Part:
         )
 
 
-def build(
-    out: Path,
-    source: Path,
-    *,
-    test: Path | None = None,
-    test_share: float = 0.1,
-    max_size: tuple[int, int] | None = None,
-    augment: int = 0,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Build a data set from a file or folder of grids; without `test` a share of the examples is drawn for the test.
+def build(out: Path, options: Options, watch: Watch = unwatched) -> Built:
+    """Build a data set of your own task from text grids: a CSV file input,output[,name][,rating], JSON Lines, or a folder.
 
-    Returns: what was done, as in build.json. Raises: DataError naming the file and, where it is one example's fault, the line.
+    \b
+    Examples:
+        hrm data grids data/mine mine.csv --augment 7
+        hrm data grids data/mine train.jsonl --test test.jsonl --max-size 12 12
     """
     refuse_used(out)
-    sources = {"train": read_source(source)} | ({"test": read_source(test)} if test else {})
-    chosen = _choose(sources, test_share if test is None else 0.0, seed)
-    task = _task(chosen.parts, max_size, augment)
+    record = _build(out, options)
+    return Built(record, _summary(record), (*_remarks(record), *repeated_questions(record)))
+
+
+def _summary(record: Mapping[str, Any]) -> str:
+    settings, augment = record["task_settings"], record["augment"]
+    training = f"{record['train_examples']:,} training examples"
+    if augment:
+        training += f" ({record['train_originals']:,} in {augment + 1} views)"
+    tests = f"{record.get('test_examples', 0):,} test examples"
+    if record["puzzle_names"]:
+        tests += f", {record['puzzle_names']:,} named puzzles"
+    cells = f"{settings['height']}x{settings['width']} cells"
+    return f"{training}, {tests}; {len(settings['alphabet'])} characters on {cells}"
+
+
+def _remarks(record: Mapping[str, Any]) -> list[str]:
+    """Return what the user should know of the data, a sentence each."""
+    repeats, contradictions = record["repeats_dropped"], record["questions_with_several_answers"]
+    names, characters = record["names_only_in_test"], record["characters_only_in_test"]
+    remarks = []
+    if repeats:
+        remarks.append(f"{repeats:,} examples stand there twice and were taken once")
+    if contradictions:
+        remarks.append(
+            f"{contradictions:,} questions come with another answer, too: no model can know which is meant"
+        )
+    if names:
+        remarks.append(
+            f"{len(names):,} names occur only in the test, nothing is learned of their puzzles: {first_few(names)}"
+        )
+    if characters:
+        remarks.append(f"{len(characters):,} characters occur only in the test: {characters!r}")
+    return remarks
+
+
+def _build(out: Path, options: Options) -> dict[str, Any]:
+    """Read, split and write the examples; without `test` a share of them is drawn for the test.
+
+    Returns: build.json. Raises: DataError naming the file and, where it is one example's fault, the line.
+    """
+    paths = {"train": options.source} | ({"test": options.test} if options.test else {})
+    sources = {split: read_source(path) for split, path in paths.items()}
+    test_share = None if options.test else options.test_share
+    chosen = _choose(sources, test_share or 0.0, options.seed)
+    task = _task(chosen.parts, options.max_size, options.augment)
     names = {
         split: dict.fromkeys(example.name for example in part if example.name)
         for split, part in chosen.parts.items()
@@ -101,9 +142,9 @@ def build(
     about = {
         "task": task.name,
         "task_settings": dict(task.settings),
-        "seed": seed,
-        "augment": augment,
-        "test_share": test_share if test is None else None,
+        "seed": options.seed,
+        "augment": options.augment,
+        "test_share": test_share,
         "sources": {split: _described(source) for split, source in sources.items()},
         "repeats_dropped": chosen.repeats,
         "questions_with_several_answers": chosen.contradictions,
@@ -115,7 +156,7 @@ def build(
             sorted(_characters(chosen.parts.get("test", [])) - _characters(chosen.parts["train"]))
         ),
     }
-    return _write(out, task, chosen.parts, augment, seed, about)
+    return _write(out, task, chosen.parts, options.augment, options.seed, about)
 
 
 def _choose(sources: Mapping[str, Source], test_share: float, seed: int) -> Chosen:
@@ -187,7 +228,7 @@ def _task(
 
 def _check_augment(canvas: Canvas, augment: int) -> None:
     most = len(canvas.views) - 1
-    if not 0 <= augment <= most:
+    if augment > most:
         side = max(canvas.height, canvas.width)
         way_out = (
             f", or make it a square with --max-size {side} {side}"

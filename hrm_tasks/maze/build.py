@@ -11,78 +11,92 @@ from typing import Any
 import numpy as np
 
 from hrm_core.data.dihedral import NUM_VIEWS
-from hrm_core.data.puzzles import TEST, TRAIN, Puzzles, describe_file, num_shared
-from hrm_core.data.puzzles import subsample as subsample_of
+from hrm_core.data.puzzles import (
+    TEST,
+    TRAIN,
+    CsvFiles,
+    Puzzles,
+    describe_file,
+    num_shared,
+    subsample,
+)
+from hrm_core.data.summary import repeated_questions
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError
+from hrm_core.tasks.building import Built, Watch, unwatched
 from hrm_tasks.maze.board import canonical, size_of
 from hrm_tasks.maze.csv_rows import MazeFile, read_csv
 from hrm_tasks.maze.generator import MIXED, MazeGenerator
+from hrm_tasks.maze.options import Options
 from hrm_tasks.maze.task import Maze
 from hrm_tasks.maze.walls import KINDS
 
 BLOCK_EXAMPLES = 1 << 13  # augmented at once
 
 
-def build_from_csv(
-    out: Path,
-    train_csv: Path,
-    test_csv: Path | None,
-    origin: Mapping[str, Any] = {},
-    *,
-    subsample: int | None = None,
-    augment: int = 0,
-    min_rating: int = 0,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Build a data set from CSV files; only the training mazes are subsampled and augmented. `origin` goes to build.json.
+def build(out: Path, options: Options, watch: Watch = unwatched) -> Built:
+    """Build a maze data set from published mazes or CSV files, or generate one.
 
-    Returns: what was done, as in build.json. Raises: DataError naming file and line.
+    \b
+    Examples:
+        hrm data maze data/maze --source hf://sapientinc/maze-30x30-hard-1k
+        hrm data maze data/mine --train-csv train.csv --test-csv test.csv
+        hrm data maze data/10x10 --generate 2000 --size 10 --augment 7
     """
     refuse_used(out)
-    paths = {"train": train_csv} | ({"test": test_csv} if test_csv else {})
-    files = {split: read_csv(path, min_rating) for split, path in paths.items()}
-    sizes = {split: size_of(file.mazes.inputs.shape[1]) for split, file in files.items()}
+    if options.generate is None:
+        record = _build_from_files(out, options, options.files())
+    else:
+        record = _build_generated(out, options, options.generate)
+    examples, mazes, size = record["train_examples"], record["train_puzzles"], record["size"]
+    training = f"{examples:,} training examples of {mazes:,} mazes"
+    summary = f"{training}, {record.get('test_puzzles', 0):,} test mazes of {size}x{size}"
+    return Built(record, summary, (*repeated_questions(record), *_longer_answers(record)))
+
+
+def _longer_answers(record: Mapping[str, Any]) -> list[str]:
+    """Return a warning where answers in the files are not shortest paths."""
+    longer = sum(file["longer_than_shortest"] for file in record.get("sources", {}).values())
+    return [f"answers that are paths, but not shortest ones: {longer:,}"] if longer else []
+
+
+def _build_from_files(out: Path, options: Options, files: CsvFiles) -> dict[str, Any]:
+    """Read mazes from CSV files; only those to train on are subsampled and augmented.
+
+    Raises: DataError naming file and line.
+    """
+    found = {split: read_csv(path, options.min_rating) for split, path in files.paths.items()}
+    sizes = {split: size_of(file.mazes.inputs.shape[1]) for split, file in found.items()}
     if len(set(sizes.values())) > 1:
         raise DataError(
-            f"{test_csv} has {sizes['test']} rows a maze, {train_csv} has {sizes['train']}; use one size"
+            f"{files.test} has {sizes['test']} rows a maze, "
+            f"{files.train} has {sizes['train']}; use one size"
         )
-    train = files["train"].mazes
-    if subsample is not None:
-        train = subsample_of(train, subsample, seed, train_csv)
+    train = found["train"].mazes
+    if options.subsample is not None:
+        train = subsample(train, options.subsample, options.seed, files.train)
     about = {
-        **origin,
-        "min_rating": min_rating,
-        "sources": {split: _source(paths[split], file) for split, file in files.items()},
+        **files.origin,
+        "min_rating": options.min_rating,
+        "sources": {split: _source(files.paths[split], file) for split, file in found.items()},
     }
-    return _write(out, train, files["test"].mazes if test_csv else None, augment, seed, about)
+    return _write(out, train, found["test"].mazes if "test" in found else None, options, about)
 
 
-def build_generated(
-    out: Path,
-    size: int,
-    num_train: int,
-    num_test: int,
-    *,
-    kind: str = MIXED,
-    min_path: int | None = None,
-    augment: int = 0,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Build a data set from generated mazes; none is a rotation or reflection of another, in a split or across them.
+def _build_generated(out: Path, options: Options, num_train: int) -> dict[str, Any]:
+    """Generate mazes; none is a rotation or reflection of another, in a split or across them.
 
-    Returns: what was done, as in build.json. Raises: PuzzleError where there are not so many mazes.
+    Raises: PuzzleError where there are not so many mazes.
     """
-    refuse_used(out)
-    generator = MazeGenerator(size, stream(seed, Purpose.PUZZLES, TRAIN), min_path)
+    size, kind, seed = options.size, options.kind, options.seed
+    generator = MazeGenerator(size, stream(seed, Purpose.PUZZLES, TRAIN), options.min_path)
     train, dropped = generator.generate(num_train, kind), {"train": dict(generator.dropped)}
     test = None
-    if num_test:
-        tester = MazeGenerator(
-            size, stream(seed, Purpose.PUZZLES, TEST), min_path, apart_from=generator
-        )
-        test = tester.generate(num_test, kind)
+    if options.test:
+        rng = stream(seed, Purpose.PUZZLES, TEST)
+        tester = MazeGenerator(size, rng, options.min_path, apart_from=generator)
+        test = tester.generate(options.test, kind)
         dropped["test"] = dict(tester.dropped)
     kinds = list(KINDS) if kind == MIXED else [kind]
     about = {
@@ -91,16 +105,13 @@ def build_generated(
         "min_path": {each: generator.min_path(each) for each in kinds},
         "dropped": dropped,
     }
-    return _write(out, train, test, augment, seed, about)
+    return _write(out, train, test, options, about)
 
 
 def _write(
-    out: Path, train: Puzzles, test: Puzzles | None, augment: int, seed: int, about: dict[str, Any]
+    out: Path, train: Puzzles, test: Puzzles | None, options: Options, about: dict[str, Any]
 ) -> dict[str, Any]:
-    if not 0 <= augment < NUM_VIEWS:
-        raise DataError(
-            f"augment={augment}; a square has {NUM_VIEWS - 1} other views, so expected 0 to {NUM_VIEWS - 1}"
-        )
+    augment, seed = options.augment, options.seed
     size = size_of(train.inputs.shape[1])
     assert size is not None, "readers and generators know only squares"
     task = Maze(size)

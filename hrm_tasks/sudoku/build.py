@@ -4,22 +4,32 @@ A group is one puzzle and its augmentations, each a puzzle of its own, as in the
 Shapes: N puzzles, S cells.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hrm_core.data.puzzles import TEST, TRAIN, Puzzles, describe_file, num_shared
-from hrm_core.data.puzzles import subsample as subsample_of
+from hrm_core.data.puzzles import (
+    TEST,
+    TRAIN,
+    CsvFiles,
+    Puzzles,
+    describe_file,
+    num_shared,
+    subsample,
+)
+from hrm_core.data.summary import repeated_questions
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError, PuzzleError
+from hrm_core.tasks.building import Built, Watch, unwatched
 from hrm_tasks.sudoku.board import BOARDS, ByteArray
 from hrm_tasks.sudoku.canonical import canonical_puzzle, canonical_solution
 from hrm_tasks.sudoku.csv_rows import read_csv
 from hrm_tasks.sudoku.generator import Keep, generate, generate_batches, random_solution
+from hrm_tasks.sudoku.options import Options
 from hrm_tasks.sudoku.task import BLANK, Sudoku
 
 BLOCK_EXAMPLES = 1 << 15  # augmented at once
@@ -28,84 +38,76 @@ PATIENCE = 5  # batches in a row without a puzzle that is not equivalent to one 
 NUM_SURVEYED = 500  # solutions drawn to learn how large the classes are
 
 
-def build_from_csv(
-    out: Path,
-    train_csv: Path,
-    test_csv: Path | None,
-    origin: Mapping[str, Any] = {},
-    *,
-    subsample: int | None = None,
-    augment: int = 0,
-    min_rating: int = 0,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Build a data set from CSV files; only the training puzzles are subsampled and augmented. `origin` goes to build.json.
+def build(out: Path, options: Options, watch: Watch = unwatched) -> Built:
+    """Build a Sudoku data set from published puzzles or CSV files, or generate one.
 
-    Returns: what was done, as in build.json. Raises: DataError naming file and line.
+    \b
+    Examples:
+        hrm data sudoku data/extreme --source hf://sapientinc/sudoku-extreme --subsample 1000 --augment 1000
+        hrm data sudoku data/9x9 --train-csv train.csv --test-csv test.csv --subsample 1000 --augment 1000
+        hrm data sudoku data/6x6 --generate 2000 --size 6 --augment 100
     """
     refuse_used(out)
-    train = read_csv(train_csv, min_rating)
-    test = read_csv(test_csv, min_rating) if test_csv else None
+    if options.generate is None:
+        record = _build_from_files(out, options, options.files())
+    else:
+        record = _build_generated(out, options, options.generate)
+    examples, puzzles = record["train_examples"], record["train_puzzles"]
+    training = f"{examples:,} training examples of {puzzles:,} puzzles"
+    summary = f"{training}, {record.get('test_puzzles', 0):,} test puzzles"
+    return Built(record, summary, tuple(repeated_questions(record)))
+
+
+def _build_from_files(out: Path, options: Options, files: CsvFiles) -> dict[str, Any]:
+    """Read puzzles from CSV files; only those to train on are subsampled and augmented.
+
+    Raises: DataError naming file and line.
+    """
+    train = read_csv(files.train, options.min_rating)
+    test = read_csv(files.test, options.min_rating) if files.test else None
     if test is not None and test.inputs.shape[1] != train.inputs.shape[1]:
         raise DataError(
-            f"{test_csv} has boards of {test.inputs.shape[1]} cells, {train_csv} of {train.inputs.shape[1]}; use one size"
+            f"{files.test} has boards of {test.inputs.shape[1]} cells, "
+            f"{files.train} of {train.inputs.shape[1]}; use one size"
         )
     num_read = len(train.ratings)
-    if subsample is not None:
-        train = subsample_of(train, subsample, seed, train_csv)
-    sources = {
-        split: describe_file(path)
-        for split, path in (("train", train_csv), ("test", test_csv))
-        if path
+    if options.subsample is not None:
+        train = subsample(train, options.subsample, options.seed, files.train)
+    about = {
+        **files.origin,
+        "sources": {split: describe_file(path) for split, path in files.paths.items()},
+        "min_rating": options.min_rating,
+        "read": num_read,
     }
-    return _write(
-        out,
-        train,
-        test,
-        augment,
-        seed,
-        {**origin, "sources": sources, "min_rating": min_rating, "read": num_read},
-    )
+    return _write(out, train, test, options, about)
 
 
-def build_generated(
-    out: Path,
-    size: int,
-    num_train: int,
-    num_test: int,
-    *,
-    givens: tuple[int, int] | None = None,
-    augment: int = 0,
-    min_rating: int = 0,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Build a data set from generated puzzles; no test puzzle is equivalent to a training puzzle.
+def _build_generated(out: Path, options: Options, num_train: int) -> dict[str, Any]:
+    """Generate puzzles; no test puzzle is equivalent to a training puzzle.
 
     On 6x6 and 9x9 boards not even their solutions are. The 6x6 board has so few essentially different solutions, 49,
     that a large training set would leave none: a fifth of them is kept for the test set. The 4x4 board has two.
 
-    Returns: what was done, as in build.json. Raises: PuzzleError where there are not so many puzzles.
+    Raises: PuzzleError where there are not so many puzzles.
     """
-    refuse_used(out)
-    for_training = _training_solutions(size, seed) if size == 6 and num_test else None
+    size, seed = options.size, options.seed
+    for_training = _training_solutions(size, seed) if size == 6 and options.test else None
     train = generate(
         size,
         num_train,
         stream(seed, Purpose.PUZZLES, TRAIN),
-        givens=givens,
-        min_rating=min_rating,
+        givens=options.givens,
+        min_rating=options.min_rating,
         keep=for_training,
     )
-    test, dropped = (
-        _generate_apart(train, size, num_test, seed, givens, min_rating) if num_test else (None, 0)
-    )
+    test, dropped = _generate_apart(train, options) if options.test else (None, 0)
     about = {
         "generated": size,
-        "givens": list(givens) if givens else None,
-        "min_rating": min_rating,
+        "givens": list(options.givens) if options.givens else None,
+        "min_rating": options.min_rating,
         "equivalent_to_training_dropped": dropped,
     }
-    return _write(out, train, test, augment, seed, about)
+    return _write(out, train, test, options, about)
 
 
 def symmetry_classes(puzzles: Puzzles) -> list[bytes]:
@@ -132,15 +134,12 @@ def _training_solutions(size: int, seed: int) -> Keep:
     )
 
 
-def _generate_apart(
-    train: Puzzles,
-    size: int,
-    count: int,
-    seed: int,
-    givens: tuple[int, int] | None,
-    min_rating: int,
-) -> tuple[Puzzles, int]:
-    """Draw test puzzles until `count` are in no symmetry class of the training set. Returns: they, and how many were dropped."""
+def _generate_apart(train: Puzzles, options: Options) -> tuple[Puzzles, int]:
+    """Draw test puzzles until enough are in no symmetry class of the training set.
+
+    Returns: they, and how many were dropped.
+    """
+    count = options.test
     known = set(symmetry_classes(train))
     found: list[Puzzles] = []
     num_found = dropped = fruitless = 0
@@ -151,10 +150,14 @@ def _generate_apart(
         dropped += int((~new).sum())
         return new
 
-    keep = is_new if size > 4 else None  # before the puzzle is dug, which takes longest
-    for batch in generate_batches(
-        size, stream(seed, Purpose.PUZZLES, TEST), givens=givens, min_rating=min_rating, keep=keep
-    ):
+    batches = generate_batches(
+        options.size,
+        stream(options.seed, Purpose.PUZZLES, TEST),
+        givens=options.givens,
+        min_rating=options.min_rating,
+        keep=is_new if options.size > 4 else None,  # before a puzzle is dug, which takes longest
+    )
+    for batch in batches:
         new = np.array([key not in known for key in symmetry_classes(batch)])
         found.append(batch.select(new))
         num_found += int(new.sum())
@@ -171,8 +174,9 @@ def _generate_apart(
 
 
 def _write(
-    out: Path, train: Puzzles, test: Puzzles | None, augment: int, seed: int, about: dict[str, Any]
+    out: Path, train: Puzzles, test: Puzzles | None, options: Options, about: dict[str, Any]
 ) -> dict[str, Any]:
+    augment, seed = options.augment, options.seed
     task = Sudoku.for_shape(int(np.sqrt(train.inputs.shape[1])) + 2, train.inputs.shape[1])
     assert task is not None, "readers and generators know only these boards"
     counts = {

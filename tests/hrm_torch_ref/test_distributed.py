@@ -21,7 +21,7 @@ from hrm_core.config import DataSizes, load_config
 from hrm_core.data.store import load_split
 from hrm_core.parameters import initial_values
 from hrm_core.runs.checkpoint import MODEL_FILE, STATE_FILE, TRAIN_STATE_FILE, save_model
-from hrm_tasks.sudoku.build import build_generated
+from hrm_tasks.sudoku.build import Options, build
 
 torch = pytest.importorskip("torch", reason="torch is missing: the PyTorch reference is not tested")
 
@@ -127,7 +127,8 @@ def assert_same_run(found: Path, expected: Path, updates: list[int]) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small 6x6 data set, a config and a model to start from whose Q head decides."""
     folder = tmp_path_factory.mktemp("distributed")
-    build_generated(folder / "data", 6, 60, 20, givens=(20, 26), augment=1)
+    options = Options(size=6, generate=60, test=20, givens=(20, 26), augment=1)
+    build(folder / "data", options)
     (folder / "config.yaml").write_text(CONFIG)
     metadata = load_split(folder / "data", "train").metadata
     sizes = DataSizes(metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers)

@@ -1,7 +1,7 @@
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from hrm_tasks.arc import build as arc_build
 from hrm_tasks.arc import extend as arc_add
 from hrm_tasks.arc.augment import augmented, parse_names, task_of
 from hrm_tasks.arc.canvas import decode, encode, side_of, window
+from hrm_tasks.arc.options import Options
 from hrm_tasks.arc.read import Pair, Source, read_source
 from hrm_tasks.arc.task import Arc
 
@@ -64,6 +65,13 @@ def source(tmp_path: Path) -> Path:
     return save(tmp_path / "arc", tasks)
 
 
+def built(out: Path, paths: Sequence[Path], **options: Any) -> dict[str, Any]:
+    """Build a data set. Returns: build.json."""
+    arc_build.build(out, Options(tasks=tuple(paths), **options))
+    record: dict[str, Any] = json.loads((out / "build.json").read_text())
+    return record
+
+
 def names_of(directory: Path) -> list[str]:
     names: list[str] = json.loads((directory / "identifiers.json").read_text())
     return names
@@ -110,7 +118,7 @@ def pairs_of(pairs: tuple[Pair, ...], name: str) -> list[tuple[Grid, Grid]]:
 
 def test_puzzles_are_what_their_names_say(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    build = arc_build.build(out, [source], augment=40, seed=7)
+    build = built(out, [source], augment=40, seed=7)
     tasks = {task.name: task for task in read_source(source).tasks}
     for split in ("train", "test"):
         check(load_split(out, split))
@@ -142,7 +150,7 @@ def test_puzzles_are_what_their_names_say(source: Path, tmp_path: Path) -> None:
 def test_training_pairs_are_shifted_together_but_for_one_and_test_pairs_are_not(
     source: Path, tmp_path: Path
 ) -> None:
-    arc_build.build(tmp_path / "out", [source], augment=200)
+    built(tmp_path / "out", [source], augment=200)
     moved = []
     for canvases in by_name(tmp_path / "out", "train").values():
         places = [tuple(part.start for part in window(question)) for question, _ in canvases]
@@ -175,8 +183,8 @@ def assert_marked(canvas: TokenArray) -> None:
 def test_smaller_canvas_holds_the_same_puzzles_of_the_tasks_that_it_has_room_for(
     source: Path, tmp_path: Path, side: int
 ) -> None:
-    build = arc_build.build(tmp_path / "small", [source], side=side, augment=20, seed=7)
-    arc_build.build(tmp_path / "published", [source], augment=20, seed=7)
+    build = built(tmp_path / "small", [source], canvas=side, augment=20, seed=7)
+    built(tmp_path / "published", [source], augment=20, seed=7)
     assert (build["task_settings"], build["too_large"], list(build["tasks"])) == (
         {"canvas": side},
         ["b"],
@@ -213,14 +221,14 @@ def test_task_that_is_too_large_in_one_folder_is_left_out_of_all(tmp_path: Path)
     source = save(
         tmp_path / "arc", {"evaluation/a": large, "training/a": task(2), "training/b": task(1)}
     )
-    build = arc_build.build(tmp_path / "out", [source], side=8, augment=2)
+    build = built(tmp_path / "out", [source], canvas=8, augment=2)
     assert (build["too_large"], list(build["tasks"]), build["shared_tasks"]) == (["a"], ["b"], {})
 
 
 def test_published_canvas_holds_every_task_and_says_nothing_of_itself(
     source: Path, tmp_path: Path
 ) -> None:
-    build = arc_build.build(tmp_path / "out", [source], side=30, augment=2)
+    build = built(tmp_path / "out", [source], canvas=30, augment=2)
     assert not {"task_settings", "too_large", "subsample"} & build.keys()
 
 
@@ -229,7 +237,7 @@ def test_canvas_without_room_for_any_task_is_refused(source: Path, tmp_path: Pat
         DataError,
         match=r"every task has a grid larger than 3x3; the smallest needs --canvas [4-6]$",
     ):
-        arc_build.build(tmp_path / "out", [source], side=3)
+        built(tmp_path / "out", [source], canvas=3)
 
 
 def test_subsample_is_drawn_by_the_seed_among_the_tasks_that_fit(
@@ -237,17 +245,17 @@ def test_subsample_is_drawn_by_the_seed_among_the_tasks_that_fit(
 ) -> None:
     chosen = set()
     for seed in range(12):
-        build = arc_build.build(
-            tmp_path / f"out{seed}", [source], side=6, subsample=2, augment=1, seed=seed
+        build = built(
+            tmp_path / f"out{seed}", [source], canvas=6, subsample=2, augment=1, seed=seed
         )
         assert build["subsample"] == 2
         assert set(names_of(tmp_path / f"out{seed}")) >= build["tasks"].keys()
         chosen.add("".join(sorted(build["tasks"])))
     assert chosen == {"ac", "ad", "cd"}
-    again = arc_build.build(
+    again = built(
         tmp_path / "again",
         [source / "evaluation", source / "training"],
-        side=6,
+        canvas=6,
         subsample=2,
         augment=1,
         seed=3,
@@ -258,15 +266,15 @@ def test_subsample_is_drawn_by_the_seed_among_the_tasks_that_fit(
     with pytest.raises(
         DataError, match="there are 3 tasks to choose from, fewer than --subsample 4; lower it"
     ):
-        arc_build.build(tmp_path / "out", [source], side=6, subsample=4)
+        built(tmp_path / "out", [source], canvas=6, subsample=4)
 
 
 def test_added_task_takes_the_canvas_of_the_data_set_or_is_refused(
     source: Path, tmp_path: Path
 ) -> None:
     extra = save(tmp_path / "extra", {"evaluation/e": task(20)})
-    arc_build.build(tmp_path / "whole", [source, extra], side=6, augment=5)
-    arc_build.build(tmp_path / "grown", [source], side=6, augment=5)
+    built(tmp_path / "whole", [source, extra], canvas=6, augment=5)
+    built(tmp_path / "grown", [source], canvas=6, augment=5)
     before = tree(tmp_path / "grown")
     with pytest.raises(
         DataError,
@@ -294,7 +302,7 @@ def test_added_task_takes_the_canvas_of_the_data_set_or_is_refused(
 def test_a_group_is_a_task_with_its_augmentations_under_the_same_identifiers_in_both_splits(
     source: Path, tmp_path: Path
 ) -> None:
-    arc_build.build(tmp_path / "out", [source], augment=10)
+    built(tmp_path / "out", [source], augment=10)
     names = names_of(tmp_path / "out")
     assert names[0] == "<blank>"
     assert len(set(names)) == len(names)
@@ -356,7 +364,7 @@ def test_evaluation_outputs_never_reach_training(tmp_path: Path) -> None:
     ]
     for order in (sources, sources[::-1]):
         out = tmp_path / f"out{order[0].name}"
-        build = arc_build.build(out, order, augment=300)
+        build = built(out, order, augment=300)
         trained = {
             tuple(map(str, map(visible, pair)))
             for pairs in by_name(out, "train").values()
@@ -390,8 +398,8 @@ def test_leak_would_be_noticed(tmp_path: Path) -> None:
     secret = task(10, 2, 1, most=12)
     first = save(tmp_path / "one", {"training/copy": {**task(12), "train": secret["test"]}})
     second = save(tmp_path / "two", {"evaluation/secret": secret})
-    arc_build.build(tmp_path / "trained", [first], augment=2)
-    arc_build.build(tmp_path / "tested", [second], augment=2)
+    built(tmp_path / "trained", [first], augment=2)
+    built(tmp_path / "tested", [second], augment=2)
     trained = {
         tuple(map(str, map(visible, pair)))
         for pairs in by_name(tmp_path / "trained", "train").values()
@@ -408,15 +416,13 @@ def test_leak_would_be_noticed(tmp_path: Path) -> None:
 def test_demonstration_that_an_augmentation_turns_into_the_test_stays(tmp_path: Path) -> None:
     """As in 00576224 of ARC-AGI-1: the task itself shows it, and that is its author's business."""
     content = {"train": [turned(task(1)["test"][0])], "test": task(1)["test"]}
-    build = arc_build.build(
-        tmp_path / "out", [save(tmp_path / "arc", {"evaluation/a": content})], augment=2
-    )
+    build = built(tmp_path / "out", [save(tmp_path / "arc", {"evaluation/a": content})], augment=2)
     assert (build["dropped_pairs"], build["train_examples"]) == ([], 3)
 
 
 def test_published_sources_build_and_share_nothing(data_dir: Path, tmp_path: Path) -> None:
     sources = [data_dir / "arc" / name for name in ("ARC-AGI-1.zip", "ConceptARC.zip")]
-    build = arc_build.build(tmp_path / "out", sources, augment=0)
+    build = built(tmp_path / "out", sources, augment=0)
     assert (build["train_examples"], build["test_examples"], build["identifiers"]) == (
         3328 + 1001 - 379 - 1,
         379,
@@ -425,9 +431,7 @@ def test_published_sources_build_and_share_nothing(data_dir: Path, tmp_path: Pat
     assert build["dropped_pairs"] == [
         "ARC-AGI-1.zip/training/40853293, pair 3: a test pair of 070dd51e"
     ]
-    both = arc_build.build(
-        tmp_path / "both", [*sources, data_dir / "arc" / "ARC-AGI-2.zip"], augment=0
-    )
+    both = built(tmp_path / "both", [*sources, data_dir / "arc" / "ARC-AGI-2.zip"], augment=0)
     assert len(both["shared_tasks"]) == 391 + 336 + 5
     assert both["namesakes"] == {
         "ac0c5833": ["ARC-AGI-1.zip/evaluation", "ARC-AGI-2.zip/training"]
@@ -449,16 +453,14 @@ def cornered(directory: Path, split: str) -> set[bytes]:
 
 def test_seed_decides_everything(source: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        arc_build.build(tmp_path / name, [source], augment=5, seed=seed)
+        built(tmp_path / name, [source], augment=5, seed=seed)
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
     assert dataset_hash(tmp_path / "a") != dataset_hash(tmp_path / "c")
 
 
 def test_output_that_is_not_known_is_ignored_in_the_test(tmp_path: Path) -> None:
     content = {"train": task(1)["train"], "test": [{"input": [[1, 2]]}]}
-    arc_build.build(
-        tmp_path / "out", [save(tmp_path / "arc", {"evaluation/a": content})], augment=3
-    )
+    built(tmp_path / "out", [save(tmp_path / "arc", {"evaluation/a": content})], augment=3)
     examples = load_split(tmp_path / "out", "test").sets["all"]
     assert (np.asarray(examples.labels) == 0).all()
     assert [visible(np.asarray(examples.inputs[0]))] == [[[1, 2]]]
@@ -468,8 +470,8 @@ def test_task_added_later_is_the_one_a_build_of_everything_makes(
     source: Path, tmp_path: Path
 ) -> None:
     extra = save(tmp_path / "extra", {"more/e": task(20), "evaluation/f": task(21, 2, 2)})
-    whole = arc_build.build(tmp_path / "whole", [source, extra], augment=30, seed=5)
-    arc_build.build(tmp_path / "grown", [source], augment=30, seed=5)
+    whole = built(tmp_path / "whole", [source, extra], augment=30, seed=5)
+    built(tmp_path / "grown", [source], augment=30, seed=5)
     before = names_of(tmp_path / "grown")
     told: list[str] = []
     build, _ = arc_add.add(tmp_path / "grown", [extra], told.append)
@@ -492,7 +494,7 @@ def test_adding_repeats_with_equal_bytes_and_brings_the_first_test_split(
     source: Path, tmp_path: Path
 ) -> None:
     for name in ("a", "b"):
-        arc_build.build(tmp_path / name, [source / "training"], augment=4)
+        built(tmp_path / name, [source / "training"], augment=4)
         assert not (tmp_path / name / "test").exists()
         arc_add.add(tmp_path / name, [source / "evaluation"])
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
@@ -502,7 +504,7 @@ def test_adding_repeats_with_equal_bytes_and_brings_the_first_test_split(
 def test_old_examples_are_copied_in_blocks(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arc_build.build(tmp_path / "out", [source], augment=4)
+    built(tmp_path / "out", [source], augment=4)
     examples = load_split(tmp_path / "out", "train").sets["all"]
     monkeypatch.setattr(arc_add, "BLOCK_EXAMPLES", 30)
     blocks = list(arc_add.copied(examples))
@@ -521,7 +523,7 @@ def test_old_examples_are_copied_in_blocks(
 def test_added_task_that_would_spoil_the_test_is_refused_or_dropped(
     source: Path, tmp_path: Path
 ) -> None:
-    arc_build.build(tmp_path / "out", [source], augment=3)
+    built(tmp_path / "out", [source], augment=3)
     before = tree(tmp_path / "out")
     same_name = save(tmp_path / "x1", {"evaluation/a": task(1)})
     with pytest.raises(
@@ -624,7 +626,7 @@ def spoil_name(directory: Path) -> None:
 def test_adding_to_what_is_no_arc_data_set_is_one_line(
     source: Path, tmp_path: Path, spoil: Callable[[Path], None], message: str
 ) -> None:
-    arc_build.build(tmp_path / "out", [source], augment=3)
+    built(tmp_path / "out", [source], augment=3)
     spoil(tmp_path / "out")
     before = tree(tmp_path / "out")
     with pytest.raises(DataError) as refused:
@@ -637,7 +639,7 @@ def test_adding_to_what_is_no_arc_data_set_is_one_line(
 def test_adding_that_is_interrupted_leaves_the_data_set_as_it_was(
     source: Path, tmp_path: Path
 ) -> None:
-    arc_build.build(tmp_path / "out", [source], augment=3)
+    built(tmp_path / "out", [source], augment=3)
     before = tree(tmp_path / "out")
 
     def interrupt(name: str) -> None:
@@ -652,7 +654,7 @@ def test_adding_that_is_interrupted_leaves_the_data_set_as_it_was(
 def test_data_set_of_a_process_killed_between_two_renames_is_found(
     source: Path, tmp_path: Path
 ) -> None:
-    arc_build.build(tmp_path / "out", [source], augment=3)
+    built(tmp_path / "out", [source], augment=3)
     (tmp_path / "out").rename(tmp_path / ".out.hrm-replaced")
     arc_add.add(tmp_path / "out", [save(tmp_path / "x", {"new": task(40)})])
     assert load_split(tmp_path / "out", "train").metadata.total_groups == 5
@@ -662,7 +664,7 @@ def test_data_set_of_a_process_killed_between_two_renames_is_found(
 def test_data_set_in_the_work_folder_of_a_killed_process_is_found(
     source: Path, tmp_path: Path
 ) -> None:
-    arc_build.build(tmp_path / "out", [source], augment=3)
+    built(tmp_path / "out", [source], augment=3)
     room = tmp_path / ".out.hrm-partial"
     room.mkdir()
     (room / ".hrm-work").touch()
@@ -674,7 +676,7 @@ def test_data_set_in_the_work_folder_of_a_killed_process_is_found(
 
 @pytest.mark.parametrize("name", [".out.hrm-partial", ".out.hrm-replaced"])
 def test_adding_follows_no_link(source: Path, tmp_path: Path, name: str) -> None:
-    arc_build.build(tmp_path / "out", [source], augment=3)
+    built(tmp_path / "out", [source], augment=3)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("mine")
     (tmp_path / name).symlink_to(tmp_path / "mine")
@@ -693,7 +695,7 @@ def test_adding_follows_no_link(source: Path, tmp_path: Path, name: str) -> None
 def test_two_that_add_to_one_data_set_do_not_lose_tasks(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arc_build.build(tmp_path / "out", [source], augment=3)
+    built(tmp_path / "out", [source], augment=3)
     first, second = (
         save(tmp_path / name, {name: task(seed)}) for name, seed in (("first", 40), ("second", 41))
     )
@@ -719,7 +721,7 @@ def test_lock_of_a_directory_that_was_just_put_elsewhere_is_none(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when another process ends, and a third one begins, between opening and locking."""
-    arc_build.build(tmp_path / "out", [source], augment=3)
+    built(tmp_path / "out", [source], augment=3)
     partial = tmp_path / ".out.hrm-partial"
 
     def be_late(lock: int, how: int) -> None:
@@ -743,7 +745,7 @@ def test_adding_to_what_is_not_there_leaves_nothing(tmp_path: Path) -> None:
 def test_adding_where_nothing_can_be_written_is_one_line(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arc_build.build(tmp_path / "out", [source], augment=3)
+    built(tmp_path / "out", [source], augment=3)
     before = tree(tmp_path / "out")
 
     def refuse(*_: object, **__: object) -> None:
@@ -764,7 +766,7 @@ def test_same_name_with_other_contents_is_told_from_the_same_task(tmp_path: Path
         save(tmp_path / name, {"same": task(seed)})
         for name, seed in zip(("1", "2", "3", "4"), (1, 1, 2, 3), strict=True)
     )
-    build = arc_build.build(tmp_path / "out", [one, two, three], augment=2)
+    build = built(tmp_path / "out", [one, two, three], augment=2)
     assert (build["shared_tasks"], build["namesakes"]) == (
         {"same": ["1", "2"]},
         {"same": ["1", "3"]},
@@ -792,16 +794,16 @@ def test_task_without_its_solution_is_the_same_task(tmp_path: Path, is_first: bo
         for name, content in (("x", whole), ("y", asked))
     ]
     first, second = sources[::-1] if is_first else sources
-    build = arc_build.build(tmp_path / "out", [first, second], augment=2)
+    build = built(tmp_path / "out", [first, second], augment=2)
     assert (list(build["shared_tasks"]), build["namesakes"]) == (["a"], {})
-    arc_build.build(tmp_path / "alone", [first], augment=2)
+    built(tmp_path / "alone", [first], augment=2)
     with pytest.raises(DataError, match="already; name others"):
         arc_add.add(tmp_path / "alone", [second])
 
 
 def test_task_whose_pairs_are_all_tested_is_not_said_to_be_held(tmp_path: Path) -> None:
     tested = task(1)
-    arc_build.build(tmp_path / "out", [save(tmp_path / "x", {"evaluation/a": tested})], augment=2)
+    built(tmp_path / "out", [save(tmp_path / "x", {"evaluation/a": tested})], augment=2)
     leak = save(tmp_path / "y", {"b": {"train": tested["test"], "test": tested["test"]}})
     with pytest.raises(
         DataError,
@@ -815,13 +817,13 @@ def test_evaluation_task_is_taken_before_another_of_its_name(tmp_path: Path) -> 
         save(tmp_path / name, {place: task(seed)})
         for name, place, seed in (("x", "a", 1), ("y", "evaluation/a", 2), ("z", "a", 2))
     ]
-    build = arc_build.build(tmp_path / "out", sources, augment=2)
+    build = built(tmp_path / "out", sources, augment=2)
     assert (build["shared_tasks"], build["namesakes"]) == (
         {"a": ["y/evaluation", "z"]},
         {"a": ["y/evaluation", "x"]},
     )
     assert build["tasks"]["a"]["evaluation"]
-    arc_build.build(tmp_path / "trained", sources[:1], augment=2)
+    built(tmp_path / "trained", sources[:1], augment=2)
     with pytest.raises(
         DataError,
         match=r"^task a of y/evaluation has other contents than the one of x that is trained on already; rename",
@@ -831,7 +833,7 @@ def test_evaluation_task_is_taken_before_another_of_its_name(tmp_path: Path) -> 
 
 def test_folder_that_is_not_utf8_is_escaped(tmp_path: Path) -> None:
     source = save(tmp_path / os.fsdecode(b"s\xff"), {os.fsdecode(b"f\xff/a"): task(1)})
-    build = arc_build.build(tmp_path / "out", [source], augment=2)
+    build = built(tmp_path / "out", [source], augment=2)
     assert (build["tasks"]["a"]["folder"], build["sources"][0]["name"]) == (
         r"s\xff/f\xff",
         r"s\xff",
@@ -857,7 +859,7 @@ def test_folder_that_is_not_utf8_is_escaped(tmp_path: Path) -> None:
 def test_damaged_task_of_a_data_set_is_one_line(
     source: Path, tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
-    arc_build.build(tmp_path / "out", [source], augment=2)
+    built(tmp_path / "out", [source], augment=2)
     change_build(tmp_path / "out", **changes)
     with pytest.raises(DataError) as refused:
         find_task(tmp_path / "out", 12, 900)

@@ -1,6 +1,8 @@
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,14 @@ from hrm_core.data.store import check, dataset_hash, load_split, task_label
 from hrm_core.errors import DataError, PuzzleError
 from hrm_core.tasks.registry import find_task
 from hrm_tasks.maze.board import canonical
-from hrm_tasks.maze.build import build_from_csv, build_generated
+from hrm_tasks.maze.build import build
 from hrm_tasks.maze.csv_rows import read_csv
+from hrm_tasks.maze.options import Options
 from hrm_tasks.maze.task import Maze
+
+
+def built(out: Path, **options: Any) -> Mapping[str, Any]:
+    return build(out, Options(**options)).record
 
 
 def mazes(directory: Path, split: str) -> Puzzles:
@@ -34,7 +41,7 @@ def contents(directory: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", ["perfect", "loops", "obstacles", "mixed"])
 def test_no_test_maze_is_a_training_maze_in_any_view(tmp_path: Path, kind: str) -> None:
     out = tmp_path / "data"
-    build = build_generated(out, 8, 40, 20, kind=kind, augment=3)
+    record = built(out, size=8, generate=40, test=20, kind=kind, augment=3)
     check(load_split(out, "train"))
     train, test = mazes(out, "train"), mazes(out, "test")
     assert (len(train.ratings), len(test.ratings)) == (160, 20)
@@ -43,27 +50,28 @@ def test_no_test_maze_is_a_training_maze_in_any_view(tmp_path: Path, kind: str) 
     )
     assert Maze(8).accepts_all(train.inputs, train.labels).all()
     assert Maze(8).accepts_all(test.inputs, test.labels).all()
-    assert build["test_questions_in_training"] == 0
-    assert json.loads((out / "build.json").read_text()) == build
+    assert record["test_questions_in_training"] == 0
+    assert json.loads((out / "build.json").read_text()) == record
     assert (task_label(out), repr(find_task(out, 6, 64))) == ("maze", "Maze(8)")
 
 
 def test_what_was_dropped_is_written_down(tmp_path: Path) -> None:
-    build = build_generated(tmp_path / "data", 6, 1000, 300, kind="perfect", min_path=4)
-    assert build["min_path"] == {"perfect": 4}
+    record = built(tmp_path / "data", size=6, generate=1000, test=300, kind="perfect", min_path=4)
+    assert record["min_path"] == {"perfect": 4}
     assert (
-        build["dropped"]["train"].keys()
-        == build["dropped"]["test"].keys()
+        record["dropped"]["train"].keys()
+        == record["dropped"]["test"].keys()
         == {"too_short", "repeated", "same_as_training"}
     )
     assert (
-        min(build["dropped"]["train"]["repeated"], build["dropped"]["test"]["same_as_training"]) > 0
+        min(record["dropped"]["train"]["repeated"], record["dropped"]["test"]["same_as_training"])
+        > 0
     )
 
 
 @pytest.mark.parametrize("augment", [0, 2, 7])
 def test_group_is_a_maze_with_views_of_it_no_two_alike(tmp_path: Path, augment: int) -> None:
-    build_generated(tmp_path / "data", 10, 6, 0, augment=augment)
+    built(tmp_path / "data", size=10, generate=6, test=0, augment=augment)
     split, train = load_split(tmp_path / "data", "train"), mazes(tmp_path / "data", "train")
     assert (split.metadata.total_groups, split.metadata.mean_puzzle_examples) == (6, 1.0)
     assert split.sets["all"].group_indices.tolist() == list(
@@ -79,7 +87,7 @@ def test_group_is_a_maze_with_views_of_it_no_two_alike(tmp_path: Path, augment: 
 
 def test_seed_decides_everything(tmp_path: Path) -> None:
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        build_generated(tmp_path / name, 8, 20, 5, augment=2, seed=seed)
+        built(tmp_path / name, size=8, generate=20, test=5, augment=2, seed=seed)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert dataset_hash(tmp_path / "a") != dataset_hash(tmp_path / "c")
 
@@ -87,7 +95,8 @@ def test_seed_decides_everything(tmp_path: Path) -> None:
 def test_published_mazes_are_built_whole_and_twice_the_same(data_dir: Path, tmp_path: Path) -> None:
     source = data_dir / "maze"
     builds = [
-        build_from_csv(tmp_path / name, source / "train.csv", source / "test.csv") for name in "ab"
+        built(tmp_path / name, train_csv=source / "train.csv", test_csv=source / "test.csv")
+        for name in "ab"
     ]
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert builds[0] == builds[1]
@@ -119,10 +128,10 @@ def test_published_mazes_are_built_whole_and_twice_the_same(data_dir: Path, tmp_
 
 def test_published_mazes_are_subsampled_and_augmented(data_dir: Path, tmp_path: Path) -> None:
     source = data_dir / "maze" / "train.csv"
-    build = build_from_csv(tmp_path / "data", source, None, subsample=10, augment=7, min_rating=150)
-    assert (build["train_puzzles"], build["train_examples"]) == (10, 80)
+    record = built(tmp_path / "data", train_csv=source, subsample=10, augment=7, min_rating=150)
+    assert (record["train_puzzles"], record["train_examples"]) == (10, 80)
     assert (
-        build["sources"]["train"]["mazes"] + build["sources"]["train"]["below_min_rating"] == 1000
+        record["sources"]["train"]["mazes"] + record["sources"]["train"]["below_min_rating"] == 1000
     )
     train = mazes(tmp_path / "data", "train")
     assert train.ratings.min() >= 150
@@ -142,13 +151,9 @@ def test_bad_builds_are_refused_and_leave_nothing(
         DataError,
         match=r"test\.csv has 200 puzzles to choose from, fewer than --subsample 300; lower it",
     ):
-        build_from_csv(tmp_path / "data", source, None, subsample=300)
-    with pytest.raises(
-        DataError, match="augment=8; a square has 7 other views, so expected 0 to 7"
-    ):
-        build_from_csv(tmp_path / "data", source, None, augment=8)
+        built(tmp_path / "data", train_csv=source, subsample=300)
     with pytest.raises(PuzzleError, match="no new maze among the last"):
-        build_generated(tmp_path / "data", 4, 300, 0, kind="perfect")
+        built(tmp_path / "data", size=4, generate=300, test=0, kind="perfect")
     assert not list(tmp_path.iterdir())
 
 
@@ -158,4 +163,4 @@ def test_boards_of_two_sizes_are_refused(data_dir: Path, tmp_path: Path) -> None
     with pytest.raises(
         DataError, match=r"small\.csv has 3 rows a maze, .*test\.csv has 30; use one size"
     ):
-        build_from_csv(tmp_path / "data", data_dir / "maze" / "test.csv", small)
+        built(tmp_path / "data", train_csv=data_dir / "maze" / "test.csv", test_csv=small)
