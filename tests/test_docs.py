@@ -24,6 +24,7 @@ PAGES = [
     REPOSITORY / "models" / "README.md",
 ]
 PAGES += sorted((REPOSITORY / "docs").glob("*.md"))
+PAGES += sorted((REPOSITORY / "hrm_tasks").glob("*/README.md"))
 SECTIONS: dict[str, type[Settings]] = {
     "model": ArchConfig,
     "optim": OptimConfig,
@@ -96,14 +97,14 @@ def test_every_command_stands_in_the_readme(path: str) -> None:
     )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_commands_in_the_pages_parse(page: Path) -> None:
     for line in code_lines(page.read_text(encoding="utf-8")):
         if line.startswith("hrm "):
             parse(line)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
