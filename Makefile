@@ -38,12 +38,12 @@ lint: .venv/test.stamp
 clean:
 	rm -rf .venv
 
-.venv/demo.stamp: pyproject.toml constraints.txt | .venv/bin/pip
+.venv/demo.stamp: pyproject.toml setup.py constraints.txt | .venv/bin/pip
 	@echo 'installing into .venv, a minute or two the first time'
 	@$(PIP_INSTALL) '.[$(EXTRAS)$(BLAS)]'
 	@touch $@
 
-.venv/test.stamp: pyproject.toml constraints.txt | .venv/bin/pip
+.venv/test.stamp: pyproject.toml setup.py constraints.txt | .venv/bin/pip
 	@echo 'installing into .venv, a minute or two the first time'
 	@$(PIP_INSTALL) '.[$(EXTRAS)$(BLAS),torch,hub,test]'
 	@touch .venv/demo.stamp $@

@@ -1,0 +1,1 @@
+"""Trained models that are installed with the code; see README.md."""
