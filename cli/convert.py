@@ -90,6 +90,9 @@ def convert(
     from hrm_convert.conversion import Request
     from hrm_convert.conversion import convert as convert_model
 
+    from hrm_core.runs.shipped import shipped_model
+
+    source = str(shipped_model(source) or source)  # before DEST may be called so
     names = tuple(name for text in mean_of for name in text.split(",") if name)
     request = Request(mean_of=names, **wishes)
     make = _backend() if verify else None  # before anything is written

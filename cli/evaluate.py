@@ -14,6 +14,7 @@ from .models import open_model
 from .options import (
     DIRECTORY,
     FILE,
+    MODEL,
     backend_options,
     digits_option,
     drawn_task,
@@ -33,7 +34,7 @@ HALTS: dict[str, list[Any]] = {"both": ["fixed", "q"]}
 
 
 @click.command("eval")
-@click.argument("models", metavar="MODEL...", type=DIRECTORY, nargs=-1, required=True)
+@click.argument("models", metavar="MODEL...", type=MODEL, nargs=-1, required=True)
 @click.option("--data", type=DIRECTORY, help="Data set; the one the run was trained on if not set.")
 @click.option("--split", type=click.Choice(["train", "test"]), default="test", show_default=True)
 @click.option(

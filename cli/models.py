@@ -1,4 +1,4 @@
-"""MODEL on the command line: a run, a checkpoint folder or a .safetensors file."""
+"""MODEL on the command line: a run, a checkpoint folder, a .safetensors file or a shipped model by name."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

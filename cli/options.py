@@ -25,9 +25,20 @@ class _Place(click.Path):
         return super().convert(value, param, ctx)
 
 
+class _Model(_Place):
+    """A path, or the name of a shipped model, which becomes the path of its file."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from hrm_core.runs.shipped import model_path
+
+        super().convert(value, param, ctx)
+        return model_path(value)
+
+
 DIRECTORY = _Place(path_type=Path)
 FILE = _Place(dir_okay=False, path_type=Path)
 NAME = _Place()  # of a preset, or a path
+MODEL = _Model(path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 backend_option = click.option(

@@ -12,6 +12,7 @@ from .models import open_model
 from .options import (
     DIRECTORY,
     FILE,
+    MODEL,
     backend_options,
     digits_option,
     drawn_task,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("model", type=DIRECTORY)
+@click.argument("model", type=MODEL)
 @click.argument("puzzles", metavar="PUZZLE...", nargs=-1, required=True)
 @click.option(
     "--halt",

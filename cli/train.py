@@ -10,7 +10,7 @@ import click
 from hrm_core.backends import BackendMaker
 
 from .models import open_model
-from .options import DIRECTORY, NAME, backend_options
+from .options import DIRECTORY, MODEL, NAME, backend_options
 
 if TYPE_CHECKING:
     from hrm_core.config import RunConfig
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Continue the run after its newest checkpoint.")
 @click.option(
     "--init",
-    type=DIRECTORY,
+    type=MODEL,
     metavar="MODEL",
     help="Start from the weights of a run, a checkpoint or a .safetensors file; the data may add puzzles.",
 )

@@ -27,6 +27,7 @@ from hrm_core.runs.checkpoint import (
     parse_metadata,
     stored_dtypes,
 )
+from hrm_core.runs.shipped import known_names
 from hrm_core.tasks.registry import name_of_shape, published_length
 
 from .names import DERIVED, by_canonical_name
@@ -140,7 +141,7 @@ def _locate(path: Path, notes: list[str]) -> tuple[Path, Path | None]:
             f"{path} has no {CONFIG_FILE}; it is needed beside a published checkpoint, copy it there"
         )
     raise CheckpointError(
-        f"{path} is nothing to convert; expected a run, a checkpoint folder, a .safetensors file, a published checkpoint or hf://owner/repository"
+        f"{path} is nothing to convert; expected a run, a checkpoint folder, a .safetensors file, a published checkpoint or hf://owner/repository{known_names(path)}"
     )
 
 

@@ -30,7 +30,7 @@ def task_packages() -> dict[str, str]:
 
     Raises: ConfigError if two packages bring a task of one name.
     """
-    ours = pkgutil.iter_modules(map(str, _folders(OURS)))
+    ours = pkgutil.iter_modules(map(str, package_folders(OURS)))
     packages = {module.name: f"{OURS}.{module.name}" for module in ours if module.ispkg}
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         other = packages.setdefault(entry.name, entry.value)
@@ -44,12 +44,12 @@ def task_packages() -> dict[str, str]:
 
 def has_module(package: str, module: str) -> bool:
     """Return True if a package holds a module of this name, without importing either."""
-    return any((folder / f"{module}.py").is_file() for folder in _folders(package))
+    return any((folder / f"{module}.py").is_file() for folder in package_folders(package))
 
 
 def help_line(package: str) -> str:
     """Return the first line of a package's docstring, which says what its task is."""
-    for folder in _folders(package):
+    for folder in package_folders(package):
         source = (folder / "__init__.py").read_text(encoding="utf-8")
         return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
     return ""
@@ -74,14 +74,14 @@ def preset_files() -> dict[str, Path]:
 
 def _all_presets(packages: Iterable[str]) -> Iterable[Path]:
     for package in packages:
-        for folder in _folders(package):
+        for folder in package_folders(package):
             yield from sorted((folder / PRESETS).glob("*.yaml"))
 
 
-def _folders(package: str) -> list[Path]:
+def package_folders(package: str) -> list[Path]:
     """Return where a package lies; nowhere if it is named but not installed."""
     if package.startswith(f"{OURS}."):  # without importing the parent
-        return [folder / package.removeprefix(f"{OURS}.") for folder in _folders(OURS)]
+        return [folder / package.removeprefix(f"{OURS}.") for folder in package_folders(OURS)]
     try:
         spec = find_spec(package)
     except ModuleNotFoundError:  # of a parent

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 def load(
     path: str | Path, options: "BackendOptions | None" = None, data: str | Path | None = None
 ) -> "Solver":
-    """Load a trained model: a run, a checkpoint folder or a .safetensors file. Its `solve(text)` gives solutions.
+    """Load a trained model: a run, a checkpoint folder, a .safetensors file or a shipped model by name.
+
+    Its `solve(text)` gives solutions.
 
     A damaged checkpoint that is passed over is warned of. `data` is the data set it was trained on, where a model of several puzzles
     does not know them by name.

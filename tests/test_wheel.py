@@ -15,6 +15,7 @@ REPOSITORY = Path(__file__).parent.parent
 RENAMED = {"cli": "hrm_cli", "convert": "hrm_convert", "models": "hrm_models"}
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
 OFFLINE = ("--no-deps", "--no-build-isolation", "--no-index")
+PUZZLE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
 
 
 def run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -105,7 +106,19 @@ def test_help_is_shown(python: Path, tmp_path: Path, command: list[str]) -> None
     assert shown.startswith(" ".join(["Usage: hrm", *command]))
 
 
+def test_shipped_model_solves_by_name(python: Path, tmp_path: Path) -> None:
+    hrm = python.with_name("hrm")
+    shown = succeed(hrm, "solve", "sudoku-9x9", PUZZLE, "--device", "cpu", folder=tmp_path)
+    assert "accepted by the rules" in shown
+
+
 def test_data_set_is_built(python: Path, tmp_path: Path) -> None:
     words = ("data", "sudoku", "out", "--generate", "20", "--size", "4")
     succeed(python.with_name("hrm"), *words, folder=tmp_path)
     assert (tmp_path / "out" / "build.json").is_file()
+
+
+def test_shipped_model_is_loaded_from_the_environment(python: Path, tmp_path: Path) -> None:
+    program = "import hrm_mlx; hrm_mlx.load('sudoku-9x9'); print(hrm_mlx.__file__)"
+    loaded = Path(succeed(python, "-c", program, folder=tmp_path).strip())
+    assert loaded.is_relative_to(python.parent.parent)

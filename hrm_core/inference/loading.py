@@ -8,6 +8,7 @@ from hrm_core.backends import backend_named
 from hrm_core.inference.solving import Solver
 from hrm_core.runs.checkpoint import find_model, load_model
 from hrm_core.runs.identifiers import load_identifiers
+from hrm_core.runs.shipped import model_path
 from hrm_core.tasks.registry import require_task
 
 
@@ -17,13 +18,15 @@ def load_solver(
     options: BackendOptions | None = None,
     data: str | Path | None = None,
 ) -> Solver:
-    """Load a trained model: a run, a checkpoint folder or a .safetensors file. A damaged checkpoint that is passed over is warned of.
+    """Load a trained model: a run, a checkpoint folder, a .safetensors file or a shipped model by name.
+
+    A damaged checkpoint that is passed over is warned of.
 
     `data` is the data set it was trained on, where a model of several puzzle identifiers does not know their names by itself.
 
     Raises: CheckpointError if there is no whole model; PuzzleError if its task is not known; DataError if `data` is another one.
     """
-    path = Path(path)
+    path = model_path(path)
     model = load_model(find_model(path, warnings.warn))
     config = model.config
     known = Path(data) if data else None

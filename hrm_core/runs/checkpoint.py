@@ -26,6 +26,7 @@ from hrm_core.errors import CheckpointError, ConfigError, RunError
 from hrm_core.files import Refusal, follow_umask, is_folder, remove_leftovers, staged
 from hrm_core.messages import first_misfits, reason
 from hrm_core.parameters import parameter_table
+from hrm_core.runs.shipped import known_names
 
 MODEL_FILE = "model.safetensors"
 TRAIN_STATE_FILE = "train_state.safetensors"
@@ -253,7 +254,7 @@ def find_model(path: Path, warn: Callable[[str], None] = lambda message: None) -
             f"none of the {len(folders)} checkpoints in {path / 'checkpoints'} is whole; {WAY_OUT}"
         )
     raise CheckpointError(
-        f"{path} is no model: expected a run with checkpoints, a checkpoint folder or a .safetensors file"
+        f"{path} is no model: expected a run with checkpoints, a checkpoint folder or a .safetensors file{known_names(path)}"
     )
 
 

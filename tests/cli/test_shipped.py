@@ -1,0 +1,68 @@
+"""The shipped model by its name, in every command and both backends."""
+
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hrm_core.backend import BackendOptions
+from hrm_core.config import load_config
+from hrm_core.runs.checkpoint import find_model, load_model
+from hrm_core.runs.shipped import shipped_models
+from hrm_tasks.sudoku.build import build_generated
+
+Hrm = Callable[..., Any]
+
+NAME = "sudoku-9x9"
+PUZZLE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
+CONFIG = Path(__file__).parents[2] / "models" / f"{NAME}.yaml"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("data") / "9x9"
+    build_generated(directory, 9, 4, 2, givens=(50, 60))
+    return directory
+
+
+def test_solve_takes_the_name(hrm: Hrm) -> None:
+    outcome = hrm("solve", NAME, PUZZLE, "--device", "cpu", "--json")
+    assert (outcome.status, json.loads(outcome.out)["accepted"]) == (0, True)
+
+
+def test_eval_takes_the_name(hrm: Hrm, data: Path) -> None:
+    outcome = hrm("eval", NAME, "--data", data, "--device", "cpu", "--json")
+    assert outcome.status == 0, outcome.err
+    assert str(shipped_models()[NAME]) in outcome.out
+
+
+def test_train_starts_from_the_name(hrm: Hrm, data: Path) -> None:
+    settings = ("--max-updates", 1, "--set", "train.global_batch_size=2", "--device", "cpu")
+    outcome = hrm("train", CONFIG, "--init", NAME, "--data", data, "--run", "run", *settings)
+    assert outcome.status == 0, outcome.err
+    init = load_config("run/config.yaml").init
+    assert init is not None
+    assert init.crc32 == load_model(shipped_models()[NAME]).crc32
+
+
+def test_convert_takes_the_name_even_for_a_folder_so_called(hrm: Hrm) -> None:
+    outcome = hrm("convert", NAME, NAME, "--to", "checkpoint", "--verify")
+    assert outcome.status == 0, outcome.err
+    assert f"{shipped_models()[NAME]} (safetensors) -> {NAME} (checkpoint)" in outcome.out
+    assert load_model(find_model(Path(NAME))).config == load_model(shipped_models()[NAME]).config
+
+
+@pytest.mark.parametrize("backend", ["hrm_mlx", "hrm_torch_ref"])
+def test_python_loads_the_name(backend: str) -> None:
+    if backend == "hrm_torch_ref":
+        pytest.importorskip("torch", reason="torch is missing: its load is not tested")
+    solver = importlib.import_module(backend).load(NAME, BackendOptions("cpu", "float32"))
+    assert solver.solve(PUZZLE)[0].accepted

@@ -1,0 +1,67 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hrm_core.errors import CheckpointError
+from hrm_core.runs.checkpoint import find_model, load_model
+from hrm_core.runs.shipped import model_path, shipped_model, shipped_models
+
+NAME = "sudoku-9x9"
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_model_of_the_repository_is_known_by_name() -> None:
+    files = sorted((REPOSITORY / "models").glob("*.safetensors"))
+    assert NAME in shipped_models()
+    assert list(shipped_models()) == [path.stem for path in files]
+
+
+def test_name_stands_for_the_file() -> None:
+    path = model_path(NAME)
+    assert load_model(find_model(path)).source == shipped_models()[NAME] == path
+
+
+def make_file(path: Path) -> None:
+    path.touch()
+
+
+def make_link_to_nothing(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("make", [make_file, Path.mkdir, make_link_to_nothing])
+def test_path_of_that_name_wins(make: Callable[[Path], None]) -> None:
+    make(Path(NAME))
+    assert shipped_model(NAME) is None
+    assert model_path(NAME) == Path(NAME)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"./{NAME}", f"{NAME}/", f"../models/{NAME}", f"models/{NAME}", f"{NAME}.safetensors", ""],
+)
+def test_what_is_written_as_a_path_is_never_looked_up(text: str) -> None:
+    assert shipped_model(text) is None
+    assert model_path(text) == Path(text)
+
+
+def test_a_path_is_a_path() -> None:
+    assert model_path(Path(NAME)) == Path(NAME)
+
+
+def test_unknown_name_is_told_the_known_ones() -> None:
+    with pytest.raises(CheckpointError, match=rf"^nope is no model: .*by name: .*{NAME}"):
+        find_model(model_path("nope"))
+
+
+@pytest.mark.parametrize("path", ["runs/nope", "folder"])
+def test_other_paths_are_not_told_names(path: str) -> None:
+    Path("folder").mkdir()
+    with pytest.raises(CheckpointError, match=r"is no model: .* a \.safetensors file$"):
+        find_model(model_path(path))
