@@ -12,6 +12,7 @@ from hrm_core.config import ModelConfig
 from hrm_core.errors import PuzzleError
 from hrm_core.inference.solving import Solution, Solver, read_puzzles, read_text
 from hrm_core.runs.identifiers import Identifiers
+from hrm_core.tasks.cells import CellMeasures
 from hrm_core.tasks.contract import Task, TokenArray
 from hrm_tasks.arc.augment import augmented, parse_names, undone
 from hrm_tasks.arc.canvas import decode, encode
@@ -333,3 +334,35 @@ def test_file_of_a_task_names_it_and_tells_its_outputs(tmp_path: Any) -> None:
     for puzzle in (named, piped):
         assert puzzle.solution is not None
         assert decode(puzzle.solution).tolist() == np.rot90(GRID).tolist()
+
+
+class Words(CellMeasures):
+    """A task of 50,265 tokens."""
+
+    name = "words"
+    settings: Mapping[str, Any] = {}
+    vocab_size = 50_265
+    seq_len = 4
+
+
+def test_tokens_of_a_large_vocabulary_are_not_wrapped() -> None:
+    backend = Knowing(["<blank>"], Words())  # type: ignore[arg-type]
+    backend.answer = lambda name, row: row[::-1]  # type: ignore[method-assign]
+    question = np.array([[255, 256, 40_000, 50_264]], np.int32)
+    (solution,) = Solver(backend, Words()).solve_tokens(question)  # type: ignore[arg-type]
+    assert solution.question.tolist() == [255, 256, 40_000, 50_264]
+    assert solution.answer.tolist() == [50_264, 40_000, 256, 255]
+    assert (solution.accepted, solution.verdict) == (None, "only the solution can tell")
+
+
+def test_task_without_a_capability_says_so() -> None:
+    backend = Knowing(["<blank>"], Words())  # type: ignore[arg-type]
+    backend.answer = lambda name, row: row  # type: ignore[method-assign]
+    solver = Solver(backend, Words())  # type: ignore[arg-type]
+    question = np.zeros((1, 4), np.int32)
+    with pytest.raises(PuzzleError, match="words has no symmetries to vote with; leave out votes"):
+        solver.solve_tokens(question, votes=2)
+    with pytest.raises(PuzzleError, match="words has no questions that are written as text"):
+        solver.solve("a b c d")
+    with pytest.raises(PuzzleError, match="words has no pictures; leave them out"):
+        solver.solve_tokens(question)[0].frames()
