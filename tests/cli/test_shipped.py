@@ -12,7 +12,7 @@ from hrm_core.backend import BackendOptions
 from hrm_core.config import load_config
 from hrm_core.runs.checkpoint import find_model, load_model
 from hrm_core.runs.shipped import shipped_models
-from hrm_tasks.sudoku.build import build_generated
+from hrm_tasks.sudoku.build import Options, build
 
 Hrm = Callable[..., Any]
 
@@ -29,7 +29,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("data") / "9x9"
-    build_generated(directory, 9, 4, 2, givens=(50, 60))
+    build(directory, Options(generate=4, size=9, test=2, givens=(50, 60)))
     return directory
 
 
