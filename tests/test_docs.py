@@ -14,6 +14,7 @@ from hrm_cli.main import COMMANDS, hrm
 from pydantic_core import PydanticUndefined
 
 from hrm_core.config import ArchConfig, OptimConfig, RunConfig, Settings, TrainConfig
+from hrm_core.plugins import preset_files
 
 REPOSITORY = Path(__file__).parent.parent
 README = REPOSITORY / "README.md"
@@ -22,6 +23,7 @@ PAGES = [
     REPOSITORY / "CONTRIBUTING.md",
     REPOSITORY / "CHANGELOG.md",
     REPOSITORY / "models" / "README.md",
+    REPOSITORY / "hrm_parity" / "recorded" / "README.md",
 ]
 PAGES += sorted((REPOSITORY / "docs").glob("*.md"))
 PAGES += sorted((REPOSITORY / "hrm_tasks").glob("*/README.md"))
@@ -30,6 +32,8 @@ SECTIONS: dict[str, type[Settings]] = {
     "optim": OptimConfig,
     "train": TrainConfig,
 }
+MADE_BY_THE_READER = {"hrm_core/tasks/latin.py"}  # in docs/own-puzzles.md
+FLAGS_OF_OTHERS = {"--shutdown-timeout"}  # of torchrun
 FRAMEWORKS = {"mlx", "torch", "matplotlib", "tensorboardX", "huggingface_hub"}
 
 
@@ -91,9 +95,10 @@ def test_the_list_of_commands_has_one_sentence_each() -> None:
 
 
 @pytest.mark.parametrize("path", LEAVES)
-def test_every_command_stands_in_the_readme(path: str) -> None:
-    assert re.search(rf"^\| `{path}[ `]", README.read_text(encoding="utf-8"), flags=re.MULTILINE), (
-        f"{path} is not in the table of commands"
+def test_every_command_stands_in_the_table(path: str) -> None:
+    table = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\| `{path}[ `]", table, flags=re.MULTILINE), (
+        f"{path} is not in the table of docs/commands.md"
     )
 
 
@@ -106,47 +111,104 @@ def test_commands_in_the_pages_parse(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
-        if not target.startswith("http"):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    for target, _, anchor in links(page):
+        assert target.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(target), f"{target.name} has no heading #{anchor}"
+
+
+def links(page: Path) -> list[tuple[Path, str, str]]:
+    """The links of a page to files here, split at #."""
+    found = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    parts = [target.partition("#") for target in found if not target.startswith("http")]
+    return [(page.parent / path if path else page, sign, anchor) for path, sign, anchor in parts]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    words = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {heading.replace(" ", "-") for heading in words}
+
+
+def code_spans(page: Path) -> list[str]:
+    """The code spans of a page, outside fenced blocks."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    return re.findall(r"`([^`]+)`", text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_paths_in_the_pages_exist(page: Path) -> None:
+    folders = {folder.name for folder in top_folders()}
+    for span in code_spans(page):
+        is_path = re.fullmatch(r"[\w./<>*-]+/[\w./<>*-]*", span)
+        if is_path and span.partition("/")[0] in folders and span not in MADE_BY_THE_READER:
+            pattern = re.sub(r"<\w+>", "*", span).rstrip("/")
+            assert any(REPOSITORY.glob(pattern)), f"{page.name} names {span}, which does not exist"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_modules_in_the_pages_exist(page: Path) -> None:
+    for module in re.findall(r"python -m ([\w.]+\w)", page.read_text(encoding="utf-8")):
+        path = module.replace("hrm_cli", "cli/__main__").replace(".", "/")
+        assert (REPOSITORY / f"{path}.py").is_file(), f"{page.name} runs {module}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_flags_in_the_pages_exist(page: Path) -> None:
+    known = {flag for command in LEAVES.values() for flag in flags_of(command)}
+    for span in code_spans(page):
+        if span.startswith(("--", "hrm ")):
+            unknown = set(re.findall(r"(?<!\S)--[a-z][a-z-]*", span)) - known - FLAGS_OF_OTHERS
+            assert not unknown, f"{page.name} names {unknown}, which no command has"
+
+
+def flags_of(command: click.Command) -> set[str]:
+    options = [parameter.opts + parameter.secondary_opts for parameter in command.params]
+    return {"--help"}.union(*options)
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 130
+    linked = {target.resolve() for target, _, _ in links(README)}
+    for page in (REPOSITORY / "docs").glob("*.md"):
+        assert page in linked, f"the README does not link to {page.name}"
 
 
 def test_the_file_tree_of_the_readme_is_the_real_one() -> None:
     named = tree_paths(README.read_text(encoding="utf-8"))
     for path in named:
-        assert any(REPOSITORY.glob(path)), f"{path} stands in the file tree and does not exist"
-    for package in (
-        "cli",
-        "convert",
-        "hrm_core",
-        "hrm_mlx",
-        "hrm_torch_ref",
-        "hrm_parity",
-        "benchmarks",
-        "tests",
-        "docs",
-    ):
-        for folder in [REPOSITORY / package, *(REPOSITORY / package).rglob("*/")]:
-            if any(folder.glob("*.py")) and package != "tests":
-                assert f"{folder.relative_to(REPOSITORY)}/" in named, (
-                    f"{folder} does not stand in the file tree"
-                )
+        assert (REPOSITORY / path).is_dir(), f"{path} stands in the file tree and does not exist"
+    packages = [folder for top in top_folders() for folder in top.glob("*/__init__.py")]
+    inside = [file.parent for file in packages]
+    for folder in [*top_folders(), *inside]:
+        path = f"{folder.relative_to(REPOSITORY)}/"
+        assert path in named, f"{path} does not stand in the file tree"
+
+
+def top_folders() -> list[Path]:
+    """The folders of the repository that hold code or pages; not hidden or ignored ones."""
+    ignored = {line.strip("/") for line in (REPOSITORY / ".gitignore").read_text().splitlines()}
+    files = [*REPOSITORY.glob("[!.]*/*.py"), *REPOSITORY.glob("[!.]*/*.md")]
+    return sorted({file.parent for file in files if file.parent.name not in ignored})
 
 
 def tree_paths(text: str) -> set[str]:
-    """The paths of the block under "Files": indentation says what lies in what, the description starts after two spaces."""
+    """The folders of the block under "Files": indentation says what lies in what, the name comes first."""
     block = re.search(r"^## Files\n.*?^```\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     assert block, "the README has no file tree"
     paths: set[str] = set()
-    folders: list[str] = []
+    top = ""
     for line in block[1].splitlines():
-        indent = len(line) - len(line.lstrip())
-        for name in re.split(r"\s{2,}", line.strip())[0].split():
-            folders = folders[: indent // 2]
-            paths.add("".join(folders) + name)
-            if name.endswith("/"):
-                folders.append(name)
+        name = line.split()[0]
+        top = top if line.startswith(" ") else name
+        paths.add(top + name if line.startswith(" ") else name)
     return paths
+
+
+def test_every_preset_stands_in_the_page_on_training() -> None:
+    named = code_spans(REPOSITORY / "docs" / "training.md")
+    for preset in preset_files():
+        assert preset.removesuffix("-mac") in named, f"docs/training.md does not name {preset}"
 
 
 @pytest.mark.parametrize("section", SECTIONS)
