@@ -66,11 +66,13 @@ def parse(line: str) -> None:
     """Let click read a command line, without running it."""
     _, *words = shlex.split(line)
     command: click.Command | None = hrm
+    context = click.Context(hrm, **hrm.context_settings)  # click keeps what -h means to a command
     while isinstance(command, click.Group):
         name, *words = words
-        command = command.get_command(click.Context(command), name)
+        context = click.Context(command, context)
+        command = command.get_command(context, name)
     assert command is not None, f"{name!r} in {line!r} is no command"
-    command.make_context(name, words)
+    command.make_context(name, words, context)
 
 
 @pytest.mark.parametrize("path", LEAVES)
