@@ -1,12 +1,15 @@
 """Packages of tasks: the folders of `hrm_tasks`, and what others install under `hrm.tasks`.
 
-A package of a task holds `task.py` and, as it needs them, `build.py`, `submission.py` and `presets/`.
-Names, help lines and presets are read off files, so that nothing is imported before it is asked for.
+A package of a task holds `task.py`, which names the class of the task as `TASK`, and, as it needs
+them, `build.py` with `Options` and `build`, and `presets/`. The first line of its docstring is its
+line of help. All this is read off files, so that nothing is imported before it is asked for.
 
 A third party names its package in an entry point:
 
     [project.entry-points."hrm.tasks"]
     latin = "latin_squares"
+
+docs/own-puzzles.md shows such a package whole.
 """
 
 import ast

@@ -244,7 +244,8 @@ class Exports(Protocol):
         """Return the answers of a poll as the JSON of a submission."""
         ...
 
-    def score(self, submission: Path, solutions: Path) -> Score:
+    @staticmethod
+    def score(submission: Path, solutions: Path) -> Score:
         """Score a submission against solutions.
 
         Raises: DataError naming the file and the place in it.

@@ -1,7 +1,8 @@
 """What a task is: the few members that training and evaluation ask of every task.
 
 All else is a capability of its own, see `capabilities.py`. A task object is bound to one size:
-`Sudoku(9)`, not "Sudoku".
+`Sudoku(9)`, not "Sudoku". The `task.py` of a package names its class as `TASK`; `cells.CellMeasures` is
+a base for tasks that are measured cell by cell.
 
 Shapes: N examples, S = `seq_len` cells of one chunk, V = `vocab_size` tokens.
 """
@@ -9,7 +10,7 @@ Shapes: N examples, S = `seq_len` cells of one chunk, V = `vocab_size` tokens.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +51,10 @@ class Metric:
 
 
 class Measures(Protocol):
-    """What reports, curves and the choice of the best checkpoint ask."""
+    """Numbers of reports, curves and the choice of the best checkpoint.
+
+    Headline and metrics are asked of the class, too: curves are drawn without the settings of a task.
+    """
 
     @property
     def headline(self) -> Metric:
@@ -76,3 +80,8 @@ class Task(Measures, Protocol):
     vocab_size: int
     seq_len: int
     num_chunks: int  # 1 for grids
+
+    @classmethod
+    def for_shape(cls, vocab_size: int, seq_len: int, settings: Mapping[str, Any]) -> Self | None:
+        """Return the task that data or a model is of. None if the shape or the settings are not its own."""
+        ...
