@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from hrm_core.data.store import task_label
-from hrm_core.errors import PuzzleError
-from hrm_core.plugins import task_packages
+from hrm_core.errors import ConfigError, PuzzleError
+from hrm_core.plugins import GROUP, has_module, task_packages
 from hrm_core.tasks.building import Builder
 from hrm_core.tasks.cells import UNKNOWN
 from hrm_core.tasks.contract import Measures, Task
@@ -87,9 +87,12 @@ def require_task(vocab_size: int, seq_len: int, label: str, source: str) -> Task
     """
     task = task_of_shape(vocab_size, seq_len, label)
     if task is None:
+        name = label.partition(" ")[0]
+        is_missing = name and name not in task_packages()
+        way_out = f"; install the package that brings {name}" if is_missing else ""
         raise PuzzleError(
             f"{source} was trained on {label or 'an unnamed task'} with vocab_size={vocab_size}, "
-            f"seq_len={seq_len}; known tasks: {', '.join(task_packages())}"
+            f"seq_len={seq_len}; known tasks: {', '.join(task_packages())}{way_out}"
         )
     return task
 
@@ -114,5 +117,11 @@ def _settings(text: str) -> Mapping[str, Any] | None:
 
 
 def _kind(name: str) -> Any:
-    """Import the class of a task."""
-    return import_module(f"{task_packages()[name]}.task").TASK
+    """Import the class of a task. Raises: ConfigError if its entry point leads to no task."""
+    package = task_packages()[name]
+    if not has_module(package, "task"):
+        raise ConfigError(
+            f"the entry point {name} of the group {GROUP} names {package}, which has no task.py; "
+            "install the package of the task again, or uninstall it"
+        )
+    return import_module(f"{package}.task").TASK

@@ -1,6 +1,8 @@
 import pytest
 
-from hrm_core.tasks.registry import name_of_shape, published_length, task_of_shape
+from hrm_core.errors import ConfigError, PuzzleError
+from hrm_core.tasks import registry
+from hrm_core.tasks.registry import name_of_shape, published_length, require_task, task_of_shape
 
 
 @pytest.mark.parametrize(
@@ -27,3 +29,22 @@ def test_published_models_are_known_by_their_vocabulary() -> None:
 @pytest.mark.parametrize("label", ["chess", "sudoku [1]", 'arc {"canvas": 5', "os.path"])
 def test_a_label_that_names_no_task_finds_none(label: str) -> None:
     assert task_of_shape(12, 900, label) is None
+
+
+def test_the_package_of_a_task_that_is_not_installed_is_asked_for() -> None:
+    with pytest.raises(
+        PuzzleError, match=r"known tasks: .*; install the package that brings chess"
+    ):
+        require_task(12, 900, "chess {}", "m.safetensors")
+    for label in ("", "arc {}"):
+        with pytest.raises(PuzzleError, match=r"known tasks: [a-z, ]+$"):
+            require_task(13, 900, label, "m.safetensors")
+
+
+@pytest.mark.parametrize("package", ["gone", "gone.below", "hrm_core", "hrm_tasks.sudoku:TASK"])
+def test_an_entry_point_that_leads_to_no_task_is_refused(
+    monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setattr(registry, "task_packages", lambda: {"chess": package})
+    with pytest.raises(ConfigError, match=f"chess of the group hrm.tasks names {package}, which"):
+        task_of_shape(12, 900, "chess")
