@@ -1,1 +1,1 @@
-"""The training loop, evaluation, and runs that survive."""
+"""Training: the loop, its reports, and starting and resuming runs."""

@@ -1,7 +1,8 @@
 """The training loop: updates, reports, evaluations and checkpoints, for any backend.
 
-A run that is killed and resumed makes the same updates on the same batches with the same draws as one that is not:
-what a checkpoint does not hold is drawn again from the seed and the number of the update.
+A run that is killed and resumed makes the same updates on the same batches with the same draws as
+an uninterrupted one: everything that is not in a checkpoint is drawn again from the seed and the
+number of the update.
 """
 
 import math
@@ -15,6 +16,7 @@ from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from hrm_core.backend import Backend, PendingMetrics
 from hrm_core.config import ModelConfig, RunConfig
@@ -23,7 +25,7 @@ from hrm_core.data.store import Dataset, Split
 from hrm_core.draws import Purpose, draw_min_steps, stream
 from hrm_core.errors import NotFiniteError
 from hrm_core.inference.evaluation import evaluate
-from hrm_core.inference.metrics import all_finite, is_finite, reduced
+from hrm_core.inference.metrics import is_finite, reduced
 from hrm_core.runs.checkpoint import checkpoint_name, newest_first
 from hrm_core.runs.run import Restored, Run
 from hrm_core.schedule import rates
@@ -36,38 +38,36 @@ Record = Mapping[str, Any]
 
 
 class Reporter(Protocol):
-    """Who watches a run."""
+    """Receives the reports of a run."""
 
     def trained(self, record: Record, total: int) -> None:
-        """A report of training metrics."""
+        """Report training metrics."""
         ...
 
     def evaluated(self, record: Record) -> None:
-        """A report of an evaluation."""
+        """Report the result of an evaluation."""
         ...
 
     def saved(self, checkpoint: Path) -> None:
-        """A checkpoint is complete."""
+        """Report that a checkpoint is complete."""
         ...
 
     def warn(self, message: str) -> None:
-        """Something the user should know."""
+        """Show a warning to the user."""
         ...
 
 
 class Interrupted(Exception):  # noqa: N818 - no error
-    """The user asked to stop; what was done is saved."""
+    """Raised when the user has asked to stop and the run is saved."""
 
 
 @dataclass
 class Position:
-    """Where a run stands. Everything but the weights, the optimizers, the carry and the place in the data."""
+    """The state of a run, besides weights, optimizers, carry and the place in the data."""
 
     update: int = 0
     seconds: float = 0.0  # of training, evaluation and saving
-    window_began: float = (
-        0.0  # at which second; evaluations move it on, so that they do not count in examples/s
-    )
+    window_began: float = 0.0  # second; later by each evaluation, which examples/s leaves out
     window: dict[str, float] = field(default_factory=dict)  # sums of metrics since the last report
     evaluated: int = 0  # the last update that was evaluated
     best: dict[str, Any] = field(default_factory=dict)  # checkpoint, exact_accuracy, accuracy
@@ -75,30 +75,33 @@ class Position:
 
 
 class Assignment(NamedTuple):
-    """What is to be trained on what."""
+    """Everything that defines a run: config, model, data and task."""
 
     config: RunConfig
     model: ModelConfig
     data: Dataset
-    task: Task | None  # None: a data set of a kind that is not known here
+    task: Task | None  # None if the task of the data set is not known
     train: Split
     test: Split | None
     total_updates: int
 
     @property
     def measures(self) -> Measures:
-        """How answers are measured."""
+        """Return the measures of the task; cell by cell if it is not known."""
         return self.task or UNKNOWN
 
 
 class Trainer:
-    """One run in progress. Several replicas go through the same loop, each with its slots; the first one writes."""
+    """One run in progress. Every replica runs the same loop on its slots; the first one writes."""
 
     def __init__(
         self, assignment: Assignment, backend: Backend, run: Run, reporter: Reporter
     ) -> None:
-        """Make ready for the first update; the backend has its initial weights already."""
-        self._job, self._backend, self._run, self._reporter = assignment, backend, run, reporter
+        """Prepare the first update; the backend has its initial weights already."""
+        self._job = assignment
+        self._backend = backend
+        self._run = run
+        self._reporter = reporter
         self._settings = assignment.config.train
         self._replica = backend.replica
         self._order = TrainingOrder(
@@ -119,7 +122,7 @@ class Trainer:
         backend.begin_training(assignment.config.optim, self._settings.global_batch_size)
 
     def restore(self, restored: Restored) -> None:
-        """Continue after a checkpoint whose weights the backend has; what was logged after it is dropped."""
+        """Continue after a checkpoint whose weights the backend has; drop what was logged after it."""
         self._backend.load_state(restored.train_state)
         self._order.restore(restored.state["order"])
         self._position = Position(**restored.state["position"])
@@ -137,7 +140,7 @@ class Trainer:
         self._saved = time.monotonic()
         with self._catching_interrupts():
             try:
-                self._evaluate_if_due()  # the checkpoint was written while its evaluation was not done
+                self._evaluate_if_due()  # a checkpoint may lack its evaluation
                 self._save()
                 while self._position.update < self._job.total_updates:
                     self._update()
@@ -152,19 +155,19 @@ class Trainer:
 
     def _update(self) -> None:
         update = self._position.update + 1
-        settings, config = self._settings, self._job.config
-        rng = stream(settings.seed, Purpose.EXPLORATION, update)
-        min_steps = np.split(
-            draw_min_steps(rng, settings.global_batch_size, self._job.model),
-            self._replica.num_replicas,
-        )[self._replica.rank]
+        scalars = rates(update, self._job.total_updates, self._job.config.optim)
+        min_steps = self._min_steps(update)
         batch = next(self._order)
-        self._pending.append(
-            self._backend.update(
-                batch, min_steps, rates(update, self._job.total_updates, config.optim)
-            )
-        )
+        self._pending.append(self._backend.update(batch, min_steps, scalars))
         self._position.update = update
+
+    def _min_steps(self, update: int) -> npt.NDArray[np.int32]:
+        """Draw the minimum steps of all slots and return those of this replica."""
+        settings = self._settings
+        rng = stream(settings.seed, Purpose.EXPLORATION, update)
+        of_all = draw_min_steps(rng, settings.global_batch_size, self._job.model)
+        of_replicas = np.split(of_all, self._replica.num_replicas)
+        return of_replicas[self._replica.rank]
 
     def _read_metrics(self) -> None:
         """Wait for the updates since the last report and add up their metrics."""
@@ -177,51 +180,51 @@ class Trainer:
 
     def _check_finite(self, metrics: Mapping[str, float]) -> None:
         """Stop a run that has diverged. Raises: NotFiniteError."""
-        if all_finite(metrics):
+        broken = [f"{name}={value}" for name, value in metrics.items() if not math.isfinite(value)]
+        if not broken:
             return
-        good = next(iter(newest_first(self._run.checkpoints)), None)
-        broken = ", ".join(
-            f"{name}={value}" for name, value in metrics.items() if not all_finite({name: value})
-        )
+        good = next(iter(newest_first(self._run.checkpoints)), "none yet")
         raise NotFiniteError(
-            f"training diverged, noticed after update {self._position.update}: {broken}; last good checkpoint: {good or 'none yet'}; "
+            f"training diverged, noticed after update {self._position.update}: "
+            f"{', '.join(broken)}; last good checkpoint: {good}; "
             "try a lower optim.lr, a longer optim.lr_warmup_steps or --dtype float32"
         )
 
     def _report_if_due(self) -> None:
-        update = self._position.update
-        if update % self._settings.report_every and update != self._job.total_updates:
+        position, settings = self._position, self._settings
+        update, total = position.update, self._job.total_updates
+        if update % settings.report_every and update != total:
             return
         self._read_metrics()
-        window_updates = (update - 1) % self._settings.report_every + 1
-        slots = self._settings.global_batch_size
-        metrics = reduced(self._position.window, window_updates * slots)
+        window_updates = (update - 1) % settings.report_every + 1
+        window_examples = window_updates * settings.global_batch_size
+        metrics = reduced(position.window, window_examples)
         seconds = time.monotonic() - self._started
+        window_seconds = max(seconds - position.window_began, 1e-9)
         record = {
             "kind": "train",
             "update": update,
-            "examples": update * slots,
+            "examples": update * settings.global_batch_size,
             "seconds": round(seconds, 3),
             **metrics,
-            "lr": rates(update, self._job.total_updates, self._job.config.optim).lr,
-            "examples_per_second": round(
-                window_updates * slots / max(seconds - self._position.window_began, 1e-9), 1
-            ),
+            "lr": rates(update, total, self._job.config.optim).lr,
+            "examples_per_second": round(window_examples / window_seconds, 1),
             "memory_gib": round(self._backend.peak_memory() / 2**30, 3),
         }
-        self._position.seconds = self._position.window_began = seconds
-        self._position.window = {}
-        self._position.last_metrics = metrics
+        position.seconds = position.window_began = seconds
+        position.window = {}
+        position.last_metrics = metrics
         self._run.log(record)
-        self._reporter.trained(record, self._job.total_updates)
+        self._reporter.trained(record, total)
 
     def _evaluate_if_due(self) -> bool:
         """Evaluate at the end of each interval. Returns: True if this is the best model so far."""
         position, test = self._position, self._job.test
-        due = position.update % self._eval_every == 0 or position.update == self._job.total_updates
-        if test is None or not due or position.update == position.evaluated:
+        is_last = position.update == self._job.total_updates
+        is_due = is_last or position.update % self._eval_every == 0
+        if test is None or not is_due or position.update == position.evaluated:
             return False
-        self._read_metrics()  # stops here if training has diverged
+        self._read_metrics()  # stop here if training has diverged
         began = time.monotonic()
         metrics = self._evaluated(test)
         self._check_finite(metrics)
@@ -241,42 +244,46 @@ class Trainer:
 
     def _evaluated(self, test: Split) -> Mapping[str, float]:
         """Answer the test split with all replicas and measure the answers."""
-        slots = min(
-            self._settings.global_batch_size,
-            self._settings.slots_at_once * self._replica.num_replicas,
-        )
+        settings = self._settings
+        slots = settings.slots_at_once * self._replica.num_replicas
         predictions, _ = evaluate(
             self._backend,
             test,
             self._job.task,
-            slots,
-            self._settings.eval_examples,
+            min(settings.global_batch_size, slots),
+            settings.eval_examples,
             lambda _: self._stop_if_alone(),
         )
-        return self._job.measures.measure(joined(self._backend.gather(predictions)))
+        of_all = joined(self._backend.gather(predictions))
+        return self._job.measures.measure(of_all)
 
     def _is_best(self, metrics: Mapping[str, float]) -> bool:
-        """Note the checkpoint to come if its headline, or else its next metric, is the best."""
+        """Record the next checkpoint as the best if its headline, or else its next metric, is."""
         measures, best = self._job.measures, self._position.best
         deciding = (measures.headline, *measures.metrics[:1])
-        if best and [m.rank(metrics) for m in deciding] <= [m.rank(best) for m in deciding]:
-            return False
+        if best:
+            rank = [metric.rank(metrics) for metric in deciding]
+            best_rank = [metric.rank(best) for metric in deciding]
+            if rank <= best_rank:
+                return False
         checkpoint = checkpoint_name(self._position.update)
         values = {metric.key: metrics[metric.key] for metric in deciding}
         self._position.best = {"checkpoint": checkpoint, **values}
         return True
 
     def _save_if_due(self, is_best: bool) -> None:
-        update = self._position.update
+        update, settings = self._position.update, self._settings
         minutes = (time.monotonic() - self._saved) / 60
-        at_interval = (
-            update % self._settings.save_every_updates == 0 or update == self._job.total_updates
-        )
-        if is_best or at_interval or self._agreed(minutes > self._settings.save_every_minutes):
+        is_last = update == self._job.total_updates
+        at_interval = is_last or update % settings.save_every_updates == 0
+        if is_best or at_interval or self._agreed(minutes > settings.save_every_minutes):
             self._save()
 
     def _save(self) -> None:
-        """Write a checkpoint of where the run stands, unless there is one. Nothing is written of a run that has diverged."""
+        """Write a checkpoint of the current state, unless there is one.
+
+        Raises: NotFiniteError if training has diverged; then nothing is written.
+        """
         saved_at = self._position.update, self._position.evaluated
         if self._saved_at == saved_at:
             return
@@ -285,9 +292,8 @@ class Trainer:
             name: weight.astype(np.float32, copy=False)
             for name, weight in self._backend.weights().items()
         }
-        if not all(
-            map(is_finite, weights.values())
-        ):  # the metrics tell only of the weights before the last update
+        # the metrics cover only the weights before the last update
+        if not all(map(is_finite, weights.values())):
             self._check_finite({"weights": math.nan})
         state = {
             "update": self._position.update,
@@ -317,16 +323,22 @@ class Trainer:
             raise Interrupted
 
     def _agreed(self, wish: bool) -> bool:
-        """Whether any replica has this wish; they tell each other only when they report, and their clocks differ."""
+        """Return True if any replica has this wish.
+
+        Clocks of replicas differ, so they exchange wishes, and only at reports.
+        """
         if self._replica.num_replicas == 1:
             return wish
-        return self._position.update % self._settings.report_every == 0 and any(
-            self._backend.gather(wish)
-        )
+        if self._position.update % self._settings.report_every:
+            return False
+        return any(self._backend.gather(wish))
 
     @contextmanager
     def _catching_interrupts(self) -> Iterator[None]:
-        """Let the first Ctrl-C finish the update; a second one stops at once, unless it is torchrun that passes on the first."""
+        """Let the first Ctrl-C finish the update; a second one stops at once.
+
+        Under torchrun the second may be the first one passed on, so it does not stop the run.
+        """
 
         def remember(number: int, frame: FrameType | None) -> None:
             if self._interrupt and self._replica.num_replicas == 1:

@@ -1,4 +1,4 @@
-"""What a person sees of a run: one live line on a terminal, one line a report elsewhere, and TensorBoard on request."""
+"""Report a run: one live line on a terminal, one line a report elsewhere, TensorBoard on request."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,9 @@ class ConsoleReporter:
     def __init__(self, measures: Measures = UNKNOWN) -> None:
         self._measures = measures
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._live = (
-            Live(console=self._console, auto_refresh=False, transient=True)
-            if sys.stderr.isatty()
-            else None
-        )
+        self._live: Live | None = None
+        if sys.stderr.isatty():
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
         if self._live:
@@ -56,7 +54,7 @@ class ConsoleReporter:
         self._console.print(evaluation_line(record, self._measures), markup=False)
 
     def saved(self, checkpoint: Path) -> None:
-        """Checkpoints are not worth a line."""
+        """Do nothing: a checkpoint is not worth a line."""
 
     def warn(self, message: str) -> None:
         """Show a warning; it stays on the screen."""
@@ -75,9 +73,7 @@ class TensorBoardReporter:
 
     @cached_property
     def _writer(self) -> Any:
-        return (
-            self._make_writer()
-        )  # not before there is something to write: the run may never begin
+        return self._make_writer()  # made at the first report: the run may never begin
 
     def trained(self, record: Record, total: int) -> None:
         """Add the metrics of the last updates."""
@@ -88,11 +84,11 @@ class TensorBoardReporter:
         self._add("eval", record)
 
     def saved(self, checkpoint: Path) -> None:
-        """Make sure that what was added is on disk."""
+        """Flush what was added to disk."""
         self._writer.flush()
 
     def warn(self, message: str) -> None:
-        """Warnings are for the console."""
+        """Do nothing: warnings are for the console."""
 
     def _add(self, kind: str, record: Record) -> None:
         for name, value in record.items():
@@ -107,64 +103,64 @@ class Reporters:
         self._reporters = reporters
 
     def trained(self, record: Record, total: int) -> None:
-        """Tell all."""
+        """Pass on to all reporters."""
         for reporter in self._reporters:
             reporter.trained(record, total)
 
     def evaluated(self, record: Record) -> None:
-        """Tell all."""
+        """Pass on to all reporters."""
         for reporter in self._reporters:
             reporter.evaluated(record)
 
     def saved(self, checkpoint: Path) -> None:
-        """Tell all."""
+        """Pass on to all reporters."""
         for reporter in self._reporters:
             reporter.saved(checkpoint)
 
     def warn(self, message: str) -> None:
-        """Tell all."""
+        """Pass on to all reporters."""
         for reporter in self._reporters:
             reporter.warn(message)
 
 
 def training_line(record: Mapping[str, Any], total: int) -> str:
-    """One report as one line; accuracies are those of the slots that halted."""
-    left = (
-        (total - record["update"])
-        * record["examples"]
-        / record["update"]
-        / max(record["examples_per_second"], 1e-9)
-    )
-    halted = record["count"] > 0
-    return "  ".join(
-        [
-            f"update {record['update']}/{total}",
-            f"loss {record['lm_loss']:.3f}",
-            f"exact {record['exact_accuracy']:.1%}" if halted else "exact –",
-            f"cells {record['accuracy']:.1%}" if halted else "cells –",
-            f"steps {record['steps']:.1f}" if halted else "steps –",
-            f"{record['examples_per_second']:.0f} examples/s",
-            f"lr {record['lr']:.1e}",
-            f"{record['memory_gib']:.2f} GiB",
-            f"{duration(left)} left",
+    """Format one report as one line; accuracies are those of the slots that halted."""
+    examples_per_update = record["examples"] / record["update"]
+    examples_left = (total - record["update"]) * examples_per_update
+    seconds_left = examples_left / max(record["examples_per_second"], 1e-9)
+    of_halted = ["exact –", "cells –", "steps –"]
+    if record["count"] > 0:
+        of_halted = [
+            f"exact {record['exact_accuracy']:.1%}",
+            f"cells {record['accuracy']:.1%}",
+            f"steps {record['steps']:.1f}",
         ]
-    )
+    parts = [
+        f"update {record['update']}/{total}",
+        f"loss {record['lm_loss']:.3f}",
+        *of_halted,
+        f"{record['examples_per_second']:.0f} examples/s",
+        f"lr {record['lr']:.1e}",
+        f"{record['memory_gib']:.2f} GiB",
+        f"{duration(seconds_left)} left",
+    ]
+    return "  ".join(parts)
 
 
 def evaluation_line(record: Mapping[str, Any], measures: Measures = UNKNOWN) -> str:
-    """One evaluation as one line, the number that counts first."""
+    """Format one evaluation as one line, the headline first."""
     start = f"evaluation after update {record['update']}: "
     if not record["count"]:
         return f"{start}no solution is known, so nothing is scored"
-    shown = (measures.headline, *measures.metrics)
-    values = [
-        f"{metric.short or metric.heading} {metric.text(record[metric.key])}" for metric in shown
-    ]
+    values = []
+    for metric in (measures.headline, *measures.metrics):
+        name = metric.short or metric.heading
+        values.append(f"{name} {metric.text(record[metric.key])}")
     return f"{start}{'  '.join(values)}  of {record['count']} puzzles"
 
 
 def duration(seconds: float) -> str:
-    """A span of time a person can read at a glance."""
+    """Format a duration: "2h05m", or "5m07s" below an hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"

@@ -1,10 +1,11 @@
-"""From a config and a data set to a run that is ready to train."""
+"""Prepare a run from a config and a data set: begin it, or resume it."""
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from hrm_core.backend import AnyArray, Backend
 from hrm_core.config import DataConfig, DataSizes, InitConfig, ModelConfig, RunConfig
@@ -54,30 +55,19 @@ def begin(
 ) -> Trainer:
     """Start a run from its seed, or from the weights of another model.
 
-    Raises: RunError if the directory holds a run; ConfigError if `init` is of another shape, or of
-    puzzles with other identifiers.
+    Raises: RunError if the directory holds a run; ConfigError if `init` has another shape or other
+    puzzle identifiers.
     """
     if run.exists:
         raise RunError(
-            f"{run.directory} holds a run already; continue it with --resume or choose another --run"
+            f"{run.directory} holds a run already; "
+            "continue it with --resume or choose another --run"
         )
     init = init or _recorded_init(assignment.config)
     backend = make_backend(assignment.model)
     backend.load_weights(_initial_weights(assignment, init))
     trainer = Trainer(assignment, backend, run, reporter)
-    data = assignment.data
-    written = {
-        "data": DataConfig(
-            path=str(data.directory.resolve()),
-            sha256=data.sha256,
-            task=label_of(assignment.task),
-        ),
-        "init": InitConfig(path=str(init.source.resolve()), crc32=init.crc32) if init else None,
-        "environment": environment(backend),
-    }
-    keeps_names = assignment.model.num_puzzle_identifiers > 1 and data.has_names
-    names = data.names if keeps_names else ()
-    run.begin(assignment.config.model_copy(update=written), names)
+    run.begin(_recorded_config(assignment, init, backend), _names_to_keep(assignment))
     return trainer
 
 
@@ -87,7 +77,7 @@ def resume(
     """Continue a run after its newest whole checkpoint, or from its start if there is none yet.
 
     Raises: DataError if the data set is another one; CheckpointError if no checkpoint is whole, or
-    of another model.
+    the newest whole one is of another model.
     """
     config, data = assignment.config, assignment.data
     if config.data is not None and data.sha256 != config.data.sha256:
@@ -110,7 +100,7 @@ def resume(
 
 
 def environment(backend: Backend) -> dict[str, str]:
-    """What bit-for-bit results depend on besides the config."""
+    """Describe everything besides the config that bit-for-bit results depend on."""
     return {
         "hrm": version("hrm-mlx"),
         "python": platform.python_version(),
@@ -121,17 +111,43 @@ def environment(backend: Backend) -> dict[str, str]:
     }
 
 
+def _recorded_config(assignment: Assignment, init: Model | None, backend: Backend) -> RunConfig:
+    """Return the config of a run with its data, the model it starts from and its environment."""
+    data = assignment.data
+    recorded: dict[str, Any] = {
+        "data": DataConfig(
+            path=str(data.directory.resolve()),
+            sha256=data.sha256,
+            task=label_of(assignment.task),
+        ),
+        "init": None,
+        "environment": environment(backend),
+    }
+    if init is not None:
+        recorded["init"] = InitConfig(path=str(init.source.resolve()), crc32=init.crc32)
+    return assignment.config.model_copy(update=recorded)
+
+
+def _names_to_keep(assignment: Assignment) -> Sequence[str]:
+    """Return the names of the puzzle identifiers; none for a model that has only the blank one."""
+    data = assignment.data
+    if assignment.model.num_puzzle_identifiers > 1 and data.has_names:
+        return data.names
+    return ()
+
+
 def _check_fits(test: Split, train: Split) -> None:
     for name in ("vocab_size", "seq_len", "num_puzzle_identifiers"):
         found, expected = getattr(test.metadata, name), getattr(train.metadata, name)
         if found != expected:
             raise DataError(
-                f"{test.folder} has {name}={found}, {train.folder} has {expected}; build both splits together"
+                f"{test.folder} has {name}={found}, {train.folder} has {expected}; "
+                "build both splits together"
             )
 
 
 def _recorded_init(config: RunConfig) -> Model | None:
-    """The model a run started from, if it did not start from its seed."""
+    """Load the model a run started from; None if it started from its seed."""
     if config.init is None:
         return None
     model = load_model(Path(config.init.path))
@@ -162,11 +178,11 @@ def _listed(sizes: DataSizes) -> str:
 
 
 def _warn_of_changes(before: dict[str, str], now: dict[str, str], reporter: Reporter) -> None:
-    changed = [
-        f"{name} was {before[name]}, is {now[name]}"
-        for name in now
-        if before.get(name, now[name]) != now[name]
-    ]
+    changed = []
+    for name, value in now.items():
+        old = before.get(name, value)
+        if old != value:
+            changed.append(f"{name} was {old}, is {value}")
     if changed:
         reporter.warn(
             f"results may differ from those of an uninterrupted run: {'; '.join(changed)}"
