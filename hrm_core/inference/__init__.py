@@ -1,1 +1,1 @@
-"""Puzzles on their way through a model: slots, evaluation, voting, metrics, solving."""
+"""Inference: evaluation, voting, metrics and solving."""

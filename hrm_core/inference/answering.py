@@ -1,4 +1,4 @@
-"""A whole evaluation: every puzzle answered in one or several ways, and one answer chosen.
+"""A whole evaluation: answer every puzzle in one or several ways and choose one answer.
 
 Shapes: K answers a puzzle, N puzzles, S cells.
 """
@@ -12,9 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.backend import Backend
+from hrm_core.config import DataConfig
 from hrm_core.data.store import Dataset, Split
 from hrm_core.errors import DataError, NotFiniteError
-from hrm_core.inference.evaluation import InferenceOptions, check_fits, check_task, evaluate
+from hrm_core.inference.evaluation import (
+    InferenceOptions,
+    check_fits,
+    check_task,
+    evaluate,
+    first_inputs,
+)
 from hrm_core.inference.metrics import is_finite
 from hrm_core.inference.slots import Halt, Noise
 from hrm_core.inference.voting import Candidates, Choice, Symmetries
@@ -33,16 +40,16 @@ IntArray = npt.NDArray[np.integer]
 class Outcome:
     """Result of one evaluation."""
 
-    predictions: Predictions  # chosen answers; steps are those of all answers to a puzzle together
+    predictions: Predictions  # of the chosen answers; steps are summed over all K answers
     answers: IntArray  # (N, S) chosen
-    each: list[Predictions]  # of each answer, K of them
+    each: list[Predictions]  # of each of the K answers
     each_answers: IntArray  # (K, N, S)
-    module_calls: IntArray  # (N,) of levels H and L, for all answers to a puzzle together
+    module_calls: IntArray  # (N,) of levels H and L, summed over all K answers
     seconds: float  # wall time
 
     @property
     def oracle(self) -> float:
-        """Share of puzzles that any of the K answers solves: the best that a choice can reach."""
+        """Share of puzzles that any of the K answers solves: the upper limit of a choice."""
         counted = self.predictions.is_counted
         if not counted.any():
             return 0.0
@@ -51,7 +58,7 @@ class Outcome:
 
     @property
     def mean_module_calls(self) -> float:
-        """Calls of levels H and L that a puzzle with a solution took on average."""
+        """Mean number of calls of levels H and L for a puzzle with a solution."""
         counted = self.module_calls[self.predictions.is_counted]
         return float(counted.mean()) if len(counted) else 0.0
 
@@ -59,12 +66,11 @@ class Outcome:
 def recorded_data(paths: Sequence[Path], warn: Callable[[str], None]) -> Dataset:
     """Open the data set that the first of some models was trained on.
 
-    `warn` is told of each model that was trained on other data.
+    `warn` receives a message for each model that was trained on other data.
 
-    Raises: DataError if the model does not say, or the data set has changed since.
+    Raises: DataError if the first model has no record of its data, or the data set has changed.
     """
-    runs = [run_of(path) for path in paths]
-    recorded = [run_config(run).data if (run / CONFIG_FILE).is_file() else None for run in runs]
+    recorded = [_data_of(run_of(path)) for path in paths]
     first = recorded[0]
     if first is None:
         raise DataError(
@@ -85,13 +91,17 @@ def recorded_data(paths: Sequence[Path], warn: Callable[[str], None]) -> Dataset
     return dataset
 
 
+def _data_of(run: Path) -> DataConfig | None:
+    """Return the data set that a run recorded; None of a path that is no run."""
+    return run_config(run).data if (run / CONFIG_FILE).is_file() else None
+
+
 def open_for_models(
     dataset: Dataset, split: str, paths: Sequence[Path], models: Sequence[Model]
 ) -> tuple[Split, Task | None]:
     """Open the split that models are measured on, and its task.
 
-    The task is that of the first model where the data does not say. `paths` are the models as the
-    user named them.
+    Unlabelled data has the task of the first model. `paths` are the models as the user named them.
 
     Raises: DataError if the data does not fit every model.
     """
@@ -114,15 +124,12 @@ def inference_options(
     seed: int = 0,
 ) -> list[InferenceOptions]:
     """Combine symmetries and rollouts, K = votes · rollouts; the first is the puzzle as it is."""
-    return [
-        InferenceOptions(
-            halt,
-            Noise(sigma, seed, rollout=vote * rollouts + rollout) if sigma else None,
-            _symmetries(task, vote, seed),
-        )
-        for vote in range(votes)
-        for rollout in range(rollouts)
-    ]
+    options = []
+    for k in range(votes * rollouts):
+        noise = Noise(sigma, seed, rollout=k) if sigma else None
+        symmetries = _symmetries(task, k // rollouts, seed)
+        options.append(InferenceOptions(halt, noise, symmetries))
+    return options
 
 
 def answer(
@@ -135,11 +142,11 @@ def answer(
     limit: int | None = None,
     on_batch: Callable[[int], None] = lambda num_puzzles: None,
 ) -> Outcome:
-    """Let each model answer with each of the options, and choose.
+    """Answer with each model and each of the options, then choose one answer to each puzzle.
 
-    Labels are compared with the answers; they take no part in the choice.
+    Labels are compared with the answers; the choice does not use them.
 
-    Raises: NotFiniteError if a model says NaN.
+    Raises: NotFiniteError if Q values of a model are NaN.
     """
     started = time.perf_counter()
     results = [
@@ -151,12 +158,13 @@ def answer(
     answers = np.stack([tokens for _, tokens in results])
     if not all(is_finite(predictions.q_halt_logits) for predictions in each):
         raise NotFiniteError(
-            "the model's Q values are not finite; choose another checkpoint, less --noise or --dtype float32"
+            "the model's Q values are not finite; choose another checkpoint, less --noise or "
+            "--dtype float32"
         )
-    best = _chosen(split, task, each, answers, choice, limit)
+    best = _chosen(first_inputs(split, limit), each, answers, task, choice)
     steps = np.sum([predictions.steps for predictions in each], axis=0)
-    asked = [backend for backend in backends for _ in options]
-    calls = [one.steps * _calls_a_step(by) for by, one in zip(asked, each, strict=True)]
+    calls_a_step = [_calls_a_step(backend) for backend in backends for _ in options]
+    calls = [one.steps * num for num, one in zip(calls_a_step, each, strict=True)]
     return Outcome(
         replace(picked(each, best), steps=steps),
         answers[best, np.arange(len(best))],
@@ -187,16 +195,13 @@ def _symmetries(task: Task | None, vote: int, seed: int) -> Symmetries | None:
 
 
 def _chosen(
-    split: Split,
-    task: Task | None,
+    inputs: IntArray,
     each: Sequence[Predictions],
     answers: IntArray,
+    task: Task | None,
     choice: Choice,
-    limit: int | None,
 ) -> IntArray:
     """Choose an answer to each puzzle. Returns: (N,) in [0, K)."""
-    sets = split.sets.values()
-    inputs = np.concatenate([examples.inputs[: limit or len(examples)] for examples in sets])
     if len(each) == 1:
         return np.zeros(len(inputs), np.intp)
     q_halt_logits = np.stack([predictions.q_halt_logits for predictions in each])

@@ -37,7 +37,7 @@ class InferenceOptions:
 
     halt: Halt = "fixed"
     noise: Noise | None = None
-    # of puzzles by number (N,): asked moved, answers moved back
+    # of puzzles by number (N,): applied to the question, undone in the answer
     symmetries: Callable[[IntArray], Symmetry] | None = None
 
 
@@ -53,13 +53,13 @@ class StepAnswers(NamedTuple):
 
     @property
     def final(self) -> IntArray:
-        """(N, S) the answers after the last step."""
+        """Return the answers (N, S) after the last step."""
         final: IntArray = self.answers[-1]
         return final
 
     @property
     def settled_step(self) -> IntArray:
-        """(N,) the ACT step, counted from 1, after which the answer no longer changed."""
+        """Return the ACT step (N,), from 1, after which each answer stopped changing."""
         changed = (self.answers[1:] != self.answers[:-1]).any(axis=2)  # (A - 1, N)
         steps = np.arange(2, len(self.answers) + 1)[:, None]
         settled: IntArray = np.where(changed, steps, 1).max(axis=0, initial=1)
@@ -75,21 +75,24 @@ def answer_step_by_step(
 ) -> StepAnswers:
     """Answer puzzles and keep the answer after each ACT step. Shapes: (N, S) tokens, (N,).
 
-    An answer that is final stays as it is in the steps that others still take.
+    A puzzle that halts early keeps its last answer in the steps that others still take.
     """
-    num_steps, count = backend.config.halt_max_steps, len(inputs)
+    count = len(inputs)
+    num_steps = backend.config.halt_max_steps
     answers = np.zeros((num_steps, *inputs.shape), np.int32)
     q_halt_logits = np.zeros((num_steps, count), np.float32)
     steps = np.zeros(count, np.int32)
     waiting = iter([Questions.unlabelled(inputs, puzzle_identifiers)])
     for result in think(backend, waiting, batch_size, halt):
         busy = result.busy
-        numbers, at = result.questions.number[busy], result.steps[busy] - 1
-        answers[at, numbers] = result.answers.tokens[busy]
-        q_halt_logits[at, numbers] = result.answers.q_halt_logits[busy]
-        steps[numbers] = at + 1
-    last = np.minimum(np.arange(num_steps)[:, None], steps - 1), np.arange(count)
-    return StepAnswers(answers[last], q_halt_logits[last], steps)
+        numbers = result.questions.number[busy]
+        step = result.steps[busy]
+        answers[step - 1, numbers] = result.answers.tokens[busy]
+        q_halt_logits[step - 1, numbers] = result.answers.q_halt_logits[busy]
+        steps[numbers] = step
+    known_step = np.minimum(np.arange(num_steps)[:, None], steps - 1)
+    puzzles = np.arange(count)
+    return StepAnswers(answers[known_step, puzzles], q_halt_logits[known_step, puzzles], steps)
 
 
 def check_fits(split: Split, config: ModelConfig, source: Path) -> None:
@@ -97,13 +100,11 @@ def check_fits(split: Split, config: ModelConfig, source: Path) -> None:
 
     Raises: DataError naming the sizes that differ.
     """
-    found = split.metadata.sizes._asdict()
     expected = config.sizes._asdict()
-    misfits = [
-        f"{name}={found[name]}, expected {expected[name]}"
-        for name in found
-        if found[name] != expected[name]
-    ]
+    misfits = []
+    for name, size in split.metadata.sizes._asdict().items():
+        if size != expected[name]:
+            misfits.append(f"{name}={size}, expected {expected[name]}")
     if misfits:
         raise DataError(
             f"{split.folder} does not fit {source}: {'; '.join(misfits)}; "
@@ -112,12 +113,14 @@ def check_fits(split: Split, config: ModelConfig, source: Path) -> None:
 
 
 def check_task(data: Dataset, model: Model) -> None:
-    """Refuse to measure a model on data of another task or alphabet that has its shape by chance.
+    """Refuse to measure a model on data of another task or alphabet that happens to have its shape.
 
-    Raises: DataError naming both, where both say what they are.
+    Raises: DataError naming both, where both are labelled.
     """
-    label = data.label
-    if label and model.task and _rules(label, model.config) != _rules(model.task, model.config):
+    label, config = data.label, model.config
+    if not label or not model.task:
+        return
+    if _rules(label, config) != _rules(model.task, config):
         raise DataError(
             f"{data.directory} is of {label[:SHOWN]}, {model.source} of {model.task[:SHOWN]}; "
             "use data of its task"
@@ -135,10 +138,10 @@ def evaluate(
 ) -> tuple[Predictions, IntArray]:
     """Answer the examples of a split, the first `limit` of each set.
 
-    Of several replicas each answers its part of every batch. `on_batch` is told how many puzzles
-    have halted.
+    Each replica answers its part of every batch. `on_batch` receives the number of puzzles that
+    have just halted.
 
-    Returns: how they were answered and the answers (N, S), in file order.
+    Returns: the predictions and the answers (N, S), in file order.
     """
     # ARC has hundreds of thousands of canvases
     stored = np.uint8 if backend.config.vocab_size <= 256 else np.int32
@@ -148,18 +151,26 @@ def evaluate(
     slots = max(1, batch_size // backend.replica.num_replicas)
     waiting = _questions(backend, split, batch_size, limit, options)
     for result in think(backend, waiting, slots, options.halt, options.noise):
-        if result.halts.any():
-            numbers.append(result.questions.number[result.halts])
-            predictions.append(_predictions(result, task))
-            tokens.append(_moved_back(result, options).astype(stored))
-            on_batch(len(numbers[-1]))
+        halted = result.questions.number[result.halts]
+        if not len(halted):
+            continue
+        numbers.append(halted)
+        predictions.append(_predictions(result, task))
+        tokens.append(_moved_back(result, options).astype(stored))
+        on_batch(len(halted))
     order = np.argsort(np.concatenate(numbers))
     return joined(predictions).select(order), np.concatenate(tokens)[order]
 
 
 def num_examples(split: Split, limit: int | None = None) -> int:
     """Count the examples that `evaluate` answers."""
-    return sum(min(len(examples), limit or len(examples)) for examples in split.sets.values())
+    counts = map(len, split.sets.values())
+    return sum(min(count, limit or count) for count in counts)
+
+
+def first_inputs(split: Split, limit: int | None = None) -> IntArray:
+    """Return the questions (N, S) that `evaluate` answers."""
+    return np.concatenate([each.inputs[: limit or len(each)] for each in split.sets.values()])
 
 
 def save_predictions(
@@ -173,12 +184,12 @@ def save_predictions(
 
     Raises: HRMError if the file cannot be written; none is left half-written then.
     """
-    sets = split.sets.values()
-    with replaced_whole(path) as partial, partial.open("wb") as file:
+    labels = [each.labels[: limit or len(each)] for each in split.sets.values()]
+    with replaced_whole(path) as draft, draft.open("wb") as file:
         np.savez_compressed(
             file,
-            inputs=np.concatenate([examples.inputs[: limit or len(examples)] for examples in sets]),
-            labels=np.concatenate([examples.labels[: limit or len(examples)] for examples in sets]),
+            inputs=first_inputs(split, limit),
+            labels=np.concatenate(labels),
             answers=answers.astype(np.int32),
             q_halt_logits=predictions.q_halt_logits,
             steps=predictions.steps,
@@ -187,7 +198,7 @@ def save_predictions(
 
 
 def _rules(label: str, config: ModelConfig) -> tuple[str, dict[str, Any]]:
-    """Return the name of a task, and its settings without those that tell of a data set alone."""
+    """Return the name of a task, and its settings without those that describe only a data set."""
     task = task_of_shape(config.vocab_size, config.seq_len, label)
     settings = dict(task.settings) if task else {}
     if isinstance(task, Variable):
@@ -199,20 +210,23 @@ def _rules(label: str, config: ModelConfig) -> tuple[str, dict[str, Any]]:
 def _questions(
     backend: Backend, split: Split, batch_size: int, limit: int | None, options: InferenceOptions
 ) -> Iterator[Questions]:
-    """Read the examples of a split, moved by the symmetry of each if there is one."""
+    """Read the examples of a split, each moved by its symmetry if there is one."""
     number = 0
     for batch in evaluation_batches(split, batch_size, *backend.replica, limit=limit):
         rows = batch.example_index >= 0  # the others are padding
-        ratings = split.sets[batch.set_name].ratings
         count = int(rows.sum())
         if not count:  # a replica may have no part in the last batch
             continue
+        ratings = np.full(count, -1)
+        rated = split.sets[batch.set_name].ratings
+        if rated is not None:
+            ratings = rated[batch.example_index[rows]]
         questions = Questions(
             np.arange(number, number + count),
             batch.inputs[rows],
             batch.puzzle_identifiers[rows],
             batch.labels[rows],
-            np.full(count, -1) if ratings is None else ratings[batch.example_index[rows]],
+            ratings,
         )
         number += count
         yield _moved(questions, options)
@@ -225,7 +239,8 @@ def _moved(questions: Questions, options: InferenceOptions) -> Questions:
     symmetry = options.symmetries(questions.number)
     labelled = questions.labels >= 0
     labels = symmetry.apply(np.where(labelled, questions.labels, 0))
-    is_labelled = np.take_along_axis(labelled, symmetry.cells.astype(np.intp), axis=1)
+    cells = symmetry.cells.astype(np.intp)
+    is_labelled = np.take_along_axis(labelled, cells, axis=1)
     return replace(
         questions,
         inputs=symmetry.apply(questions.inputs),
@@ -234,21 +249,24 @@ def _moved(questions: Questions, options: InferenceOptions) -> Questions:
 
 
 def _moved_back(result: StepResult, options: InferenceOptions) -> IntArray:
-    """Return the answers that halt, as if nothing had been moved. Shapes: (n, S)."""
+    """Return the answers that halt with their symmetry undone. Shapes: (n, S)."""
     tokens = result.answers.tokens[result.halts]
     if options.symmetries is None:
         return tokens
-    return options.symmetries(result.questions.number[result.halts]).inverse().apply(tokens)
+    numbers = result.questions.number[result.halts]
+    return options.symmetries(numbers).inverse().apply(tokens)
 
 
 def _predictions(result: StepResult, task: Task | None) -> Predictions:
     """Compare the answers that halt with their labels."""
-    questions, answers, halts = result.questions.select(result.halts), result.answers, result.halts
-    is_given = given_cells(task, questions.inputs)
+    answers, halts = result.answers, result.halts
     labels = result.questions.labels.astype(np.int32, copy=False)
     losses = answers.label_losses(labels)[halts]
+    questions = result.questions.select(halts)
+    is_given = given_cells(task, questions.inputs)
+    scores = score(answers.tokens[halts], questions.labels, is_given, losses)
     return Predictions(
-        **score(answers.tokens[halts], questions.labels, is_given, losses),  # type: ignore[arg-type]
+        **scores,  # type: ignore[arg-type]
         q_halt_logits=answers.q_halt_logits[halts],
         steps=result.steps[halts],
         settled_step=result.settled_step[halts],

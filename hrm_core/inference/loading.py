@@ -1,4 +1,4 @@
-"""A trained model and its task, loaded to solve with."""
+"""Load a trained model with its task, ready to solve."""
 
 import warnings
 from pathlib import Path
@@ -20,18 +20,21 @@ def load_solver(
 ) -> Solver:
     """Load a trained model: a run, a checkpoint folder, a .safetensors file or a shipped model by name.
 
-    A damaged checkpoint that is passed over is warned of.
+    A run falls back from a damaged checkpoint to the one before, with a warning. `data` is the data
+    set the model was trained on; it is needed where a model of several puzzle identifiers has no
+    record of their names.
 
-    `data` is the data set it was trained on, where a model of several puzzle identifiers does not know their names by itself.
-
-    Raises: CheckpointError if there is no whole model; PuzzleError if its task is not known; DataError if `data` is another one.
+    Raises: CheckpointError if there is no whole model; PuzzleError if its task is not known;
+    DataError if `data` is another data set.
     """
     path = model_path(path)
     model = load_model(find_model(path, warnings.warn))
     config = model.config
-    known = Path(data) if data else None
-    identifiers = load_identifiers(path, config.num_puzzle_identifiers, known)
-    made = backend_named(backend)(config, options)
+    data = Path(data) if data else None
+    identifiers = load_identifiers(path, config.num_puzzle_identifiers, data)
+    make_backend = backend_named(backend)
+    made = make_backend(config, options)
     made.load_weights(model.weights)
-    task = require_task(config.vocab_size, config.seq_len, model.task, str(model.source))
+    source = str(model.source)
+    task = require_task(config.vocab_size, config.seq_len, model.task, source)
     return Solver(made, task, identifiers)

@@ -1,4 +1,4 @@
-"""What answers are worth: exact and cell accuracy per example, and tables of them.
+"""Score answers: exact and cell accuracy of each example, and tables of them.
 
 Shapes: N examples, S cells.
 """
@@ -20,24 +20,29 @@ FloatArray = npt.NDArray[np.floating]
 
 
 def calibration(predictions: Predictions, num_bins: int = 10) -> list[dict[str, float]]:
-    """Whether sigmoid(q_halt) is the share of exact answers: for each bin of it that has examples, both and their number."""
+    """Compare sigmoid(q_halt), the confidence, with the share of exact answers.
+
+    Returns: one row for each bin of the confidence that has examples: where the bin begins, the
+    mean confidence, the share of exact answers and the number of examples.
+    """
     counted = predictions.select(predictions.is_counted)
     confidence = sigmoid(counted.q_halt_logits)
     bins = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
-    return [
-        {
+    rows = []
+    for b in np.unique(bins).tolist():
+        is_inside = bins == b
+        row = {
             "from": b / num_bins,
-            "confidence": float(confidence[bins == b].mean()),
-            "exact": float(counted.exact[bins == b].mean()),
-            "count": int(n),
+            "confidence": float(confidence[is_inside].mean()),
+            "exact": float(counted.exact[is_inside].mean()),
+            "count": int(is_inside.sum()),
         }
-        for b, n in enumerate(np.bincount(bins, minlength=num_bins))
-        if n
-    ]
+        rows.append(row)
+    return rows
 
 
 def step_counts(predictions: Predictions) -> dict[int, int]:
-    """How many puzzles took how many ACT steps."""
+    """Count the puzzles that took each number of ACT steps."""
     steps, counts = np.unique(predictions.steps[predictions.is_counted], return_counts=True)
     return dict(zip(steps.tolist(), counts.tolist(), strict=True))
 
@@ -45,17 +50,21 @@ def step_counts(predictions: Predictions) -> dict[int, int]:
 def score(
     tokens: IntArray, labels: IntArray, given: BoolArray, losses: FloatArray
 ) -> dict[str, npt.NDArray[np.generic]]:
-    """Compare answers with labels; a label below zero is not scored, and its loss is 0. Shapes: (N, S) each -> (N,) each."""
+    """Compare answers with labels. Shapes: (N, S) each -> (N,) each.
+
+    A label below zero is not scored, and its loss is 0.
+    """
     labelled = labels >= 0
+    num_labelled = labelled.sum(axis=1)
     loss_sums = losses.sum(axis=1, dtype=np.float64)
     right = (tokens == labels) & labelled
     blank = labelled & ~given
     return {
         "num_right": right.sum(axis=1),
-        "num_labelled": labelled.sum(axis=1),
+        "num_labelled": num_labelled,
         "num_right_blank": (right & blank).sum(axis=1),
         "num_blank": blank.sum(axis=1),
-        "lm_loss": loss_sums / np.maximum(labelled.sum(axis=1), 1),
+        "lm_loss": loss_sums / np.maximum(num_labelled, 1),
     }
 
 
@@ -65,30 +74,28 @@ def by_band(
     """Measure each band of ratings that has examples; none without ratings."""
     rated = predictions.ratings >= 0
     bands = np.searchsorted(np.asarray(bounds), predictions.ratings, side="right") - 1
-    chosen = {name: rated & (bands == i) for i, name in enumerate(band_names(bounds))}
-    return {
-        name: measures.measure(predictions.select(mask))
-        for name, mask in chosen.items()
-        if mask.any()
-    }
+    measured = {}
+    for i, name in enumerate(band_names(bounds)):
+        is_inside = rated & (bands == i)
+        if is_inside.any():
+            measured[name] = measures.measure(predictions.select(is_inside))
+    return measured
 
 
 def reduced(sums: Mapping[str, float], num_slots: int) -> dict[str, float]:
-    """Training metrics from sums over `num_slots` = slots times updates: losses per slot, all others per halted slot."""
+    """Divide sums of training metrics: losses by `num_slots`, all others by the halted slots.
+
+    `num_slots` is slots times updates. `count`, the number of halted slots, stays a sum.
+    """
     count = max(sums["count"], 1.0)
-    means = {
-        name: value / (num_slots if name.endswith("loss") else count)
-        for name, value in sums.items()
-    }
+    means = {}
+    for name, total in sums.items():
+        is_loss = name.endswith("loss")
+        means[name] = total / (num_slots if is_loss else count)
     return {**means, "count": sums["count"]}
 
 
-def all_finite(metrics: Mapping[str, float]) -> bool:
-    """Whether no metric is NaN or infinite."""
-    return all(math.isfinite(value) for value in metrics.values())
-
-
 def is_finite(array: FloatArray) -> bool:
-    """Whether no value of an array of any size is NaN or infinite, without a copy of it."""
+    """Return True if no value of an array is NaN or infinite; an array of any size is not copied."""
     with np.errstate(invalid="ignore"):
         return math.isfinite(array.sum(dtype=np.float64))

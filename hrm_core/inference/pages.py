@@ -1,4 +1,4 @@
-"""Sheets: many examples on one page, each as large as it can be read at a glance.
+"""Pages of many examples, each drawn just large enough to read.
 
 Shapes: S cells.
 """
@@ -13,6 +13,7 @@ from PIL import Image
 from hrm_core.data.store import Dataset, ExampleSet, IntArray, Split
 from hrm_core.errors import HRMError
 from hrm_core.inference.answering import Outcome
+from hrm_core.inference.evaluation import num_examples
 from hrm_core.inference.solving import Solution, require_drawable
 from hrm_core.pictures.animations import save_png
 from hrm_core.pictures.curves import Panel, plot_runs
@@ -22,9 +23,11 @@ from hrm_core.runs.run import run_config
 from hrm_core.tasks.capabilities import Drawable, given_cells
 from hrm_core.tasks.cells import UNKNOWN
 from hrm_core.tasks.contract import BoolArray, Measures, TokenArray
+from hrm_core.tasks.predictions import Predictions
 from hrm_core.tasks.registry import measures_of
 
-EXAMPLE_ROOM, SOLUTION_ROOM = 240, 480  # pixels that the longer side of a grid may take
+EXAMPLE_ROOM = 240  # pixels of the longer side of a grid
+SOLUTION_ROOM = 480
 COMPARED = ["question", "answer", "prediction", "differences"]
 
 
@@ -39,20 +42,23 @@ class Example:
 
 
 def dataset_sheet(dataset: Dataset, task: Drawable, out: Path, num_rows: int) -> None:
-    """Draw questions and answers, `num_rows` of each split, spread evenly over it.
+    """Draw questions and answers, `num_rows` of each split, evenly spread over it.
 
     Raises: HRMError if the picture cannot be written.
     """
     rows, names, counts = [], [], []
     for split in map(dataset.split, dataset.splits):
-        count = sum(map(len, split.sets.values()))
+        count = num_examples(split)
         chosen = _spread(np.arange(count), num_rows)
         counts.append(f"{len(chosen)} of {count:,} {split.folder.name} examples")
         for example in _examples(dataset, split, chosen):
-            rows.append(_drawn_alike(task, example.question, [example.solution], EXAMPLE_ROOM))
+            grids = [example.question, example.solution]
+            rows.append(_drawn_alike(task, example.question, grids, EXAMPLE_ROOM))
             names.append(example.name)
-    title = f"{dataset.directory.resolve().name}, {task.name}: {', '.join(counts)}"
-    save_png(sheet(rows, ["question", "answer"], names, title), out)
+    folder = dataset.directory.resolve().name
+    title = f"{folder}, {task.name}: {', '.join(counts)}"
+    page = sheet(rows, ["question", "answer"], names, title)
+    save_png(page, out)
 
 
 def evaluation_sheet(
@@ -67,17 +73,15 @@ def evaluation_sheet(
 ) -> None:
     """Draw question, answer, prediction and differences of some examples of a split.
 
-    They are among the first `limit` of each set. Those that are wrong come first, as many as there
-    is room for, spread evenly over them all; then those that are exact. Where no solution is known
-    at all, any of them.
+    Only the first `limit` examples of each set are drawn from. Wrong answers come first, evenly
+    spread over all of them, then exact ones. If no solution is known, any example may be drawn.
 
     Raises: HRMError if the picture cannot be written.
     """
-    predictions = outcome.predictions
-    counted = predictions.is_counted
-    wrong = _spread(np.flatnonzero(counted & ~predictions.exact), num_rows)
-    others = counted & predictions.exact if counted.any() else ~counted
-    chosen = np.concatenate([wrong, _spread(np.flatnonzero(others), num_rows - len(wrong))])
+    wrong, others = _wrong_and_others(outcome.predictions)
+    shown_wrong = _spread(wrong, num_rows)
+    shown_others = _spread(others, num_rows - len(shown_wrong))
+    chosen = np.concatenate([shown_wrong, shown_others])
     rows, captions = [], []
     examples = _examples(dataset, split, chosen, limit)
     for number, example in zip(chosen.tolist(), examples, strict=True):
@@ -85,21 +89,33 @@ def evaluation_sheet(
         captions.append(f"{example.name}: {_result(outcome, number)}")
     order = ", wrong ones first" if len(wrong) else ""
     heading = f"{title}: {_total(outcome, split)}{order}"
-    marks = [mark for mark in (Mark.GIVEN, Mark.WRONG) if mark == Mark.WRONG or mark in task.legend]
-    save_png(sheet(rows, COMPARED, captions, heading, marks), out)
+    marks = [Mark.GIVEN, Mark.WRONG] if Mark.GIVEN in task.legend else [Mark.WRONG]
+    page = sheet(rows, COMPARED, captions, heading, marks)
+    save_png(page, out)
+
+
+def _wrong_and_others(predictions: Predictions) -> tuple[IntArray, IntArray]:
+    """Return the numbers of the wrong examples, and of the exact ones or, of unlabelled ones, all."""
+    counted = predictions.is_counted
+    wrong = counted & ~predictions.exact
+    others = counted & predictions.exact if counted.any() else ~counted
+    return np.flatnonzero(wrong), np.flatnonzero(others)
 
 
 def solutions_sheet(solutions: Sequence[Solution]) -> Image.Image:
     """Draw questions and answers, or all attempts where a task has several, with their verdicts."""
-    count = max((len(solution.proposals) for solution in solutions), default=1)
-    rows = []
-    for solution in solutions:
-        missing = [np.zeros_like(solution.question)] * (count - len(solution.proposals))
-        answers = [*solution.proposals, *missing]
+    most = max((len(solution.proposals) for solution in solutions), default=1)
+    rows, captions = [], []
+    for number, solution in enumerate(solutions, start=1):
+        question = solution.question
+        missing = [np.zeros_like(question)] * (most - len(solution.proposals))
+        grids = [question, *solution.proposals, *missing]
         task = require_drawable(solution.task)
-        rows.append(_drawn_alike(task, solution.question, answers, SOLUTION_ROOM))
-    headings = ["answer"] if count == 1 else [f"attempt {number}" for number in range(1, count + 1)]
-    captions = [f"{number}: {each.verdict}" for number, each in enumerate(solutions, start=1)]
+        rows.append(_drawn_alike(task, question, grids, SOLUTION_ROOM))
+        captions.append(f"{number}: {solution.verdict}")
+    headings = ["answer"]
+    if most > 1:
+        headings = [f"attempt {number}" for number in range(1, most + 1)]
     return sheet(rows, ["question", *headings], captions)
 
 
@@ -108,24 +124,24 @@ def draw_curves(runs: Sequence[Path], out: Path) -> None:
 
     Raises: as `plot_runs` does.
     """
-    shown: dict[str, Panel] = {}
+    panels: dict[str, Panel] = {}
     for measures in map(_measures_of_run, runs):
         for metric in (measures.headline, *measures.metrics[:1]):
-            shown[metric.key] = Panel(metric.key, metric.title, metric.is_share)
-    plot_runs(runs, out, list(shown.values()))
+            panels[metric.key] = Panel(metric.key, metric.title, metric.is_share)
+    plot_runs(runs, out, list(panels.values()))
 
 
 def _measures_of_run(run: Path) -> Measures:
-    """Return how a run is measured; cell by cell where its config does not say."""
+    """Return the measures of a run's task; cell by cell where its config does not name one."""
     try:
         data = run_config(run).data
-    except HRMError:  # its log can be drawn all the same
+    except HRMError:  # its log can still be drawn
         return UNKNOWN
     return measures_of(data.task) if data else UNKNOWN
 
 
 def _result(outcome: Outcome, number: int) -> str:
-    """Say how one example was answered."""
+    """Describe the answer to one example."""
     predictions = outcome.predictions
     cells = int(predictions.num_labelled[number])
     missed = cells - int(predictions.num_right[number])
@@ -137,18 +153,20 @@ def _result(outcome: Outcome, number: int) -> str:
 
 
 def _total(outcome: Outcome, split: Split) -> str:
-    """Say how many examples were answered exactly."""
-    predictions, name = outcome.predictions, split.folder.name
-    counted = predictions.is_counted
-    if not counted.any():
+    """Describe how many examples were answered exactly."""
+    name = split.folder.name
+    counted = outcome.predictions.is_counted
+    num_counted = int(counted.sum())
+    if not num_counted:
         return f"no solution of {len(counted):,} {name} examples is known"
-    exact = int(predictions.exact[counted].sum())
-    return f"{exact:,} of {int(counted.sum()):,} {name} examples exact"
+    exact = int(outcome.predictions.exact[counted].sum())
+    return f"{exact:,} of {num_counted:,} {name} examples exact"
 
 
 def _spread(numbers: IntArray, count: int) -> IntArray:
-    """Choose so many of these numbers, or all if there are fewer, evenly spread."""
-    places = np.linspace(0, len(numbers) - 1, max(0, min(count, len(numbers))))
+    """Choose `count` of these numbers, evenly spread, or all if there are fewer."""
+    num_chosen = max(0, min(count, len(numbers)))
+    places = np.linspace(0, len(numbers) - 1, num_chosen)
     return numbers[places.astype(np.intp)]
 
 
@@ -158,21 +176,25 @@ def _examples(
     """Read examples by number, counted through the first `limit` of each set of a split."""
     names = dataset.names if dataset.has_names else []
     sets = list(split.sets.values())
-    ends = np.cumsum([min(len(examples), limit or len(examples)) for examples in sets])
+    counts = [min(len(examples), limit or len(examples)) for examples in sets]
+    starts = np.cumsum([0, *counts])
     for number in numbers.tolist():
-        place = int(np.searchsorted(ends, number, side="right"))
-        row = number - int(ends[place - 1] if place else 0)
+        place = int(np.searchsorted(starts, number, side="right")) - 1
+        row = number - int(starts[place])
         yield _example(split, sets[place], number, row, names)
 
 
 def _example(
     split: Split, examples: ExampleSet, number: int, row: int, names: Sequence[str]
 ) -> Example:
-    question, label = (np.asarray(tokens[row]) for tokens in (examples.inputs, examples.labels))
+    """Read one example and name it by its split, its puzzle and its rating."""
+    question = np.asarray(examples.inputs[row])
+    label = np.asarray(examples.labels[row])
     is_scored = ~np.isin(label, split.ignored_labels)
     solution = np.where(is_scored, label, split.metadata.pad_id)
-    identifier = int(examples.puzzle_identifiers[examples.puzzle_of(np.array([row]))[0]])
     words = [f"{split.folder.name} {number}"]
+    puzzle = examples.puzzle_of(np.array([row]))[0]
+    identifier = int(examples.puzzle_identifiers[puzzle])
     if identifier != split.metadata.blank_identifier_id and identifier < len(names):
         words.append(names[identifier])
     if examples.ratings is not None:
@@ -181,11 +203,11 @@ def _example(
 
 
 def _drawn_alike(
-    task: Drawable, question: TokenArray, answers: Sequence[TokenArray], room: int
+    task: Drawable, question: TokenArray, grids: Sequence[TokenArray], room: int
 ) -> list[Image.Image]:
-    """Draw a question and answers to it, with cells of one size."""
-    cell = cell_size(task.picture, [question, *answers], room)
-    return [_drawn(task, question, tokens, cell) for tokens in (question, *answers)]
+    """Draw grids (S,) that belong to a question, with cells of one size."""
+    cell = cell_size(task.picture, grids, room)
+    return [_drawn(task, question, tokens, cell) for tokens in grids]
 
 
 def _comparison(task: Drawable, example: Example, prediction: TokenArray) -> list[Image.Image]:
@@ -193,11 +215,14 @@ def _comparison(task: Drawable, example: Example, prediction: TokenArray) -> lis
     grids = [example.question, example.solution, prediction]
     cell = cell_size(task.picture, grids, EXAMPLE_ROOM)
     drawn = [_drawn(task, example.question, tokens, cell) for tokens in grids]
-    judged = np.where(example.is_scored, prediction, example.solution)
-    marks = np.where(judged == example.solution, Mark.RIGHT, Mark.WRONG)
-    return [*drawn, task.picture(judged, marks, cell)]
+    scored = np.where(example.is_scored, prediction, example.solution)
+    marks = np.where(scored == example.solution, Mark.RIGHT, Mark.WRONG)
+    differences = task.picture(scored, marks, cell)
+    return [*drawn, differences]
 
 
 def _drawn(task: Drawable, question: TokenArray, tokens: TokenArray, cell: int) -> Image.Image:
+    """Draw one grid (S,), the cells that the question gives marked."""
     is_given = given_cells(task, question) & (tokens == question)
-    return task.picture(tokens, np.where(is_given, Mark.GIVEN, Mark.PLAIN), cell)
+    marks = np.where(is_given, Mark.GIVEN, Mark.PLAIN)
+    return task.picture(tokens, marks, cell)

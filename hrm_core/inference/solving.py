@@ -1,15 +1,14 @@
-"""From puzzles as people write them to answers they can read.
+"""Solve puzzles as people write them and describe the answers.
 
 A model of several puzzle identifiers is asked under that of the puzzle. A task that is `Polled` is
 asked under all identifiers of its puzzle; other puzzles may be asked under symmetries, and an
-answer is chosen as `voting.py` does.
+answer is chosen as in `voting.py`.
 
 Shapes: A ACT steps, N puzzles, K answers to one puzzle, S cells.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,30 +49,30 @@ class Solution:
     question: TokenArray  # (S,)
     answers: TokenArray  # (A, S) after each ACT step taken
     q_halt_logits: npt.NDArray[np.float32]  # (A,)
-    settled_step: int  # ACT step after which the answer no longer changed
-    identifier: str = BLANK  # the puzzle that it was asked as
-    num_identifiers: int = 1  # asked under
-    num_answers: int = 1  # that it was chosen from
-    num_agreeing: int = 1  # of them that are the same
+    settled_step: int  # ACT step after which the answer stopped changing
+    identifier: str = BLANK  # name of the puzzle that it was asked as
+    num_identifiers: int = 1  # that it was asked under
+    num_answers: int = 1  # that the answer was chosen from
+    num_agreeing: int = 1  # answers equal to the chosen one
     attempts: Sequence[Candidate] = ()  # of a polled task: the best answers, the first is `answer`
-    solution: TokenArray | None = None  # the right answer, where it is known
+    solution: TokenArray | None = None  # (S,) the right answer, where it is known
 
     @property
     def answer(self) -> TokenArray:
-        """(S,) the answer after the last step."""
+        """Return the answer (S,) after the last step."""
         answer: TokenArray = self.answers[-1]
         return answer
 
     @property
     def proposals(self) -> list[TokenArray]:
-        """The attempts (S,) where there are any, else the answer."""
+        """Return the attempts (S,) where there are any, else the answer."""
         return [attempt.answer for attempt in self.attempts] or [self.answer]
 
     @property
     def accepted(self) -> bool | None:
-        """True if the rules accept the answer, or an attempt is the solution where that is known.
+        """Return True if the rules accept the answer, or an attempt equals the known solution.
 
-        None where nothing can tell.
+        None if the task has no rules and no solution is known.
         """
         if self.solution is not None:
             return self._right_attempt > 0
@@ -83,7 +82,7 @@ class Solution:
 
     @property
     def verdict(self) -> str:
-        """What the rules, or the solution, say of the answer, in one line."""
+        """Describe in one line how the rules, or the known solution, judge the answer."""
         if self.solution is not None:
             right = self._right_attempt
             return f"attempt {right} is right" if right else "no attempt is right"
@@ -93,8 +92,8 @@ class Solution:
 
     @property
     def _right_attempt(self) -> int:
-        """The number of the attempt that is the solution; 0 if none is."""
-        assert self.solution is not None, "the caller has seen to that"
+        """Return the number of the attempt that equals the solution, 0 if none does."""
+        assert self.solution is not None, "callers check this"
         for number, attempt in enumerate(self.attempts, start=1):
             if np.array_equal(attempt.answer, self.solution):
                 return number
@@ -112,7 +111,7 @@ class Solution:
         return thinking_frames(picture, given, self.question, self.answers, task.legend)
 
     def text_of(self, tokens: TokenArray) -> str:
-        """Draw one grid (S,) of its task as text."""
+        """Format one grid (S,) of this task as text."""
         return require_readable(self.task).format(tokens)
 
     def __str__(self) -> str:
@@ -120,10 +119,10 @@ class Solution:
 
 
 class _AskedPuzzle(NamedTuple):
-    """One puzzle in the ways it is asked."""
+    """One puzzle in the K forms in which it is asked."""
 
     question: Question
-    name: str  # of the puzzle that it is asked as
+    name: str  # name of the puzzle that it is asked as
     identifiers: IntArray  # (K,)
     asked: Asked
 
@@ -141,20 +140,24 @@ class Solver:
     ) -> list[Solution]:
         """Solve every puzzle in a text.
 
-        A model that knows several puzzles by name is asked as the one that `identifier` names, or
-        "blank". `votes` is how many answers to choose from: of ARC to augmentations, 100 if not
-        set, else to symmetries, 1 if not set.
+        `identifier` is the name of a puzzle that the model was trained on, or "blank"; it is
+        needed if there are several. `votes` is the number of answers to choose from: answers to
+        augmentations for ARC, 100 if not set; else answers to symmetries, 1 if not set.
 
-        Raises: PuzzleError naming the puzzle and the place in it, if none of that name was trained,
-        or if there are no symmetries.
+        Raises: PuzzleError naming the puzzle and the place in it; or if no puzzle of that name was
+        trained, or there are no symmetries.
         """
         return self.solve_puzzles(read_text(self.task, text), halt, identifier, votes)
 
     def solve_tokens(
         self, questions: IntArray, halt: Halt = "q", identifier: str = "", votes: int | None = None
     ) -> list[Solution]:
-        """Solve puzzles (N, S) given as tokens, until the model wants to halt or for all ACT steps."""
-        return self.solve_puzzles(list(map(Question, questions)), halt, identifier, votes)
+        """Solve puzzles (N, S) given as tokens.
+
+        With halt "q" a puzzle ends when q_halt > q_continue, with "fixed" after all ACT steps.
+        """
+        asked = list(map(Question, questions))
+        return self.solve_puzzles(asked, halt, identifier, votes)
 
     def solve_puzzles(
         self,
@@ -170,18 +173,18 @@ class Solver:
         """
         names = [identifier or question.name for question in questions]
         found = {name: self.identifiers.find(name, self.task) for name in dict.fromkeys(names)}
-        asked = [
-            self._asked(number, question, name, found[name], votes)
-            for number, (question, name) in enumerate(zip(questions, names, strict=True))
-        ]
+        asked = []
+        for number, (question, name) in enumerate(zip(questions, names, strict=True)):
+            asked.append(self._asked(number, question, name, found[name], votes))
         inputs = np.concatenate([puzzle.asked.inputs for puzzle in asked])
         identifiers = np.concatenate([puzzle.identifiers for puzzle in asked])
         steps = answer_step_by_step(self.backend, inputs, identifiers, halt=halt)
-        ends = np.cumsum([0, *(len(puzzle.asked.inputs) for puzzle in asked)]).tolist()
-        return [
-            self._solution(puzzle, steps, slice(*rows))
-            for puzzle, rows in zip(asked, pairwise(ends), strict=True)
-        ]
+        solutions, start = [], 0
+        for puzzle in asked:
+            stop = start + len(puzzle.asked.inputs)
+            solutions.append(self._solution(puzzle, steps, slice(start, stop)))
+            start = stop
+        return solutions
 
     def _asked(
         self, number: int, question: Question, name: str, identifiers: IntArray, votes: int | None
@@ -189,50 +192,53 @@ class Solver:
         """Ask a puzzle under the identifiers of a name, or under one of them and symmetries."""
         is_known = bool(identifiers[0])
         name = name if is_known else BLANK
+        tokens = question.tokens
         if not isinstance(self.task, Polled):
-            asked = asked_under_symmetries(self.task, question.tokens, number, votes or 1)
+            asked = asked_under_symmetries(self.task, tokens, number, votes or 1)
             own = np.repeat(identifiers[:1], len(asked.inputs))
             return _AskedPuzzle(question, name, own, asked)
-        if not is_known:  # nothing is known of its augmentations
-            asked = Asked(question.tokens[None], lambda k, answers: answers)
+        if not is_known:  # the model has no augmentations of it
+            asked = Asked(tokens[None], lambda k, answers: answers)
             return _AskedPuzzle(question, name, identifiers[:1], asked)
         chosen = identifiers[: votes or self.task.votes]
         names = [self.identifiers.names[number] for number in chosen.tolist()]
-        return _AskedPuzzle(question, name, chosen, self.task.ask(question.tokens, names))
+        asked = self.task.ask(tokens, names)
+        return _AskedPuzzle(question, name, chosen, asked)
 
     def _solution(self, puzzle: _AskedPuzzle, steps: StepAnswers, rows: slice) -> Solution:
         """Choose the answer to one puzzle, whose K answers are these rows."""
-        undo = puzzle.asked.undo
-        final, q_halt_logits = steps.final[rows], steps.q_halt_logits[-1, rows]
-        originals = np.concatenate([undo(k, answer[None]) for k, answer in enumerate(final)])
-        attempts: list[Candidate] = []
-        if isinstance(self.task, Polled):
-            attempts = self.task.attempts(originals, q_halt_logits)
-            best = attempts[0].row if attempts else 0
-        else:
-            best = self._accepted_row(puzzle.question.tokens, originals, q_halt_logits)
+        question, undo = puzzle.question, puzzle.asked.undo
+        q_halt_logits = steps.q_halt_logits[-1, rows]
+        undone = [undo(k, answer[None]) for k, answer in enumerate(steps.final[rows])]
+        answers = np.concatenate(undone)
+        attempts, best = self._best(question.tokens, answers, q_halt_logits)
         row = rows.start + best
         num_steps = int(steps.steps[row])
+        agreeing = (answers == answers[best]).all(axis=1)
         return Solution(
             task=self.task,
-            question=puzzle.question.tokens,
+            question=question.tokens,
             answers=undo(best, steps.answers[:num_steps, row]),
             q_halt_logits=steps.q_halt_logits[:num_steps, row],
             settled_step=int(steps.settled_step[row]),
             identifier=puzzle.name,
             num_identifiers=len(np.unique(puzzle.identifiers)),
-            num_answers=len(originals),
-            num_agreeing=int((originals == originals[best]).all(axis=1).sum()),
+            num_answers=len(answers),
+            num_agreeing=int(agreeing.sum()),
             attempts=attempts,
-            solution=puzzle.question.solution,
+            solution=question.solution,
         )
 
-    def _accepted_row(
+    def _best(
         self, question: TokenArray, answers: TokenArray, q_halt_logits: npt.NDArray[np.float32]
-    ) -> int:
-        """Return which of K answers (K, S) to give, as the rules of the task choose."""
+    ) -> tuple[list[Candidate], int]:
+        """Return the attempts of a polled task, and which of K answers (K, S) to give."""
+        if isinstance(self.task, Polled):
+            attempts = self.task.attempts(answers, q_halt_logits)
+            return attempts, attempts[0].row if attempts else 0
         candidates = Candidates(question[None], answers[:, None], q_halt_logits[:, None])
-        return int(candidates.choose("rules", self.task)[0])
+        chosen = candidates.choose("rules", self.task)
+        return [], int(chosen[0])
 
 
 def require_readable(task: Task) -> Readable:
@@ -255,11 +261,14 @@ def require_drawable(task: Task) -> Drawable:
 def read_puzzles(
     task: Task, arguments: Sequence[str], read_stdin: Callable[[], str]
 ) -> list[Question]:
-    """Read what a user means by each argument: "-" for stdin, a file of puzzles, or a puzzle.
+    """Read each argument of a user: "-" for stdin, the name of a file of puzzles, or a puzzle.
 
     Raises: PuzzleError naming the argument.
     """
-    return [question for argument in arguments for question in _read(task, argument, read_stdin)]
+    questions: list[Question] = []
+    for argument in arguments:
+        questions += _read(task, argument, read_stdin)
+    return questions
 
 
 def read_text(task: Task, text: str, name: str = "") -> list[Question]:
@@ -269,7 +278,8 @@ def read_text(task: Task, text: str, name: str = "") -> list[Question]:
     """
     if isinstance(task, Named):
         return task.questions(text, name)
-    return list(map(Question, require_readable(task).parse(text)))
+    grids = require_readable(task).parse(text)
+    return list(map(Question, grids))
 
 
 def _read(task: Task, argument: str, read_stdin: Callable[[], str]) -> list[Question]:
@@ -277,10 +287,12 @@ def _read(task: Task, argument: str, read_stdin: Callable[[], str]) -> list[Ques
     try:
         if is_file:
             return _read_file(task, Path(argument))
-        return read_text(task, read_stdin() if argument == "-" else argument)
+        text = read_stdin() if argument == "-" else argument
+        return read_text(task, text)
     except UnicodeDecodeError as error:
         raise PuzzleError(
-            f"{argument} is no text; expected a puzzle as text, or a maze as a file that ends in .png"
+            f"{argument} is no text; expected a puzzle as text, "
+            "or a maze as a file that ends in .png"
         ) from error
     except OSError as error:
         raise PuzzleError(
@@ -288,21 +300,25 @@ def _read(task: Task, argument: str, read_stdin: Callable[[], str]) -> list[Ques
         ) from error
     except PuzzleError as error:
         place = _place(argument, is_file)
-        message = str(error)  # pictures name themselves
-        raise PuzzleError(message if message.startswith(place) else f"{place}: {error}") from error
+        if str(error).startswith(place):  # messages about pictures do
+            raise
+        raise PuzzleError(f"{place}: {error}") from error
 
 
 def _read_file(task: Task, path: Path) -> list[Question]:
     if isinstance(task, Named):
         return task.questions(path.read_text(encoding="utf-8"), path.stem)
-    return list(map(Question, require_readable(task).read_file(path)))
+    grids = require_readable(task).read_file(path)
+    return list(map(Question, grids))
 
 
 def _place(argument: str, is_file: bool) -> str:
-    """Say where a puzzle stands that cannot be read."""
+    """Name the place of a puzzle that cannot be read."""
     if argument == "-":
         return "stdin"
-    return argument if is_file else f"{argument[:40]!r} is no file, so it was read as a puzzle"
+    if is_file:
+        return argument
+    return f"{argument[:40]!r} is no file, so it was read as a puzzle"
 
 
 def _is_file(argument: str) -> bool:

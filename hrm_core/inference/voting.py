@@ -1,6 +1,6 @@
-"""Several answers to each puzzle, and which of them to give.
+"""Answer each puzzle several times and choose which answer to give.
 
-A puzzle is asked under symmetries of its task, unless the task has a way of its own (`Polled`).
+A puzzle is asked under symmetries of its task, unless the task says how it is asked (`Polled`).
 A choice never sees a label. Shapes: K answers a puzzle, N puzzles, S cells.
 """
 
@@ -35,39 +35,39 @@ class Symmetries:
     seed: int = 0
 
     def __call__(self, number: IntArray) -> Symmetry:
-        """Those of puzzles by their number (N,)."""
+        """Draw the symmetries of puzzles given by their numbers (N,)."""
         cells = np.empty((len(number), self.task.seq_len), np.intp)
         tokens = np.empty((len(number), self.task.vocab_size), np.intp)
-        for block in np.unique(number // BLOCK):
-            rng = stream(self.seed, Purpose.VOTES, self.vote, int(block))
+        blocks = number // BLOCK
+        places = number % BLOCK
+        for block in np.unique(blocks).tolist():
+            rng = stream(self.seed, Purpose.VOTES, self.vote, block)
             drawn = self.task.draw_symmetries(rng, BLOCK)
-            rows = number // BLOCK == block
-            cells[rows] = drawn.cells[number[rows] % BLOCK]
-            tokens[rows] = drawn.tokens[number[rows] % BLOCK]
+            rows = blocks == block
+            cells[rows] = drawn.cells[places[rows]]
+            tokens[rows] = drawn.tokens[places[rows]]
         return Symmetry(cells, tokens)
 
 
 def asked_under_symmetries(task: Task, question: TokenArray, number: int, votes: int) -> Asked:
-    """Return a question (S,) under so many symmetries, the first as it is.
+    """Return a question (S,) under `votes` symmetries, the first of which changes nothing.
 
-    `number` is that of the puzzle: its symmetries are drawn by it.
+    `number` is that of the puzzle; its symmetries are drawn from it.
 
     Raises: PuzzleError if the task or the question has no symmetries.
     """
-    if votes > 1 and not isinstance(task, Symmetric):
-        raise PuzzleError(f"{task.name} has no symmetries to vote with; leave out votes")
-    if votes > 1 and isinstance(task, PartlySymmetric):
-        task.check_symmetric(question)
-    symmetries = [_symmetry(task, vote, number) for vote in range(1, votes)]
+    symmetries = _drawn_symmetries(task, question, number, votes - 1)
     moved = [symmetry.apply(question[None]) for symmetry in symmetries]
+    inputs = np.concatenate([question[None], *moved])
 
     def undo(k: int, answers: TokenArray) -> TokenArray:
         if k == 0:
             return answers
         inverse = symmetries[k - 1].inverse()
-        return np.concatenate([inverse.apply(answer[None]) for answer in answers])
+        rows = [inverse.apply(answer[None]) for answer in answers]
+        return np.concatenate(rows)
 
-    return Asked(np.concatenate([question[None], *moved]), undo)
+    return Asked(inputs, undo)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,30 +83,40 @@ class Candidates:
 
         q: the one of highest q_halt.
         majority: the one given most often, of equals the one of highest mean sigmoid(q_halt).
-        rules: one that the rules of the task accept where they can tell and there is one, else as
+        rules: one that the rules of the task accept, if it has rules and there is one; else as
             majority.
         """
         if how == "q":
             return np.asarray(self.q_halt_logits.argmax(axis=0))
         rank = _agreement(self.answers, sigmoid(self.q_halt_logits))
         if how == "rules" and isinstance(task, Judged):
-            above_all = 2 * len(self.answers)  # that are not accepted
+            bonus = 2 * len(self.answers)  # more than any refused answer can have
             for k, answers in enumerate(self.answers):
-                rank[k] += above_all * task.accepts_all(self.inputs, answers)
+                accepted = task.accepts_all(self.inputs, answers)
+                rank[k] += bonus * accepted
         return np.asarray(rank.argmax(axis=0))
 
 
-def _symmetry(task: Task, vote: int, number: int) -> Symmetry:
-    assert isinstance(task, Symmetric), "the caller has seen to that"
-    return Symmetries(task, vote)(np.array([number]))
+def _drawn_symmetries(task: Task, question: TokenArray, number: int, count: int) -> list[Symmetry]:
+    """Draw symmetries of one puzzle. Raises: PuzzleError as `asked_under_symmetries` does."""
+    if count == 0:
+        return []
+    if not isinstance(task, Symmetric):
+        raise PuzzleError(f"{task.name} has no symmetries to vote with; leave out votes")
+    if isinstance(task, PartlySymmetric):
+        task.check_symmetric(question)
+    numbers = np.array([number])
+    return [Symmetries(task, vote)(numbers) for vote in range(1, count + 1)]
 
 
 def _agreement(answers: IntArray, confidence: FloatArray) -> FloatArray:
-    """Count how many of the K answers to a puzzle are the same as each.
+    """Count how many of the K answers to a puzzle equal each of them.
 
-    Less than one is added for their mean confidence. Shapes: (K, N, S), (K, N) -> (K, N).
+    Half of their mean confidence is added to break ties. Shapes: (K, N, S), (K, N) -> (K, N).
     """
-    same = np.stack([(answers == answer).all(axis=2) for answer in answers])  # (K, K, N)
+    pairs = [(answers == answer).all(axis=2) for answer in answers]
+    same = np.stack(pairs)  # (K, K, N)
     votes = same.sum(axis=1)
-    rank: FloatArray = votes + 0.5 * (same * confidence).sum(axis=1) / votes
+    mean_confidence = (same * confidence).sum(axis=1) / votes
+    rank: FloatArray = votes + 0.5 * mean_confidence
     return rank
