@@ -1,10 +1,12 @@
-"""Checkpoints: folders of safetensors and JSON that are complete or not there at all.
+"""Write and read checkpoints: folders of safetensors and JSON that are complete or absent.
 
-update_00000400/  model.safetensors        canonical names, float32; config in its metadata: usable alone
+update_00000400/  model.safetensors        canonical names, float32; config in its metadata
                   train_state.safetensors  moments, carry and the data it works on
-                  state.json               update, position in the data, metrics, sha256 of the two others and of itself
+                  state.json               update, position in the data, metrics, sha256 of the
+                                           two others and of itself
 
-A checkpoint that was converted holds a model and a state.json that says so; there is nothing in it to resume from.
+model.safetensors is usable alone. A converted checkpoint holds a model and a state.json that says
+so; it cannot be resumed.
 """
 
 import hashlib
@@ -33,8 +35,9 @@ TRAIN_STATE_FILE = "train_state.safetensors"
 STATE_FILE = "state.json"
 CHECKPOINTS = "checkpoints"  # of a run, a folder each
 FORMAT = "hrm-1"
-METADATA = "hrm"  # the entry of a model file's metadata: format, task, config, dtype if it is not float32, and checksum as JSON
-CONVERTED = "converted"  # the entry of state.json that says where a converted checkpoint comes from
+METADATA = "hrm"  # entry of a model file's metadata; JSON with the keys below and the checksum
+ABOUT_KEYS = {"format", "task", "config", "dtype"}  # dtype only if it is not float32
+CONVERTED = "converted"  # entry of state.json: the source of a converted checkpoint
 STORED_DTYPES = ("float32", "bfloat16", "float16")  # all of them are float32 once they are loaded
 WAY_OUT = "use another checkpoint or copy it again"
 IN_USE = Refusal(RunError, "choose another --run")
@@ -55,16 +58,18 @@ def save_model(path: Path, config: ModelConfig, task: str, weights: Arrays) -> N
     """Write weights with their config and a checksum into one safetensors file."""
     tensors = {name: np.ascontiguousarray(array) for name, array in weights.items()}
     about = {"format": FORMAT, "task": task, "config": config.model_dump()}
-    # One entry: the order of several would differ from process to process, and with it the file
-    described = json.dumps({**about, "crc32": _checksum(about, tensors)})
-    save_file(tensors, path, metadata={METADATA: described})
+    about_and_checksum = {**about, "crc32": _checksum(about, tensors)}
+    # One entry: the order of several differs from process to process, and with it the file
+    save_file(tensors, path, metadata={METADATA: json.dumps(about_and_checksum)})
     follow_umask(path)
 
 
 def load_model(path: Path) -> Model:
-    """Read a model file, bfloat16 and float16 as float32, and hold it against its checksum and the weight table of its config.
+    """Read a model file, check it against its checksum and weight table, and return float32 weights.
 
-    Raises: CheckpointError if it is damaged, or naming the tensors that do not fit.
+    bfloat16 and float16 weights are cast to float32.
+
+    Raises: CheckpointError if it is damaged, or naming the tensors that do not fit its config.
     """
     about, config, crc32 = parse_metadata(_read_metadata(path), path)
     stored = _load_tensors(path)
@@ -85,9 +90,11 @@ def load_model(path: Path) -> Model:
 def parse_metadata(
     metadata: Mapping[str, str], path: Path
 ) -> tuple[dict[str, Any], ModelConfig, str | None]:
-    """What a model file says of itself: all of it but the checksum, the config in it, and the checksum if there is one.
+    """Read the metadata of a model file.
 
-    Raises: CheckpointError if that is damaged, or nothing of ours.
+    Returns: all of it but the checksum, the config in it, and the checksum or None.
+
+    Raises: CheckpointError if it is damaged, or not written by hrm.
     """
     try:
         about = json.loads(metadata.get(METADATA, "{}"))
@@ -100,14 +107,11 @@ def parse_metadata(
             f"{path} holds no HRM config in its metadata; expected a model written by hrm"
         )
     crc32 = about.pop("crc32", None)  # files that others wrote have none
-    if not {"task", "config"} <= about.keys() <= {
-        "format",
-        "task",
-        "config",
-        "dtype",
-    } or not isinstance(about["task"], str):
+    has_keys = {"task", "config"} <= about.keys() <= ABOUT_KEYS
+    if not has_keys or not isinstance(about["task"], str):
+        found = ", ".join(about)[:120]
         raise CheckpointError(
-            f"{path} holds a config that is damaged: found {', '.join(about)[:120]} around it; {WAY_OUT}"
+            f"{path} holds a config that is damaged: found {found} around it; {WAY_OUT}"
         )
     try:
         return about, validated(ModelConfig, about["config"], str(path)), crc32
@@ -118,12 +122,13 @@ def parse_metadata(
 
 
 def stored_dtypes(about: Mapping[str, Any], crc32: str | None) -> tuple[str, ...]:
-    """The dtypes that the tensors of a model file may have: the one it names, or any of a file that others wrote."""
-    return (
-        STORED_DTYPES
-        if crc32 is None and "dtype" not in about
-        else (str(about.get("dtype", "float32")),)
-    )
+    """Return the dtypes that the tensors of a model file may have.
+
+    The one that its metadata names, or any for a file that others wrote.
+    """
+    if crc32 is None and "dtype" not in about:
+        return STORED_DTYPES
+    return (str(about.get("dtype", "float32")),)
 
 
 def check_weights(weights: Arrays, config: ModelConfig, source: str) -> None:
@@ -135,9 +140,10 @@ def check_weights(weights: Arrays, config: ModelConfig, source: str) -> None:
     misfits = [f"{name} is missing" for name in table.keys() - weights.keys()]
     misfits += [f"{name} is unknown" for name in weights.keys() - table.keys()]
     for name in table.keys() & weights.keys():
-        if weights[name].shape != table[name].shape or weights[name].dtype != np.float32:
-            found = f"{weights[name].dtype}{list(weights[name].shape)}"
-            misfits.append(f"{name} is {found}, expected float32{list(table[name].shape)}")
+        found, shape = weights[name], table[name].shape
+        if found.shape != shape or found.dtype != np.float32:
+            kind = f"{found.dtype}{list(found.shape)}"
+            misfits.append(f"{name} is {kind}, expected float32{list(shape)}")
     if misfits:
         raise CheckpointError(
             f"{source} holds weights of another model: {first_misfits(sorted(misfits))}; {WAY_OUT}"
@@ -152,18 +158,18 @@ def write_checkpoint(
     train_state: Arrays,
     state: Mapping[str, Any],
 ) -> None:
-    """Write a checkpoint into a temporary sibling, make sure it is on disk, and rename it.
+    """Write a checkpoint into a temporary sibling, flush it to disk, and rename it.
 
-    Raises: RunError if the disk is full or cannot be written; nothing is left behind then.
+    Raises: RunError if the disk is full or cannot be written; then nothing is left behind.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         remove_killed(folder.parent)
-        with staged(folder, IN_USE, replace=True, durable=True) as partial:
-            partial.mkdir()
-            save_model(partial / MODEL_FILE, config, task, weights)
-            _save_train_state(partial / TRAIN_STATE_FILE, train_state)
-            write_state(partial, state)
+        with staged(folder, IN_USE, replace=True, durable=True) as draft:
+            draft.mkdir()
+            save_model(draft / MODEL_FILE, config, task, weights)
+            _save_train_state(draft / TRAIN_STATE_FILE, train_state)
+            write_state(draft, state)
     except (OSError, SafetensorError) as error:
         raise RunError(
             f"{folder} was not written ({reason(error)}); make room, then --resume"
@@ -171,7 +177,7 @@ def write_checkpoint(
 
 
 def remove_killed(checkpoints: Path) -> None:
-    """Remove what processes left that were killed while they wrote a checkpoint."""
+    """Remove the drafts of processes that were killed while they wrote a checkpoint."""
     remove_leftovers(checkpoints, only_finished=False)
     for leftover in checkpoints.glob(".update_*[0-9].*"):
         of_earlier_version = leftover.suffix in (".partial", ".replaced")
@@ -180,23 +186,23 @@ def remove_killed(checkpoints: Path) -> None:
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write state.json, which makes a checkpoint of the files that lie in a folder."""
+    """Write state.json with the hashes of the files in a folder, which makes it a checkpoint."""
     content = {**state, "format": FORMAT}
-    (folder / STATE_FILE).write_text(json.dumps({**content, "sha256": _hashes(folder, content)}))
+    hashed = {**content, "sha256": _hashes(folder, content)}
+    (folder / STATE_FILE).write_text(json.dumps(hashed))
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """Read state.json and hold the hashes in it against the files.
+    """Read state.json and compare the hashes in it with those of the files.
 
-    Raises: CheckpointError saying what is damaged.
+    Raises: CheckpointError naming the damaged file.
     """
     path = folder / STATE_FILE
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         expected = state.pop("sha256")
-        damaged = [
-            name for name, found in _hashes(folder, state).items() if found != expected[name]
-        ]
+        found = _hashes(folder, state)
+        damaged = [name for name, sha256 in found.items() if sha256 != expected[name]]
     except OSError as error:
         raise CheckpointError(
             f"{error.filename} cannot be read ({error.strerror}); {WAY_OUT}"
@@ -205,37 +211,40 @@ def read_state(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is damaged; {WAY_OUT}") from error
     if damaged:
         raise CheckpointError(
-            f"{folder / damaged[0]} is damaged: its sha256 is not the one in {STATE_FILE}; {WAY_OUT}"
+            f"{folder / damaged[0]} is damaged: "
+            f"its sha256 is not the one in {STATE_FILE}; {WAY_OUT}"
         )
     return dict(state)
 
 
 def read_train_state(folder: Path) -> dict[str, AnyArray]:
-    """Optimizer state, carry and its data.
+    """Read optimizer state, carry and its data.
 
     Raises: CheckpointError if they are damaged, or the checkpoint was converted and has none.
     """
-    if not (folder / TRAIN_STATE_FILE).exists() and CONVERTED in read_state(folder):
+    path = folder / TRAIN_STATE_FILE
+    if not path.exists() and CONVERTED in read_state(folder):
         raise CheckpointError(
-            f"{folder} was converted and holds no optimizer state, so it cannot be resumed; start from it with --init"
+            f"{folder} was converted and holds no optimizer state, so it cannot be resumed; "
+            "start from it with --init"
         )
-    return _load_tensors(folder / TRAIN_STATE_FILE)
+    return _load_tensors(path)
 
 
 def checkpoint_name(update: int) -> str:
-    """The folder of the checkpoint after an update."""
+    """Return the folder name of the checkpoint after an update."""
     return f"update_{update:08d}"
 
 
 def newest_first(checkpoints: Path) -> list[Path]:
-    """The checkpoints in a folder, the one after the most updates first."""
+    """List the checkpoints in a folder, the one after the most updates first."""
     return sorted(checkpoints.glob("update_*[0-9]"), reverse=True)
 
 
 def find_model(path: Path, warn: Callable[[str], None] = lambda message: None) -> Path:
-    """The model file that a user means by a run, a checkpoint folder or a file: of a run, the newest that is whole.
+    """Find the model file of a run, a checkpoint folder or a file; of a run, the newest whole one.
 
-    `warn` is told of each damaged checkpoint. Raises: CheckpointError if there is none.
+    `warn` receives a message for each damaged checkpoint. Raises: CheckpointError if there is none.
     """
     if path.is_file():
         return path
@@ -251,10 +260,11 @@ def find_model(path: Path, warn: Callable[[str], None] = lambda message: None) -
             warn(f"skipped a damaged checkpoint: {error}")
     if folders:
         raise CheckpointError(
-            f"none of the {len(folders)} checkpoints in {path / 'checkpoints'} is whole; {WAY_OUT}"
+            f"none of the {len(folders)} checkpoints in {path / CHECKPOINTS} is whole; {WAY_OUT}"
         )
     raise CheckpointError(
-        f"{path} is no model: expected a run with checkpoints, a checkpoint folder or a .safetensors file{known_names(path)}"
+        f"{path} is no model: expected a run with checkpoints, "
+        f"a checkpoint folder or a .safetensors file{known_names(path)}"
     )
 
 
@@ -275,22 +285,18 @@ def _read_metadata(path: Path) -> dict[str, str]:
 
 
 def _load_tensors(path: Path) -> dict[str, AnyArray]:
+    # a dtype that numpy lacks is an AttributeError or a KeyError
+    errors = (OSError, SafetensorError, ValueError, AttributeError, KeyError)
     try:
         return load_file(path)
-    except (
-        OSError,
-        SafetensorError,
-        ValueError,
-        AttributeError,
-        KeyError,
-    ) as error:  # the last two: a dtype that numpy has not
+    except errors as error:
         raise CheckpointError(
             f"{path} cannot be read as safetensors ({reason(error)}); {WAY_OUT}"
         ) from error
 
 
 def checksum(about: Mapping[str, Any], tensors: Iterable[tuple[str, Iterable[memoryview]]]) -> str:
-    """A number that no flipped byte of a model leaves as it is. The tensors come by name, each in as many parts as one likes."""
+    """Compute the CRC-32 of a model, hex. The tensors come by name, each in any number of parts."""
     total = zlib.crc32(json.dumps(about, sort_keys=True).encode())
     for name, parts in tensors:
         total = zlib.crc32(name.encode(), total)
@@ -300,15 +306,19 @@ def checksum(about: Mapping[str, Any], tensors: Iterable[tuple[str, Iterable[mem
 
 
 def _checksum(about: Mapping[str, Any], tensors: Arrays) -> str:
-    return checksum(
-        about, ((name, [tensors[name].reshape(-1).view(np.uint8).data]) for name in sorted(tensors))
-    )
+    named_bytes = []
+    for name in sorted(tensors):
+        content = tensors[name].reshape(-1).view(np.uint8)
+        named_bytes.append((name, [content.data]))
+    return checksum(about, named_bytes)
 
 
 def _hashes(folder: Path, state: Mapping[str, Any]) -> dict[str, str]:
-    """The sha256 of each file of a checkpoint, hex; that of state.json covers what it holds besides."""
-    hashes = {STATE_FILE: hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()}
-    for name in [MODEL_FILE] if CONVERTED in state else [MODEL_FILE, TRAIN_STATE_FILE]:
+    """Compute the sha256, hex, of each file of a checkpoint; of state.json its other entries."""
+    content = json.dumps(state, sort_keys=True).encode()
+    hashes = {STATE_FILE: hashlib.sha256(content).hexdigest()}
+    names = [MODEL_FILE] if CONVERTED in state else [MODEL_FILE, TRAIN_STATE_FILE]
+    for name in names:
         with (folder / name).open("rb") as file:
             hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes

@@ -1,6 +1,7 @@
-"""The puzzle identifiers of a model by name: where the names are found, and how a table grows.
+"""Find the puzzle identifiers of a model by name, and grow its table for new ones.
 
-A run of several identifiers keeps their names beside its config. Of a model without a run only its data set knows them.
+A run of several identifiers keeps their names beside its config. For a model without a run, only
+its data set has them.
 
 Shapes: K identifiers of one puzzle.
 """
@@ -24,7 +25,7 @@ from hrm_core.tasks.capabilities import Named
 from hrm_core.tasks.contract import Task
 
 BLANK = "blank"  # how a user asks for identifier 0
-BLANK_NAMES = (BLANK_IDENTIFIER,)
+
 ON_REQUEST = "ask under the blank one with --identifier blank"
 
 IntArray = npt.NDArray[np.integer]
@@ -34,9 +35,9 @@ IntArray = npt.NDArray[np.integer]
 class Identifiers:
     """The puzzle identifiers of a model."""
 
-    model: str = "this model"  # what a user calls it
+    model: str = "this model"  # as the user named it
     count: int = 1
-    names: Sequence[str] = BLANK_NAMES  # none: nobody says
+    names: Sequence[str] = (BLANK_IDENTIFIER,)  # empty if they are not known
 
     def find(self, name: str, task: Task) -> IntArray:
         """Find the identifiers (K,) of a puzzle: its own first, then those of its augmentations.
@@ -53,27 +54,28 @@ class Identifiers:
         own = self._own(name, task)
         if len(own):
             return own
-        if name in (BLANK, *BLANK_NAMES):
+        if name in (BLANK, BLANK_IDENTIFIER):
             return np.zeros(1, np.int32)
         raise PuzzleError(self._unknown(name, task))
 
     def _own(self, name: str, task: Task) -> IntArray:
-        """Find the identifiers of a name; none if there are none."""
+        """Find the identifiers of a name; empty if there are none."""
         if isinstance(task, Named):
             own = task.identifiers_of(self.names, name)
             if len(own):
                 return own
-        return np.flatnonzero([known == name for known in self.names]).astype(np.int32)
+        is_own = [known == name for known in self.names]
+        return np.flatnonzero(is_own).astype(np.int32)
 
     def _described(self, task: Task) -> str:
-        names = [name for name in self.names if name not in BLANK_NAMES]
+        names = [name for name in self.names if name != BLANK_IDENTIFIER]
         if isinstance(task, Named):
             names = [name for name in names if task.puzzle_of(name) == name]
         shown = f" ({first_few(names)})" if names else ""
         return f"{len(names) or self.count - 1:,} puzzles{shown}"
 
     def _unknown(self, name: str, task: Task) -> str:
-        """Say that a name is not found, and how it can be."""
+        """Explain that a name is not found, and the way out."""
         if not self.names:
             return (
                 f"{self.model} does not say what its {self.count:,} puzzle identifiers are called, "
@@ -96,7 +98,7 @@ class Identifiers:
         return f"{train} with data that has it; known are {self._described(task)}"
 
 
-ONLY_BLANK = Identifiers()  # of models without puzzles of their own names
+ONLY_BLANK = Identifiers()  # of models that know no puzzle by name
 
 
 def load_identifiers(path: Path, count: int, data: Path | None = None) -> Identifiers:
@@ -130,26 +132,27 @@ def load_identifiers(path: Path, count: int, data: Path | None = None) -> Identi
 
 
 def grown(init: Model, model: ModelConfig, data: Dataset) -> dict[str, AnyArray]:
-    """Return the weights of a model for a data set that begins with its identifiers.
+    """Return the weights of a model for a data set that begins with the model's identifiers.
 
-    The rows of new ones are zero, as runs start.
+    New identifiers start with rows of zeros, as in a new run.
 
-    Raises: ConfigError if the data set does not, or nobody knows; DataError if the names of
-    identifiers cannot be read.
+    Raises: ConfigError if the data set numbers them differently or this is not known; DataError if
+    the names of identifiers cannot be read.
     """
     weights = dict(init.weights)
     before, after = init.config.num_puzzle_identifiers, model.num_puzzle_identifiers
     if after > 1:
         _check_numbering(init, before, data, after)
     if after > before and PUZZLE_TABLE in weights:
-        weights[PUZZLE_TABLE] = np.pad(weights[PUZZLE_TABLE], ((0, after - before), (0, 0)))
+        new_rows = (0, after - before)
+        weights[PUZZLE_TABLE] = np.pad(weights[PUZZLE_TABLE], (new_rows, (0, 0)))
     return weights
 
 
 def check_identifiers(path: Path, count: int, data: Dataset) -> None:
-    """Refuse to ask a model by data in which its `count` identifiers are those of other puzzles.
+    """Refuse data in which the `count` identifiers of a model belong to other puzzles.
 
-    Raises: DataError naming the first that differs, where both are known.
+    Raises: DataError naming the first that differs, where both lists are known.
     """
     if count == 1 or not data.has_names:
         return
@@ -163,7 +166,7 @@ def check_identifiers(path: Path, count: int, data: Dataset) -> None:
 
 
 def _check_numbering(init: Model, before: int, data: Dataset, after: int) -> None:
-    """Refuse a data set in which the identifiers of a model are those of other puzzles."""
+    """Refuse a data set in which the identifiers of a model belong to other puzzles."""
     by_name = f"hrm convert {init.source} DEST --to checkpoint --data {data.directory}"
     old = load_identifiers(init.source, before).names
     new = data.names if data.has_names else ()
