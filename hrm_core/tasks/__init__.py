@@ -1,1 +1,1 @@
-"""What a task is, and how one is found."""
+"""The contract of a task, its capabilities, and the registry that finds a task by its label."""

@@ -1,8 +1,9 @@
 """The contract of a builder, and the options that builders share.
 
-The `build.py` of a task is its builder. It has two names: `Options`, what can be asked for, and `build`, which makes a data
-set of it and is documented as the user of `hrm data NAME` reads it. The command line makes a flag of each field: types,
-ranges and choices are pydantic's (`Field(ge=1)`, `Literal`), `Flag` and `Argument` say the rest.
+The `build.py` of a task is its builder. It has two names: `Options`, the settings a user may give,
+and `build`, which makes a data set from them and whose docstring is the help of `hrm data NAME`.
+The command line makes a flag of each field: types, ranges and choices are pydantic's
+(`Field(ge=1)`, `Literal`), `Flag` and `Argument` say the rest.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,49 +17,48 @@ from hrm_core.config import MAX_SEED, Settings
 from hrm_core.data.dihedral import NUM_VIEWS
 from hrm_core.data.puzzles import CsvFiles, fetch_csv
 
-Watch = Callable[[str], None]  # is told the name of each thing that is being written
+Watch = Callable[[str], None]  # receives the name of each thing that is being written
 
 
 def unwatched(name: str) -> None:
-    """Watch a build that nobody looks at."""
+    """Ignore the progress of a build."""
 
 
 @dataclass(frozen=True)
 class Flag:
-    """How the command line shows an option."""
+    """Mark an option that is typed as a flag, and describe how the command line shows it."""
 
     help: str  # {things} stands for the word of the task, see `Options.things`
     metavar: str | None = None
     show_default: bool = False
-    is_file: bool = False  # a path that can be no folder
+    is_file: bool = False  # a path that cannot be a folder
 
 
 @dataclass(frozen=True)
 class Argument:
-    """Marks an option that is typed without a flag, by its place."""
+    """Mark an option that is typed without a flag, by its place."""
 
     metavar: str | None = None
 
 
 class Options(Settings):
-    """Base of the options of a builder. A validator that sees two options clash raises ValueError."""
+    """Base of the options of a builder. A validator raises ValueError if two options clash."""
 
-    things: ClassVar[str] = "puzzles"  # what data sets are made of, as help and progress call it
+    things: ClassVar[str] = "puzzles"  # the word for examples in help and progress
 
     def given(self, *names: str) -> bool:
-        """Return True if the user set one of these options, be it to its default."""
-        return any(
-            name in self.model_fields_set and getattr(self, name) is not None for name in names
-        )
+        """Return True if the user set one of these options, even to its default."""
+        set_by_user = self.model_fields_set.intersection(names)
+        return any(getattr(self, name) is not None for name in set_by_user)
 
 
 @dataclass(frozen=True)
 class Built:
     """Result of building a data set."""
 
-    record: Mapping[str, Any]  # for scripts: build.json, with counts in the place of what is long
+    record: Mapping[str, Any]  # for scripts: build.json, with counts instead of long lists
     summary: str  # for people, one line
-    warnings: tuple[str, ...] = ()  # of what makes results doubtful
+    warnings: tuple[str, ...] = ()  # reasons to doubt results
 
 
 class Builder(Protocol):
@@ -88,12 +88,13 @@ NumTest = Annotated[NonNegativeInt, Flag("Generate N test {things}; 1000 if not 
 
 
 class SourceOptions(Options):
-    """Where puzzles come from: the Hugging Face Hub, files in the published format, or a generator."""
+    """Options for the source of puzzles: the Hub, files in the published format, or a generator."""
 
     source: Annotated[
         str | None,
         Flag(
-            "Fetch train.csv and test.csv from there on the Hugging Face Hub; @REVISION may follow.",
+            "Fetch train.csv and test.csv from there on the Hugging Face Hub; "
+            "@REVISION may follow.",
             metavar="hf://OWNER/NAME",
         ),
     ] = None
@@ -123,7 +124,7 @@ class SourceOptions(Options):
         return self
 
     def check_fit(self) -> None:
-        """Check that the options of the task go with the source. Raises: ValueError."""
+        """Check that the options of the task fit the source. Raises: ValueError."""
 
     def files(self) -> CsvFiles:
         """Return the files to read; those of `source` are fetched.
@@ -132,5 +133,5 @@ class SourceOptions(Options):
         """
         if self.source is not None:
             return fetch_csv(self.source)
-        assert self.train_csv is not None, "there is one source, and nothing is generated"
+        assert self.train_csv is not None, "_one_source checks this; nothing is generated"
         return CsvFiles(self.train_csv, self.test_csv)

@@ -1,8 +1,9 @@
-"""What a task may be able to do besides: each capability is a Protocol that commands ask for.
+"""Optional capabilities of a task: each is a Protocol that commands ask for.
 
-A task has a capability if it has its members; a command that needs one it lacks says so in a line.
+A task has a capability if it has its members; a command that needs one the task lacks says so in
+one line.
 
-Shapes: N puzzles, K ways to ask one question, A ACT steps, S = `seq_len` cells, V tokens.
+Shapes: N puzzles, K forms of one question, A ACT steps, S = `seq_len` cells, V tokens.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ ONLY_THE_SOLUTION = "only the solution can tell"
 
 @runtime_checkable
 class Readable(Protocol):
-    """Reads questions that people have and writes answers: `hrm solve`."""
+    """Reads questions as people write them and writes answers: `hrm solve`."""
 
     def parse(self, text: str) -> TokenArray:
         """Read every puzzle in a text. Returns: (N, S) question tokens.
@@ -36,7 +37,7 @@ class Readable(Protocol):
         ...
 
     def read_file(self, path: Path) -> TokenArray:
-        """Read every puzzle in a file: a text, or what else the task comes in. Returns: (N, S).
+        """Read every puzzle in a file: a text, or another format of the task. Returns: (N, S).
 
         Raises: PuzzleError, OSError, UnicodeDecodeError.
         """
@@ -53,7 +54,7 @@ class Readable(Protocol):
 
 @runtime_checkable
 class Judged(Protocol):
-    """Has rules that tell a right answer without the solution."""
+    """Has rules that tell a right answer without a solution."""
 
     def given(self, inputs: TokenArray) -> BoolArray:
         """Mark the cells that the question already answers. Shapes: (..., S) -> (..., S)."""
@@ -68,25 +69,25 @@ class Judged(Protocol):
         ...
 
     def verdict(self, inputs: TokenArray, answer: TokenArray) -> str:
-        """Say in one line what the rules say of this answer (S,) to this question (S,)."""
+        """Describe in one line how the rules judge this answer (S,) to this question (S,)."""
         ...
 
 
 @runtime_checkable
 class Symmetric(Protocol):
-    """Has symmetries under which a puzzle stays a puzzle: votes."""
+    """Has symmetries that map puzzles to puzzles: votes."""
 
     vocab_size: int
     seq_len: int
 
     def draw_symmetries(self, rng: np.random.Generator, count: int) -> Symmetry:
-        """Draw `count` of them at random. Raises: PuzzleError where this data has none."""
+        """Draw `count` symmetries at random. Raises: PuzzleError if this data has none."""
         ...
 
 
 @runtime_checkable
 class PartlySymmetric(Symmetric, Protocol):
-    """Has symmetries that not every question has."""
+    """Has symmetries that only some questions have."""
 
     def check_symmetric(self, inputs: TokenArray) -> None:
         """Refuse a question (S,) that has no symmetries. Raises: PuzzleError."""
@@ -98,7 +99,7 @@ class Drawable(Protocol):
     """Draws its grids."""
 
     name: str
-    legend: Sequence[Mark]  # what a picture of a model at work has to explain
+    legend: Sequence[Mark]  # marks that the legend of an animation explains
 
     def picture(self, tokens: TokenArray, marks: IntArray, cell: int = 48) -> Image.Image:
         """Draw one grid (S,) with a `Mark` for each cell (S,), `cell` pixels a cell."""
@@ -110,35 +111,35 @@ class Numbered(Drawable, Protocol):
     """Draws colours that have numbers: `--digits`."""
 
     def with_digits(self) -> Self:
-        """Return the same task whose pictures show the number of each colour, too."""
+        """Return the same task whose pictures also show the number of each colour."""
         ...
 
 
 @runtime_checkable
 class Rated(Protocol):
-    """Knows how hard a puzzle is."""
+    """Has ratings of how hard a puzzle is."""
 
     rating_bands: Sequence[int]  # lower bound of each band of a table, ascending from 0
 
 
 @runtime_checkable
 class Variable(Protocol):
-    """Has settings that tell of a data set, not of the task: others may differ in them."""
+    """Has settings that describe a data set, not the task: two data sets may differ in them."""
 
     data_settings: Sequence[str]
 
 
 class Question(NamedTuple):
-    """A question, and what its file tells besides."""
+    """A question, and what its file holds besides."""
 
     tokens: TokenArray  # (S,)
-    name: str = ""  # of the puzzle that asks it
-    solution: TokenArray | None = None  # (S,) where the file has it, as `Candidate.answer` is
+    name: str = ""  # of its puzzle
+    solution: TokenArray | None = None  # (S,) if the file has it, encoded like `Candidate.answer`
 
 
 @runtime_checkable
 class Named(Protocol):
-    """Knows its puzzles by name; a model has puzzle identifiers for each."""
+    """Knows its puzzles by name; a model has puzzle identifiers for each of them."""
 
     def questions(self, text: str, name: str) -> list[Question]:
         """Read every question in a text; `name` is that of its file.
@@ -148,34 +149,34 @@ class Named(Protocol):
         ...
 
     def puzzle_of(self, identifier: str) -> str:
-        """Return the puzzle that an identifier's name belongs to."""
+        """Return the puzzle that the name of an identifier belongs to."""
         ...
 
     def identifiers_of(self, names: Sequence[str], puzzle: str) -> IntArray:
-        """Return the identifiers of a puzzle, its own first; none if it was never trained."""
+        """Return the identifiers of a puzzle, its own first; empty if it was never trained."""
         ...
 
     def how_to_add(self, puzzle: str) -> str:
-        """Return the command that adds a puzzle to a data set, with DATA in its place."""
+        """Return the command that adds a puzzle to a data set; DATA stands for the data set."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """One question in the K ways it is asked."""
+    """One question in K forms."""
 
     inputs: TokenArray  # (K, S)
-    undo: Callable[[int, TokenArray], TokenArray]  # answers (A, S) to way k, as if asked as it is
+    undo: Callable[[int, TokenArray], TokenArray]  # maps answers (A, S) to form k back
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One of the different answers to a question."""
+    """One of the distinct answers to a question."""
 
     answer: TokenArray  # (S,)
-    count: int  # how often it was given
-    confidence: float  # mean sigmoid(q_halt) of those
-    row: int  # the answer that gives it with the highest q_halt
+    count: int  # how many of the K answers are this one
+    confidence: float  # their mean sigmoid(q_halt)
+    row: int  # the one of highest q_halt among them, in [0, K)
 
 
 class Table(NamedTuple):
@@ -187,14 +188,14 @@ class Table(NamedTuple):
 
 
 class Poll(Protocol):
-    """Answers to all questions of a test, pooled."""
+    """Pooled answers to all questions of a test."""
 
     def record(self) -> Mapping[str, Any]:
-        """Return the results as JSON can hold them."""
+        """Return the results as JSON-serialisable values."""
         ...
 
     def pages(self) -> Sequence[str | Table]:
-        """Return the results for a person, in order."""
+        """Return the results as text and tables for a person, in order."""
         ...
 
 
@@ -202,13 +203,13 @@ class Poll(Protocol):
 class Polled(Named, Protocol):
     """Asks one question under several identifiers and pools the answers.
 
-    Tasks without it are asked under their symmetries, see `hrm_core/inference/voting.py`.
+    Other tasks are asked under their symmetries, see `hrm_core/inference/voting.py`.
     """
 
-    votes: int  # identifiers a question is asked under, if nobody says how many
+    votes: int  # default number of identifiers that a question is asked under
 
     def ask(self, question: TokenArray, names: Sequence[str]) -> Asked:
-        """Return a question (S,) as each of K identifiers asks it, given their names."""
+        """Return a question (S,) in the form of each of K identifiers, given by their names."""
         ...
 
     def attempts(self, answers: TokenArray, q_halt_logits: FloatArray) -> list[Candidate]:
@@ -220,8 +221,8 @@ class Polled(Named, Protocol):
     ) -> Poll:
         """Pool the answers to a whole test split.
 
-        `names` are those of the identifiers; `answered` are answers (N, S) and q_halt logits (N,)
-        to all its examples, in file order, several times if they were asked several times.
+        `names` are those of the identifiers; `answered` holds answers (N, S) and q_halt logits (N,)
+        to all examples in file order, one pair for each time they were asked.
 
         Raises: DataError if an identifier has no name.
         """
@@ -229,16 +230,16 @@ class Polled(Named, Protocol):
 
 
 class Score(NamedTuple):
-    """What a submission is worth."""
+    """Score of a submission."""
 
     score: float
-    record: Mapping[str, Any]  # as JSON can hold it
+    record: Mapping[str, Any]  # JSON-serialisable
     text: str  # for a person
 
 
 @runtime_checkable
 class Exports(Protocol):
-    """Writes its answers to a test as a file that others score: `--submission`, `hrm score`."""
+    """Writes its answers to a test as a file in a format that others score: `--submission`, `hrm score`."""
 
     def submission(self, poll: Any) -> object:
         """Return the answers of a poll as the JSON of a submission."""
@@ -254,10 +255,12 @@ class Exports(Protocol):
 
 
 def given_cells(task: object, inputs: TokenArray) -> BoolArray:
-    """Mark the cells that a question answers itself; none where the task does not say."""
-    return task.given(inputs) if isinstance(task, Judged) else np.zeros(inputs.shape, bool)
+    """Mark the cells that a question already answers; none if the task has no rules."""
+    if isinstance(task, Judged):
+        return task.given(inputs)
+    return np.zeros(inputs.shape, bool)
 
 
 def bands_of(task: object) -> Sequence[int]:
-    """Return the bands of ratings that tables are split by."""
+    """Return the bands of ratings that split the tables of a task."""
     return task.rating_bands if isinstance(task, Rated) else NO_RATINGS

@@ -18,7 +18,7 @@ class CellMeasures:
     metrics = (CELLS, BLANK_CELLS)
 
     def measure(self, predictions: Predictions) -> dict[str, float]:
-        """Return all numbers of a report; examples without a label do not count."""
+        """Compute all numbers of a report; examples without a label do not count."""
         return measure_cells(predictions)
 
 
@@ -26,19 +26,25 @@ UNKNOWN = CellMeasures()  # measures of data whose task is not known
 
 
 def measure_cells(predictions: Predictions) -> dict[str, float]:
-    """Measure answers cell by cell, the exact accuracy first. Examples without a label do not count."""
+    """Measure answers cell by cell, the exact accuracy first.
+
+    Examples without a label do not count.
+    """
     counted = predictions.select(predictions.is_counted)
     count = len(counted)
-    low, high = wilson_interval(float(counted.exact.sum()), count)
-    says_right = counted.q_halt_logits >= 0
+    num_exact = counted.exact.sum()
+    low, high = wilson_interval(float(num_exact), count)
+    is_confident = counted.q_halt_logits >= 0
+    num_halts_right = (is_confident == counted.exact).sum()
+    num_labelled, num_blank = counted.num_labelled.sum(), counted.num_blank.sum()
     return {
-        "exact_accuracy": share(counted.exact.sum(), count),
+        "exact_accuracy": share(num_exact, count),
         "exact_low": low,
         "exact_high": high,
-        "accuracy": share(counted.num_right.sum(), counted.num_labelled.sum()),
-        "blank_accuracy": share(counted.num_right_blank.sum(), counted.num_blank.sum()),
+        "accuracy": share(counted.num_right.sum(), num_labelled),
+        "blank_accuracy": share(counted.num_right_blank.sum(), num_blank),
         "lm_loss": share(counted.lm_loss.sum(), count),
-        "q_halt_accuracy": share((says_right == counted.exact).sum(), count),
+        "q_halt_accuracy": share(num_halts_right, count),
         "steps": share(counted.steps.sum(), count),
         "settled_step": share(counted.settled_step.sum(), count),
         "count": count,
@@ -46,7 +52,7 @@ def measure_cells(predictions: Predictions) -> dict[str, float]:
 
 
 def wilson_interval(successes: float, count: float) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a share. Source: Wilson 1927."""
+    """Compute the 95 % confidence interval of a share. Source: Wilson 1927."""
     if not count:
         return 0.0, 1.0
     z, part = 1.959963984540054, successes / count
@@ -57,5 +63,5 @@ def wilson_interval(successes: float, count: float) -> tuple[float, float]:
 
 
 def share(part: float, whole: float) -> float:
-    """Return a part of a whole; 0 of nothing."""
+    """Divide a part by a whole; 0 if both are 0."""
     return float(part) / max(float(whole), 1.0)

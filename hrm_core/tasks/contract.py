@@ -1,8 +1,8 @@
-"""What a task is: the few members that training and evaluation ask of every task.
+"""The contract of a task: the few members that training and evaluation need.
 
-All else is a capability of its own, see `capabilities.py`. A task object is bound to one size:
-`Sudoku(9)`, not "Sudoku". The `task.py` of a package names its class as `TASK`; `cells.CellMeasures` is
-a base for tasks that are measured cell by cell.
+Everything else is an optional capability, see `capabilities.py`. A task object is bound to one
+size: `Sudoku(9)`, not "Sudoku". The `task.py` of a package names its class as `TASK`;
+`cells.CellMeasures` is a base for tasks that are measured cell by cell.
 
 Shapes: N examples, S = `seq_len` cells of one chunk, V = `vocab_size` tokens.
 """
@@ -26,48 +26,48 @@ NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that says how good a model is, and how it is written."""
+    """A number that measures a model, and its names and format."""
 
-    key: str  # its name among what `measure` returns, in logs and in --json
+    key: str  # in the result of `measure`, in logs and in --json
     title: str  # of its curve: "exact accuracy"
     heading: str  # of its column in a table: "exact"
     format: str = ".2%"
     higher_is_better: bool = True
     interval: tuple[str, str] | None = None  # keys of the ends of its 95 % confidence interval
-    short: str = ""  # its name in a line, if not the heading
+    short: str = ""  # its name in a line of text, if not the heading
 
     @property
     def is_share(self) -> bool:
-        """True for a number between 0 and 1 that is written in per cent."""
+        """Return True for a number between 0 and 1 that is written in per cent."""
         return self.format.endswith("%")
 
     def text(self, value: float) -> str:
-        """Write a value for a person."""
+        """Format a value for a person."""
         return format(value, self.format)
 
     def rank(self, values: Mapping[str, float]) -> float:
-        """Return the number that is larger for the better of two models."""
+        """Return a number that is larger for the better of two models."""
         return values[self.key] if self.higher_is_better else -values[self.key]
 
 
 class Measures(Protocol):
-    """Numbers of reports, curves and the choice of the best checkpoint.
+    """Measures of a task, as reports, curves and the choice of the best checkpoint use them.
 
-    Headline and metrics are asked of the class, too: curves are drawn without the settings of a task.
+    The class itself has headline and metrics, too: curves are drawn without the settings of a task.
     """
 
     @property
     def headline(self) -> Metric:
-        """The number that says which of two models is better."""
+        """Return the metric that decides which of two models is better."""
         ...
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The numbers shown beside it; the first decides between equal headlines."""
+        """Return the metrics shown beside it; the first decides between equal headlines."""
         ...
 
     def measure(self, predictions: Predictions) -> Mapping[str, float]:
-        """Return all numbers of a report by their keys, and `count`, the examples measured."""
+        """Compute all numbers of a report by their keys, and `count`, the examples measured."""
         ...
 
 
@@ -76,7 +76,7 @@ class Task(Measures, Protocol):
     """One kind of puzzle at one size."""
 
     name: str  # in data sets and model files: "sudoku"
-    settings: Mapping[str, Any]  # what the shape does not tell, as JSON has it; beside the name
+    settings: Mapping[str, Any]  # JSON-serialisable; what name and shape do not determine
     vocab_size: int
     seq_len: int
     num_chunks: int  # 1 for grids

@@ -1,4 +1,4 @@
-"""How a model answered the examples of an evaluation.
+"""Predictions: the scored answers of a model to the examples of an evaluation.
 
 Shapes: N examples. Every array is (N,).
 """
@@ -16,27 +16,27 @@ FloatArray = npt.NDArray[np.floating]
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """How each of N examples was answered."""
+    """Scored answers to N examples."""
 
-    num_right: IntArray  # labelled cells answered rightly
+    num_right: IntArray  # labelled cells answered correctly
     num_labelled: IntArray
     num_right_blank: IntArray  # the same for cells that the question leaves open
     num_blank: IntArray
     lm_loss: FloatArray  # per example: mean over its labelled cells
     q_halt_logits: FloatArray
     steps: IntArray  # ACT steps taken
-    settled_step: IntArray  # ACT step after which the answer no longer changed
+    settled_step: IntArray  # ACT step after which the answer stopped changing
     ratings: IntArray  # difficulty; -1 where the data set has none
 
     @property
     def exact(self) -> BoolArray:
-        """Examples in which every labelled cell is right."""
+        """Mark examples in which every labelled cell is right."""
         exact: BoolArray = self.num_right == self.num_labelled
         return exact
 
     @property
     def is_counted(self) -> BoolArray:
-        """Examples that have a label at all."""
+        """Mark examples that have at least one label."""
         counted: BoolArray = self.num_labelled > 0
         return counted
 
@@ -44,7 +44,7 @@ class Predictions:
         return len(self.num_right)
 
     def select(self, chosen: BoolArray | IntArray) -> "Predictions":
-        """Select some examples, by a mask or by their places."""
+        """Select examples by a mask or by their indices."""
         return Predictions(**{name: getattr(self, name)[chosen] for name in FIELDS})
 
 
@@ -54,13 +54,17 @@ NO_PREDICTIONS = Predictions(**{name: np.empty(0, np.int64) for name in FIELDS})
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
     """Join the predictions of several batches."""
-    return Predictions(
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in FIELDS}
-    )
+    arrays = {}
+    for name in FIELDS:
+        arrays[name] = np.concatenate([getattr(part, name) for part in parts])
+    return Predictions(**arrays)
 
 
 def picked(each: Sequence[Predictions], choice: IntArray) -> Predictions:
     """Pick one of K predictions for each of the same N examples. Shapes: (N,) in [0, K)."""
     rows = np.arange(len(choice))
-    stacked = {name: np.stack([getattr(one, name) for one in each]) for name in FIELDS}
-    return Predictions(**{name: arrays[choice, rows] for name, arrays in stacked.items()})
+    arrays = {}
+    for name in FIELDS:
+        stacked = np.stack([getattr(one, name) for one in each])  # (K, N)
+        arrays[name] = stacked[choice, rows]
+    return Predictions(**arrays)

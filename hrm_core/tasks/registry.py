@@ -6,23 +6,22 @@ Only the package of the task that is asked for is imported; see `hrm_core/plugin
 import json
 from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any, cast
 
-from hrm_core.data.store import task_label
 from hrm_core.errors import ConfigError, PuzzleError
 from hrm_core.plugins import GROUP, has_module, task_packages
 from hrm_core.tasks.building import Builder
 from hrm_core.tasks.cells import UNKNOWN
 from hrm_core.tasks.contract import Measures, Task
 
-# What published data sets and models are of: they do not say. Source: sapientinc/HRM dataset/
-PUBLISHED = {(11, 81): "sudoku", (6, 900): "maze", (12, 900): "arc"}  # vocab_size, seq_len
+# Published data sets and models have no label: their shape, vocab_size and seq_len, tells the task.
+# Source: sapientinc/HRM dataset/
+PUBLISHED = {(11, 81): "sudoku", (6, 900): "maze", (12, 900): "arc"}
 OTHER_SIZES = {(6, 16): "sudoku", (8, 36): "sudoku"}  # of the same formats
 
 
 def label_of(task: Task | None) -> str:
-    """Return how a data set or model says which task it is of."""
+    """Return the label of a task, which data sets and models carry."""
     if task is None:
         return ""
     settings = json.dumps(dict(task.settings), sort_keys=True)
@@ -30,7 +29,7 @@ def label_of(task: Task | None) -> str:
 
 
 def task_of_shape(vocab_size: int, seq_len: int, label: str = "") -> Task | None:
-    """Return the task of a label, or where there is none of its shape. None if no task fits."""
+    """Return the task of a label, or of a shape where there is no label. None if no task fits."""
     name, _, text = label.partition(" ")
     name = name or name_of_shape(vocab_size, seq_len)
     settings = _settings(text)
@@ -55,29 +54,25 @@ def published_length(vocab_size: int) -> tuple[str, int] | None:
 
 
 def measures_of(label: str) -> Measures:
-    """Return how answers to the task of a label are measured; cell by cell where none is known."""
+    """Return the measures of the task of a label; cell by cell if the task is not known."""
     name = label.partition(" ")[0]
     measures: Measures = _kind(name) if name in task_packages() else UNKNOWN
     return measures
 
 
 def kinds_with(member: str) -> dict[str, Any]:
-    """Return the classes of the tasks that have a member, and so the capability it belongs to."""
-    kinds = {name: _kind(name) for name in task_packages()}
-    return {name: kind for name, kind in kinds.items() if hasattr(kind, member)}
+    """Return the classes of the tasks that have a member, and so its capability, by name."""
+    found = {}
+    for name in task_packages():
+        kind = _kind(name)
+        if hasattr(kind, member):
+            found[name] = kind
+    return found
 
 
 def titles_with(member: str) -> str:
-    """Return the tasks that have a member, as a message names them."""
+    """Return the names of the tasks that have a member, as messages write them."""
     return " and ".join(name.upper() for name in kinds_with(member))
-
-
-def find_task(data: Path, vocab_size: int, seq_len: int) -> Task | None:
-    """Return the task a data set was built for; published ones are recognised by their shape.
-
-    Raises: DataError as `task_label` does.
-    """
-    return task_of_shape(vocab_size, seq_len, task_label(data) or "")
 
 
 def require_task(vocab_size: int, seq_len: int, label: str, source: str) -> Task:
@@ -98,17 +93,18 @@ def require_task(vocab_size: int, seq_len: int, label: str, source: str) -> Task
 
 
 def builder(name: str) -> Builder:
-    """Return what builds data sets of an installed task that has a `build.py`."""
-    return cast(Builder, import_module(f"{task_packages()[name]}.build"))
+    """Return the builder of an installed task that has a `build.py`."""
+    package = task_packages()[name]
+    return cast(Builder, import_module(f"{package}.build"))
 
 
 def _mazes() -> dict[tuple[int, int], str]:
-    """Mazes of any size, as the published builder makes them of other files."""
+    """Return the shapes of square mazes, which the published builder makes at any size."""
     return {(6, side * side): "maze" for side in range(2, 129)}
 
 
 def _settings(text: str) -> Mapping[str, Any] | None:
-    """Read the settings of a label. None if they are no JSON object."""
+    """Read the settings of a label. None if they are not a JSON object."""
     try:
         settings = json.loads(text) if text else {}
     except (ValueError, RecursionError):

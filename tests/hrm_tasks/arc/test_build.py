@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hrm_core.data.store import check, dataset_hash, load_split
+from hrm_core.data.store import Dataset, check, dataset_hash, load_split
 from hrm_core.errors import DataError
 from hrm_core.tasks.contract import TokenArray
-from hrm_core.tasks.registry import find_task, task_of_shape
+from hrm_core.tasks.registry import task_of_shape
 from hrm_tasks.arc import build as arc_build
 from hrm_tasks.arc import extend as arc_add
 from hrm_tasks.arc.augment import augmented, parse_names, task_of
@@ -190,7 +190,7 @@ def test_smaller_canvas_holds_the_same_puzzles_of_the_tasks_that_it_has_room_for
         ["b"],
         ["c", "d", "a"],
     )
-    found = find_task(tmp_path / "small", 12, side * side)
+    found = task_of_shape(12, side * side, Dataset(tmp_path / "small").label or "")
     assert isinstance(found, Arc)
     assert found.side == side
     for split in ("train", "test"):
@@ -862,7 +862,7 @@ def test_damaged_task_of_a_data_set_is_one_line(
     built(tmp_path / "out", [source], augment=2)
     change_build(tmp_path / "out", **changes)
     with pytest.raises(DataError) as refused:
-        find_task(tmp_path / "out", 12, 900)
+        Dataset(tmp_path / "out").label  # noqa: B018 - read at this moment
     assert message in str(refused.value)
 
 

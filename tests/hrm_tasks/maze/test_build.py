@@ -9,9 +9,9 @@ import pytest
 
 from hrm_core.data.dihedral import square_cells
 from hrm_core.data.puzzles import Puzzles
-from hrm_core.data.store import check, dataset_hash, load_split, task_label
+from hrm_core.data.store import Dataset, check, dataset_hash, load_split
 from hrm_core.errors import DataError, PuzzleError
-from hrm_core.tasks.registry import find_task
+from hrm_core.tasks.registry import task_of_shape
 from hrm_tasks.maze.board import canonical
 from hrm_tasks.maze.build import build
 from hrm_tasks.maze.csv_rows import read_csv
@@ -52,7 +52,8 @@ def test_no_test_maze_is_a_training_maze_in_any_view(tmp_path: Path, kind: str) 
     assert Maze(8).accepts_all(test.inputs, test.labels).all()
     assert record["test_questions_in_training"] == 0
     assert json.loads((out / "build.json").read_text()) == record
-    assert (task_label(out), repr(find_task(out, 6, 64))) == ("maze", "Maze(8)")
+    assert Dataset(out).label == "maze"
+    assert repr(task_of_shape(6, 64, "maze")) == "Maze(8)"
 
 
 def test_what_was_dropped_is_written_down(tmp_path: Path) -> None:
