@@ -1,4 +1,4 @@
-"""A model at work, ACT step by ACT step, as frames, GIFs and PNGs.
+"""Draw a model at work, ACT step by ACT step, as frames, GIFs and PNGs.
 
 Shapes: S cells, A ACT steps, F frames.
 """
@@ -17,24 +17,26 @@ from hrm_core.pictures.grids import PAPER, TEXT_SIZE, Mark, beside, caption, leg
 Tokens = npt.NDArray[np.integer[Any]]
 Picture = Callable[[Tokens, Tokens], Image.Image]  # draws tokens (S,) with marks (S,)
 
-PALETTE_SIZE = 256  # all a GIF can hold
+PALETTE_SIZE = 256  # the most colours of a GIF
+SPLIT = np.array([16, 8, 0], dtype=np.uint32)  # bits that red, green and blue are shifted by
 
 
 def thinking_marks(
     given: npt.NDArray[np.bool_], inputs: Tokens, answers: Tokens
 ) -> npt.NDArray[np.int64]:
-    """Say of each cell at each step what the model is doing with it.
+    """Mark each cell after each step.
 
-    A given cell stays GIVEN as long as the answer repeats it; one that the model overwrites is marked like any other.
+    A given cell is GIVEN as long as the answer repeats it; one that the model overwrites is marked
+    like any other.
     Shapes: given (S,), inputs (S,), answers (A, S) -> (A, S), values of `Mark`.
     """
     kept = given & (answers == inputs)
     changed = np.zeros_like(kept)
     changed[1:] = answers[1:] != answers[:-1]
     agrees = answers == answers[-1]
-    return np.select(
-        [kept, changed, agrees], [Mark.GIVEN, Mark.CHANGED, Mark.AGREES], Mark.PLAIN
-    ).astype(np.int64)
+    choices = [Mark.GIVEN, Mark.CHANGED, Mark.AGREES]
+    marks = np.select([kept, changed, agrees], choices, Mark.PLAIN)
+    return marks.astype(np.int64)
 
 
 def thinking_frames(
@@ -44,40 +46,42 @@ def thinking_frames(
     answers: Tokens,
     explained: Sequence[Mark] = (Mark.GIVEN, Mark.CHANGED, Mark.AGREES),
 ) -> list[Image.Image]:
-    """Draw the question, then the answer after each ACT step, all frames alike in size, with a caption and the same legend.
+    """Draw the question, then the answer after each ACT step.
 
-    An answer that keeps nothing of the question, as ARC's, stands beside it.
-    Shapes: given (S,), True where the question already answers; inputs (S,); answers (A, S), A >= 1. `explained` are the marks of
-    the legend.
+    All frames have one size, a caption and the same legend of the marks `explained`. If no cell is
+    given, as in ARC, each answer stands beside the question.
+    Shapes: given (S,), True where the question already answers; inputs (S,); answers (A, S), A >= 1.
     Returns: A + 1 frames for `save_gif`.
     """
+    marks = thinking_marks(given, inputs, answers)
     question = picture(inputs, np.where(given, Mark.GIVEN, Mark.PLAIN))
-    grids = [
-        picture(*each) for each in zip(answers, thinking_marks(given, inputs, answers), strict=True)
-    ]
-    size = (
-        max(grid.width for grid in [question, *grids]),
-        max(grid.height for grid in [question, *grids]),
-    )
-    steps = [
-        _captioned(grid, f"step {step} of {len(answers)}", size)
-        for step, grid in enumerate(grids, start=1)
-    ]
-    asked, nothing = _captioned(question, "question", size), Image.new("RGB", steps[0].size, PAPER)
-    pages = (
-        [asked, *steps]
-        if given.any()
-        else [beside([asked, page], gap=2 * TEXT_SIZE) for page in [nothing, *steps]]
-    )
+    grids = list(map(picture, answers, marks))
+    size = _common_size([question, *grids])
+    asked = _captioned(question, "question", size)
+    steps = []
+    for step, grid in enumerate(grids, start=1):
+        steps.append(_captioned(grid, f"step {step} of {len(answers)}", size))
+    pages = [asked, *steps]
+    if not given.any():
+        nothing = Image.new("RGB", steps[0].size, PAPER)
+        pages = [beside([asked, page], gap=2 * TEXT_SIZE) for page in [nothing, *steps]]
     words = legend(explained, width=pages[0].width)
-    return [
-        ImageOps.expand(stack([page, words], gap=TEXT_SIZE // 2), TEXT_SIZE, PAPER)
-        for page in pages
-    ]
+    return [_framed(page, words) for page in pages]
+
+
+def _common_size(images: Sequence[Image.Image]) -> tuple[int, int]:
+    """Return a width and a height that every image fits into."""
+    return max(image.width for image in images), max(image.height for image in images)
+
+
+def _framed(page: Image.Image, words: Image.Image) -> Image.Image:
+    """Put a legend below a page and paper around both."""
+    frame = stack([page, words], gap=TEXT_SIZE // 2)
+    return ImageOps.expand(frame, TEXT_SIZE, PAPER)
 
 
 def _captioned(grid: Image.Image, text: str, size: tuple[int, int]) -> Image.Image:
-    """A grid in the corner of a page of `size`, where it is in every frame, below a caption."""
+    """Put a grid in the same corner of a page of `size` in every frame, below a caption."""
     page = Image.new("RGB", size, PAPER)
     page.paste(grid)
     return caption(page, text)
@@ -86,13 +90,14 @@ def _captioned(grid: Image.Image, text: str, size: tuple[int, int]) -> Image.Ima
 def save_gif(
     frames: Sequence[Image.Image], path: Path, seconds_a_frame: float = 0.6, hold_last: float = 2.5
 ) -> None:
-    """Write frames as an endless GIF, the last one shown for `hold_last` seconds. Frames alike in a row become one.
+    """Write frames as an endless GIF whose last frame is shown for `hold_last` seconds.
+
+    Equal frames in a row become one.
 
     Raises: HRMError when the file cannot be written.
     """
-    milliseconds = [
-        round(1000 * seconds) for seconds in [*[seconds_a_frame] * (len(frames) - 1), hold_last]
-    ]
+    seconds = [seconds_a_frame] * (len(frames) - 1) + [hold_last]
+    milliseconds = [round(1000 * each) for each in seconds]
     first, *others = share_palette(frames)
     with replaced_whole(path) as draft:
         first.save(
@@ -116,40 +121,42 @@ def save_png(image: Image.Image, path: Path) -> None:
 
 
 def share_palette(frames: Sequence[Image.Image]) -> list[Image.Image]:
-    """Give all frames one palette, so that a colour is the same in each; smaller frames get paper around them.
+    """Give all frames one palette and one size, with paper around smaller frames.
 
-    The most frequent colours are kept exactly. What is left, blends at the edges of letters, goes to one close by.
+    The most frequent colours are kept exactly. The others, blends at the edges of letters, are
+    replaced by close ones.
     """
-    size = max(frame.width for frame in frames), max(frame.height for frame in frames)
+    size = _common_size(frames)
     pixels = np.stack([_packed(frame, size) for frame in frames])  # (F, height, width)
     colours, inverse, counts = np.unique(pixels, return_inverse=True, return_counts=True)
     kept = np.argsort(-counts, kind="stable")[:PALETTE_SIZE]
     palette = Image.new("P", (1, 1))
     palette.putpalette(_channels(colours[kept]).tobytes())
-    close = Image.fromarray(_channels(colours)[None]).quantize(
-        palette=palette, dither=Image.Dither.NONE
-    )
+    all_colours = Image.fromarray(_channels(colours)[None])  # one row
+    close = all_colours.quantize(palette=palette, dither=Image.Dither.NONE)
     indices = np.array(close)[0]
     indices[kept] = np.arange(len(kept))  # Pillow's search is exact to 4 levels only
-    return [_with_palette(frame, palette) for frame in indices[inverse.reshape(pixels.shape)]]
+    indexed = indices[inverse.reshape(pixels.shape)]
+    return [_with_palette(frame, palette) for frame in indexed]
 
 
 def _packed(frame: Image.Image, size: tuple[int, int]) -> npt.NDArray[np.uint32]:
-    """A frame's pixels on paper of `size`, one number a colour. Returns: (height, width) 0xRRGGBB."""
+    """Pack the pixels of a frame on paper of `size`. Returns: (height, width) 0xRRGGBB."""
+    width, height = size
     page = Image.new("RGB", size, PAPER)
-    page.paste(frame, ((size[0] - frame.width) // 2, (size[1] - frame.height) // 2))
-    return np.asarray(page, dtype=np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
+    page.paste(frame, ((width - frame.width) // 2, (height - frame.height) // 2))
+    channels = np.asarray(page, dtype=np.uint32)
+    return channels @ (np.uint32(1) << SPLIT)
 
 
 def _channels(colours: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
-    """Split packed colours. Shapes: (N,) -> (N, 3)."""
-    return (colours[:, None] >> np.array([16, 8, 0], dtype=np.uint32)).astype(
-        np.uint8
-    )  # keeps the lowest byte
+    """Split packed colours into red, green and blue. Shapes: (N,) -> (N, 3)."""
+    shifted = colours[:, None] >> SPLIT
+    return shifted.astype(np.uint8)  # keeps the lowest byte
 
 
 def _with_palette(indices: npt.NDArray[np.uint8], palette: Image.Image) -> Image.Image:
-    """An image of palette indices (height, width)."""
+    """Make an image of palette indices (height, width)."""
     image = Image.fromarray(indices)
     image.putpalette(palette.getpalette() or [])
     return image

@@ -1,4 +1,4 @@
-"""Training runs as curves, several over each other."""
+"""Draw training runs as curves, several over each other."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ Record = dict[str, Any]
 LOG_NAME = "log.jsonl"
 SIZE = (1600, 1100)  # pixels
 DPI = 125
-RUN_COLOURS = (
+RUN_COLOURS = (  # Okabe and Ito's, which colour-blind people can tell apart
     "#0072b2",
     "#d55e00",
     "#009e73",
@@ -26,9 +26,10 @@ RUN_COLOURS = (
     "#e69f00",
     "#56b4e9",
     "#333333",
-)  # Okabe and Ito's, fit for the colour-blind
+)
 LINES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
-RUN_STYLES = tuple(product(LINES, RUN_COLOURS))  # of each run; no two are alike up to 21 runs
+RUN_STYLES = tuple(product(LINES, RUN_COLOURS))  # distinct for up to 21 runs
+KEY_COLOUR = "#666a73"
 SPLIT_MARKERS = ("o", "s", "D", "^", "v")
 MARKER_STYLE: Mapping[str, Any] = {
     "linestyle": "none",
@@ -44,7 +45,7 @@ class Panel(NamedTuple):
     key: str
     title: str
     is_share: bool = False  # between 0 and 1, shown in per cent
-    of_halted: bool = True  # a mean over the slots that halted: of none it says nothing
+    of_halted: bool = True  # a mean over the slots that halted, undefined if none did
 
 
 LOSS = Panel("lm_loss", "loss per example", of_halted=False)
@@ -54,29 +55,35 @@ ACCURACIES = (  # of tasks that are measured cell by cell
     Panel("accuracy", "cell accuracy", is_share=True),
 )
 KEYS = ("lm_loss", "exact_accuracy", "accuracy", "steps")
-MAX_UPDATE = 2**53  # up to here a float counts exactly
+MAX_UPDATE = 2**53  # a float holds every integer up to this one
 
 
 def read_log(path: Path, keys: Sequence[str] = KEYS) -> list[Record]:
-    """Read the "train" and "eval" reports of a run's log.jsonl; `keys` are the numbers wanted.
+    """Read the "train" and "eval" reports of a run's log.jsonl; `keys` are the metrics needed.
 
-    A last line that a kill cut short is left out.
+    A last line that was cut short by a kill is left out.
 
-    Raises: RunError when there is nothing to read; DataError naming the line that is damaged.
+    Raises: RunError if there is nothing to read; DataError naming the line that is damaged.
     """
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
         raise RunError(
-            f"cannot read {path}: {error.strerror or error}; give a run directory, its log comes with the first report"
+            f"cannot read {path}: {error.strerror or error}; "
+            "give a run directory, its log comes with the first report"
         ) from error
     if lines and _record(lines[-1], keys) is None:
         lines.pop()
-    records = [
-        _checked(_record(line, keys), f"{path}:{number}")
-        for number, line in enumerate(lines, start=1)
-    ]
-    reports = [record for record in records if record.get("kind") in ("train", "eval")]
+    reports = []
+    for number, line in enumerate(lines, start=1):
+        record = _record(line, keys)
+        if record is None:
+            raise DataError(
+                f"{path}:{number}: not a JSON object as training writes it; "
+                "take the line out or restore the file"
+            )
+        if record.get("kind") in ("train", "eval"):
+            reports.append(record)
     if not reports:
         raise RunError(f"{path} holds no report yet; wait for the run's first one")
     return reports
@@ -85,42 +92,34 @@ def read_log(path: Path, keys: Sequence[str] = KEYS) -> list[Record]:
 def _record(line: bytes, keys: Sequence[str]) -> Record | None:
     """Read one line of a log, its numbers as floats.
 
-    None where it is no JSON object, or a field that is drawn is not what it should be.
+    None if it is not a JSON object, or a field that is drawn has a wrong type.
     """
     try:
         record = json.loads(line, parse_int=float)
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and _is_sound(record, keys) else None
-
-
-def _is_sound(record: Record, keys: Sequence[str]) -> bool:
-    """Whether the fields that are drawn have their types, as far as they are there."""
-    update, split = record.get("update", 0.0), record.get("split", "")
-    metrics = [record.get(key, 0.0) for key in ("count", *keys)]
-    return (
-        isinstance(split, str)
-        and all(isinstance(number, float) for number in [update, *metrics])
-        and 0 <= update <= MAX_UPDATE
-    )
-
-
-def _checked(record: Record | None, place: str) -> Record:
-    """The record, which must be one. Raises: DataError."""
-    if record is None:
-        raise DataError(
-            f"{place}: not a JSON object as training writes it; take the line out or restore the file"
-        )
+    if not isinstance(record, dict) or not _is_sound(record, keys):
+        return None
     return record
 
 
-def plot_runs(runs: Sequence[Path], out: Path, accuracies: Sequence[Panel] = ACCURACIES) -> None:
-    """Write one PNG: a panel a quantity, a colour a run, a line for training, markers for evaluations.
+def _is_sound(record: Record, keys: Sequence[str]) -> bool:
+    """Return True if those of the drawn fields that are there have their types."""
+    update = record.get("update", 0.0)
+    numbers = [update, *(record.get(key, 0.0) for key in ("count", *keys))]
+    are_numbers = all(isinstance(number, float) for number in numbers)
+    is_named = isinstance(record.get("split", ""), str)
+    return is_named and are_numbers and 0 <= update <= MAX_UPDATE
 
-    `runs` are run directories. The panels are the loss, `accuracies` and ACT steps.
+
+def plot_runs(runs: Sequence[Path], out: Path, accuracies: Sequence[Panel] = ACCURACIES) -> None:
+    """Write one PNG with a panel for each quantity and a colour for each run.
+
+    Lines are training, markers are evaluations. `runs` are run directories. The panels are the
+    loss, `accuracies` and ACT steps.
 
     Raises: RunError or DataError for a log that cannot be read, BackendError without matplotlib,
-    HRMError when the picture cannot be written.
+    HRMError if the picture cannot be written.
     """
     panels = [LOSS, *accuracies, STEPS]
     keys = [panel.key for panel in panels]
@@ -139,26 +138,29 @@ def plot_runs(runs: Sequence[Path], out: Path, accuracies: Sequence[Panel] = ACC
 
 
 def _names(runs: Sequence[Path]) -> list[str]:
-    """What to call each run: its directory's name, or the whole path where two have the same name."""
-    names = [run.resolve().name for run in runs]
-    return [
-        name if names.count(name) == 1 else str(run) for name, run in zip(names, runs, strict=True)
-    ]
+    """Name each run by its directory, or by the whole path if two directories have one name."""
+    folders = [run.resolve().name for run in runs]
+    names = []
+    for run, folder in zip(runs, folders, strict=True):
+        is_unique = folders.count(folder) == 1
+        names.append(folder if is_unique else str(run))
+    return names
 
 
 def _empty_figure(num_rows: int) -> "Figure":
-    """A figure of its own, apart from pyplot: no window, no global state.
+    """Make a figure without pyplot: no window, no global state.
 
-    It is of `SIZE` pixels, and higher for more than two rows of panels.
+    It has `SIZE` pixels for two rows of panels, and is higher for more.
 
-    Raises: BackendError when matplotlib is not installed.
+    Raises: BackendError if matplotlib is not installed.
     """
     missing = "matplotlib is not installed; pip install 'hrm-mlx[plot]'"
     with needs_package("matplotlib", missing):
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
+    width, height = SIZE
     return Figure(
-        figsize=(SIZE[0] / DPI, SIZE[1] / DPI * num_rows / 2),
+        figsize=(width / DPI, height / DPI * num_rows / 2),
         layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12),
     )
 
@@ -167,48 +169,41 @@ def _draw_panel(axes: "Axes", panel: Panel, logs: Mapping[str, Sequence[Record]]
     """Draw one quantity of all runs."""
     markers = _split_markers(logs)
     for records, (line, colour) in zip(logs.values(), cycle(RUN_STYLES)):
-        training = _series(records, panel, "train")
-        axes.plot(
-            *training,
-            color=colour,
-            linestyle=line,
-            linewidth=1.2,
-            marker="." if len(training[0]) == 1 else "",
-        )
+        updates, values = _series(records, panel, "train")
+        dot = "." if len(updates) == 1 else ""
+        axes.plot(updates, values, color=colour, linestyle=line, linewidth=1.2, marker=dot)
         for split, marker in markers.items():
-            axes.plot(
-                *_series(records, panel, "eval", split), color=colour, marker=marker, **MARKER_STYLE
-            )
-    _dress(axes, panel)
+            updates, values = _series(records, panel, "eval", split)
+            axes.plot(updates, values, color=colour, marker=marker, **MARKER_STYLE)
+    _set_scales(axes, panel)
 
 
 def _series(
     records: Sequence[Record], panel: Panel, kind: str, split: str | None = None
 ) -> tuple[list[float], list[float]]:
-    """The updates and values of a quantity, where it was reported and says something."""
-    reported = (
-        record
-        for record in records
-        if record["kind"] == kind and {"update", panel.key} <= record.keys()
-    )
-    of_counted = panel.of_halted or kind == "eval"  # a mean over those that `count` counts
-    chosen = [
-        record
-        for record in reported
-        if record.get("split") == split and not (of_counted and record.get("count") == 0)
-    ]
-    return [record["update"] for record in chosen], [record[panel.key] for record in chosen]
+    """Return the updates and values of a quantity, where it was reported and is defined."""
+    is_mean_of_counted = panel.of_halted or kind == "eval"
+    updates, values = [], []
+    for record in records:
+        if record["kind"] != kind or record.get("split") != split:
+            continue
+        if is_mean_of_counted and record.get("count") == 0:
+            continue
+        if {"update", panel.key} <= record.keys():
+            updates.append(record["update"])
+            values.append(record[panel.key])
+    return updates, values
 
 
 def _split_markers(logs: Mapping[str, Sequence[Record]]) -> dict[str, str]:
-    """A marker for each data split that was evaluated."""
-    splits = {
-        record["split"] for records in logs.values() for record in records if "split" in record
-    }
+    """Choose a marker for each data split that was evaluated."""
+    splits: set[str] = set()
+    for records in logs.values():
+        splits |= {record["split"] for record in records if "split" in record}
     return dict(zip(sorted(splits), cycle(SPLIT_MARKERS)))
 
 
-def _dress(axes: "Axes", panel: Panel) -> None:
+def _set_scales(axes: "Axes", panel: Panel) -> None:
     """Set title, scales and grid of one panel."""
     axes.set_title(panel.title, loc="left", fontweight="bold")
     axes.set_xlabel("updates")
@@ -224,30 +219,22 @@ def _dress(axes: "Axes", panel: Panel) -> None:
 
 
 def _draw_key(figure: "Figure", logs: Mapping[str, Sequence[Record]]) -> None:
-    """Say below the panels which colour is which run and which marker which split."""
+    """Explain below the panels the colour of each run and the marker of each split."""
     from matplotlib.lines import Line2D
 
-    handles = [
-        Line2D([], [], color=colour, linestyle=line, linewidth=3, label=_printable(name))
-        for name, (line, colour) in zip(logs, cycle(RUN_STYLES))
-    ]
-    handles += [Line2D([], [], color="#666a73", linewidth=1.2, label="training")]
-    handles += [
-        Line2D(
-            [],
-            [],
-            color="#666a73",
-            marker=marker,
-            label=f"evaluation, {_printable(split)}",
-            **MARKER_STYLE,
-        )
-        for split, marker in _split_markers(logs).items()
-    ]
+    handles = []
+    for name, (line, colour) in zip(logs, cycle(RUN_STYLES)):
+        label = _printable(name)
+        handles.append(Line2D([], [], color=colour, linestyle=line, linewidth=3, label=label))
+    handles.append(Line2D([], [], color=KEY_COLOUR, linewidth=1.2, label="training"))
+    for split, marker in _split_markers(logs).items():
+        label = f"evaluation, {_printable(split)}"
+        handles.append(Line2D([], [], color=KEY_COLOUR, marker=marker, label=label, **MARKER_STYLE))
     key = figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
     for text in key.get_texts():
         text.set_parse_math(False)  # a folder's name may hold dollar signs
 
 
 def _printable(name: str) -> str:
-    """A name that a font can set: `?` for what is no Unicode, as bytes in a folder's name may be."""
+    """Replace what is no Unicode by `?`, as bytes in a folder's name may be: a font cannot draw it."""
     return name.encode(errors="replace").decode()

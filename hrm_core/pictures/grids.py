@@ -1,4 +1,4 @@
-"""One grid of symbols as an image, and the words that stand around it.
+"""Draw one grid of symbols as an image, and the captions and legend around it.
 
 Shapes: R rows, C columns. Sizes are in pixels. Every image is RGB on `PAPER`.
 """
@@ -20,32 +20,32 @@ THIN_LINE: Colour = (150, 155, 164)
 TEXT_SIZE = 16
 CAPTION_SIZE = 20
 SYMBOL_SHARE = 0.66  # of a cell's height
-CAPITAL_SHARE = 0.68  # of a symbol's size: how high digits and capitals are in Pillow's own font
-BOLD_SHIFT = (
-    0.03  # of a symbol's size: Pillow's own font has one weight, so a bold symbol is set twice
-)
-MIN_SYMBOL_SIZE = 6  # smaller ones are only dirt on the colour
+CAPITAL_SHARE = 0.68  # of a symbol's size: height of digits and capitals in Pillow's own font
+BOLD_SHIFT = 0.03  # of a symbol's size: the font has one weight, a bold symbol is drawn twice
+MIN_SYMBOL_SIZE = 6  # smaller symbols cannot be read
 NO_GLYPH = "\uffff"  # a noncharacter: no font has a glyph for it
 FADING = 0.75  # share of paper in a faded colour
 
 
 class Mark(IntEnum):
-    """What a cell's colour says about it."""
+    """Meaning of a cell's colour."""
 
     PLAIN = 0
     GIVEN = 1  # part of the question
-    AGREES = 2  # already what the final answer says
+    AGREES = 2  # already equal to the final answer
     CHANGED = 3  # another answer than in the step before
-    WRONG = 4  # not what the solution says; pictures show such a cell even outside of the grid
-    RIGHT = 5  # as the solution says: faded, so that what is wrong stands out
+    WRONG = 4  # differs from the solution; pictures show such a cell even outside of the grid
+    RIGHT = 5  # equal to the solution: faded, so that wrong cells stand out
 
 
 def faded(colour: Colour) -> Colour:
-    """A paler one."""
-    red, green, blue = (
-        round(FADING * white + (1 - FADING) * own) for white, own in zip(PAPER, colour, strict=True)
-    )
+    """Return a paler colour."""
+    red, green, blue = map(_mixed_with_paper, colour, PAPER)
     return red, green, blue
+
+
+def _mixed_with_paper(own: int, paper: int) -> int:
+    return round(FADING * paper + (1 - FADING) * own)
 
 
 class Paint(NamedTuple):
@@ -56,7 +56,7 @@ class Paint(NamedTuple):
 
     @property
     def faded(self) -> "Paint":
-        """The same, paler: of a cell that is right."""
+        """Return the same colours, paler: those of a cell that is right."""
         return Paint(faded(self.fill), faded(self.ink))
 
 
@@ -89,37 +89,34 @@ def draw_board(
 ) -> Image.Image:
     """Draw a board: a coloured cell for each mark, thin lines between cells, heavy ones around boxes.
 
-    Shapes: symbols R lists of C, "" for an empty cell; marks (R, C), values of `Mark`; `box_height` and `box_width` in cells.
+    Shapes: symbols R lists of C, "" for an empty cell; marks (R, C), values of `Mark`;
+    `box_height` and `box_width` in cells.
     Returns: (C * cell + line, R * cell + line) pixels, line being the width of a heavy line.
     """
     rows, columns = marks.shape
-    board = Image.new(
-        "RGB", (columns * cell + line_width(cell), rows * cell + line_width(cell)), PAPER
-    )
+    heavy = line_width(cell)
+    board = Image.new("RGB", (columns * cell + heavy, rows * cell + heavy), PAPER)
     draw = ImageDraw.Draw(board)
     for (row, column), mark in np.ndenumerate(marks):
-        _draw_cell(draw, cell_box(row, column, cell), symbols[row][column], Mark(mark))
-    _draw_lines(draw, board.size, (cell, cell), line_width(cell), 1, THIN_LINE)
-    _draw_lines(
-        draw,
-        board.size,
-        (box_width * cell, box_height * cell),
-        line_width(cell),
-        line_width(cell),
-        INK,
-    )
-    draw.rectangle((0, 0, board.width - 1, board.height - 1), outline=INK, width=line_width(cell))
+        box = cell_box(row, column, cell)
+        _draw_cell(draw, box, symbols[row][column], Mark(mark))
+    box_pitch = (box_width * cell, box_height * cell)
+    _draw_lines(draw, board.size, (cell, cell), heavy, 1, THIN_LINE)
+    _draw_lines(draw, board.size, box_pitch, heavy, heavy, INK)
+    draw.rectangle((0, 0, board.width - 1, board.height - 1), outline=INK, width=heavy)
     return board
 
 
 def line_width(cell: int) -> int:
-    """How wide a heavy line is on a board whose cells are `cell` pixels."""
+    """Return the width of a heavy line on a board whose cells are `cell` pixels."""
     return max(2, cell // 14)
 
 
 def cell_box(row: int, column: int, cell: int) -> tuple[int, int, int, int]:
-    """Where a cell lies on a board, lines included: left, top, right and bottom pixel, all inside it."""
-    left, top = (line_width(cell) // 2 + position * cell for position in (column, row))
+    """Return left, top, right and bottom pixel of a cell on a board, all inside it."""
+    margin = line_width(cell) // 2
+    left = margin + column * cell
+    top = margin + row * cell
     return left, top, left + cell - 1, top + cell - 1
 
 
@@ -130,21 +127,28 @@ def draw_symbol(
     ink: Colour,
     shift: float = 0.0,
 ) -> None:
-    """Set a symbol in the middle of a cell, or `shift` of its size to the right; left out if too small to read or not in the font."""
+    """Draw a symbol in the middle of a cell, or `shift` of its size to the right.
+
+    A symbol that is too small to read, or not in the font, is left out.
+    """
     left, top, right, bottom = box
     size = round((right - left + 1) * SYMBOL_SHARE)
-    if symbol.strip() and size >= MIN_SYMBOL_SIZE and all(map(_has_glyph, symbol)):
-        across, baseline = (left + right + 1) / 2, (top + bottom + 1 + CAPITAL_SHARE * size) / 2
-        draw.text((across + shift * size, baseline), symbol, fill=ink, font=font(size), anchor="ms")
+    if not symbol.strip() or size < MIN_SYMBOL_SIZE or not all(map(_has_glyph, symbol)):
+        return
+    across = (left + right + 1) / 2 + shift * size
+    baseline = (top + bottom + 1 + CAPITAL_SHARE * size) / 2
+    draw.text((across, baseline), symbol, fill=ink, font=font(size), anchor="ms")
 
 
 def _draw_cell(
     draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], symbol: str, mark: Mark
 ) -> None:
-    """Fill one cell and set its symbol in the middle, bold where it is given."""
-    draw.rectangle(box, fill=PAINTS[mark].fill)
-    for shift in (-BOLD_SHIFT, BOLD_SHIFT) if mark == Mark.GIVEN else (0.0,):
-        draw_symbol(draw, box, symbol, PAINTS[mark].ink, shift)
+    """Fill one cell and draw its symbol in the middle, bold where it is given."""
+    paint = PAINTS[mark]
+    draw.rectangle(box, fill=paint.fill)
+    shifts = (-BOLD_SHIFT, BOLD_SHIFT) if mark == Mark.GIVEN else (0.0,)
+    for shift in shifts:
+        draw_symbol(draw, box, symbol, paint.ink, shift)
 
 
 def _draw_lines(
@@ -155,45 +159,56 @@ def _draw_lines(
     width: int,
     colour: Colour,
 ) -> None:
-    """Draw a line of `width` every `pitch` (across, down) pixels, each in the middle of the `room` a heavy line takes."""
+    """Draw a line of `width` every `pitch` (across, down) pixels.
+
+    Each is in the middle of the `room` pixels of a heavy line.
+    """
+    image_width, image_height = size
+    across, down = pitch
     offset = (room - width) // 2
-    for left in range(offset, size[0], pitch[0]):
-        draw.rectangle((left, 0, left + width - 1, size[1]), fill=colour)
-    for top in range(offset, size[1], pitch[1]):
-        draw.rectangle((0, top, size[0], top + width - 1), fill=colour)
+    for left in range(offset, image_width, across):
+        draw.rectangle((left, 0, left + width - 1, image_height), fill=colour)
+    for top in range(offset, image_height, down):
+        draw.rectangle((0, top, image_width, top + width - 1), fill=colour)
 
 
 @lru_cache
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font Pillow brings along: the same picture on every machine."""
+    """Return Pillow's own font: the same picture on every machine."""
     return ImageFont.load_default(size=size)
 
 
 @cache
 def _has_glyph(character: str) -> bool:
-    """Whether Pillow's own font knows a character; it sets the same crossed box for all others."""
-    return bytes(font(TEXT_SIZE).getmask(character)) != bytes(font(TEXT_SIZE).getmask(NO_GLYPH))
+    """Return True if Pillow's own font has a character; it draws one crossed box for all others."""
+    return _mask(character) != _mask(NO_GLYPH)
+
+
+@cache
+def _mask(character: str) -> bytes:
+    return bytes(font(TEXT_SIZE).getmask(character))
 
 
 def text_line(text: str, size: int = TEXT_SIZE) -> Image.Image:
-    """Set one line of text. Returns: as wide as the text, as high as any line of this size."""
-    line = Image.new("RGB", (round(font(size).getlength(text)) + 2, round(size * 1.25)), PAPER)
+    """Draw one line of text. Returns: as wide as the text, as high as any line of this size."""
+    width = round(font(size).getlength(text)) + 2
+    height = round(size * 1.25)
+    line = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(line)
-    draw.text((1, line.height / 2), text, fill=INK, font=font(size), anchor="lm")
+    draw.text((1, height / 2), text, fill=INK, font=font(size), anchor="lm")
     return line
 
 
 def stack(images: Iterable[Image.Image], gap: int = 0, align: float = 0.0) -> Image.Image:
     """Put images below each other, `align` from 0 (flush left) to 1 (flush right)."""
     column = list(images)
-    page = Image.new(
-        "RGB",
-        (max(image.width for image in column), sum(image.height + gap for image in column) - gap),
-        PAPER,
-    )
+    width = max(image.width for image in column)
+    height = sum(image.height + gap for image in column) - gap
+    page = Image.new("RGB", (width, height), PAPER)
     top = 0
     for image in column:
-        page.paste(image, (round((page.width - image.width) * align), top))
+        left = round((width - image.width) * align)
+        page.paste(image, (left, top))
         top += image.height + gap
     return page
 
@@ -201,37 +216,40 @@ def stack(images: Iterable[Image.Image], gap: int = 0, align: float = 0.0) -> Im
 def beside(images: Iterable[Image.Image], gap: int = 0, align: float = 0.0) -> Image.Image:
     """Put images beside each other, `align` from 0 (flush at the top) to 1 (at the bottom)."""
     row = list(images)
-    page = Image.new(
-        "RGB",
-        (sum(image.width + gap for image in row) - gap, max(image.height for image in row)),
-        PAPER,
-    )
+    width = sum(image.width + gap for image in row) - gap
+    height = max(image.height for image in row)
+    page = Image.new("RGB", (width, height), PAPER)
     left = 0
     for image in row:
-        page.paste(image, (left, round((page.height - image.height) * align)))
+        top = round((height - image.height) * align)
+        page.paste(image, (left, top))
         left += image.width + gap
     return page
 
 
 def caption(image: Image.Image, text: str) -> Image.Image:
-    """Put a line of text above an image, in the middle; a longer text widens it."""
+    """Put a centred line of text above an image; a longer text widens it."""
     return stack([text_line(text, CAPTION_SIZE), image], gap=CAPTION_SIZE // 2, align=0.5)
 
 
 def legend(
     marks: Iterable[Mark], width: int, meanings: Mapping[Mark, str] = MEANINGS
 ) -> Image.Image:
-    """Say what each mark's colour means, in as many lines as `width` asks for."""
+    """Explain the colour of each mark, broken into lines no wider than `width`."""
     lines: list[list[Image.Image]] = [[]]
-    for entry in (_legend_entry(mark, meanings[mark]) for mark in marks):
-        if lines[-1] and beside([*lines[-1], entry], gap=TEXT_SIZE).width > width:
+    for mark in marks:
+        entry = _legend_entry(mark, meanings[mark])
+        longer = beside([*lines[-1], entry], gap=TEXT_SIZE)
+        if lines[-1] and longer.width > width:
             lines.append([])
         lines[-1].append(entry)
-    return stack((beside(line, gap=TEXT_SIZE) for line in lines), gap=TEXT_SIZE // 4)
+    rows = [beside(line, gap=TEXT_SIZE) for line in lines]
+    return stack(rows, gap=TEXT_SIZE // 4)
 
 
 def _legend_entry(mark: Mark, meaning: str) -> Image.Image:
-    """A swatch of the mark's colour with what it means."""
+    """Draw a swatch of the mark's colour beside its meaning."""
     swatch = Image.new("RGB", (TEXT_SIZE, TEXT_SIZE), PAINTS[mark].fill)
-    ImageDraw.Draw(swatch).rectangle((0, 0, TEXT_SIZE - 1, TEXT_SIZE - 1), outline=THIN_LINE)
+    outline = (0, 0, TEXT_SIZE - 1, TEXT_SIZE - 1)
+    ImageDraw.Draw(swatch).rectangle(outline, outline=THIN_LINE)
     return beside([swatch, text_line(meaning)], gap=TEXT_SIZE // 3, align=0.5)

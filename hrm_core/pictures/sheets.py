@@ -1,4 +1,4 @@
-"""Many examples on one page: question, answer, prediction."""
+"""Lay out many examples on one page: question, answer, prediction."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -13,9 +13,7 @@ Tokens = npt.NDArray[np.integer[Any]]
 Picture = Callable[[Tokens, Tokens, int], Image.Image]
 
 LARGEST_CELL = 48  # pixels
-PROBE_CELL = (
-    24  # pixels of the cells that a grid is drawn with to learn its size; lines are narrower
-)
+PROBE_CELL = 24  # pixels a cell when a grid is drawn to measure it; lines are narrower
 
 MARGIN = 32
 COLUMN_GAP = 28
@@ -26,13 +24,16 @@ PAGE_WIDTH = 2320  # pixels
 
 
 def cell_size(picture: Picture, grids: Iterable[Tokens], room: int) -> int:
-    """Return how large cells can be for each of these grids (S,) to fit in about `room` pixels.
+    """Return the largest cell, in pixels, with which each of these grids (S,) fits into `room`.
 
-    `picture` draws tokens (S,) with marks (S,) and so many pixels a cell.
+    `picture` draws tokens (S,) with marks (S,) and a number of pixels a cell.
     """
-    drawn = [picture(tokens, np.full(len(tokens), Mark.PLAIN), PROBE_CELL) for tokens in grids]
-    cells = max(max(image.size) // PROBE_CELL for image in drawn)
-    return max(1, min(LARGEST_CELL, room // cells))
+    num_cells = 0
+    for tokens in grids:
+        marks = np.full(len(tokens), Mark.PLAIN)
+        drawn = picture(tokens, marks, PROBE_CELL)
+        num_cells = max(num_cells, max(drawn.size) // PROBE_CELL)
+    return max(1, min(LARGEST_CELL, room // num_cells))
 
 
 def sheet(
@@ -43,57 +44,66 @@ def sheet(
     marks: Sequence[Mark] = (),
     page_width: int = PAGE_WIDTH,
 ) -> Image.Image:
-    """Lay out examples: a row of pictures each, one below each heading.
+    """Lay out examples: each is a row of pictures, one below each heading.
 
-    `captions`, one an example, stand above it; `title` and a legend of `marks` stand above everything. As many examples stand
-    side by side as `page_width` has room for, read line by line.
+    Each example has one of `captions` above it; `title` and a legend of `marks` head the page. As
+    many examples as fit into `page_width` stand side by side, read line by line.
     """
-    widths = _column_widths(rows, headings)
-    head = _row([text_line(heading, CAPTION_SIZE) for heading in headings], widths)
+    words = [text_line(heading, CAPTION_SIZE) for heading in headings]
+    widths = _column_widths([words, *rows])
+    head = _row(words, widths)
     examples = [_row(row, widths) for row in rows]
     if captions is not None:
-        examples = [
-            stack([text_line(text), example], gap=ROW_GAP // 4)
-            for text, example in zip(captions, examples, strict=True)
-        ]
+        pairs = zip(captions, examples, strict=True)
+        examples = [_captioned(text, example) for text, example in pairs]
     body = _side_by_side(head, examples, page_width - 2 * MARGIN)
-    page = stack([*_title_lines(title, marks, body.width), body], gap=ROW_GAP)
+    title_lines = _title_lines(title, marks, body.width)
+    page = stack([*title_lines, body], gap=ROW_GAP)
     return ImageOps.expand(page, MARGIN, PAPER)
 
 
-def _column_widths(rows: Sequence[Sequence[Image.Image]], headings: Sequence[str]) -> list[int]:
-    """As wide as the widest picture or heading of each column."""
-    columns = zip(*rows, strict=True) if rows else ((),) * len(headings)
-    words = (text_line(heading, CAPTION_SIZE) for heading in headings)
-    return [
-        max(image.width for image in (word, *column))
-        for word, column in zip(words, columns, strict=True)
-    ]
+def _captioned(text: str, example: Image.Image) -> Image.Image:
+    """Put a caption above an example."""
+    return stack([text_line(text), example], gap=ROW_GAP // 4)
+
+
+def _column_widths(rows: Sequence[Sequence[Image.Image]]) -> list[int]:
+    """Return the width of the widest image of each column."""
+    columns = zip(*rows, strict=True)
+    return [max(image.width for image in column) for column in columns]
 
 
 def _row(images: Sequence[Image.Image], widths: Sequence[int]) -> Image.Image:
     """Put images beside each other, each in the middle of its column."""
-    return beside(
-        (_widen(image, width, align=0.5) for image, width in zip(images, widths, strict=True)),
-        gap=COLUMN_GAP,
-    )
+    columns = [_widen(image, width, align=0.5) for image, width in zip(images, widths, strict=True)]
+    return beside(columns, gap=COLUMN_GAP)
 
 
 def _side_by_side(head: Image.Image, examples: Sequence[Image.Image], room: int) -> Image.Image:
-    """Break examples into lines no wider than `room`, if one fits at all, below as many headings."""
+    """Break examples into lines no wider than `room`, each column of them below a heading.
+
+    A line holds at least one example.
+    """
     width = max(image.width for image in (head, *examples))
-    across = max(1, min(len(examples), (room + EXAMPLE_GAP) // (width + EXAMPLE_GAP)))
+    num_fitting = (room + EXAMPLE_GAP) // (width + EXAMPLE_GAP)
+    across = max(1, min(len(examples), num_fitting))
     blocks = [_widen(image, width) for image in (*[head] * across, *examples)]
-    lines = (blocks[start : start + across] for start in range(0, len(blocks), across))
-    return stack((beside(line, gap=EXAMPLE_GAP) for line in lines), gap=ROW_GAP)
+    groups = [blocks[start : start + across] for start in range(0, len(blocks), across)]
+    lines = [beside(group, gap=EXAMPLE_GAP) for group in groups]
+    return stack(lines, gap=ROW_GAP)
 
 
 def _widen(image: Image.Image, width: int, align: float = 0.0) -> Image.Image:
-    """Give an image paper at its sides until it is `width` pixels wide."""
-    return stack([image, Image.new("RGB", (width, 0))], align=align)
+    """Add paper at the sides of an image until it is `width` pixels wide."""
+    strut = Image.new("RGB", (width, 0))
+    return stack([image, strut], align=align)
 
 
 def _title_lines(title: str, marks: Sequence[Mark], width: int) -> list[Image.Image]:
-    """The title and the legend, where there are any."""
-    lines = [text_line(title, TITLE_SIZE)] if title else []
-    return [*lines, legend(marks, width)] if marks else lines
+    """Draw the title and the legend, where there are any."""
+    lines = []
+    if title:
+        lines.append(text_line(title, TITLE_SIZE))
+    if marks:
+        lines.append(legend(marks, width))
+    return lines
