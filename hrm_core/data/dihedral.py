@@ -1,7 +1,7 @@
 """The eight views of a grid: four rotations and their reflections, numbered as published.
 
-0 the grid itself, 1 to 3 rotated by so many quarter turns counter-clockwise, 4 left-right, 5 up-down, 6 transposed,
-7 left-right after one quarter turn.
+0 the grid itself, 1 to 3 rotated counter-clockwise by so many quarter turns, 4 left-right,
+5 up-down, 6 transposed, 7 left-right after one quarter turn.
 
 Shapes: S = size · size cells of a square in row-major order.
 Source: sapientinc/HRM dataset/common.py, "dihedral_transform".
@@ -25,7 +25,7 @@ KEEP_SHAPE = (0, 2, 4, 5)  # views that leave height and width as they are
 
 
 def turned(grid: npt.NDArray[Cell], view: int) -> npt.NDArray[Cell]:
-    """One view of a grid (height, width), without a copy."""
+    """Return one view of a grid (height, width), without a copy."""
     if FLIPS_ROWS[view]:
         grid = grid[::-1]
     if FLIPS_COLUMNS[view]:
@@ -35,9 +35,9 @@ def turned(grid: npt.NDArray[Cell], view: int) -> npt.NDArray[Cell]:
 
 @cache
 def square_cells(size: int) -> npt.NDArray[np.intp]:
-    """The views of a square as permutations: cell j of view k is cell [k, j] of the square. Returns: (8, S)."""
+    """Return the views of a square as permutations: cell j of view k is cell [k, j]. Returns: (8, S)."""
     square = np.arange(size * size).reshape(size, size)
     views = [turned(square, view).reshape(-1) for view in range(NUM_VIEWS)]
     cells = np.stack(views)
-    cells.flags.writeable = False  # one array for all
+    cells.flags.writeable = False  # the cache returns one array to all callers
     return cells

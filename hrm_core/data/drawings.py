@@ -1,4 +1,7 @@
-"""Cuts a text into the puzzles that it holds: one a line, or drawn with a row a line and an empty line behind each."""
+"""Cut a text into the puzzles that it holds.
+
+A puzzle is one line, or is drawn with a line for each row and an empty line after it.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -21,20 +24,20 @@ class Drawing(NamedTuple):
 
 
 def split_at_feeds(text: str) -> list[str]:
-    """Split a text at its line feeds, whatever its line ends; other characters that part lines stay."""
+    """Split a text at "\\n" and "\\r\\n"; the other separators of `str.splitlines` stay inside."""
     return text.replace("\r\n", "\n").split("\n")
 
 
 def number_lines(text: str, split: Callable[[str], list[str]] = str.splitlines) -> Iterator[Line]:
-    """Number the lines of a text, a byte order mark passed over."""
+    """Number the lines of a text; a byte order mark is left out."""
     lines = split(text.removeprefix(BYTE_ORDER_MARK))
     return (Line(number, line) for number, line in enumerate(lines, start=1))
 
 
 def paragraphs(lines: Iterable[Line], is_row: Callable[[str, int], bool]) -> Iterator[list[Line]]:
-    """Group the lines that follow each other as rows; all others part them.
+    """Group adjacent lines that are rows; every other line separates two groups.
 
-    `is_row` is asked with the text of a line and the number of rows that the paragraph has so far.
+    `is_row` receives the text of a line and the number of rows in the paragraph so far.
     """
     rows: list[Line] = []
     for line in lines:
@@ -50,9 +53,9 @@ def paragraphs(lines: Iterable[Line], is_row: Callable[[str, int], bool]) -> Ite
 def cut_puzzles(
     kind: str, found: Iterable[list[Line]], are_puzzles: Callable[[list[Line]], bool]
 ) -> Iterator[Drawing]:
-    """Make a drawing of each paragraph, or of each line of those whose lines are puzzles of their own.
+    """Make a drawing of each paragraph, or of each line if its lines are whole puzzles.
 
-    `kind` is what messages call a puzzle.
+    `kind` is the word for a puzzle in messages.
     """
     number = 0
     for paragraph in found:

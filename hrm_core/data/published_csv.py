@@ -1,7 +1,8 @@
-"""Reads CSV files in the format of the published puzzles: source,question,answer,rating, a puzzle a line.
+"""Read CSV files in the format of the published puzzles: source,question,answer,rating.
 
-Question and answer hold one character a cell. A file is read in blocks of whole lines, and each check looks at all lines
-of a block at once. What the characters mean and which puzzles are sound is for the task to say.
+A line is a puzzle; question and answer hold one character a cell. A file is read in blocks of whole
+lines, and each check looks at all lines of a block at once. The task says what the characters mean
+and which puzzles are valid.
 
 Shapes: L lines of a block, S cells.
 """
@@ -14,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hrm_core.data.puzzles import ByteArray, IntArray, Puzzles
+from hrm_core.data.puzzles import BoolArray, ByteArray, IntArray, Puzzles
 from hrm_core.errors import DataError
 from hrm_core.messages import quoted
 
 HEADER = b"source,question,answer,rating"
-HEADER_LIMIT = 4096  # bytes; no header is longer, but a file without lines may be
+HEADER_LIMIT = 4096  # bytes; a file without line ends is not read any further
 QUESTION, ANSWER, RATING = 1, 2, 3  # columns
 NUM_COMMAS = 3  # of a line
 BLOCK_BYTES = 1 << 22
@@ -29,7 +30,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of a file, blank ones left out."""
+    """Whole lines of a file, without blank ones."""
 
     path: Path
     data: ByteArray
@@ -42,7 +43,7 @@ class Block:
         return self.data[self.starts[index] : self.ends[index]].tobytes()
 
     def fail(self, index: int, problem: str) -> DataError:
-        """Make the error that names a line of the file."""
+        """Make an error that names a line of the file."""
         return DataError(f"{self.path}:{self.numbers[index]}: {problem}")
 
     def check_encoding(self) -> None:
@@ -50,35 +51,43 @@ class Block:
         try:
             self.data.tobytes().decode("utf-8")
         except UnicodeDecodeError as error:
-            index = int(np.searchsorted(self.starts, error.start, side="right")) - 1
+            num_begun = int(np.searchsorted(self.starts, error.start, side="right"))
+            index = num_begun - 1
             found = f"{error.object[error.start]:#04x}"
             problem = f"byte {found} is not UTF-8; save the file as UTF-8"
             raise self.fail(index, problem) from error
 
     @cached_property
     def commas(self) -> IntArray:
-        """The offsets of the commas of each line, checked to be three. Shape: (L, 3)."""
+        """Return the offsets of the three commas of each line. Shape: (L, 3).
+
+        Raises: DataError if a line has another number of them.
+        """
         commas = np.flatnonzero(self.data == ord(","))
-        counts = np.searchsorted(commas, self.ends) - np.searchsorted(commas, self.starts)
+        before_end = np.searchsorted(commas, self.ends)
+        before_start = np.searchsorted(commas, self.starts)
+        counts = before_end - before_start
         for index in np.flatnonzero(counts != NUM_COMMAS)[:1]:
             found = f"{counts[index] + 1} columns in {quoted(self.line(index))}"
             raise self.fail(index, f"{found}; expected {HEADER.decode()}")
         return commas.reshape(-1, NUM_COMMAS)
 
     def column(self, number: int) -> tuple[IntArray, IntArray]:
-        """Find a column behind the first. Returns: (L,), (L,) where it starts and ends in each line."""
+        """Find a column other than the first. Returns: (L,), (L,) its start and its end."""
+        starts = self.commas[:, number - 1] + 1
         ends = self.commas[:, number] if number < NUM_COMMAS else self.ends
-        return self.commas[:, number - 1] + 1, ends
+        return starts, ends
 
     def field(self, index: int, number: int) -> bytes:
-        """Return the field of one line in a column behind the first."""
+        """Return the field of one line in a column other than the first."""
         starts, ends = self.column(number)
         return self.data[starts[index] : ends[index]].tobytes()
 
     def characters(self, number: int, name: str, num_cells: int, like: str) -> ByteArray:
         """Read the questions or the answers. Returns: (L, S).
 
-        Raises: DataError if one has not `num_cells` characters, as the first puzzle has; `like` is what a message calls that.
+        Raises: DataError if one does not have `num_cells` characters, like the first puzzle. `like`
+        is the word for a puzzle in the message.
         """
         starts, ends = self.column(number)
         lengths = ends - starts
@@ -91,23 +100,28 @@ class Block:
 
     def character(self, index: int, number: int, cell: int) -> str:
         """Return the character that begins at a cell of a question or an answer."""
-        start = self.field(index, number)[cell : cell + 4]  # bytes of one character
-        return start.decode("utf-8", "backslashreplace")[0]
+        field = self.field(index, number)
+        encoded = field[cell : cell + 4]  # a character has at most 4 bytes
+        return encoded.decode("utf-8", "backslashreplace")[0]
 
     def ratings(self) -> npt.NDArray[np.int32]:
         """Read the last column. Returns: (L,).
 
-        Raises: DataError if a rating is no whole number of at most nine digits.
+        Raises: DataError if a rating is not a whole number of at most nine digits.
         """
         starts, ends = self.column(RATING)
         lengths = ends - starts
         ratings = np.zeros(len(starts), dtype=np.int32)
         readable = (lengths > 0) & (lengths <= MAX_RATING_DIGITS)
-        for place in range(min(int(lengths.max()), MAX_RATING_DIGITS)):
+        num_places = min(int(lengths.max()), MAX_RATING_DIGITS)
+        for place in range(num_places):
             inside = lengths > place
-            digits = self.data[np.where(inside, starts + place, 0)].astype(np.int32) - ord("0")
-            readable &= ~inside | (digits >= 0) & (digits <= 9)
-            ratings = np.where(inside & readable, ratings * 10 + digits, ratings)
+            offsets = np.where(inside, starts + place, 0)
+            digits = self.data[offsets].astype(np.int32) - ord("0")
+            is_digit = (digits >= 0) & (digits <= 9)
+            readable &= ~inside | is_digit
+            longer = ratings * 10 + digits
+            ratings = np.where(inside & readable, longer, ratings)
         for index in np.flatnonzero(~readable)[:1]:
             limit = 10**MAX_RATING_DIGITS - 1
             found = quoted(self.field(index, RATING))
@@ -119,7 +133,7 @@ class Block:
 def read_blocks(path: Path, kind: str, quote: Callable[[bytes], str] = quoted) -> Iterator[Block]:
     """Read the lines of a file in blocks.
 
-    `kind` is what messages call a puzzle, `quote` how they show another header.
+    `kind` is the word for a puzzle in messages, `quote` writes a wrong header into them.
     Raises: DataError if the file cannot be read or has another header.
     """
     number = 2
@@ -137,7 +151,7 @@ def read_blocks(path: Path, kind: str, quote: Callable[[bytes], str] = quoted) -
 
 
 def join(path: Path, kind: str, parts: Sequence[Puzzles], min_rating: int) -> Puzzles:
-    """Join what was read of each block. Raises: DataError if there is nothing."""
+    """Join the puzzles of all blocks. Raises: DataError if there are none."""
     if not parts:
         raise DataError(f"{path}: no {kind} after the header; expected one a line")
     puzzles = Puzzles.join(parts)
@@ -154,12 +168,18 @@ def _check_header(path: Path, line: bytes, quote: Callable[[bytes], str]) -> Non
 
 
 def _split(path: Path, text: bytes, first_number: int) -> Block:
-    """Find the lines of a text that are not blank, without their ends."""
-    data = np.frombuffer(text.removesuffix(b"\n") + b"\n", dtype=np.uint8)
-    newlines = np.flatnonzero(data == ord("\n"))
-    starts = np.concatenate([[0], newlines[:-1] + 1])
-    ends = newlines
-    while (has_return := (ends > starts) & (data[ends - 1] == ord("\r"))).any():
+    """Find the lines of a text that are not blank, without their line ends."""
+    whole = text.removesuffix(b"\n") + b"\n"
+    data = np.frombuffer(whole, dtype=np.uint8)
+    ends = np.flatnonzero(data == ord("\n"))
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    while (has_return := _end_in_return(data, starts, ends)).any():
         ends = ends - has_return
     kept = np.flatnonzero(ends > starts)
     return Block(path, data, starts[kept], ends[kept], first_number + kept)
+
+
+def _end_in_return(data: ByteArray, starts: IntArray, ends: IntArray) -> BoolArray:
+    """Mark the lines that end in a carriage return. Shapes: (L,), (L,) -> (L,)."""
+    is_return: BoolArray = data[ends - 1] == ord("\r")
+    return is_return & (ends > starts)

@@ -1,4 +1,4 @@
-"""Puzzles with one solution each, and what building a data set from them takes, whatever the task.
+"""Puzzles with one solution each, and the steps of building that all puzzle tasks share.
 
 Shapes: N puzzles, S cells.
 """
@@ -20,80 +20,84 @@ IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 
 TRAIN, TEST, SUBSAMPLE = range(3)  # index of the random stream
-PUBLISHED_FILES = (
-    "train.csv",
-    "test.csv",
-)  # of the data sets on the Hub. Source: sapientinc/HRM dataset/build_sudoku_dataset.py
+# Files of the data sets on the Hub. Source: sapientinc/HRM dataset/build_sudoku_dataset.py
+PUBLISHED_FILES = ("train.csv", "test.csv")
 
 
 class Puzzles(NamedTuple):
-    """Puzzles with one solution each, as a data set wants them."""
+    """Puzzles with one solution each, as a data set stores them."""
 
     inputs: ByteArray  # (N, S) question tokens
     labels: ByteArray  # (N, S) answer tokens
     ratings: npt.NDArray[np.int32]  # (N,)
 
     def select(self, rows: IntArray | BoolArray) -> "Puzzles":
-        """The puzzles at these indices or where this mask holds."""
+        """Select the puzzles at these indices or where this mask holds."""
         return Puzzles(self.inputs[rows], self.labels[rows], self.ratings[rows])
 
     @classmethod
     def join(cls, parts: Sequence["Puzzles"]) -> "Puzzles":
-        """All puzzles of one part or more, in order."""
-        inputs, labels, ratings = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        """Join one or more parts in order."""
+        inputs, labels, ratings = map(np.concatenate, zip(*parts, strict=True))
         return cls(inputs, labels, ratings)
 
 
 class CsvFiles(NamedTuple):
-    """What a data set is built from."""
+    """CSV files that a data set is built from."""
 
     train: Path
     test: Path | None = None
-    origin: Mapping[str, Any] = {}  # what build.json says of where they are from
+    origin: Mapping[str, Any] = {}  # entries of build.json about their origin
 
     @property
     def paths(self) -> dict[str, Path]:
-        """The file of each split there is one for."""
-        return {"train": self.train} | ({"test": self.test} if self.test else {})
+        """Return the file of each split that has one."""
+        if self.test is None:
+            return {"train": self.train}
+        return {"train": self.train, "test": self.test}
 
 
 def fetch_csv(source: str) -> CsvFiles:
-    """Fetch the puzzles of a data set on the Hub, hf://owner/repository[@revision]. Raises: HubError, BackendError."""
-    address = hub.parse_address(
-        source.replace("hf://datasets/", "hf://", 1)
-    )  # as the Hub itself writes it
+    """Fetch the puzzles of a data set on the Hub, hf://owner/repository[@revision].
+
+    Raises: HubError, BackendError.
+    """
+    short = source.replace("hf://datasets/", "hf://", 1)  # the Hub itself writes datasets/
+    address = hub.parse_address(short)
     if address.file:
+        files = " and ".join(PUBLISHED_FILES)
         raise hub.HubError(
-            f"{source} names one file; expected hf://owner/repository, which holds {' and '.join(PUBLISHED_FILES)}"
+            f"{source} names one file; expected hf://owner/repository, which holds {files}"
         )
-    commit, (train, test) = hub.fetch_together(
-        address.repository, PUBLISHED_FILES, "dataset", address.revision
-    )
-    return CsvFiles(
-        train,
-        test,
-        {"hub": {"repository": address.repository, "revision": address.revision, "commit": commit}},
-    )
+    repository, revision = address.repository, address.revision
+    commit, paths = hub.fetch_together(repository, PUBLISHED_FILES, "dataset", revision)
+    train, test = paths
+    origin = {"repository": repository, "revision": revision, "commit": commit}
+    return CsvFiles(train, test, {"hub": origin})
 
 
 def subsample(puzzles: Puzzles, count: int, seed: int, source: Path) -> Puzzles:
-    """Choose some puzzles at random. Raises: DataError if there are not so many."""
-    if count > len(puzzles.ratings):
+    """Choose `count` puzzles at random. Raises: DataError if there are fewer."""
+    num_puzzles = len(puzzles.ratings)
+    if count > num_puzzles:
         raise DataError(
-            f"{source} has {len(puzzles.ratings)} puzzles to choose from, fewer than --subsample {count}; lower it"
+            f"{source} has {num_puzzles} puzzles to choose from, "
+            f"fewer than --subsample {count}; lower it"
         )
-    return puzzles.select(
-        stream(seed, Purpose.PUZZLES, SUBSAMPLE).choice(len(puzzles.ratings), count, replace=False)
-    )
+    rng = stream(seed, Purpose.PUZZLES, SUBSAMPLE)
+    return puzzles.select(rng.choice(num_puzzles, count, replace=False))
 
 
 def describe_file(path: Path) -> dict[str, Any]:
-    """What build.json tells a source by."""
+    """Describe a source file for build.json."""
     return {"file": path.name, "sha256": file_sha256(path)}
 
 
 def num_shared(questions: ByteArray, others: ByteArray) -> int:
-    """How many questions (N, S) are among others, which may be millions: no more is kept of them than of the questions."""
+    """Count the questions (N, S) that are among `others`.
+
+    Others may be millions; those that are not among the questions are not kept in memory.
+    """
     asked = set(map(bytes, questions))
     found = {other for other in map(bytes, others) if other in asked}
     return sum(question in found for question in map(bytes, questions))

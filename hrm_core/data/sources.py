@@ -1,4 +1,4 @@
-"""What task files of every kind have in common: JSON, hashes, and names of files."""
+"""Read source files of any task: JSON, hashes and file names."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ SHOWN_KEY = 40  # characters in a message
 
 
 def read_json(data: bytes | str, place: str, expected: str) -> object:
-    """Read JSON whose objects have each key once; of two Python would take the last.
+    """Read JSON and refuse an object that has a key twice, of which Python would take the last.
 
     Raises: DataError beginning with `place`.
     """
@@ -22,9 +22,11 @@ def read_json(data: bytes | str, place: str, expected: str) -> object:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
+            counts = Counter(key for key, _ in pairs)
+            ((twice, _),) = counts.most_common(1)
             raise DataError(
-                f"{place}: the key {ascii(twice)[:SHOWN_KEY]} stands twice in one object; take one of them out"
+                f"{place}: the key {ascii(twice)[:SHOWN_KEY]} stands twice in one object; "
+                "take one of them out"
             )
         return found
 
@@ -41,11 +43,11 @@ def file_sha256(path: Path) -> str:
 
 
 def hashed_entry(data: bytes, name: object) -> bytes:
-    """Make the line by which a file enters the sha256 of its folder: its hash, and its name in there."""
-    line = f"{hashlib.sha256(data).hexdigest()} {name}\n"
-    return line.encode(errors="surrogateescape")
+    """Return the line by which a file enters the sha256 of its folder: its hash and its name."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    return f"{sha256} {name}\n".encode(errors="surrogateescape")
 
 
 def escaped(name: str) -> str:
-    """The name of a file or folder as build.json can hold it, UTF-8 or not."""
+    """Escape the name of a file or folder for build.json, UTF-8 or not."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""What a data set holds, after looking at all of it.
+"""Check a whole data set and count what it holds.
 
 Shapes: N examples, S `seq_len`, V `vocab_size`.
 """
@@ -41,10 +41,8 @@ class SetSummary:
     input_counts: list[int]  # how often each token occurs, (V,)
     label_counts: list[int]  # the same for labels that are scored, (V,)
     ignored_share: float  # of the labels
-    rating_counts: (
-        dict[str, int] | None
-    )  # examples of each band, "5-19" or "100+"; None without ratings
-    shared_identifiers: int  # that puzzles of several groups have, the blank one not counted
+    rating_counts: dict[str, int] | None  # by band, "5-19" or "100+"; None without ratings
+    shared_identifiers: int  # identifiers that stand in several groups, without the blank one
 
 
 @dataclass(frozen=True)
@@ -62,26 +60,26 @@ class DatasetSummary:
     """A whole data set; `dataclasses.asdict` of it is JSON."""
 
     directory: str
-    task: str | None  # None where another program built it
+    task: str | None  # None if another program built it
     sha256: str
     splits: dict[str, SplitSummary]
-    remarks: list[str]  # what makes results doubtful, a sentence each
+    remarks: list[str]  # reasons to doubt results, a sentence each
 
 
 class LeftOut(BaseModel, frozen=True, strict=True):
-    """What build.json says was left out, as far as it says so."""
+    """Entries of build.json about what was left out; all of them are optional."""
 
-    shared_tasks: dict[
-        str, list[str]
-    ] = {}  # name -> the folders it stands in, the one it was taken from first
-    namesakes: dict[
-        str, list[str]
-    ] = {}  # name -> the folder it was taken from, then those where it has other contents
+    # name -> the folders it stands in, the one it was taken from first
+    shared_tasks: dict[str, list[str]] = {}
+    # name -> the folder it was taken from, then those where it has other contents
+    namesakes: dict[str, list[str]] = {}
     dropped_pairs: list[str] = []
 
 
 def summarize(dataset: Dataset, rating_bands: Sequence[int] = (0,)) -> DatasetSummary:
-    """Check every token of a data set and count what it holds. `rating_bands` are lower bounds, ascending from 0.
+    """Check every token of a data set and count what it holds.
+
+    `rating_bands` are lower bounds, ascending from 0.
 
     Raises: DataError if anything in it is damaged or out of range.
     """
@@ -102,11 +100,12 @@ def summarize(dataset: Dataset, rating_bands: Sequence[int] = (0,)) -> DatasetSu
 
 
 def band_names(bounds: Sequence[int]) -> list[str]:
-    """Names of bands given by their lower bounds: [0, 1, 5] are "0", "1-4" and "5+"."""
-    closed = [
-        str(low) if low == high - 1 else f"{low}-{high - 1}" for low, high in pairwise(bounds)
-    ]
-    return [*closed, f"{bounds[-1]}+"]
+    """Name bands by their lower bounds: [0, 1, 5] are "0", "1-4" and "5+"."""
+    names = []
+    for low, next_low in pairwise(bounds):
+        high = next_low - 1
+        names.append(str(low) if low == high else f"{low}-{high}")
+    return [*names, f"{bounds[-1]}+"]
 
 
 def _left_out(path: Path, build: Mapping[str, Any]) -> LeftOut:
@@ -114,9 +113,8 @@ def _left_out(path: Path, build: Mapping[str, Any]) -> LeftOut:
         return LeftOut.model_validate(build)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise DataError(
-            f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; {WAY_OUT}"
-        ) from error
+        key = ".".join(map(str, first["loc"]))
+        raise DataError(f"{path}: {key}: {first['msg']}; {WAY_OUT}") from error
 
 
 def _summarize_split(split: Split, rating_bands: Sequence[int]) -> SplitSummary:
@@ -135,49 +133,54 @@ def _summarize_split(split: Split, rating_bands: Sequence[int]) -> SplitSummary:
 
 def _summarize_set(split: Split, examples: ExampleSet, rating_bands: Sequence[int]) -> SetSummary:
     vocab_size = split.metadata.vocab_size
+    input_counts = _count_tokens(examples.inputs, vocab_size)
     label_counts = _count_tokens(examples.labels, vocab_size, split.ignored_labels)
     num_puzzles = len(examples.puzzle_identifiers)
+    files = [path for path in map(examples.path, FIELDS) if path.exists()]
+    ratings = examples.ratings
     return SetSummary(
         examples=len(examples),
         puzzles=num_puzzles,
         groups=len(examples.group_indices) - 1,
         mean_puzzle_examples=len(examples) / num_puzzles,
         dtype=str(examples.inputs.dtype),
-        bytes=sum(path.stat().st_size for path in map(examples.path, FIELDS) if path.exists()),
-        input_counts=_count_tokens(examples.inputs, vocab_size).tolist(),
+        bytes=sum(path.stat().st_size for path in files),
+        input_counts=input_counts.tolist(),
         label_counts=label_counts.tolist(),
         ignored_share=1 - int(label_counts.sum()) / examples.labels.size,
-        rating_counts=None
-        if examples.ratings is None
-        else _count_ratings(examples.ratings, rating_bands),
+        rating_counts=None if ratings is None else _count_ratings(ratings, rating_bands),
         shared_identifiers=_count_shared(examples, split.metadata.blank_identifier_id),
     )
 
 
 def _count_shared(examples: ExampleSet, blank: int) -> int:
-    """How many puzzle identifiers stand in several groups."""
+    """Count the puzzle identifiers that stand in several groups."""
     num_groups = len(examples.group_indices) - 1
     named = np.flatnonzero(examples.puzzle_identifiers != blank)
     group_of = np.searchsorted(examples.group_indices, named, side="right") - 1
-    distinct = (
-        np.unique(examples.puzzle_identifiers[named] * num_groups + group_of) // num_groups
-    )  # one for each group it stands in
-    return int((np.unique(distinct, return_counts=True)[1] > 1).sum())
+    pairs = np.unique(examples.puzzle_identifiers[named] * num_groups + group_of)
+    identifiers = pairs // num_groups  # one for each group it stands in
+    _, num_standing_in = np.unique(identifiers, return_counts=True)
+    return int((num_standing_in > 1).sum())
 
 
 def _shared_groups(splits: Mapping[str, SplitSummary]) -> list[str]:
-    """A remark where groups share identifiers: then two sources had a task in common, and it was built twice."""
-    return [
-        f"puzzle identifiers in several groups of {split}: {part.shared_identifiers:,}; two sources share tasks, and what one keeps for "
-        "the test the other may train on: `hrm data arc` takes each task once"
-        for split, summary in splits.items()
-        for part in summary.sets.values()
-        if part.shared_identifiers
-    ]
+    """Return remarks on groups that share identifiers: two sources had a task in common."""
+    remarks = []
+    for split, summary in splits.items():
+        counts = [part.shared_identifiers for part in summary.sets.values()]
+        remarks += [
+            f"puzzle identifiers in several groups of {split}: {count:,}; "
+            "two sources share tasks, and what one keeps for the test the other may train on: "
+            "`hrm data arc` takes each task once"
+            for count in counts
+            if count
+        ]
+    return remarks
 
 
 def _left_out_tasks(left_out: LeftOut) -> list[str]:
-    """Remarks where the builder met tasks, or other tasks of their names, in several sources."""
+    """Return remarks on tasks, or other tasks of their names, that several sources hold."""
     kinds = {
         "tasks that two sources share": left_out.shared_tasks,
         "names that two sources give to tasks of other contents": left_out.namesakes,
@@ -187,49 +190,51 @@ def _left_out_tasks(left_out: LeftOut) -> list[str]:
         if found:
             name, folders = next(iter(found.items()))
             remarks.append(
-                f"{kind}: {len(found):,}, as {name} ({', '.join(folders)}); each was taken from the first named"
+                f"{kind}: {len(found):,}, as {name} ({', '.join(folders)}); "
+                "each was taken from the first named"
             )
     return remarks
 
 
 def _dropped_pairs(left_out: LeftOut) -> list[str]:
-    """A remark where a training pair was left out because the test has it."""
+    """Return a remark on training pairs that were left out because the test has them."""
     dropped = left_out.dropped_pairs
-    return (
-        [
-            f"pairs that were not trained on, because the test has them: {len(dropped):,}, as {dropped[0]}"
-        ]
-        if dropped
-        else []
-    )
+    if not dropped:
+        return []
+    return [
+        "pairs that were not trained on, because the test has them: "
+        f"{len(dropped):,}, as {dropped[0]}"
+    ]
 
 
 def repeated_questions(build: Mapping[str, Any]) -> list[str]:
-    """A remark where test questions are also trained on, from what build.json says."""
+    """Return a remark on test questions that are also trained on, as build.json counts them."""
     count = build.get("test_questions_in_training")
     if not isinstance(count, int) or not count:
         return []
     return [
-        f"test questions that are also trained on: {count:,}; accuracy on them is no accuracy on new puzzles"
+        f"test questions that are also trained on: {count:,}; "
+        "accuracy on them is no accuracy on new puzzles"
     ]
 
 
 def _count_tokens(
     tokens: IntArray, vocab_size: int, ignored: Sequence[int] = ()
 ) -> npt.NDArray[np.int64]:
-    """How often each token occurs in (N, S) checked tokens; the ignored ones count as absent. Returns: (V,)."""
+    """Count each token in (N, S) checked tokens; ignored ones count 0. Returns: (V,)."""
     counts = np.zeros(vocab_size, np.int64)
     for _, block in token_blocks(tokens):
         if block.min() < 0 or block.max() >= vocab_size:
             block = block[(block >= 0) & (block < vocab_size)]
         counts += np.bincount(block.reshape(-1), minlength=vocab_size)
-    counts[[token for token in ignored if 0 <= token < vocab_size]] = 0
+    for token in ignored:
+        if 0 <= token < vocab_size:
+            counts[token] = 0
     return counts
 
 
 def _count_ratings(ratings: IntArray, bounds: Sequence[int]) -> dict[str, int]:
-    """Examples of each rating band."""
+    """Count the examples of each band of ratings."""
     bands = np.searchsorted(np.asarray(bounds), ratings, side="right") - 1
-    return dict(
-        zip(band_names(bounds), np.bincount(bands, minlength=len(bounds)).tolist(), strict=True)
-    )
+    counts = np.bincount(bands, minlength=len(bounds))
+    return dict(zip(band_names(bounds), counts.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Symmetries of a task as permutations of cells and of tokens, applied to whole arrays at once.
+"""Apply symmetries of a task, permutations of cells and of tokens, to whole arrays at once.
 
 Shapes: N examples, S cells, V vocabulary.
 """
@@ -21,14 +21,15 @@ class Symmetry:
     def apply(self, grids: IntArray) -> IntArray:
         """Apply symmetry n to row n. Shapes: (N, S) -> (N, S), dtype kept."""
         examples = np.arange(len(self))[:, None]
-        moved = grids.ravel().take(
-            self.cells + examples * self.cells.shape[1]
-        )  # flat: 1.5 times as fast as take_along_axis
-        relabelled: IntArray = self.tokens.ravel().take(moved + examples * self.tokens.shape[1])
+        # flat indices: 1.5 times as fast as take_along_axis
+        places = self.cells + examples * self.cells.shape[1]
+        moved = grids.ravel().take(places)
+        entries = moved + examples * self.tokens.shape[1]
+        relabelled: IntArray = self.tokens.ravel().take(entries)
         return relabelled.astype(grids.dtype, copy=False)
 
     def inverse(self) -> "Symmetry":
-        """The symmetries that undo these, row by row."""
+        """Return the symmetries that undo these, row by row."""
         return Symmetry(_inverse(self.cells), _inverse(self.tokens))
 
     def __len__(self) -> int:
@@ -36,12 +37,8 @@ class Symmetry:
 
 
 def _inverse(permutations: IntArray) -> IntArray:
-    """The permutation that undoes each row, dtype kept."""
+    """Return the permutation that undoes each row, dtype kept."""
     inverse = np.empty_like(permutations)
-    np.put_along_axis(
-        inverse,
-        permutations.astype(np.intp),
-        np.arange(permutations.shape[1], dtype=permutations.dtype)[None],
-        axis=1,
-    )
+    columns = np.arange(permutations.shape[1], dtype=permutations.dtype)
+    np.put_along_axis(inverse, permutations.astype(np.intp), columns[None], axis=1)
     return inverse
