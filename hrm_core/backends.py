@@ -1,4 +1,4 @@
-"""The backends by name. This is the one place that chooses one; its framework is loaded only then."""
+"""Choose a backend by name, here alone; its framework is not loaded before."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +26,10 @@ BACKENDS = {  # the preferred one first
 
 
 def backend_named(name: str) -> "Factory":
-    """Import a backend's class. Raises: BackendError if there is none of this name or its package is missing."""
+    """Import a backend's class.
+
+    Raises: BackendError if there is none of this name or its package is missing.
+    """
     if name not in BACKENDS:
         raise BackendError(f"unknown backend {name}; use {' or '.join(BACKENDS)}")
     package, class_name = BACKENDS[name]
@@ -35,7 +38,7 @@ def backend_named(name: str) -> "Factory":
 
 
 def installed_backend() -> str:
-    """The name of MLX where it is installed, else of torch. Raises: BackendError if neither is."""
+    """Return the preferred backend that is installed. Raises: BackendError if none is."""
     missing: list[BackendError] = []
     for name in BACKENDS:
         try:
@@ -48,14 +51,14 @@ def installed_backend() -> str:
 
 
 def device_facts(name: str) -> dict[str, str]:
-    """Facts about the device of a backend, for people. Raises: BackendError if its package is missing."""
+    """Describe the device of a backend. Raises: BackendError if its package is missing."""
     facts: dict[str, str] = import_module(f"{BACKENDS[name].package}.devices").facts()
     return facts
 
 
 @dataclass(frozen=True)
 class BackendMaker:
-    """Makes the backend that the user chose; only then is its framework loaded."""
+    """Makes the backend that the user chose; its framework is loaded only then."""
 
     backend: str = "mlx"
     device: Any = "auto"
@@ -65,7 +68,10 @@ class BackendMaker:
     micro_batch: int | None = None
 
     def __call__(self, config: "ModelConfig") -> "Backend":
-        """Make a backend for a model. Raises: BackendError if its package is missing or an option cannot be had."""
+        """Make a backend for a model.
+
+        Raises: BackendError if its package is missing or it does not support an option.
+        """
         from hrm_core.backend import BackendOptions
 
         options = BackendOptions(
@@ -75,8 +81,9 @@ class BackendMaker:
 
     @property
     def arguments(self) -> str:
-        """What to type to choose the same again, a space in front of each option."""
-        chosen = {
-            name: value for name, value in vars(self).items() if value not in ("mlx", "auto", None)
-        }
-        return "".join(f" --{name.replace('_', '-')} {value}" for name, value in chosen.items())
+        """Return the command-line options of this choice, each with a space before it."""
+        arguments = ""
+        for name, value in vars(self).items():
+            if value not in ("mlx", "auto", None):
+                arguments += f" --{name.replace('_', '-')} {value}"
+        return arguments

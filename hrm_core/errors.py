@@ -1,11 +1,14 @@
-"""Every error a user can cause. The command line prints one line for each; see `cli/main.py`."""
+"""Errors that a user can cause. The command line prints one line for each; see `cli/main.py`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class HRMError(Exception):
-    """Something a user can put right. The message says what was found, what was expected and the way out."""
+    """An error that a user can correct.
+
+    The message says what was found, what was expected and the way out.
+    """
 
     exit_status = 2
 
@@ -15,7 +18,7 @@ class ConfigError(HRMError):
 
 
 class DataError(HRMError):
-    """A data set or a source file that cannot be read as what it claims to be."""
+    """A data set or a source file that cannot be read in its format."""
 
 
 class PuzzleError(HRMError):
@@ -31,7 +34,7 @@ class RunError(HRMError):
 
 
 class BackendError(HRMError):
-    """A backend, device or package that is not there."""
+    """A backend, device or package that is not available."""
 
 
 class NotFiniteError(HRMError):
@@ -42,7 +45,7 @@ class NotFiniteError(HRMError):
 
 @contextmanager
 def needs_package(package: str, message: str) -> Iterator[None]:
-    """Import an optional package; any other import that fails inside is a bug and keeps its traceback.
+    """Import an optional package; any other import error inside is a bug and keeps its traceback.
 
     Raises: BackendError with this message if the package is not installed.
     """

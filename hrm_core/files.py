@@ -1,8 +1,8 @@
-"""Locks, and files and folders that are there as a whole or not at all.
+"""Locks, and files and folders that are written as a whole or not at all.
 
-A draft is written into a work folder beside its target, `.NAME.hrm-partial`, and renamed when it is complete. The work
-folder is locked as long as its process lives, and holds a mark: no folder of the user's own is taken for one. Links are
-refused wherever a name is given by us.
+A draft is written into a work folder beside its target, `.NAME.hrm-partial`, and renamed when it is
+complete. The work folder is locked while its process lives, and holds a mark, so that a folder of
+the user's own is never taken for one. Links are refused wherever this module chooses the name.
 """
 
 import fcntl
@@ -17,20 +17,21 @@ from hrm_core.errors import HRMError
 
 SUFFIX = ".hrm-partial"
 MARK = ".hrm-work"
-ASIDE = ".hrm-replaced"  # in a work folder: what stood where the draft goes
+ASIDE = ".hrm-replaced"  # in a work folder: the old content of the target
 
 
 class Refusal(NamedTuple):
-    """Error and way out of a caller whose target cannot be written now."""
+    """Error and way out for a target that cannot be written now."""
 
     error: type[HRMError]
-    way_out: str  # instead of waiting for another process, or of moving away what is there
+    way_out: str  # an alternative to waiting, or to moving away what is there
 
 
 def lock(path: Path, flags: int = os.O_RDONLY | os.O_DIRECTORY) -> int | None:
-    """Lock a file or folder for this process, as long as it lives.
+    """Lock a file or folder for as long as this process lives.
 
-    Returns: a descriptor, to be closed at the end; None if another process holds it, or removed it at this moment.
+    Returns: a descriptor, to be closed at the end; None if another process holds the lock, or has
+    just removed the file.
 
     Raises: OSError if it cannot be opened, or is a link.
     """
@@ -38,7 +39,7 @@ def lock(path: Path, flags: int = os.O_RDONLY | os.O_DIRECTORY) -> int | None:
     is_held = False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        is_held = holds(descriptor, path)  # else it was removed between opening and locking
+        is_held = holds(descriptor, path)  # False if it was removed between opening and locking
     except BlockingIOError:
         pass
     finally:
@@ -48,7 +49,7 @@ def lock(path: Path, flags: int = os.O_RDONLY | os.O_DIRECTORY) -> int | None:
 
 
 def holds(descriptor: int, path: Path) -> bool:
-    """Return True if the file or folder that is locked is still the one of this name."""
+    """Return True if the locked file or folder is still the one of this name."""
     try:
         return os.path.samestat(os.lstat(path), os.fstat(descriptor))
     except FileNotFoundError:
@@ -59,18 +60,20 @@ def holds(descriptor: int, path: Path) -> bool:
 def staged(
     target: Path, refusal: Refusal, *, replace: bool = False, durable: bool = False
 ) -> Iterator[Path]:
-    """Yield a path to write a file or a folder to. It takes the place of `target` at the end, or else is removed.
+    """Yield a path for a draft, a file or a folder; rename it to `target` at the end.
 
-    A file is replaced always, a folder that holds anything only if `replace`. `durable` makes sure that it is on disk,
-    before and after.
+    The draft of a block that raises is removed. A file is always replaced, a folder that is not
+    empty only if `replace`. `durable` flushes the draft, and then the rename, to disk.
 
-    Raises: `refusal.error` if another process writes this target, or its work folder is not ours; OSError.
+    Raises: `refusal.error` if another process writes this target, or a folder of the user's own has
+    the name of the work folder; OSError.
     """
     with _work_folder(target, refusal) as room:
         draft = room / target.name
         yield draft
         if durable:
-            sync(*(draft.iterdir() if draft.is_dir() else ()), draft)
+            inside = draft.iterdir() if draft.is_dir() else ()
+            sync(*inside, draft)
         if replace and draft.is_dir() and os.path.lexists(target):
             target.rename(room / ASIDE)
         draft.rename(target)
@@ -80,9 +83,9 @@ def staged(
 
 @contextmanager
 def replaced_whole(path: Path) -> Iterator[Path]:
-    """Yield a path to write a file that a user named; it takes the place of `path` only once it is complete.
+    """Yield a path for a draft of a file that the user named; rename it when it is complete.
 
-    Raises: HRMError when the file cannot be written.
+    Raises: HRMError if the file cannot be written.
     """
     _refuse_special(path)
     try:
@@ -93,9 +96,9 @@ def replaced_whole(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path, suffix: str = "") -> None:
-    """Refuse a place for a file that will not do, before hours are spent, or a name that does not end in `suffix`.
+    """Refuse a place where a file cannot be written, or a name that does not end in `suffix`.
 
-    Raises: HRMError.
+    Commands call this first, before hours are spent. Raises: HRMError.
     """
     if not path.name.lower().endswith(suffix):
         raise HRMError(f"cannot write {path}: expected a name that ends in {suffix}")
@@ -109,7 +112,7 @@ def check_writable(path: Path, suffix: str = "") -> None:
 
 
 def append(path: Path, text: str, refusal: Refusal) -> None:
-    """Write text at the end of a file. Raises: `refusal.error` if it is a link; OSError."""
+    """Append text to a file. Raises: `refusal.error` if it is a link; OSError."""
     if path.is_symlink():
         raise refusal.error(f"{path} is a link, expected a file; remove it or {refusal.way_out}")
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
@@ -119,7 +122,7 @@ def append(path: Path, text: str, refusal: Refusal) -> None:
 
 @contextmanager
 def parents_made(path: Path) -> Iterator[None]:
-    """Make the folders above a path; those that are empty at the end are removed again."""
+    """Make the folders above a path; remove those again that are empty at the end."""
     made = [folder for folder in path.parents if not folder.exists()]
     try:
         if made:
@@ -132,12 +135,12 @@ def parents_made(path: Path) -> Iterator[None]:
 
 
 def moved_aside(target: Path) -> Path:
-    """The folder that stood at a target, of a process that was killed between two renames."""
+    """Return where a process that is killed between two renames leaves an old folder."""
     return _room_of(target) / ASIDE
 
 
 def put_back(aside: Path, target: Path) -> None:
-    """Let a folder that was moved aside have its place again, or remove it where a new one has taken it."""
+    """Move a folder that was moved aside back, or remove it if a new one has taken its place."""
     if not is_folder(aside):
         return
     if os.path.lexists(target):
@@ -147,19 +150,20 @@ def put_back(aside: Path, target: Path) -> None:
 
 
 def remove_leftovers(folder: Path, only_finished: bool = True) -> None:
-    """Remove the work folders in a folder whose processes were killed: all, or those whose targets were complete."""
+    """Remove the work folders of killed processes: those whose target is complete, or all."""
     rooms: list[Path] = []
     with suppress(OSError):
         rooms += folder.glob(f".*{SUFFIX}")
     for room in rooms:
-        target = folder / room.name[1 : -len(SUFFIX)]
+        name = room.name[1 : -len(SUFFIX)]
+        target = folder / name
         with suppress(OSError):
             if _is_marked(room) and (not only_finished or _is_finished(room, target)):
                 _remove_leftover(room, target)
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a folder with all that is in it."""
+    """Remove a file, a link, or a folder with its content."""
     if is_folder(path):
         shutil.rmtree(path)
     else:
@@ -167,12 +171,12 @@ def remove(path: Path) -> None:
 
 
 def is_folder(path: Path) -> bool:
-    """Return True for a folder that is no link."""
+    """Return True for a folder that is not a link."""
     return path.is_dir() and not path.is_symlink()
 
 
 def sync(*paths: Path) -> None:
-    """Make sure that files and folders are on disk, not only in memory."""
+    """Flush files and folders to disk."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -182,7 +186,7 @@ def sync(*paths: Path) -> None:
 
 
 def follow_umask(path: Path) -> None:
-    """Give a file that a library made for its owner alone the mode of any other new file."""
+    """Give a file the mode of any other new file, where a library makes it private."""
     umask = os.umask(0o077)  # the only way to read it
     os.umask(umask)
     path.chmod(0o666 & ~umask)
@@ -190,14 +194,14 @@ def follow_umask(path: Path) -> None:
 
 @contextmanager
 def _work_folder(target: Path, refusal: Refusal) -> Iterator[Path]:
-    """Yield an empty folder beside `target` that this process alone holds; it is removed at the end."""
+    """Yield an empty folder beside `target` that only this process holds; remove it at the end."""
     room = _room_of(target)
     descriptor = _claim(room, refusal)
     try:
         _mark(room, refusal)
         _settle(room, target)
         yield room
-    finally:  # after Ctrl-C too
+    finally:  # also after Ctrl-C
         with suppress(OSError):
             _leave(room, target, descriptor)
         os.close(descriptor)
@@ -209,7 +213,7 @@ def _room_of(target: Path) -> Path:
 
 
 def _claim(room: Path, refusal: Refusal) -> int:
-    """Make a work folder, or take the one of a process that was killed, and lock it. Returns: its descriptor."""
+    """Make a work folder, or take over one of a killed process, and lock it. Returns: a descriptor."""
     if os.path.lexists(room) and not is_folder(room):
         raise _not_ours(room, refusal)
     room.mkdir(exist_ok=True)
@@ -225,7 +229,7 @@ def _claim(room: Path, refusal: Refusal) -> int:
 
 
 def _mark(room: Path, refusal: Refusal) -> None:
-    """Mark a new work folder, before anything is written into it or removed from it."""
+    """Mark a new work folder before anything is written into it or removed from it."""
     if _is_marked(room):
         return
     if any(room.iterdir()):
@@ -246,7 +250,7 @@ def _not_ours(room: Path, refusal: Refusal) -> HRMError:
 
 
 def _settle(room: Path, target: Path) -> None:
-    """Empty a work folder but for its mark, and put back what was moved aside while no new one took its place."""
+    """Empty a work folder but for its mark; move old content back if the target is missing."""
     aside = room / ASIDE
     if os.path.lexists(aside) and not os.path.lexists(target):
         aside.rename(target)
@@ -256,7 +260,7 @@ def _settle(room: Path, target: Path) -> None:
 
 
 def _leave(room: Path, target: Path, descriptor: int) -> None:
-    """Remove a work folder that is locked; the mark goes last. One that is not ours is left as it is."""
+    """Remove a locked work folder, its mark last; leave a folder without our mark alone."""
     if holds(descriptor, room) and _is_marked(room):
         _settle(room, target)
         (room / MARK).unlink()
@@ -264,7 +268,7 @@ def _leave(room: Path, target: Path, descriptor: int) -> None:
 
 
 def _is_finished(room: Path, target: Path) -> bool:
-    """Return True if a draft has taken its place: nothing is left but the mark, and what was replaced."""
+    """Return True if the draft became the target: only the mark and old content are left."""
     left = {path.name for path in room.iterdir()}
     return os.path.lexists(target) and left <= {MARK, ASIDE}
 
@@ -279,7 +283,7 @@ def _remove_leftover(room: Path, target: Path) -> None:
 
 
 def _refuse_special(path: Path) -> None:
-    """A device or a pipe would be replaced, not written to. Raises: HRMError."""
+    """Refuse a device or a pipe, which would be replaced, not written to. Raises: HRMError."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise HRMError(
             f"cannot write {path}: it is there and no ordinary file; choose another name"

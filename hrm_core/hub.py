@@ -1,6 +1,7 @@
-"""Files of the Hugging Face Hub: fetched once, resumed when cut off, and held against the hash that the Hub gives for them.
+"""Fetch files of the Hugging Face Hub: once, resumed when cut off, and checked by the Hub's hash.
 
-The cache, HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are those of the package huggingface_hub, which does the work.
+The cache, HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are those of the package
+huggingface_hub, which does the work.
 """
 
 import hashlib
@@ -26,11 +27,11 @@ WAITS = (1.0, 2.0, 4.0)  # seconds before each further try of a download that br
 
 
 class HubError(HRMError):
-    """A file that could not be had from the Hub."""
+    """A file that could not be fetched from the Hub."""
 
 
 class Address(NamedTuple):
-    """What hf://owner/repository[@revision][/file] names."""
+    """The parts of hf://owner/repository[@revision][/file]."""
 
     repository: str
     revision: str
@@ -45,11 +46,12 @@ class Snapshot(NamedTuple):
 
 
 def parse_address(text: str) -> Address:
-    """Take an address apart. Raises: HubError if it is none."""
+    """Split an address into its parts. Raises: HubError if it is not one."""
     match = ADDRESS.fullmatch(text)
     if match is None:
         raise HubError(
-            f"{text} is no address on the Hub; expected hf://owner/repository, with @revision and /file if you like"
+            f"{text} is no address on the Hub; "
+            "expected hf://owner/repository, with @revision and /file if you like"
         )
     return Address(match["repository"], unquote(match["revision"] or "main"), match["file"])
 
@@ -57,19 +59,19 @@ def parse_address(text: str) -> Address:
 def fetch(
     repository: str, filename: str, repo_type: RepoType = "model", revision: str = "main"
 ) -> Path:
-    """Bring a file of a repository into the cache, unless the same one is there. Returns: where it lies.
+    """Fetch a file of a repository into the cache, unless it is there. Returns: its path.
 
-    A download that breaks off is resumed; if even that fails, or the file arrives damaged, it is tried a few times more.
-    Progress goes to stderr, if that is a terminal.
+    A download that breaks off is resumed; if it fails again, or the file arrives damaged, a few
+    more tries are made. Progress goes to stderr, if that is a terminal.
 
-    Raises: HubError if it cannot be had, or is not the file that the Hub describes; BackendError without huggingface_hub.
+    Raises: HubError if it cannot be fetched, or is not the file that the Hub describes;
+    BackendError without huggingface_hub.
     """
     package = _require_package()
-    name = f"{'datasets/' if repo_type == 'dataset' else ''}{repository}"  # as in addresses of pages, too
+    name = f"datasets/{repository}" if repo_type == "dataset" else repository  # as on its page
     where = f"{PREFIX}{name}@{revision}/{filename}"
-    download = (
-        package.hf_hub_download
-    )  # imports the rest of the package, which sets its level of logging
+    # imports the rest of the package, which sets its level of logging
+    download = package.hf_hub_download
     for wait in (*WAITS, None):
         try:
             with _quiet():
@@ -86,14 +88,16 @@ def fetch(
 def fetch_together(
     repository: str, filenames: Sequence[str], repo_type: RepoType = "model", revision: str = "main"
 ) -> Snapshot:
-    """Bring several files into the cache, all of the same commit whatever is pushed meanwhile. Raises: as `fetch` does."""
-    first = fetch(repository, filenames[0], repo_type, revision)
-    commit = first.parents[
-        filenames[0].count("/")
-    ].name  # the cache keeps them as snapshots/<commit>/<filename>
-    return Snapshot(
-        commit, [first, *(fetch(repository, name, repo_type, commit) for name in filenames[1:])]
-    )
+    """Fetch several files of one commit into the cache, even if another is pushed meanwhile.
+
+    Raises: as `fetch` does.
+    """
+    first, *others = filenames
+    path = fetch(repository, first, repo_type, revision)
+    folders_inside = first.count("/")
+    commit = path.parents[folders_inside].name  # the cache is snapshots/<commit>/<filename>
+    paths = [fetch(repository, name, repo_type, commit) for name in others]
+    return Snapshot(commit, [path, *paths])
 
 
 def _require_package() -> Any:
@@ -106,7 +110,10 @@ def _require_package() -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the package's warnings of each try where nobody watches; what comes of them is said in one line."""
+    """Silence the package's warnings of each try if stderr is no terminal.
+
+    The error that remains is reported in one line.
+    """
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     if not sys.stderr.isatty():
@@ -118,81 +125,98 @@ def _quiet() -> Iterator[None]:
 
 
 def _check(path: Path) -> None:
-    """Hold a file against the hash in the name it has in the cache, and remove it from there if it is another.
+    """Compare a file with the hash in its name in the cache, and remove it if they differ.
 
-    Raises: OSError, for another try may bring the right one.
+    Raises: OSError, because another try may bring the right file.
     """
     stored = path.parent / path.readlink() if path.is_symlink() else path
     if not SHA256.fullmatch(stored.name):
         return
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != stored.name:
-        for name in (
-            path.resolve(),
-            stored,
-            path,
-        ):  # a blob may itself be a link, to one that several repositories share
-            name.unlink(missing_ok=True)
-        raise OSError(
-            f"it arrived damaged, with sha256 {found[:12]}…, the Hub says {stored.name[:12]}…"
-        )
+    if found == stored.name:
+        return
+    shared = path.resolve()  # a blob may be a link, too: to one that several repositories share
+    for name in (shared, stored, path):
+        name.unlink(missing_ok=True)
+    raise OSError(
+        f"it arrived damaged, with sha256 {found[:12]}…, the Hub says {stored.name[:12]}…"
+    )
 
 
 def _is_passing(error: Exception) -> bool:
-    """Whether another try may help: a server in trouble or a line that broke; the package has tried for itself where it found no server."""
+    """Return True if another try may help: the server is in trouble, or the connection broke.
+
+    If no server was found, the package has tried several times itself.
+    """
     from huggingface_hub import errors
 
     status = _status(error)
     if status is not None:
         return status == 429 or status >= 500
-    is_local = getattr(error, "errno", None) is not None
-    return not is_local and not isinstance(
-        error,
-        ValueError | errors.EntryNotFoundError | errors.HfHubHTTPError | errors.FileMetadataError,
+    if getattr(error, "errno", None) is not None:  # of this machine
+        return False
+    lasting = (
+        ValueError,
+        errors.EntryNotFoundError,
+        errors.HfHubHTTPError,
+        errors.FileMetadataError,
     )
+    return not isinstance(error, lasting)
 
 
 def _explained(error: Exception, where: str, repository: str, filename: str, revision: str) -> str:
-    """What went wrong and the way out. `repository` has datasets/ in front where it is one."""
+    """Return the message of a failed fetch: its cause and the way out.
+
+    `repository` begins with datasets/ if it is one.
+    """
     from huggingface_hub import errors
 
-    cause = (
-        error.__cause__
-        if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__
-        else error
-    )
+    cause: BaseException = error
+    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
+        cause = error.__cause__
     status = _status(cause)
+    page = f"huggingface.co/{repository}"
     if isinstance(cause, errors.GatedRepoError) or status == 403:
-        ask = f"ask for it at huggingface.co/{repository}, then set HF_TOKEN or run `hf auth login`"
+        ask = f"ask for it at {page}, then set HF_TOKEN or run `hf auth login`"
         return f"{where} may not be read without permission; {ask}"
     if isinstance(cause, errors.RepositoryNotFoundError) or status == 401:
-        return f"{where}: there is no repository {repository}, or it is private; check its name, or set HF_TOKEN"
+        problem = f"there is no repository {repository}, or it is private"
+        return f"{where}: {problem}; check its name, or set HF_TOKEN"
     if isinstance(cause, errors.RevisionNotFoundError):
         return f"{where}: the repository has no revision {revision}; leave it out for the newest"
     if isinstance(cause, errors.OfflineModeIsEnabled):
         return f"{where} is not in the cache and HF_HUB_OFFLINE is set; unset it and try again"
-    if status == 404 or (
-        isinstance(cause, errors.EntryNotFoundError)
-        and not isinstance(cause, errors.LocalEntryNotFoundError)
-    ):
-        return f"{where}: the repository has no file {filename}; look at its files at huggingface.co/{repository}"
-    if status == 429:
-        return f"{where}: the Hub refuses more requests for now (429); wait some minutes, or set HF_TOKEN"
+    is_local = isinstance(cause, errors.LocalEntryNotFoundError)
+    is_missing = isinstance(cause, errors.EntryNotFoundError) and not is_local
+    if status == 404 or is_missing:
+        return f"{where}: the repository has no file {filename}; look at its files at {page}"
     if status is not None:
-        return f"{where}: the Hub answered {status}; try again later"
+        return f"{where}: {_refused(status)}"
+    return _unanswered(cause, where)
+
+
+def _refused(status: int) -> str:
+    """Describe an HTTP status of the Hub and the way out."""
+    if status == 429:
+        return "the Hub refuses more requests for now (429); wait some minutes, or set HF_TOKEN"
+    return f"the Hub answered {status}; try again later"
+
+
+def _unanswered(cause: BaseException, where: str) -> str:
+    """Return the message of an error that is not an answer of the Hub."""
     why = reason(cause)
     if isinstance(cause, ValueError):
         return f"{where} is no file on the Hub ({why}); expected hf://owner/repository"
-    if getattr(cause, "errno", None) is not None and not isinstance(
-        cause, ConnectionError | TimeoutError
-    ):
+    is_of_network = isinstance(cause, ConnectionError | TimeoutError)
+    if getattr(cause, "errno", None) is not None and not is_of_network:
         return f"{where} was not written into the cache ({why}); make room, or set HF_HOME"
-    return f"{where} could not be fetched ({why}); check the network and HF_ENDPOINT, or name files on this machine"
+    way_out = "check the network and HF_ENDPOINT, or name files on this machine"
+    return f"{where} could not be fetched ({why}); {way_out}"
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status that an error is about."""
+    """Return the HTTP status of an error; None if it has none."""
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     return status if isinstance(status, int) else None

@@ -1,8 +1,8 @@
-"""What messages have in common: text on one line, and what was found cut to a length that a line can hold."""
+"""Write messages: text on one line, and quotations short enough for it."""
 
 from collections.abc import Sequence
 
-QUOTED = 60  # characters of what was found
+QUOTED = 60  # characters of a quotation
 MAX_MISFITS = 5  # named at once
 
 
@@ -12,7 +12,7 @@ def one_line(text: object) -> str:
 
 
 def cut(text: str, length: int) -> str:
-    """Cut a text to `length` characters; the last is an ellipsis where there are more."""
+    """Cut a text to `length` characters; the last one becomes an ellipsis if the text is longer."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
@@ -22,31 +22,34 @@ def shortened(text: str, length: int = QUOTED) -> str:
 
 
 def quoted(found: str | bytes) -> str:
-    """Put what was found between quotes: its first 60 characters and an ellipsis where there are more."""
+    """Quote the first 60 characters of a text, with an ellipsis if it is longer."""
     if isinstance(found, bytes):
         start = found[: 4 * (QUOTED + 1)]  # a character has at most 4 bytes
         found = start.decode("utf-8", "backslashreplace")
-    return repr(found if len(found) <= QUOTED else f"{found[:QUOTED]}…")
+    if len(found) > QUOTED:
+        found = f"{found[:QUOTED]}…"
+    return repr(found)
 
 
 def reason(error: BaseException, length: int = 120) -> str:
-    """Say why something failed, in one line of at most `length` characters; by its type if an error says nothing."""
+    """Describe the cause of a failure in one line; by the type of an error that has no message."""
     return one_line(error)[:length] or type(error).__name__
 
 
 def first_line(error: BaseException, length: int = 80) -> str:
-    """Say why something failed by the first line of what the error says."""
+    """Describe the cause of a failure by the first line of the error's message."""
     said = str(error) or type(error).__name__
     return said.partition("\n")[0][:length]
 
 
 def first_few(names: Sequence[str], most: int = 3) -> str:
-    """List the first names, with an ellipsis behind them where there are more."""
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+    """List the first names, with an ellipsis after them if there are more."""
+    more = ", …" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def first_misfits(misfits: Sequence[str]) -> str:
-    """List the first of all that is wrong, and how much more there is."""
+    """List the first misfits and the number of the others."""
     shown = list(misfits[:MAX_MISFITS])
     if len(misfits) > MAX_MISFITS:
         shown.append(f"and {len(misfits) - MAX_MISFITS} more")
@@ -54,6 +57,6 @@ def first_misfits(misfits: Sequence[str]) -> str:
 
 
 def cell_name(cell: int, width: int) -> str:
-    """Say where a cell of a grid is, in row-major order, counted from 1: "row 3, column 7"."""
+    """Name the place of a cell in row-major order, counted from 1: "row 3, column 7"."""
     row, column = divmod(int(cell), width)
     return f"row {row + 1}, column {column + 1}"

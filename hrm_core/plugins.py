@@ -1,8 +1,8 @@
-"""Packages of tasks: the folders of `hrm_tasks`, and what others install under `hrm.tasks`.
+"""Find packages of tasks: the folders of `hrm_tasks`, and the entry points `hrm.tasks` of others.
 
 A package of a task holds `task.py`, which names the class of the task as `TASK`, and, as it needs
 them, `build.py` with `Options` and `build`, and `presets/`. The first line of its docstring is its
-line of help. All this is read off files, so that nothing is imported before it is asked for.
+line of help. All this is read from files, so that nothing is imported before it is needed.
 
 A third party names its package in an entry point:
 
@@ -51,10 +51,11 @@ def has_module(package: str, module: str) -> bool:
 
 
 def help_line(package: str) -> str:
-    """Return the first line of a package's docstring, which says what its task is."""
+    """Return the first line of a package's docstring, the help line of its task."""
     for folder in package_folders(package):
         source = (folder / "__init__.py").read_text(encoding="utf-8")
-        return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+        docstring = ast.get_docstring(ast.parse(source)) or ""
+        return docstring.partition("\n")[0]
     return ""
 
 
@@ -82,11 +83,14 @@ def _all_presets(packages: Iterable[str]) -> Iterable[Path]:
 
 
 def package_folders(package: str) -> list[Path]:
-    """Return where a package lies; nowhere if it is named but not installed."""
+    """Return the folders of a package; none if it is not installed."""
     if package.startswith(f"{OURS}."):  # without importing the parent
-        return [folder / package.removeprefix(f"{OURS}.") for folder in package_folders(OURS)]
+        name = package.removeprefix(f"{OURS}.")
+        return [folder / name for folder in package_folders(OURS)]
     try:
         spec = find_spec(package)
     except ModuleNotFoundError:  # of a parent
-        spec = None
-    return list(map(Path, spec.submodule_search_locations or [])) if spec else []
+        return []
+    if spec is None:
+        return []
+    return list(map(Path, spec.submodule_search_locations or []))

@@ -1,4 +1,4 @@
-"""What changes from update to update: learning rates and bias corrections, in double precision on the host."""
+"""Learning rates and bias corrections of each update, in double precision on the host."""
 
 import math
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from hrm_core.config import OptimConfig, TrainConfig
 
 
 class Rates(NamedTuple):
-    """The scalars of one update."""
+    """Scalars of one update."""
 
     lr: float
     puzzle_emb_lr: float
@@ -16,20 +16,23 @@ class Rates(NamedTuple):
 
 
 def total_updates(train: TrainConfig, total_groups: int, mean_puzzle_examples: float) -> int:
-    """Updates of a whole run. Source: published pretrain script."""
+    """Count the updates of a whole run. Source: published pretrain script."""
     return int(train.epochs * total_groups * mean_puzzle_examples / train.global_batch_size)
 
 
 def learning_rate(base: float, update: int, total: int, warmup: int, min_ratio: float) -> float:
-    """Linear warm-up, then a half cosine from `base` to `min_ratio * base`, reached at update `total` exactly. Updates count from 1."""
+    """Compute a learning rate: linear warm-up, then a half cosine down to `min_ratio * base`.
+
+    The lowest rate is reached at update `total` exactly. Updates count from 1.
+    """
     if update < warmup:
-        return base * update / warmup  # in this order: the published rates to the last bit
+        return base * update / warmup  # in this order: equal to the published rates to the last bit
     progress = (update - warmup) / max(1, total - warmup)
     return base * (min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def rates(update: int, total: int, optim: OptimConfig) -> Rates:
-    """The scalars of update `update` (from 1) of `total`."""
+    """Compute the scalars of update `update` (from 1) of `total`."""
     schedule = update, total, optim.lr_warmup_steps, optim.lr_min_ratio
     return Rates(
         lr=learning_rate(optim.lr, *schedule),
