@@ -1,1 +1,1 @@
-"""Other people's files and ours: published checkpoints, model files and checkpoint folders, each into each."""
+"""Convert models: published checkpoints, model files and checkpoint folders into each other."""

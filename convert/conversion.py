@@ -1,4 +1,4 @@
-"""One model from one form into another: the only function that anybody needs of this package."""
+"""Convert one model from one form into another: the one function that others need of this package."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,13 +9,7 @@ import numpy as np
 
 from hrm_core import hub
 from hrm_core.config import ModelConfig
-from hrm_core.data.store import (
-    IDENTIFIERS_FILE,
-    load_split,
-    present_splits,
-    read_identifiers,
-    task_label,
-)
+from hrm_core.data.store import IDENTIFIERS_FILE, Dataset, read_identifiers
 from hrm_core.parameters import Role, parameter_table
 from hrm_core.tasks.registry import name_of_shape
 
@@ -32,7 +26,7 @@ StoredDtype = Literal["float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True)
 class Request:
-    """What a user may ask for besides source and destination."""
+    """Options of a conversion besides source and destination."""
 
     to: Format | None = None
     dtype: StoredDtype = "float32"
@@ -43,42 +37,36 @@ class Request:
     identifiers: Path | None = None  # names of the puzzle identifiers of the destination
     source_identifiers: Path | None = None
     mean_of: tuple[str, ...] = ()
-    data: Path | None = None  # a data set whose sizes and identifiers the destination is to have
+    data: Path | None = None  # a data set whose sizes and identifiers the destination gets
     seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Conversion:
-    """What was done."""
+    """Result of a conversion."""
 
     report: Report
-    identifiers: (
-        IdentifierChange | None
-    )  # where each row of the puzzle table comes from, if it was changed
+    identifiers: IdentifierChange | None  # the source of each puzzle vector, if they changed
 
 
 def convert(source: str, dest: Path, request: Request) -> Conversion:
-    """Convert a model and account for every tensor of it. What is written is there as a whole or not at all.
+    """Convert a model and account for each of its tensors.
 
-    Raises: HRMError subclasses: the source cannot be read, the destination may not be written, or the request does not fit.
+    The destination is written as a whole or not at all.
+
+    Raises: HRMError subclasses: the source cannot be read, the destination may not be written, or
+    the request does not fit.
     """
     request = _with_data(request)
     with open_source(source, request.seq_len) as opened:
         to = chosen_format(dest, request.to, opened.format)
-        if to == "official" and request.dtype != "float32":
-            raise ConversionError(
-                f"--dtype {request.dtype} goes with safetensors and checkpoint; published code takes float32 weights"
-            )
-        refuse_used(
-            dest, None if source.startswith(hub.PREFIX) else Path(source), to, request.force
-        )
+        _check_dtype(request, to)
+        here = None if source.startswith(hub.PREFIX) else Path(source)
+        refuse_used(dest, here, to, request.force)
         change = _change(opened, request)
-        tensors, rows = _account(opened, change, to, FLOATS[request.dtype])
-        task = (
-            opened.task
-            if change.config.sizes == opened.config.sizes
-            else _new_task(change.config, request)
-        )
+        dtype = FLOATS[request.dtype]
+        tensors, rows = _account(opened, change, to, dtype)
+        task = _task(opened, change.config, request)
         notes = [
             *opened.notes,
             *_travel_notes(opened, to),
@@ -96,37 +84,45 @@ def convert(source: str, dest: Path, request: Request) -> Conversion:
             notes,
         )
         training = published_training(None) if opened.training is None else opened.training
-        written = Written(change.config, task, tensors, FLOATS[request.dtype], training, source)
+        written = Written(change.config, task, tensors, dtype, training, source)
         write(dest, to, written, request.force)
         return Conversion(report, change.identifiers)
 
 
+def _check_dtype(request: Request, to: Format) -> None:
+    """Refuse a dtype that the destination cannot have."""
+    if to == "official" and request.dtype != "float32":
+        raise ConversionError(
+            f"--dtype {request.dtype} goes with safetensors and checkpoint; "
+            "published code takes float32 weights"
+        )
+
+
 def _with_data(request: Request) -> Request:
-    """The request with the sizes of its data set filled in."""
+    """Return the request with the sizes and identifiers of its data set, if it names one."""
     if request.data is None:
         return request
-    metadata = load_split(request.data, present_splits(request.data)[0]).metadata
+    metadata = Dataset(request.data).metadata
     for name in ("vocab_size", "seq_len"):
-        if getattr(request, name) not in (None, getattr(metadata, name)):
+        asked, found = getattr(request, name), getattr(metadata, name)
+        if asked not in (None, found):
             raise ConversionError(
-                f"{request.data} has {name} {getattr(metadata, name)}, not {getattr(request, name)}; leave one of them out"
+                f"{request.data} has {name} {found}, not {asked}; leave one of them out"
             )
-    names = request.data / IDENTIFIERS_FILE
-    count = len(read_identifiers(request.identifiers or names))
+    names = request.identifiers or request.data / IDENTIFIERS_FILE
+    count = len(read_identifiers(names))
     if count != metadata.num_puzzle_identifiers:
         raise ConversionError(
-            f"{request.data} has {metadata.num_puzzle_identifiers} puzzle identifiers, {count} have names; build it again"
+            f"{request.data} has {metadata.num_puzzle_identifiers} puzzle identifiers, "
+            f"{count} have names; build it again"
         )
     return replace(
-        request,
-        vocab_size=metadata.vocab_size,
-        seq_len=metadata.seq_len,
-        identifiers=request.identifiers or names,
+        request, vocab_size=metadata.vocab_size, seq_len=metadata.seq_len, identifiers=names
     )
 
 
 def _change(source: Source, request: Request) -> Change:
-    """What is to change, checked against the source."""
+    """Return the changes that are asked for, checked against the source."""
     config, identifiers = source.config, None
     sizes = {
         "vocab_size": request.vocab_size or config.vocab_size,
@@ -135,95 +131,89 @@ def _change(source: Source, request: Request) -> Change:
     }
     if request.mean_of and (request.identifiers is None or not config.puzzle_emb_ndim):
         raise ConversionError(
-            "--mean-of makes vectors for new puzzle identifiers; name those with --identifiers FILE or --data DIR"
+            "--mean-of makes vectors for new puzzle identifiers; "
+            "name those with --identifiers FILE or --data DIR"
         )
     if request.identifiers is not None:
         names = read_identifiers(request.identifiers)
         sizes["num_puzzle_identifiers"] = len(names)
         if config.puzzle_emb_ndim:
             identifiers = _identifier_change(source, request, names)
-    return Change(
-        ModelConfig.model_validate({**config.model_dump(), **sizes}),
-        identifiers,
-        request.positions,
-        request.seed,
-    )
+    new_config = ModelConfig.model_validate({**config.model_dump(), **sizes})
+    return Change(new_config, identifiers, request.positions, request.seed)
 
 
 def _identifier_change(
     source: Source, request: Request, names: Sequence[str]
 ) -> IdentifierChange | None:
-    count, path = (
-        source.config.num_puzzle_identifiers,
-        request.source_identifiers or source.identifiers,
-    )
+    """Match the puzzle identifiers by name; None if they stay as they are."""
+    count = source.config.num_puzzle_identifiers
+    path = request.source_identifiers or source.identifiers
     if path is None:
         if count == len(names) == 1:  # the blank one alone
             return None
         raise ConversionError(
-            f"the {count} puzzle vectors of {source.path} have no names; name the {IDENTIFIERS_FILE} of the data they were trained on with "
+            f"the {count} puzzle vectors of {source.path} have no names; "
+            f"name the {IDENTIFIERS_FILE} of the data they were trained on with "
             "--source-identifiers FILE"
         )
     before = read_identifiers(path)
     if len(before) != count:
         raise ConversionError(
-            f"{path} has {len(before)} names, {source.path} {count} puzzle vectors; choose the file of its training data"
+            f"{path} has {len(before)} names, {source.path} {count} puzzle vectors; "
+            "choose the file of its training data"
         )
-    change = match_identifiers(
-        before, names, request.mean_of, (str(path), str(request.identifiers))
-    )
+    files = str(path), str(request.identifiers)
+    change = match_identifiers(before, names, request.mean_of, files)
     return None if list(before) == list(names) else change
 
 
 def _account(
     source: Source, change: Change, to: Format, dtype: Dtype
 ) -> tuple[dict[str, Tensor], list[Row]]:
-    """The tensors of the destination, and what becomes of each."""
+    """Return the tensors of the destination, and a row of the report for each of the source."""
     tensors, rows = {}, []
     for name, parameter in parameter_table(change.config).items():
-        written = published_name(name) if to == "official" else name
-        final = (
-            dtype
-            if to != "official" or parameter.role is not Role.CONSTANT
-            else FLOATS[change.config.forward_dtype]
-        )
-        tensors[name], resized = reshaped(name, source.tensors[name], source.config, change)
-        if tensors[name].shape != parameter.shape:
-            raise AssertionError(f"{name} became {tensors[name].shape}, expected {parameter.shape}")
-        actions = [*_renaming(name, source.stored[name], written), *resized]
-        if source.tensors[name].dtype != final:
-            actions.append(f"cast {source.tensors[name].dtype} -> {final}")
-        rows.append(
-            Row(
-                name,
-                source.stored[name],
-                written,
-                list(parameter.shape),
-                final.name,
-                tuple(actions),
-            )
-        )
-    rows += [
-        Row(stored, stored, "", [], "", ("derived: left out, it follows from the config",))
-        for stored in source.left_out
-    ]
+        old = source.tensors[name]
+        stored = source.stored[name]
+        tensor, resized = reshaped(name, old, source.config, change)
+        if tensor.shape != parameter.shape:
+            raise AssertionError(f"{name} became {tensor.shape}, expected {parameter.shape}")
+        tensors[name] = tensor
+        written, final = name, dtype
+        if to == "official":
+            written = published_name(name)
+            if parameter.role is Role.CONSTANT:
+                final = FLOATS[change.config.forward_dtype]
+        actions = [*_renaming(name, stored, written), *resized]
+        if old.dtype != final:
+            actions.append(f"cast {old.dtype} -> {final}")
+        shape = list(parameter.shape)
+        rows.append(Row(name, stored, written, shape, final.name, tuple(actions)))
+    derived = ("derived: left out, it follows from the config",)
+    rows += [Row(stored, stored, "", [], "", derived) for stored in source.left_out]
     return tensors, rows
 
 
 def _renaming(name: str, stored: str, written: str) -> list[str]:
+    """Describe the change of a tensor's prefix, if there is one."""
     if stored == written:
         return []
     was, now = stored.removesuffix(name), written.removesuffix(name)
-    return [
-        "renamed: "
-        + ", ".join([*([f"was {was}…"] if was else []), *([f"now {now}…"] if now else [])])
-    ]
+    parts = []
+    if was:
+        parts.append(f"was {was}…")
+    if now:
+        parts.append(f"now {now}…")
+    return [f"renamed: {', '.join(parts)}"]
 
 
-def _new_task(config: ModelConfig, request: Request) -> str:
-    """The task of a model whose sizes were changed."""
-    built_for = task_label(request.data) if request.data else None
-    return built_for or name_of_shape(config.vocab_size, config.seq_len)
+def _task(source: Source, config: ModelConfig, request: Request) -> str:
+    """Return the label of the task of the converted model."""
+    if config.sizes == source.config.sizes:
+        return source.task
+    label = Dataset(request.data).label if request.data else None
+    return label or name_of_shape(config.vocab_size, config.seq_len)
 
 
 def _differences(before: ModelConfig, after: ModelConfig) -> dict[str, tuple[Any, Any]]:
@@ -232,20 +222,23 @@ def _differences(before: ModelConfig, after: ModelConfig) -> dict[str, tuple[Any
 
 
 def _travel_notes(source: Source, to: Format) -> list[str]:
-    """What does not travel."""
+    """Return notes on everything that is not converted."""
     notes = []
     if to == "official":
         notes.append(
-            "weights only: optimizer state and carry do not travel, training cannot be resumed from it"
+            "weights only: optimizer state and carry do not travel, "
+            "training cannot be resumed from it"
         )
         if source.training is None:
             notes.append(
-                f"training settings in all_config.yaml are those of the preset {FALLBACK_PRESET}; the source does not know its own"
+                "training settings in all_config.yaml are those of the preset "
+                f"{FALLBACK_PRESET}; the source does not know its own"
             )
         return notes
     if to == "checkpoint":
         notes.append(
-            "weights only: it can be evaluated, solved with and trained from (--init), but not resumed"
+            "weights only: it can be evaluated, solved with and trained from (--init), "
+            "but not resumed"
         )
     elif source.format == "checkpoint":
         notes.append("weights only: optimizer state and carry do not travel")
@@ -255,25 +248,21 @@ def _travel_notes(source: Source, to: Format) -> list[str]:
 
 
 def _rounding_notes(tensors: dict[str, Tensor], config: ModelConfig, to: Format) -> list[str]:
-    """Initial states that published code stores in fewer bits than they have."""
+    """Return a note on initial states that lose bits in the dtype of published code."""
     if to != "official":
         return []
     dtype = FLOATS[config.forward_dtype]
-    constants = [
-        name
-        for name, parameter in parameter_table(config).items()
-        if parameter.role is Role.CONSTANT
-    ]
-    values = {
-        name: tensors[name].read(0, tensors[name].shape[0]).astype(FLOAT32) for name in constants
-    }
-    rounded = [
-        name
-        for name, value in values.items()
-        if not np.array_equal(value.astype(dtype).astype(FLOAT32), value, equal_nan=True)
-    ]
-    return (
-        [f"rounded to {dtype}, which published code starts from: {', '.join(rounded)}"]
-        if rounded
-        else []
-    )
+    rounded = []
+    for name, parameter in parameter_table(config).items():
+        if parameter.role is Role.CONSTANT and _is_rounded(tensors[name], dtype):
+            rounded.append(name)
+    if not rounded:
+        return []
+    return [f"rounded to {dtype}, which published code starts from: {', '.join(rounded)}"]
+
+
+def _is_rounded(tensor: Tensor, dtype: Dtype) -> bool:
+    """Return True if the values of a tensor change in another dtype."""
+    values = tensor.read(0, tensor.shape[0]).astype(FLOAT32)
+    stored = values.astype(dtype).astype(FLOAT32)
+    return not np.array_equal(stored, values, equal_nan=True)

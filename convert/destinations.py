@@ -1,4 +1,7 @@
-"""Writes what was converted: into a hidden sibling, flushed to disk, and renamed. It is there as a whole or not at all."""
+"""Write converted models: into a hidden sibling, flushed to disk, then renamed.
+
+A destination is there as a whole or not at all.
+"""
 
 import os
 from collections.abc import Mapping
@@ -27,7 +30,7 @@ from .sources import SIZES_FILE, WEIGHTS_FILE, Format, Sizes
 from .tensors import ConversionError, Dtype, Tensor
 
 SUFFIX = ".safetensors"
-OURS = {  # what a folder that may be replaced holds, at most
+OURS = {  # a folder that holds nothing else may be replaced
     "official": {WEIGHTS_FILE, CONFIG_FILE, SIZES_FILE},
     "checkpoint": {MODEL_FILE, STATE_FILE},
 }
@@ -38,42 +41,45 @@ IN_USE = Refusal(ConversionError, "choose another DEST")
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """What is to be written."""
+    """A model in the form in which it is written."""
 
     config: ModelConfig
     task: str
     tensors: Mapping[str, Tensor]
-    dtype: Dtype  # of the weights, but for official checkpoints
+    dtype: Dtype  # of the weights, except in official checkpoints
     training: Mapping[str, Any]  # published settings, for official checkpoints
     source: str  # as the user named it
 
 
 def chosen_format(dest: Path, to: Format | None, source_format: Format) -> Format:
-    """The format to write: as asked for, or as the name of the destination says; published checkpoints become ours.
+    """Return the format to write: the one asked for, or the one that the destination's name implies.
 
-    Raises: ConversionError where it is not clear, or the name and the format disagree.
+    Published checkpoints become ours.
+
+    Raises: ConversionError if it is not clear, or the name and the format disagree.
     """
     is_file = dest.suffix == SUFFIX
     if to is None:
         if not is_file and source_format != "official":
             raise ConversionError(
-                f"{dest} may become an official or another checkpoint; choose --to, or a DEST that ends in {SUFFIX}"
+                f"{dest} may become an official or another checkpoint; "
+                f"choose --to, or a DEST that ends in {SUFFIX}"
             )
         return "safetensors" if is_file else "checkpoint"
     if is_file != (to == "safetensors"):
-        raise ConversionError(
-            f"{dest}: --to {to} writes a {'folder' if is_file else f'file that ends in {SUFFIX}'}; choose another DEST"
-        )
+        written = "folder" if is_file else f"file that ends in {SUFFIX}"
+        raise ConversionError(f"{dest}: --to {to} writes a {written}; choose another DEST")
     return to
 
 
 def refuse_used(dest: Path, source: Path | None, to: Format, force: bool) -> None:
-    """Make sure that the destination may be written.
+    """Check that the destination may be written.
 
-    Raises: ConversionError if it is there already, or is part of the source or the source part of it.
+    Raises: ConversionError if it exists and is not to be replaced, or it and the source lie in each
+    other.
     """
-    target, origin = dest.resolve(), source.resolve() if source else None
-    if origin and (target == origin or origin in target.parents or target in origin.parents):
+    target = dest.resolve()
+    if source is not None and _overlap(target, source.resolve()):
         raise ConversionError(
             f"{dest} and the source {source} lie in each other; choose a DEST outside"
         )
@@ -83,19 +89,25 @@ def refuse_used(dest: Path, source: Path | None, to: Format, force: bool) -> Non
     if not force:
         _refuse_present(dest)
     if dest.is_dir() != (to != "safetensors"):
-        raise ConversionError(
-            f"{dest} is a {'folder' if dest.is_dir() else 'file'}, not what --to {to} writes; choose another DEST"
-        )
+        kind = "folder" if dest.is_dir() else "file"
+        raise ConversionError(f"{dest} is a {kind}, not what --to {to} writes; choose another DEST")
     if dest.is_dir() and not _holds_a_model(dest):
         raise ConversionError(
-            f"{dest} holds more than a converted model; --force does not replace it, choose another DEST"
+            f"{dest} holds more than a converted model; "
+            "--force does not replace it, choose another DEST"
         )
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    """Return True if two resolved paths are one, or one lies in the other."""
+    return one == other or one in other.parents or other in one.parents
 
 
 def write(dest: Path, to: Format, model: Written, force: bool) -> None:
     """Write a model in a format.
 
-    Raises: ConversionError if the disk is full, another process writes there, or a weight is not finite; nothing is left behind then.
+    Raises: ConversionError if the disk is full, another process writes there, or a weight is not
+    finite; then nothing is left behind.
     """
     target = dest.resolve()
     try:
@@ -114,7 +126,7 @@ def write(dest: Path, to: Format, model: Written, force: bool) -> None:
 
 
 def _write_draft(draft: Path, to: Format, model: Written) -> None:
-    """Write a file, or a folder and its files."""
+    """Write a file, or a folder with its files."""
     if to == "safetensors":
         write_model(draft, model.config, model.task, model.tensors, model.dtype)
         return
@@ -137,8 +149,12 @@ def _refuse_present(dest: Path) -> None:
 
 
 def _finish_earlier_version(dest: Path) -> None:
-    """Put back or remove folders of an earlier version that was killed. They have no mark: what is in them has to fit."""
-    replaced, room = (dest.with_name(f".{dest.name}.{state}") for state in ("replaced", "partial"))
+    """Finish what an earlier version of hrm left when it was killed.
+
+    Its folders have no mark of ours, so their content must be a converted model.
+    """
+    replaced = dest.with_name(f".{dest.name}.replaced")
+    room = dest.with_name(f".{dest.name}.partial")
     if _is_a_model(replaced):
         put_back(replaced, dest)
     descriptor = lock(room) if is_folder(room) else None
@@ -153,7 +169,7 @@ def _finish_earlier_version(dest: Path) -> None:
 
 
 def _is_a_model(path: Path) -> bool:
-    """Return True for a folder, no link, that holds nothing but a converted model, or a part of it."""
+    """Return True for a folder, not a link, that holds only a converted model or a part of one."""
     return is_folder(path) and _holds_a_model(path)
 
 

@@ -1,7 +1,8 @@
-"""Published weights: a state dict that torch has pickled into a zip archive. The one file here that needs torch.
+"""Read and write published weights: a state dict pickled by torch into a zip archive.
 
-Torch reads it with weights_only=True: what is not tensors and plain containers is refused before anything is called. The
-archive's own checksums are looked at first, because torch maps the file into memory without reading them.
+This is the only file of the package that needs torch. Torch reads with weights_only=True: anything
+but tensors and plain containers is refused before it is called. The archive's own checksums are
+checked first, because torch maps the file into memory without reading them.
 """
 
 import pickle
@@ -24,33 +25,33 @@ if TYPE_CHECKING:
     import torch
 
 ARCHIVE = b"PK\x03\x04"
-MAPPED_BYTES = (
-    1 << 28
-)  # read of one mapping before it is let go: pages that were read count as memory of this process
-LEAST_READ = 1 << 16  # the system maps that much around any byte
+# Bytes to read from one mapping before it is replaced: its pages count as memory of this process
+MAPPED_BYTES = 1 << 28
+LEAST_READ = 1 << 16  # the system maps this much around any byte
 
 
 class OfficialWeights:
     """The tensors of a state dict, read when they are asked for."""
 
     def __init__(self, path: Path) -> None:
-        """Open a state dict. Raises: BackendError without torch; CheckpointError if it is damaged or holds anything else."""
+        """Open a state dict.
+
+        Raises: BackendError without torch; CheckpointError if it is damaged or holds anything else.
+        """
         self.path = path
         require_torch()
         _check_archive(path)
         self._touched = 0
         self._state = _load(path)
         self.tensors: dict[str, Tensor] = {}
-        self.strange: dict[
-            str, str
-        ] = {}  # name -> what was found where float32, bfloat16 or float16 is expected
+        self.strange: dict[str, str] = {}  # name -> a description of anything but plain floats
         for name, value in self._state.items():
-            if (found := _strangeness(value)) is not None:
+            found = _strangeness(value)
+            if found is not None:
                 self.strange[name] = found
-            else:
-                self.tensors[name] = Tensor(
-                    tuple(value.shape), FLOATS[_dtype_name(value)], self._reader(name)
-                )
+                continue
+            dtype = FLOATS[_dtype_name(value)]
+            self.tensors[name] = Tensor(tuple(value.shape), dtype, self._reader(name))
 
     def _reader(self, name: str) -> Any:
         def read(start: int, stop: int) -> AnyArray:
@@ -65,26 +66,29 @@ class OfficialWeights:
 
 
 def write_official(path: Path, config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
-    """Write a state dict as published runs do: weights in float32, the initial states in forward_dtype.
+    """Write a state dict as published runs do: float32 weights, initial states in forward_dtype.
 
-    Raises: BackendError without torch; ConversionError at the first value that is not finite; OSError if the disk is full.
+    Raises: BackendError without torch; ConversionError at the first value that is not finite;
+    OSError if the disk is full.
     """
     torch = require_torch()
     state = {}
     for name, parameter in parameter_table(config).items():
-        # published evaluation takes tensors over as they are, and its states start from these: they must have their dtype
-        dtype = FLOATS[config.forward_dtype] if parameter.role is Role.CONSTANT else FLOAT32
-        tensor = torch.empty(tensors[name].shape, dtype=getattr(torch, dtype.name))
+        dtype = FLOAT32
+        if parameter.role is Role.CONSTANT:  # published evaluation does not cast them
+            dtype = FLOATS[config.forward_dtype]
+        torch_dtype = getattr(torch, dtype.name)
+        tensor = torch.empty(parameter.shape, dtype=torch_dtype)
         in_memory(name, tensors[name], dtype, into=_to_numpy(tensor))
         state[published_name(name)] = tensor
     try:
         torch.save(state, path)
-    except RuntimeError as error:  # torch's writer gives no other
+    except RuntimeError as error:  # the only error of torch's writer
         raise OSError(reason(error)) from error
 
 
 def require_torch() -> Any:
-    """The torch package. Raises: BackendError if it is not installed."""
+    """Import torch. Raises: BackendError if it is not installed."""
     missing = (
         "torch is not installed, and published checkpoints are files of torch; "
         "pip install 'hrm-mlx[torch]', or choose --to safetensors"
@@ -95,25 +99,22 @@ def require_torch() -> Any:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse what is no whole archive of plain entries.
+    """Refuse a file that is not a whole archive of plain entries.
 
     Raises: CheckpointError.
     """
     if first_bytes(path, len(ARCHIVE)) != ARCHIVE:
         raise CheckpointError(
-            f"{path} is no archive of torch.save; expected a published checkpoint, nothing in it was executed"
+            f"{path} is no archive of torch.save; "
+            "expected a published checkpoint, nothing in it was executed"
         )
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             names = [entry.filename for entry in entries]
-            packed = [
-                entry.filename
-                for entry in entries
-                if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1
-            ]
+            packed = [entry.filename for entry in entries if _is_packed(entry)]
             damaged = None if packed else archive.testzip()
-    except Exception as error:  # zipfile raises whatever a damaged directory leads it to
+    except Exception as error:  # a damaged directory makes zipfile raise anything
         raise CheckpointError(
             f"{path} is cut short or damaged ({reason(error, 80)}); {WAY_OUT}"
         ) from error
@@ -124,15 +125,22 @@ def _check_archive(path: Path) -> None:
         raise CheckpointError(f"{path} was not written by torch.save: {what}; {WAY_OUT}")
 
 
+def _is_packed(entry: zipfile.ZipInfo) -> bool:
+    """Return True for an entry that is compressed or encrypted."""
+    return entry.compress_type != zipfile.ZIP_STORED or bool(entry.flag_bits & 1)
+
+
 def _load(path: Path) -> "dict[str, torch.Tensor]":
+    """Map a state dict into memory. Raises: CheckpointError."""
     torch = require_torch()
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} holds more than tensors ({_refused(error)}); refused, nothing in it was executed"
+            f"{path} holds more than tensors ({_refused(error)}); "
+            "refused, nothing in it was executed"
         ) from error
-    except Exception as error:  # torch raises whatever a damaged pickle leads it to
+    except Exception as error:  # a damaged pickle makes torch raise anything
         raise CheckpointError(
             f"{path} cannot be read as a state dict ({_refused(error)}); {WAY_OUT}"
         ) from error
@@ -142,7 +150,7 @@ def _load(path: Path) -> "dict[str, torch.Tensor]":
 
 
 def _refused(error: Exception) -> str:
-    """What torch objected to, without its advice to load the file in another way."""
+    """Return torch's objection without its advice to load the file in another way."""
     text = str(error).partition("Check the documentation")[0]
     if called := re.search(r"GLOBAL ([\w.]+)", text):
         return f"it calls {called[1][:80]}"
@@ -151,17 +159,19 @@ def _refused(error: Exception) -> str:
 
 
 def _strangeness(value: Any) -> str | None:
-    """What an entry is if it is no plain tensor of floats that lies in the file."""
+    """Describe an entry that is not a plain tensor of floats in the file; None for one that is."""
     import torch
 
     if not isinstance(value, torch.Tensor):
         return type(value).__name__
     if value.device.type != "cpu" or value.layout != torch.strided or value.is_quantized:
         return f"a {value.layout} tensor on {value.device}"
+    kind = f"{_dtype_name(value)}{list(value.shape)}"
     if _dtype_name(value) not in FLOATS:
-        return f"{_dtype_name(value)}{list(value.shape)}"
-    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        return f"{_dtype_name(value)}{list(value.shape)}, more than the file holds"
+        return kind
+    num_bytes = value.numel() * value.element_size()
+    if num_bytes > value.untyped_storage().nbytes():
+        return f"{kind}, more than the file holds"
     return None
 
 
@@ -170,11 +180,11 @@ def _dtype_name(tensor: "torch.Tensor") -> str:
 
 
 def _to_numpy(tensor: "torch.Tensor") -> AnyArray:
-    """The values of a tensor, shared with it where it is contiguous."""
+    """Return the values of a tensor; they share its memory if it is contiguous."""
     import torch
 
     tensor = tensor.detach().contiguous()
-    if tensor.dtype is torch.bfloat16:  # numpy has none
+    if tensor.dtype is torch.bfloat16:  # numpy lacks it
         return tensor.view(torch.int16).numpy().view(FLOATS["bfloat16"])
     array: AnyArray = tensor.numpy()
     return array

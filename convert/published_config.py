@@ -1,6 +1,7 @@
-"""all_config.yaml, the settings beside a published checkpoint, both ways.
+"""Read and write all_config.yaml, the settings beside a published checkpoint.
 
-Source: sapientinc/HRM pretrain.py (PretrainConfig) and models/hrm/hrm_act_v1.py (HierarchicalReasoningModel_ACTV1Config).
+Source: sapientinc/HRM pretrain.py (PretrainConfig) and models/hrm/hrm_act_v1.py
+(HierarchicalReasoningModel_ACTV1Config).
 """
 
 from collections.abc import Mapping
@@ -16,29 +17,26 @@ from hrm_core.errors import ConfigError
 CONFIG_FILE = "all_config.yaml"
 ARCH_NAME = "hrm.hrm_act_v1@HierarchicalReasoningModel_ACTV1"
 LOSS_NAME = "losses@ACTLossHead"
-SIZES = (
-    "vocab_size",
-    "seq_len",
-    "num_puzzle_identifiers",
-)  # published code takes them from the data
+SIZES = ("vocab_size", "seq_len", "num_puzzle_identifiers")  # published code reads them from data
 ARCH_KEYS = tuple(name for name in ArchConfig.model_fields if name not in (*SIZES, "loss_type"))
-OPTIONAL = {
+OPTIONAL = {  # published defaults
     "puzzle_emb_ndim": 0,
     "rms_norm_eps": 1e-5,
     "rope_theta": 10000.0,
     "forward_dtype": "bfloat16",
-}  # published defaults
-FALLBACK_PRESET = "sudoku-extreme-1k"  # whose training settings a model without any is written with
+}
+FALLBACK_PRESET = "sudoku-extreme-1k"  # training settings of a model that has none of its own
 TRAINING_KEYS = (
-    "data_path", "global_batch_size", "epochs", "lr", "lr_min_ratio", "lr_warmup_steps", "weight_decay", "beta1", "beta2",
-    "puzzle_emb_lr", "puzzle_emb_weight_decay", "project_name", "run_name", "checkpoint_path", "seed", "checkpoint_every_eval",
-    "eval_interval", "eval_save_outputs",
+    "data_path", "global_batch_size", "epochs", "lr", "lr_min_ratio", "lr_warmup_steps",
+    "weight_decay", "beta1", "beta2", "puzzle_emb_lr", "puzzle_emb_weight_decay", "project_name",
+    "run_name", "checkpoint_path", "seed", "checkpoint_every_eval", "eval_interval",
+    "eval_save_outputs",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class PublishedConfig:
-    """What all_config.yaml says."""
+    """Content of all_config.yaml."""
 
     arch: ArchConfig
     training: dict[str, Any]  # by published key
@@ -48,75 +46,76 @@ class PublishedConfig:
 def read_published_config(path: Path) -> PublishedConfig:
     """Read all_config.yaml.
 
-    Raises: ConfigError if it is missing or damaged, names another network, or has a setting of the network that is not known.
+    Raises: ConfigError if it is missing or damaged, names another network, or has an unknown
+    setting of the network.
     """
-    try:
-        settings = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read ({error.strerror}); it is needed beside a published checkpoint, copy it there"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is no text in UTF-8; copy it again") from error
-    arch = settings.pop("arch", None)
-    if not isinstance(arch, dict):
-        raise ConfigError(
-            f"{path} has no section arch; expected the all_config.yaml of a published run"
-        )
-    loss = arch.pop("loss", None)
-    if not isinstance(loss, dict):
-        raise ConfigError(
-            f"{path} has no section arch.loss; expected the all_config.yaml of a published run"
-        )
+    settings = _read_yaml(path)
+    arch = _section(settings, "arch", "arch", path)
+    loss = _section(arch, "loss", "arch.loss", path)
     _require(arch.pop("name", None), ARCH_NAME, "arch.name", path)
     _require(loss.pop("name", None), LOSS_NAME, "arch.loss.name", path)
-    given = {f"arch.{key}": value for key, value in arch.items()} | {
-        f"arch.loss.{key}": value for key, value in loss.items()
-    }
-    given = {key: value for key, value in given.items() if value is not None}
-    expected = [*(f"arch.{key}" for key in ARCH_KEYS), "arch.loss.loss_type"]
-    unknown, missing = (
-        sorted(given.keys() - set(expected)),
-        [key for key in expected if key not in given and key[5:] not in OPTIONAL],
-    )
-    if unknown or missing:
-        found = [
-            *(f"{key[:80]} is unknown" for key in unknown),
-            *(f"{key} is missing" for key in missing),
-        ]
-        raise ConfigError(f"{path}: {'; '.join(found)}; expected the settings of {ARCH_NAME}")
-    settings_of_arch = OPTIONAL | {key.rpartition(".")[2]: value for key, value in given.items()}
+    given = {f"arch.{key}": value for key, value in arch.items() if value is not None}
+    given |= {f"arch.loss.{key}": value for key, value in loss.items() if value is not None}
+    _check_keys(given, path)
+    stated = {key.rpartition(".")[2]: value for key, value in given.items()}
+    training = {}
+    for key in TRAINING_KEYS:
+        if settings.get(key) is not None:
+            training[key] = settings[key]
     return PublishedConfig(
-        arch=validated(ArchConfig, settings_of_arch, f"{path}, section arch"),
-        training={
-            key: value
-            for key, value in settings.items()
-            if key in TRAINING_KEYS and value is not None
-        },
+        arch=validated(ArchConfig, OPTIONAL | stated, f"{path}, section arch"),
+        training=training,
         ignored=sorted(settings.keys() - set(TRAINING_KEYS)),
     )
 
 
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error.strerror}); "
+            "it is needed beside a published checkpoint, copy it there"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no text in UTF-8; copy it again") from error
+
+
+def _section(settings: dict[str, Any], key: str, name: str, path: Path) -> dict[str, Any]:
+    """Take a section out of settings. Raises: ConfigError if there is none."""
+    section = settings.pop(key, None)
+    if not isinstance(section, dict):
+        raise ConfigError(
+            f"{path} has no section {name}; expected the all_config.yaml of a published run"
+        )
+    return section
+
+
+def _check_keys(given: Mapping[str, Any], path: Path) -> None:
+    """Refuse unknown and missing settings of the network. Raises: ConfigError naming them."""
+    expected = [*(f"arch.{key}" for key in ARCH_KEYS), "arch.loss.loss_type"]
+    unknown = sorted(given.keys() - set(expected))
+    required = [key for key in expected if key.removeprefix("arch.") not in OPTIONAL]
+    found = [f"{key[:80]} is unknown" for key in unknown]
+    found += [f"{key} is missing" for key in required if key not in given]
+    if found:
+        raise ConfigError(f"{path}: {'; '.join(found)}; expected the settings of {ARCH_NAME}")
+
+
 def write_published_config(path: Path, config: ModelConfig, training: Mapping[str, Any]) -> None:
-    """Write all_config.yaml with every key that published code asks for."""
-    arch = {
-        name: value
-        for name, value in config.model_dump().items()
-        if name not in (*SIZES, "loss_type")
-    }
-    settings = {
-        "arch": {
-            **arch,
-            "name": ARCH_NAME,
-            "loss": {"name": LOSS_NAME, "loss_type": config.loss_type},
-        },
-        **{key: training.get(key) for key in TRAINING_KEYS},
-    }
+    """Write all_config.yaml with every key that published code reads."""
+    arch = config.model_dump(exclude={*SIZES, "loss_type"})
+    arch["name"] = ARCH_NAME
+    arch["loss"] = {"name": LOSS_NAME, "loss_type": config.loss_type}
+    settings = {"arch": arch, **{key: training.get(key) for key in TRAINING_KEYS}}
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
 
 
 def published_training(run: RunConfig | None) -> dict[str, Any]:
-    """The training settings of a run under their published keys; without a run those of the paper's Sudoku experiment."""
+    """Return the training settings of a run by their published keys.
+
+    Without a run they are those of the paper's Sudoku experiment.
+    """
     settings = run or load_config(FALLBACK_PRESET)
     train = settings.train
     return {
@@ -134,5 +133,6 @@ def published_training(run: RunConfig | None) -> dict[str, Any]:
 def _require(found: Any, expected: str, key: str, path: Path) -> None:
     if found != expected:
         raise ConfigError(
-            f"{path}: {key} is {str(found)[:80]}, expected {expected}; other networks are not converted"
+            f"{path}: {key} is {str(found)[:80]}, expected {expected}; "
+            "other networks are not converted"
         )

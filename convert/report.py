@@ -1,4 +1,4 @@
-"""What became of each tensor, and of everything else, in a conversion."""
+"""Report the conversion of each tensor, and of everything else."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -9,7 +9,7 @@ KEPT = "kept"
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor of the destination, or one of the source that did not travel."""
+    """One tensor of the destination, or one of the source that was left out."""
 
     name: str  # in the weight table
     stored: str  # in the source
@@ -20,13 +20,20 @@ class Row:
 
     @property
     def text(self) -> str:
-        """What happened, for a person."""
+        """Describe the actions for a person."""
         return "; ".join(self.actions) or KEPT
 
     @property
+    def kind(self) -> str:
+        """Return dtype and shape for a person: "float32 11x512"."""
+        sizes = "x".join(map(str, self.shape))
+        return f"{self.dtype} {sizes}"
+
+    @property
     def kinds(self) -> list[str]:
-        """The first word of each action."""
-        return [action.split()[0].rstrip(":,") for action in self.actions] or [KEPT]
+        """Return the first word of each action."""
+        words = [action.split()[0] for action in self.actions]
+        return [word.rstrip(":,") for word in words] or [KEPT]
 
 
 @dataclass
@@ -41,35 +48,36 @@ class Report:
     config: dict[str, Any]
     changes: dict[str, tuple[Any, Any]]  # settings of the model that changed: before, after
     rows: list[Row]
-    notes: list[str] = field(default_factory=list)  # what was assumed, and what did not travel
+    notes: list[str] = field(default_factory=list)  # assumptions, and what was left out
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many tensors were kept, renamed, cast, resized, derived."""
-        return dict(Counter(kind for row in self.rows for kind in row.kinds))
+        """Count the tensors that were kept, renamed, cast, resized, derived."""
+        counts: Counter[str] = Counter()
+        for row in self.rows:
+            counts.update(row.kinds)
+        return dict(counts)
 
     def plain(self) -> dict[str, Any]:
-        """The whole of it for JSON."""
+        """Return the report for JSON."""
         return {**asdict(self), "counts": self.counts}
 
     def lines(self) -> list[str]:
-        """The whole of it for a person: a line a tensor, notes, a summary."""
+        """Return the report for a person: a line a tensor, notes, a summary."""
         width = max(len(row.name) for row in self.rows)
-        shapes = [f"{row.dtype} {'x'.join(map(str, row.shape))}" for row in self.rows]
-        shape_width = max(map(len, shapes))
-        lines = [
-            f"{row.name:{width}}  {shape:{shape_width}}  {row.text}"
-            for row, shape in zip(self.rows, shapes, strict=True)
-        ]
-        lines += [
-            f"changed: {name} {before} -> {after}" for name, (before, after) in self.changes.items()
-        ]
+        shape_width = max(len(row.kind) for row in self.rows)
+        lines = [f"{row.name:{width}}  {row.kind:{shape_width}}  {row.text}" for row in self.rows]
+        for name, (before, after) in self.changes.items():
+            lines.append(f"changed: {name} {before} -> {after}")
         lines += [f"note: {note}" for note in self.notes]
-        return [*lines, self.summary]
+        lines.append(self.summary)
+        return lines
 
     @property
     def summary(self) -> str:
-        """The conversion in one line."""
+        """Describe the conversion in one line."""
         counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
-        written = sum(bool(row.written) for row in self.rows)
-        return f"{self.source} ({self.source_format}) -> {self.dest} ({self.dest_format}): {written} tensors; {counts}"
+        num_written = sum(bool(row.written) for row in self.rows)
+        source = f"{self.source} ({self.source_format})"
+        dest = f"{self.dest} ({self.dest_format})"
+        return f"{source} -> {dest}: {num_written} tensors; {counts}"

@@ -1,6 +1,7 @@
-"""Another vocabulary, sequence length or set of puzzle identifiers on the way: what becomes of the tensors that have it as an axis.
+"""Change the vocabulary, sequence length or puzzle identifiers of the tensors that have them as an axis.
 
-Shapes: V vocabulary, T positions (P puzzle slots, S tokens), D hidden, N identifiers of the source, M of the destination.
+Shapes: V vocabulary, T positions (P puzzle slots, S tokens), D hidden, N identifiers of the source,
+M of the destination.
 """
 
 from collections import Counter
@@ -19,7 +20,7 @@ from .tensors import FLOAT32, AnyArray, ConversionError, Tensor, of_array
 
 VOCABULARY = ("embed_tokens.embedding_weight", "lm_head.weight")  # the tensors with one row a token
 POSITIONS = "embed_pos.embedding_weight"
-NEW = -1  # in the place of a source row
+NEW = -1  # stands for a row that the source lacks
 SHOWN = 5  # names in a message
 
 IntArray = npt.NDArray[np.int64]
@@ -28,20 +29,20 @@ HowPositions = Literal["auto", "cut", "interpolate"]
 
 @dataclass(frozen=True, eq=False)
 class IdentifierChange:
-    """Where the rows of another puzzle table come from."""
+    """The source of each row of another puzzle table."""
 
     rows: IntArray  # (M,) row of the source, or NEW
-    mean_of: IntArray  # (K,) rows of the source whose mean new identifiers start from; none: they start from zero
+    mean_of: IntArray  # (K,) rows of the source: new rows are their mean, or zero if K is 0
 
     @property
     def num_new(self) -> int:
-        """Identifiers that the source has no vector for."""
+        """Count the identifiers that the source has no vector for."""
         return int((self.rows == NEW).sum())
 
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """Everything that may change on the way; the rest of the config stays."""
+    """Everything that a conversion may change; the rest of the config stays."""
 
     config: ModelConfig  # of the destination
     identifiers: IdentifierChange | None = None
@@ -52,7 +53,7 @@ class Change:
 def reshaped(
     name: str, tensor: Tensor, source: ModelConfig, change: Change
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """A tensor in the shape of the destination, and what was done to it."""
+    """Return a tensor in the shape of the destination, and a description of each action."""
     config = change.config
     if name in VOCABULARY and config.vocab_size != source.vocab_size:
         return _with_vocabulary(name, tensor, change)
@@ -66,63 +67,92 @@ def reshaped(
 def match_identifiers(
     before: Sequence[str], after: Sequence[str], mean_of: Sequence[str], sources: tuple[str, str]
 ) -> IdentifierChange:
-    """Find each new identifier among the old ones by its name. `sources` says where the two lists come from.
+    """Find each new identifier among the old ones by its name.
 
-    Raises: ConversionError if a name stands twice in a list, or one of `mean_of` (a trailing * stands for any ending) is not there.
+    `sources` names the files of the two lists. A trailing * in `mean_of` stands for any ending.
+
+    Raises: ConversionError if a list has a name twice, or a name of `mean_of` is not in the first.
     """
-    for names, source in zip((before, after), sources, strict=True):
-        if twice := [name for name, count in Counter(names).items() if count > 1]:
-            raise ConversionError(
-                f"{source} names {_listed(twice)} twice; puzzle identifiers are matched by name, make them distinct"
-            )
+    old_source, new_source = sources
+    _refuse_repeated(before, old_source)
+    _refuse_repeated(after, new_source)
     row = {name: i for i, name in enumerate(before)}
     rows = np.array([row.get(name, NEW) for name in after], np.int64)
-    change = IdentifierChange(rows, np.array(_rows_of(mean_of, row, sources[0]), np.int64))
+    mean_rows = np.array(_rows_of(mean_of, row, old_source), np.int64)
+    change = IdentifierChange(rows, mean_rows)
     if mean_of and not change.num_new:
         raise ConversionError(
-            f"{sources[1]} names no identifier that {sources[0]} does not; leave out --mean-of"
+            f"{new_source} names no identifier that {old_source} does not; leave out --mean-of"
         )
     return change
 
 
+def _refuse_repeated(names: Sequence[str], source: str) -> None:
+    """Refuse a list that has a name twice."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ConversionError(
+            f"{source} names {_listed(twice)} twice; "
+            "puzzle identifiers are matched by name, make them distinct"
+        )
+
+
 def _rows_of(patterns: Sequence[str], row: Mapping[str, int], source: str) -> list[int]:
+    """Return the rows of the names that match any pattern, each once."""
     found: dict[int, None] = {}
     missing = []
     for pattern in patterns:
-        if pattern.endswith("*"):
-            matches = [i for name, i in row.items() if name.startswith(pattern[:-1])]
-        else:
-            matches = [row[pattern]] if pattern in row else []
+        matches = _matches(pattern, row)
         found.update(dict.fromkeys(matches))
-        missing += [] if matches else [pattern]
+        if not matches:
+            missing.append(pattern)
     if missing:
         raise ConversionError(
-            f"--mean-of names {_listed(missing)}, which {source} does not; it names {_listed(list(row))}"
+            f"--mean-of names {_listed(missing)}, which {source} does not; "
+            f"it names {_listed(list(row))}"
         )
     return list(found)
 
 
+def _matches(pattern: str, row: Mapping[str, int]) -> list[int]:
+    """Return the rows of the names that match a pattern."""
+    if pattern.endswith("*"):
+        start = pattern[:-1]
+        return [i for name, i in row.items() if name.startswith(start)]
+    return [row[pattern]] if pattern in row else []
+
+
 def _with_vocabulary(name: str, tensor: Tensor, change: Change) -> tuple[Tensor, tuple[str, ...]]:
-    """Kept rows copied; rows of new tokens as a model of this size starts with them from this seed."""
-    vocab_size, kept = change.config.vocab_size, min(tensor.shape[0], change.config.vocab_size)
-    if kept == vocab_size:
-        text = f"resized: {kept} rows kept, {tensor.shape[0] - kept} cut"
-        return Tensor((vocab_size, *tensor.shape[1:]), tensor.dtype, tensor.read), (text,)
+    """Keep the rows of common tokens; draw those of new ones as a new model of this seed does."""
+    before, after = tensor.shape[0], change.config.vocab_size
+    if after <= before:
+        text = f"resized: {after} rows kept, {before - after} cut"
+        return _cut(tensor, after), (text,)
     table = parameter_table(change.config)
-    rng = stream(change.seed, Purpose.INITIAL_WEIGHTS, list(table).index(name))
-    new = truncated_normal(rng, table[name].shape, table[name].std)[kept:]
-    return _joined(tensor, new), (
-        f"resized: {kept} rows kept, {len(new)} new, drawn from seed {change.seed}",
-    )
+    parameter = table[name]
+    number = list(table).index(name)
+    rng = stream(change.seed, Purpose.INITIAL_WEIGHTS, number)
+    whole = truncated_normal(rng, parameter.shape, parameter.std)
+    new = whole[before:]
+    text = f"resized: {before} rows kept, {len(new)} new, drawn from seed {change.seed}"
+    return _joined(tensor, new), (text,)
+
+
+def _cut(tensor: Tensor, num_rows: int) -> Tensor:
+    """Return the first rows of a tensor."""
+    return Tensor((num_rows, *tensor.shape[1:]), tensor.dtype, tensor.read)
 
 
 def _joined(kept: Tensor, new: FloatArray) -> Tensor:
-    """The rows of a tensor and new ones after them."""
+    """Append new rows to a tensor."""
     end = kept.shape[0]
 
     def read(start: int, stop: int) -> AnyArray:
-        first = kept.read(start, min(stop, end)).astype(np.float32) if start < end else new[:0]
-        return np.concatenate([first, new[max(start - end, 0) : max(stop - end, 0)]])
+        if start >= end:
+            return new[start - end : stop - end]
+        old = kept.read(start, min(stop, end))
+        num_new = max(stop - end, 0)
+        return np.concatenate([old.astype(np.float32), new[:num_new]])
 
     return Tensor((end + len(new), *kept.shape[1:]), FLOAT32, read)
 
@@ -130,8 +160,10 @@ def _joined(kept: Tensor, new: FloatArray) -> Tensor:
 def _with_positions(
     tensor: Tensor, source: ModelConfig, change: Change
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """Puzzle slots stay; positions of tokens are cut off at the end, or read off between the old ones, first and last kept."""
-    slots, before, after = source.puzzle_emb_len, source.seq_len, change.config.seq_len
+    """Keep the puzzle slots; cut positions of tokens at the end, or interpolate between them."""
+    slots = source.puzzle_emb_len
+    before = source.seq_len
+    after = change.config.seq_len
     cut = change.positions == "cut" or (change.positions == "auto" and after < before)
     if cut and after > before:
         raise ConversionError(
@@ -139,59 +171,72 @@ def _with_positions(
         )
     if cut:
         text = f"resized: {slots} puzzle slots and {after} positions kept, {before - after} cut"
-        return Tensor((slots + after, *tensor.shape[1:]), tensor.dtype, tensor.read), (text,)
+        return _cut(tensor, slots + after), (text,)
     whole = tensor.read(0, tensor.shape[0]).astype(np.float32)
-    place = np.linspace(0, before - 1, after)
-    low = np.floor(place).astype(np.int64)
-    share = (place - low)[:, None]
-    tokens = whole[slots:]
-    between = tokens[low] * (1 - share) + tokens[np.minimum(low + 1, before - 1)] * share
-    rows = np.concatenate([whole[:slots], between.astype(np.float32)])
+    tokens = _interpolated(whole[slots:], after)
+    rows = np.concatenate([whole[:slots], tokens])
     text = f"resized: {slots} puzzle slots kept, {after} positions interpolated between {before}"
     return of_array(rows), (text,)
 
 
+def _interpolated(rows: FloatArray, count: int) -> FloatArray:
+    """Interpolate between rows, first and last kept. Shapes: (R, D) -> (count, D)."""
+    last = len(rows) - 1
+    place = np.linspace(0, last, count)
+    low = np.floor(place).astype(np.int64)
+    high = np.minimum(low + 1, last)
+    share = (place - low)[:, None]
+    between = rows[low] * (1 - share) + rows[high] * share
+    return between.astype(np.float32)
+
+
 def _with_identifiers(tensor: Tensor, change: IdentifierChange) -> tuple[Tensor, tuple[str, ...]]:
-    """Rows matched by name; the rest start from zero, as published runs start, or from a mean. Shapes: (N, E) -> (M, E)."""
+    """Take rows by name; new ones are zero, as in a new run, or a mean. Shapes: (N, E) -> (M, E)."""
     start_value = _mean(tensor, change.mean_of)
 
     def read(start: int, stop: int) -> AnyArray:
         rows = change.rows[start:stop]
+        is_new = rows == NEW
         block = np.empty((len(rows), *tensor.shape[1:]), np.float32)
-        block[rows == NEW] = start_value
-        block[rows != NEW] = _gathered(tensor, rows[rows != NEW])
+        block[is_new] = start_value
+        block[~is_new] = _gathered(tensor, rows[~is_new])
         return block
 
-    kept = len(change.rows) - change.num_new
-    actions = [
-        f"resized: {kept} rows kept by name, {tensor.shape[0] - kept} left out, {change.num_new} new"
-    ]
+    num_rows = len(change.rows)
+    num_averaged = len(change.mean_of)
+    kept = num_rows - change.num_new
+    left_out = tensor.shape[0] - kept
+    actions = [f"resized: {kept} rows kept by name, {left_out} left out, {change.num_new} new"]
     if change.num_new:
-        actions.append(
-            f"derived: new rows are {f'the mean of {len(change.mean_of)}' if len(change.mean_of) else 'zero'}"
-        )
-    return Tensor((len(change.rows), *tensor.shape[1:]), FLOAT32, read), tuple(actions)
+        value = f"the mean of {num_averaged}" if num_averaged else "zero"
+        actions.append(f"derived: new rows are {value}")
+    return Tensor((num_rows, *tensor.shape[1:]), FLOAT32, read), tuple(actions)
 
 
 def _mean(tensor: Tensor, rows: IntArray) -> FloatArray:
-    """The mean of some rows, summed in float64; zero of none."""
+    """Return the mean of some rows, summed in float64; zero if there are none."""
     total = np.zeros(tensor.shape[1:], np.float64)
     for row in rows.tolist():
-        total += tensor.read(row, row + 1)[0].astype(np.float64)
-    return (total / max(1, len(rows))).astype(np.float32)
+        (values,) = tensor.read(row, row + 1)
+        total += values.astype(np.float64)
+    mean = total / max(1, len(rows))
+    return mean.astype(np.float32)
 
 
 def _gathered(tensor: Tensor, rows: IntArray) -> FloatArray:
-    """Rows in any order, neighbours read at once."""
+    """Read rows in any order, adjacent ones at once."""
     block = np.empty((len(rows), *tensor.shape[1:]), np.float32)
-    starts = np.flatnonzero(np.diff(rows, prepend=NEW - 1) != 1).tolist()
-    for start, end in zip(starts, [*starts, len(rows)][1:], strict=True):
+    steps = np.diff(rows, prepend=NEW - 1)
+    starts = np.flatnonzero(steps != 1).tolist()
+    ends = [*starts, len(rows)][1:]
+    for start, end in zip(starts, ends, strict=True):
         first = int(rows[start])
         block[start:end] = tensor.read(first, first + end - start)
     return block
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Some names as one short text."""
+    """List the first names, each cut, and the number of the others."""
+    shown = [name[:60] for name in names[:SHOWN]]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(name[:60] for name in names[:SHOWN]) + more
+    return ", ".join(shown) + more

@@ -1,6 +1,7 @@
-"""What a user may convert from: a run, a checkpoint folder, a model file, a published checkpoint, or one on the Hub.
+"""Open any source of a conversion.
 
-Whatever it is, it becomes a `Source`: a config, and tensors under the names of the weight table that fit it exactly.
+It is a run, a checkpoint folder, a model file, a published checkpoint, or one on the Hub. Each
+becomes a `Source`: a config, and tensors under the names of the weight table that fit it exactly.
 """
 
 import json
@@ -18,6 +19,7 @@ from hrm_core.errors import CheckpointError, ConfigError
 from hrm_core.parameters import PUZZLE_TABLE, parameter_table
 from hrm_core.runs import run as runs
 from hrm_core.runs.checkpoint import (
+    CHECKPOINTS,
     METADATA,
     MODEL_FILE,
     WAY_OUT,
@@ -38,24 +40,29 @@ from .tensors import FLOAT32, ConversionError, Tensor, first_bytes, in_memory, r
 
 Format = Literal["official", "safetensors", "checkpoint"]
 
-WEIGHTS_FILE = (
-    "checkpoint"  # of a published checkpoint on the Hub; in a training folder it is step_<N>
-)
-SIZES_FILE = "hrm.json"  # ours, beside a published checkpoint that we wrote: what all_config.yaml does not say
+STEP = re.compile(r"step_[0-9]{1,18}")  # name of published weights in a training folder
+
+WEIGHTS_FILE = "checkpoint"  # published weights on the Hub; in a training folder they are step_<N>
+SIZES_FILE = "hrm.json"  # ours, beside a published checkpoint that we wrote: sizes and task
 
 
 class Sizes(Settings):
-    """What SIZES_FILE says."""
+    """Content of SIZES_FILE."""
 
     task: str
     vocab_size: int
     seq_len: int
     num_puzzle_identifiers: int
 
+    @property
+    def sizes(self) -> DataSizes:
+        """Return the sizes alone."""
+        return DataSizes(self.vocab_size, self.seq_len, self.num_puzzle_identifiers)
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """An open source. Its tensors can be read as long as it is open."""
+    """An open source. Its tensors can be read while it is open."""
 
     path: Path
     format: Format
@@ -66,66 +73,61 @@ class Source:
     crc32: str = ""
     left_out: tuple[str, ...] = ()  # names in the source that follow from the config
     training: dict[str, Any] | None = None  # published keys, where the source has training settings
-    identifiers: Path | None = None  # names of its puzzle identifiers, where they lie beside it
+    identifiers: Path | None = None  # names of its puzzle identifiers, if they lie beside it
     notes: list[str] = field(default_factory=list)
 
 
 @contextmanager
 def open_source(source: str, seq_len: int | None = None) -> Iterator[Source]:
-    """Open whatever a user named. `seq_len` is used where the source does not know its own.
+    """Open a source as the user named it. `seq_len` is for one that has no record of its own.
 
-    Raises: CheckpointError, ConfigError, hub.HubError or BackendError saying why it cannot be read; ConversionError listing all
-    tensors that are missing, unexpected or of a wrong kind.
+    Raises: CheckpointError, ConfigError, hub.HubError or BackendError if it cannot be read;
+    ConversionError listing all tensors that are missing, unexpected or of a wrong kind.
     """
     notes: list[str] = []
-    path, config_path = (
-        _from_hub(source) if source.startswith(hub.PREFIX) else _locate(Path(source), notes)
-    )
+    is_remote = source.startswith(hub.PREFIX)
+    path, config_path = _from_hub(source) if is_remote else _locate(Path(source), notes)
     if is_safetensors(path):
         with open_safetensors(path) as file:
             if METADATA in file.metadata or config_path is None:
                 yield _ours(path, file, Path(source), notes)
             else:
                 yield _published(path, config_path, file.tensors, {}, seq_len, notes)
-    else:
-        weights = OfficialWeights(path)
-        yield _published(
-            path,
-            config_path or path.with_name(CONFIG_FILE),
-            weights.tensors,
-            weights.strange,
-            seq_len,
-            notes,
-        )
+        return
+    weights = OfficialWeights(path)
+    config_path = config_path or path.with_name(CONFIG_FILE)
+    yield _published(path, config_path, weights.tensors, weights.strange, seq_len, notes)
 
 
 def read_model(source: str, seq_len: int | None = None) -> Model:
-    """The whole of a source in memory, float32. Raises: as `open_source` does."""
+    """Read a whole source into memory, float32. Raises: as `open_source` does."""
     with open_source(source, seq_len) as opened:
-        weights = {
-            name: in_memory(name, tensor, FLOAT32) for name, tensor in opened.tensors.items()
-        }
+        weights = {}
+        for name, tensor in opened.tensors.items():
+            weights[name] = in_memory(name, tensor, FLOAT32)
         return Model(opened.config, opened.task, weights, opened.path, opened.crc32)
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file claims to be safetensors, by its name or by its first bytes."""
+    """Return True if the name or the first bytes of a file are those of safetensors."""
     return path.suffix == ".safetensors" or first_bytes(path, 9)[8:] == b"{"
 
 
 def _from_hub(source: str) -> tuple[Path, Path | None]:
-    """Fetch a checkpoint. Returns: the weights and, for published ones, the settings beside them."""
+    """Fetch a checkpoint. Returns: the weights and, for a published one, its all_config.yaml."""
     repository, revision, file = hub.parse_address(source)
     name = file or WEIGHTS_FILE
     if name.endswith(".safetensors"):
         return hub.fetch(repository, name, revision=revision), None
-    settings = f"{name.rpartition('/')[0]}/{CONFIG_FILE}".lstrip("/")
-    config, weights = hub.fetch_together(repository, [settings, name], revision=revision).paths
+    folder = name.rpartition("/")[0]
+    settings = f"{folder}/{CONFIG_FILE}".lstrip("/")
+    snapshot = hub.fetch_together(repository, [settings, name], revision=revision)
+    config, weights = snapshot.paths
     return weights, config
 
 
 def _locate(path: Path, notes: list[str]) -> tuple[Path, Path | None]:
-    """The weights that a path stands for and, where it lies beside them, all_config.yaml."""
+    """Find the weights that a path means and, if it lies beside them, all_config.yaml."""
     try:
         if path.is_dir() and (path / CONFIG_FILE).is_file():
             return _published_weights(path, notes), path / CONFIG_FILE
@@ -134,82 +136,99 @@ def _locate(path: Path, notes: list[str]) -> tuple[Path, Path | None]:
             return path, beside if beside.is_file() else None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
-    if (path / MODEL_FILE).is_file() or (path / "checkpoints").is_dir():
+    if (path / MODEL_FILE).is_file() or (path / CHECKPOINTS).is_dir():
         return find_model(path, notes.append), None
     if list(path.glob("step_*")):
         raise ConfigError(
-            f"{path} has no {CONFIG_FILE}; it is needed beside a published checkpoint, copy it there"
+            f"{path} has no {CONFIG_FILE}; "
+            "it is needed beside a published checkpoint, copy it there"
         )
     raise CheckpointError(
-        f"{path} is nothing to convert; expected a run, a checkpoint folder, a .safetensors file, a published checkpoint or hf://owner/repository{known_names(path)}"
+        f"{path} is nothing to convert; expected a run, a checkpoint folder, a .safetensors file, "
+        f"a published checkpoint or hf://owner/repository{known_names(path)}"
     )
 
 
 def _published_weights(folder: Path, notes: list[str]) -> Path:
+    """Find the weights in the folder of a published checkpoint; of several the last."""
     if (folder / WEIGHTS_FILE).is_file():
         return folder / WEIGHTS_FILE
-    steps = {
-        int(path.name[5:]): path
-        for path in folder.glob("step_*")
-        if re.fullmatch(r"step_[0-9]{1,18}", path.name)
-    }
+    steps = {}
+    for path in folder.glob("step_*"):
+        if STEP.fullmatch(path.name):
+            steps[int(path.name.removeprefix("step_"))] = path
     if steps:
+        last = max(steps)
         if len(steps) > 1:
             notes.append(
-                f"{folder} holds {len(steps)} checkpoints; the last one, step_{max(steps)}, was taken"
+                f"{folder} holds {len(steps)} checkpoints; the last one, step_{last}, was taken"
             )
-        return steps[max(steps)]
+        return steps[last]
     if (folder / MODEL_FILE).is_file():
         return folder / MODEL_FILE
     raise CheckpointError(
-        f"{folder} holds {CONFIG_FILE} and no weights; expected a file {WEIGHTS_FILE} or step_<N> beside it"
+        f"{folder} holds {CONFIG_FILE} and no weights; "
+        f"expected a file {WEIGHTS_FILE} or step_<N> beside it"
     )
 
 
 def _ours(path: Path, file: SafetensorsFile, named: Path, notes: list[str]) -> Source:
-    """A model file: its tensors are those of its config, its checksum is right."""
+    """Open a model file and check its tensors and its checksum."""
     about, config, crc32 = parse_metadata(file.metadata, path)
-    strange = {
-        name: f"{tensor.dtype}{list(tensor.shape)}"
-        for name, tensor in file.tensors.items()
-        if tensor.dtype.name not in stored_dtypes(about, crc32)
-    }
-    _check_tensors(path, file.tensors, strange, {name: name for name in file.tensors}, config)
-    found = checksum(
-        about, ((name, map(raw, file.tensors[name].blocks())) for name in sorted(file.tensors))
-    )
+    dtypes = stored_dtypes(about, crc32)
+    strange = {}
+    for name, tensor in file.tensors.items():
+        if tensor.dtype.name not in dtypes:
+            strange[name] = f"{tensor.dtype}{list(tensor.shape)}"
+    own_names = {name: name for name in file.tensors}
+    _check_tensors(path, file.tensors, strange, own_names, config)
+    found = checksum(about, _named_bytes(file))
     if crc32 not in (None, found):
         raise CheckpointError(
             f"{path} is damaged: its checksum is not the one in its metadata; {WAY_OUT}"
         )
     settings = _run_settings(path)
-    places = (
-        [path.resolve().parents[2], *([Path(settings.data.path)] if settings.data else [])]
-        if settings
-        else []
-    )  # the run, its data
     return Source(
         path,
         "safetensors" if named.is_file() else "checkpoint",
         config,
         about["task"],
         file.tensors,
-        {name: name for name in file.tensors},
+        own_names,
         crc32=found,
         training=published_training(settings) if settings else None,
-        identifiers=next(
-            (place / IDENTIFIERS_FILE for place in places if (place / IDENTIFIERS_FILE).is_file()),
-            None,
-        ),
+        identifiers=_run_identifiers(path, settings) if settings else None,
         notes=notes,
     )
 
 
+def _named_bytes(file: SafetensorsFile) -> Iterator[tuple[str, Iterator[memoryview]]]:
+    """Yield the bytes of each tensor, block by block, in the order of their names."""
+    for name in sorted(file.tensors):
+        yield name, map(raw, file.tensors[name].blocks())
+
+
+def _run_identifiers(path: Path, settings: RunConfig) -> Path | None:
+    """Find the names of a model's identifiers in its run, or else in the run's data set."""
+    places = [path.resolve().parents[2]]
+    if settings.data:
+        places.append(Path(settings.data.path))
+    for place in places:
+        if (place / IDENTIFIERS_FILE).is_file():
+            return place / IDENTIFIERS_FILE
+    return None
+
+
 def _run_settings(path: Path) -> RunConfig | None:
-    """The settings of the run that a model file lies in: <run>/checkpoints/<checkpoint>/model.safetensors."""
+    """Read the settings of the run that a model file lies in; None if it lies in none.
+
+    The place of a model file in a run is <run>/checkpoints/<checkpoint>/model.safetensors.
+    """
     checkpoints = path.resolve().parent.parent
-    inside = checkpoints.name == "checkpoints" and (checkpoints.parent / runs.CONFIG_FILE).is_file()
-    return runs.run_config(checkpoints.parent) if inside else None
+    run = checkpoints.parent
+    if checkpoints.name != CHECKPOINTS or not (run / runs.CONFIG_FILE).is_file():
+        return None
+    return runs.run_config(run)
 
 
 def _published(
@@ -220,31 +239,27 @@ def _published(
     seq_len: int | None,
     notes: list[str],
 ) -> Source:
-    """A published checkpoint: sizes of the data are read off its tensors."""
+    """Open a published checkpoint; the sizes of its data are read from its tensors."""
     names = by_canonical_name([*tensors, *strange], str(path))
     left_out = tuple(stored for name, stored in names.items() if DERIVED.fullmatch(name))
     names = {name: stored for name, stored in names.items() if stored not in left_out}
     by_name = {name: tensors[stored] for name, stored in names.items() if stored in tensors}
+    strange = {name: strange[stored] for name, stored in names.items() if stored in strange}
     published = read_published_config(config_path)
-    recorded = _recorded_sizes(path.with_name(SIZES_FILE))
-    config = published.arch.sized(_sizes(by_name, published.arch, recorded, seq_len, path, notes))
-    _check_tensors(
-        path,
-        by_name,
-        {name: strange[stored] for name, stored in names.items() if stored in strange},
-        names,
-        config,
-    )
-    if (
-        recorded
-        and (recorded.vocab_size, recorded.seq_len, recorded.num_puzzle_identifiers) != config.sizes
-    ):
+    sizes_path = path.with_name(SIZES_FILE)
+    recorded = _recorded_sizes(sizes_path)
+    sizes = _sizes(by_name, published.arch, recorded, seq_len, path, notes)
+    config = published.arch.sized(sizes)
+    _check_tensors(path, by_name, strange, names, config)
+    if recorded and recorded.sizes != config.sizes:
         raise ConfigError(
-            f"{path.with_name(SIZES_FILE)} has other sizes than {path.name} beside it, {config.sizes}; remove it, or copy both again"
+            f"{sizes_path} has other sizes than {path.name} beside it, {config.sizes}; "
+            "remove it, or copy both again"
         )
     if published.ignored:
+        ignored = ", ".join(published.ignored)[:200]
         notes.append(
-            f"{config_path.name} has settings of another version, which were ignored: {', '.join(published.ignored)[:200]}"
+            f"{config_path.name} has settings of another version, which were ignored: {ignored}"
         )
     task = recorded.task if recorded else name_of_shape(config.vocab_size, config.seq_len)
     identifiers = path.with_name(IDENTIFIERS_FILE)
@@ -281,35 +296,46 @@ def _sizes(
     path: Path,
     notes: list[str],
 ) -> DataSizes:
-    """The sizes of the data that a published model was trained on. RoPE leaves no trace of the sequence length."""
-    vocab_size = (
-        _rows(tensors, "embed_tokens.embedding_weight") or _rows(tensors, "lm_head.weight") or 1
-    )
-    identifiers = _rows(tensors, PUZZLE_TABLE) or (
-        recorded.num_puzzle_identifiers if recorded else 1
-    )
+    """Return the sizes of the data that a published model was trained on.
+
+    RoPE leaves no trace of the sequence length: it is recorded, inferred or given.
+
+    Raises: ConversionError if the sequence length is not known.
+    """
+    num_embedded = _rows(tensors, "embed_tokens.embedding_weight")
+    vocab_size = num_embedded or _rows(tensors, "lm_head.weight") or 1
+    identifiers = _rows(tensors, PUZZLE_TABLE)
+    if not identifiers:
+        identifiers = recorded.num_puzzle_identifiers if recorded else 1
     if arch.pos_encodings == "learned":
-        length = max(1, _rows(tensors, "embed_pos.embedding_weight") - arch.puzzle_emb_len)
+        num_positions = _rows(tensors, "embed_pos.embedding_weight")
+        length = max(1, num_positions - arch.puzzle_emb_len)
     elif recorded is not None:
         length = recorded.seq_len
     elif published := published_length(vocab_size):
         task, length = published
         notes.append(
-            f"seq_len {length} was inferred from vocab_size {vocab_size}, that of the published {task} models; RoPE keeps no trace of it"
+            f"seq_len {length} was inferred from vocab_size {vocab_size}, "
+            f"that of the published {task} models; RoPE keeps no trace of it"
         )
     elif seq_len is not None:
         length = seq_len
         notes.append(f"seq_len {length} was taken as given; RoPE keeps no trace of it")
     else:
         raise ConversionError(
-            f"{path} has vocab_size {vocab_size}, that of no published task, and RoPE keeps no trace of the sequence length; "
+            f"{path} has vocab_size {vocab_size}, that of no published task, "
+            "and RoPE keeps no trace of the sequence length; "
             "give it with --seq-len N or --data DIR"
         )
     return DataSizes(vocab_size, length, identifiers)
 
 
 def _rows(tensors: Mapping[str, Tensor], name: str) -> int:
-    return tensors[name].shape[0] if name in tensors and len(tensors[name].shape) == 2 else 0
+    """Return the number of rows of a matrix; 0 if there is none of this name."""
+    tensor = tensors.get(name)
+    if tensor is None or len(tensor.shape) != 2:
+        return 0
+    return tensor.shape[0]
 
 
 def _check_tensors(
@@ -319,32 +345,31 @@ def _check_tensors(
     stored: Mapping[str, str],
     config: ModelConfig,
 ) -> None:
-    """Account for every tensor: all misfits at once."""
-    if config.H_layers + config.L_layers > len(
-        stored
-    ):  # before a table is made for as many as a damaged config may claim
+    """Check every tensor against the weight table. Raises: ConversionError with all misfits."""
+    # first, because a damaged config may claim more layers than a table has room for
+    if config.H_layers + config.L_layers > len(stored):
+        layers = f"{config.H_layers} + {config.L_layers} layers"
         raise ConversionError(
-            f"{path} holds {len(stored)} tensors, its config says {config.H_layers} + {config.L_layers} layers; {WAY_OUT}"
+            f"{path} holds {len(stored)} tensors, its config says {layers}; {WAY_OUT}"
         )
     table = parameter_table(config)
+    other_kinds, other_shapes = [], []
+    for name in sorted(table.keys() & (strange.keys() | tensors.keys())):
+        if name in strange:
+            expected = "float32, bfloat16 or float16"
+            other_kinds.append(f"{stored[name]} is {strange[name]}, expected {expected}")
+        elif tensors[name].shape != table[name].shape:
+            found, shape = list(tensors[name].shape), list(table[name].shape)
+            other_shapes.append(f"{stored[name]} is {found}, expected {shape}")
     misfits = {
         "missing": sorted(table.keys() - stored.keys()),
         "unexpected": sorted(stored[name] for name in stored.keys() - table.keys()),
-        "of another kind": [
-            f"{stored[name]} is {strange[name]}, expected float32, bfloat16 or float16"
-            for name in sorted(strange)
-            if name in table
-        ],
-        "of another shape": [
-            f"{stored[name]} is {list(tensor.shape)}, expected {list(table[name].shape)}"
-            for name, tensor in sorted(tensors.items())
-            if name in table and name not in strange and tensor.shape != table[name].shape
-        ],
+        "of another kind": other_kinds,
+        "of another shape": other_shapes,
     }
-    if any(misfits.values()):
-        listed = "; ".join(
-            f"{kind}: {', '.join(names)}" for kind, names in misfits.items() if names
-        )
+    listed = [f"{kind}: {', '.join(names)}" for kind, names in misfits.items() if names]
+    if listed:
         raise ConversionError(
-            f"{path} holds other tensors than its config says. {listed}. {WAY_OUT.capitalize()}"
+            f"{path} holds other tensors than its config says. {'; '.join(listed)}. "
+            f"{WAY_OUT.capitalize()}"
         )

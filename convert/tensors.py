@@ -1,8 +1,9 @@
-"""Tensors that are read a block of rows at a time, so that a table larger than the memory to spare can be converted.
+"""Tensors that are read a block of rows at a time, so that tables larger than memory are converted.
 
 Shapes: (R, ...), R rows of the first axis; a block is (at most R, ...).
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +27,11 @@ FLOATS: dict[str, Dtype] = {
     "float16": np.dtype(np.float16),
 }
 LARGEST = {"bfloat16": 3.39e38, "float16": 65504.0}
-BLOCK_BYTES = 1 << 22  # of float32: what a walk over a tensor holds in memory
+BLOCK_BYTES = 1 << 22  # of float32: size of a block in memory
 
 
 class ConversionError(HRMError):
-    """A conversion that cannot be made as it was asked for."""
+    """A conversion that cannot be made as requested."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,24 +44,22 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """Number of elements, counted without overflow: a header may claim anything."""
-        size = 1
-        for length in self.shape:
-            size *= length
-        return size
+        """Return the number of elements, without overflow: a header may claim any shape."""
+        return math.prod(self.shape)
 
     def blocks(self) -> Iterator[AnyArray]:
-        """All rows in order, a few MB at a time."""
+        """Read all rows in order, a few MB at a time."""
         if not self.size:
             return
         rows = self.shape[0]
-        step = max(1, BLOCK_BYTES // (self.size // rows * FLOAT32.itemsize))
+        row_bytes = self.size // rows * FLOAT32.itemsize
+        step = max(1, BLOCK_BYTES // row_bytes)
         for start in range(0, rows, step):
             yield self.read(start, min(start + step, rows))
 
 
 def first_bytes(path: Path, count: int) -> bytes:
-    """How a file begins. Raises: CheckpointError if it cannot be read."""
+    """Read the first bytes of a file. Raises: CheckpointError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(count)
@@ -69,12 +68,12 @@ def first_bytes(path: Path, count: int) -> bytes:
 
 
 def of_array(array: AnyArray) -> Tensor:
-    """A tensor that lies in memory already."""
+    """Make a tensor of an array in memory."""
     return Tensor(array.shape, array.dtype, lambda start, stop: array[start:stop])
 
 
 def cast_blocks(name: str, tensor: Tensor, dtype: Dtype) -> Iterator[AnyArray]:
-    """The blocks of a tensor in another dtype, rounded to nearest where it is a narrower one.
+    """Read the blocks of a tensor in another dtype, rounded to nearest if it is a narrower one.
 
     Raises: ConversionError at the first value that is not finite, or too large for the dtype.
     """
@@ -82,7 +81,7 @@ def cast_blocks(name: str, tensor: Tensor, dtype: Dtype) -> Iterator[AnyArray]:
     for block in tensor.blocks():
         cast = block
         if block.dtype != dtype:
-            with np.errstate(over="ignore", invalid="ignore"):  # looked at below
+            with np.errstate(over="ignore", invalid="ignore"):  # checked below
                 cast = block.astype(dtype)
         if not np.isfinite(cast).all():
             raise _not_finite(name, start, block, cast)
@@ -91,7 +90,10 @@ def cast_blocks(name: str, tensor: Tensor, dtype: Dtype) -> Iterator[AnyArray]:
 
 
 def in_memory(name: str, tensor: Tensor, dtype: Dtype, into: AnyArray | None = None) -> AnyArray:
-    """The whole of a tensor in another dtype, filled in block by block. Raises: ConversionError as `cast_blocks` does."""
+    """Read a whole tensor in another dtype, block by block.
+
+    Raises: ConversionError as `cast_blocks` does.
+    """
     whole = np.empty(tensor.shape, dtype) if into is None else into
     start = 0
     for block in cast_blocks(name, tensor, dtype):
@@ -101,17 +103,18 @@ def in_memory(name: str, tensor: Tensor, dtype: Dtype, into: AnyArray | None = N
 
 
 def raw(block: AnyArray) -> memoryview:
-    """The bytes of a contiguous block; numpy gives no buffer of a bfloat16 array itself."""
+    """Return the bytes of a contiguous block; numpy gives no buffer of a bfloat16 array itself."""
     return block.reshape(-1).view(np.uint8).data
 
 
 def _not_finite(name: str, start: int, block: AnyArray, cast: AnyArray) -> ConversionError:
-    place = np.argwhere(~np.isfinite(cast))[0]
-    value = float(block[tuple(place)])
-    where = f"{name} holds {value:g} at {[start + int(place[0]), *place[1:].tolist()]}"
+    row, *columns = np.argwhere(~np.isfinite(cast))[0].tolist()
+    value = float(block[(row, *columns)])
+    where = f"{name} holds {value:g} at {[start + row, *columns]}"
     if np.isfinite(value):
+        largest = LARGEST[cast.dtype.name]
         return ConversionError(
-            f"{where}, more than {cast.dtype} can hold ({LARGEST[cast.dtype.name]:g}); choose --dtype float32"
+            f"{where}, more than {cast.dtype} can hold ({largest:g}); choose --dtype float32"
         )
     return ConversionError(
         f"{where}, expected finite weights; use a checkpoint from before training diverged"
