@@ -1,4 +1,4 @@
-"""`hrm convert`: published checkpoints into ours and back, and other shapes on the way."""
+"""`hrm convert`: published checkpoints into ours and back, and models into other shapes."""
 
 import json
 from pathlib import Path
@@ -105,7 +105,9 @@ def convert(
         click.echo(json.dumps({**done.report.plain(), **verified}))
     elif comparison:
         click.echo("\n".join(comparison.lines()))
-    return int(comparison is not None and comparison.differs)
+    if comparison is None:
+        return 0
+    return int(comparison.differs)
 
 
 def _backend() -> "Factory":

@@ -4,7 +4,7 @@ import json
 import sys
 import warnings
 from collections import UserDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,14 +17,14 @@ from hrm_core.plugins import has_module, help_line, task_packages
 from .options import DIRECTORY, FILE, digits_option, drawn_task, json_option
 
 if TYPE_CHECKING:
-    from hrm_core.data.summary import DatasetSummary
+    from hrm_core.data.summary import DatasetSummary, SetSummary
     from hrm_core.tasks.building import Watch
 
 LONGEST = 100  # characters of a line of help
 
 
 class Commands(UserDict[str, click.Command]):
-    """Commands by name; that of a task is made, and the task imported, when it is asked for."""
+    """Commands by name. That of a task is made, and its task imported, when the name is looked up."""
 
     def __getitem__(self, name: str) -> click.Command:
         if name in self.data or name not in help_lines():
@@ -52,7 +52,7 @@ class DataGroup(click.Group):
 
 
 def help_lines() -> dict[str, str]:
-    """Return what each task that can be built says of itself, by the name of the task."""
+    """Return the help line of each task that has a builder, by the task's name."""
     return {
         name: help_line(package)
         for name, package in task_packages().items()
@@ -90,7 +90,7 @@ def _build_command(name: str) -> click.Command:
 
 @contextmanager
 def _progress(doing: str) -> Iterator["Watch"]:
-    """Show what is being made on a terminal, from the first thing on."""
+    """Show progress on a terminal; it appears with the first thing that is written."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -153,30 +153,32 @@ def inspect(directory: Path, sheet: Path | None, rows: int, digits: bool, as_jso
 
 
 def _described(summary: "DatasetSummary") -> str:
-    lines = [
-        f"{summary.directory}: {(summary.task or 'task not recorded').partition(' {')[0]}, sha256 {summary.sha256[:16]}…"
-    ]
+    """Format a summary for a person."""
+    task = (summary.task or "task not recorded").partition(" {")[0]
+    lines = [f"{summary.directory}: {task}, sha256 {summary.sha256[:16]}…"]
     for split_name, split in summary.splits.items():
-        shape = f"seq_len {split.seq_len}, vocab_size {split.vocab_size}, {split.num_puzzle_identifiers:,} puzzle identifiers"
-        lines.append(f"\n{split_name}: {shape}")
-        for name, part in split.sets.items():
-            counts = (
-                f"{part.examples:,} examples of {part.puzzles:,} puzzles in {part.groups:,} groups"
-            )
-            lines += [
-                f"  set {name}: {counts}, {part.dtype}, {part.bytes:,} bytes",
-                f"    input tokens  {_counts(part.input_counts)}",
-                f"    label tokens  {_counts(part.label_counts)}; ignored {part.ignored_share:.1%}",
-            ]
-            if part.rating_counts is not None:
-                lines.append(
-                    "    ratings       "
-                    + "  ".join(
-                        f"{band}: {count:,}" for band, count in part.rating_counts.items() if count
-                    )
-                )
+        sizes = f"seq_len {split.seq_len}, vocab_size {split.vocab_size}"
+        identifiers = f"{split.num_puzzle_identifiers:,} puzzle identifiers"
+        lines.append(f"\n{split_name}: {sizes}, {identifiers}")
+        for set_name, part in split.sets.items():
+            lines += _described_set(set_name, part)
     return "\n".join(lines)
 
 
-def _counts(counts: list[int]) -> str:
-    return "  ".join(f"{token}: {count:,}" for token, count in enumerate(counts) if count)
+def _described_set(name: str, part: "SetSummary") -> list[str]:
+    """Format one set of a split, a line for each kind of count."""
+    counts = f"{part.examples:,} examples of {part.puzzles:,} puzzles in {part.groups:,} groups"
+    lines = [
+        f"  set {name}: {counts}, {part.dtype}, {part.bytes:,} bytes",
+        f"    input tokens  {_counts(enumerate(part.input_counts))}",
+        f"    label tokens  {_counts(enumerate(part.label_counts))}; "
+        f"ignored {part.ignored_share:.1%}",
+    ]
+    if part.rating_counts is not None:
+        lines.append(f"    ratings       {_counts(part.rating_counts.items())}")
+    return lines
+
+
+def _counts(counts: Iterable[tuple[object, int]]) -> str:
+    """List the counts that are not zero, each behind its name."""
+    return "  ".join(f"{name}: {count:,}" for name, count in counts if count)

@@ -1,4 +1,4 @@
-"""`hrm demo`: the whole way from generated puzzles to a model that solves unseen ones."""
+"""`hrm demo`: from generated puzzles to a model that solves unseen ones."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +12,7 @@ from .options import DIRECTORY, backend_options, seed_option
 
 if TYPE_CHECKING:
     from hrm_core.config import RunConfig
+    from hrm_core.runs.run import Run
     from hrm_core.training.fit import Assignment
 
 TASK, PRESET = "sudoku", "sudoku-4x4"
@@ -43,10 +44,8 @@ def demo(
     try:
         assignment = _train(run_directory, data, seed, max_updates, make_backend)
     except Interrupted:
-        click.echo(
-            f"interrupted; everything is saved. Continue with: hrm demo --run {run_directory}{make_backend.arguments}",
-            err=True,
-        )
+        again = f"hrm demo --run {run_directory}{make_backend.arguments}"
+        click.echo(f"interrupted; everything is saved. Continue with: {again}", err=True)
         return 130
     _show(run_directory, assignment, make_backend)
     return 0
@@ -55,10 +54,8 @@ def demo(
 def _train(
     run_directory: Path, data: Path, seed: int, max_updates: int | None, make_backend: BackendMaker
 ) -> "Assignment":
-    """Build the data and train, as far as that is not done yet."""
-    from hrm_core.config import load_config
-    from hrm_core.errors import RunError
-    from hrm_core.runs.run import Run, run_config
+    """Build the data and train, unless an earlier call has."""
+    from hrm_core.runs.run import Run
     from hrm_core.tasks.registry import builder
     from hrm_core.training import session
     from hrm_core.training.report import ConsoleReporter
@@ -73,30 +70,36 @@ def _train(
         )
         task.build(data, options)
     with Run(run_directory) as run, ConsoleReporter() as reporter:
-        overrides = [
-            f"train.seed={seed}",
-            *([f"train.max_updates={max_updates}"] if max_updates else []),
-        ]
-        config = run_config(run_directory) if run.exists else load_config(PRESET, overrides)
-        if (config.train.seed, config.train.max_updates) != (
-            seed,
-            max_updates or config.train.max_updates,
-        ):
-            raise RunError(
-                f"{run_directory} holds a demo with other settings ({_settings(config)}); choose another --run"
-            )
+        config = _config(run, seed, max_updates)
         assignment = session.assign(config, data)
         start = session.resume if run.exists else session.begin
         start(run, assignment, make_backend, reporter).train()
     return assignment
 
 
-def _settings(config: "RunConfig") -> str:
-    return f"--seed {config.train.seed} --max-updates {config.train.max_updates}"
+def _config(run: "Run", seed: int, max_updates: int | None) -> "RunConfig":
+    """Return the config of the run, or that of a new one. Raises: RunError if they differ."""
+    from hrm_core.config import load_config
+    from hrm_core.errors import RunError
+    from hrm_core.runs.run import run_config
+
+    if not run.exists:
+        overrides = [f"train.seed={seed}"]
+        if max_updates:
+            overrides.append(f"train.max_updates={max_updates}")
+        return load_config(PRESET, overrides)
+    config = run_config(run.directory)
+    found = config.train
+    if found.seed != seed or max_updates not in (None, found.max_updates):
+        settings = f"--seed {found.seed} --max-updates {found.max_updates}"
+        raise RunError(
+            f"{run.directory} holds a demo with other settings ({settings}); choose another --run"
+        )
+    return config
 
 
 def _show(run_directory: Path, assignment: "Assignment", make_backend: BackendMaker) -> None:
-    """Measure the model and solve the first puzzles it was never shown."""
+    """Measure the model and solve the first test puzzles."""
     from hrm_core.inference.evaluation import evaluate
     from hrm_core.inference.solving import Solver
     from hrm_core.pictures.animations import save_gif
@@ -112,12 +115,12 @@ def _show(run_directory: Path, assignment: "Assignment", make_backend: BackendMa
     solutions = Solver(backend, task).solve_tokens(test.sets["all"].inputs[:NUM_SHOWN])
     for solution in solutions:
         verdict = "accepted by the rules" if solution.accepted else "NOT a solution"
-        click.echo(
-            f"{solution.text_of(solution.question)}\n\nanswer after {solution.settled_step} ACT steps, {verdict}:\n{solution}\n"
-        )
+        click.echo(f"{solution.text_of(solution.question)}\n")
+        click.echo(f"answer after {solution.settled_step} ACT steps, {verdict}:\n{solution}\n")
     _print_scores(task.measure(predictions))
     gif = run_directory / "thinking.gif"
-    save_gif(max(solutions, key=lambda solution: solution.settled_step).frames(), gif)
+    slowest = max(solutions, key=lambda solution: solution.settled_step)
+    save_gif(slowest.frames(), gif)
     click.echo(f"run    {run_directory}\nGIF    {gif}\ncurve  {_draw_curve(run_directory)}")
 
 
@@ -132,7 +135,8 @@ def _print_scores(values: Mapping[str, float]) -> None:
     ]
     print_table("Unseen puzzles", ["", ""], rows)
     click.echo(
-        "No test puzzle is equivalent to a training puzzle under any symmetry of the board. A 4x4 board has only 288 solutions,\n"
+        "No test puzzle is equivalent to a training puzzle under any symmetry of the board. "
+        "A 4x4 board has only 288 solutions,\n"
         "all of which occur in training: what is new here is the givens.\n"
     )
 

@@ -1,4 +1,4 @@
-"""`hrm doctor`: what this machine has, and what a preset asks of one."""
+"""`hrm doctor`: show the facts of this machine, and the size of a preset."""
 
 import json
 import os
@@ -40,11 +40,11 @@ def doctor(preset: str | None, as_json: bool) -> None:
         _size_up(preset, as_json)
         return
     facts = _facts()
-    click.echo(
-        json.dumps(facts)
-        if as_json
-        else "\n".join(f"{name:15} {value}" for name, value in facts.items())
-    )
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        click.echo(f"{name:15} {value}")
 
 
 def _size_up(preset: str, as_json: bool) -> None:
@@ -53,15 +53,11 @@ def _size_up(preset: str, as_json: bool) -> None:
     from hrm_core.parameters import num_trainable
 
     config = load_config(preset)
-    stated = config.model.model_dump(exclude_none=True)
-    assumed = (
-        {} if config.model.puzzle_emb_ndim else {"num_puzzle_identifiers": 1}
-    )  # without a table their number costs nothing
-    model = validated(
-        ModelConfig,
-        {**assumed, **stated},
-        f"{preset} leaves sizes to the data, state them under model to count",
-    )
+    sizes = config.model.model_dump(exclude_none=True)
+    if not config.model.puzzle_emb_ndim:  # without a table any number has the same cost
+        sizes = {"num_puzzle_identifiers": 1, **sizes}
+    problem = f"{preset} leaves sizes to the data, state them under model to count"
+    model = validated(ModelConfig, sizes, problem)
     if as_json:
         batch_size = config.train.global_batch_size
         numbers = {
@@ -76,11 +72,13 @@ def _size_up(preset: str, as_json: bool) -> None:
 
 
 def _facts() -> dict[str, str]:
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    num_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     facts = {
         "hrm": version("hrm-mlx"),
         "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} CPUs",
-        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
+        "system": f"{system}, {os.cpu_count()} CPUs",
+        "memory": f"{num_bytes / 2**30:.1f} GiB",
     }
     for package, way_out in PACKAGES.items():
         try:
@@ -93,7 +91,10 @@ def _facts() -> dict[str, str]:
 
 
 def _facts_of(framework: str, facts: dict[str, str]) -> dict[str, str]:
-    """What a backend knows of its device; nothing where its framework is not installed, and why if it cannot be loaded."""
+    """Return the device facts of a backend, or the error if its framework cannot be loaded.
+
+    A framework that is not installed has none.
+    """
     if facts[framework].startswith("not installed"):
         return {}
     try:

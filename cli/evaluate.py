@@ -3,14 +3,15 @@
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .models import open_model
+from .models import open_model, print_warning
 from .options import (
     DIRECTORY,
     FILE,
@@ -26,11 +27,53 @@ from .options import (
 
 if TYPE_CHECKING:
     from hrm_core.backend import Backend
+    from hrm_core.data.store import Dataset, Split
+    from hrm_core.inference.answering import Outcome
     from hrm_core.runs.checkpoint import Model
-    from hrm_core.tasks.capabilities import Poll
+    from hrm_core.tasks.capabilities import Drawable, Poll
     from hrm_core.tasks.contract import Task
 
 HALTS: dict[str, list[Any]] = {"both": ["fixed", "q"]}
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """Options of `hrm eval`, as typed."""
+
+    data: Path | None
+    split: str
+    halt: str
+    votes: int
+    noise: float
+    rollouts: int
+    choose: Any
+    limit: int | None
+    batch_size: int
+    submission: Path | None
+    save_predictions: Path | None
+    sheet: Path | None
+    rows: int
+    digits: bool
+    seed: int
+
+    @property
+    def outputs(self) -> list[Path]:
+        """Return the files to write."""
+        paths = (self.submission, self.save_predictions, self.sheet)
+        return [path for path in paths if path is not None]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Models, the data they were measured on, and the results for each way to halt."""
+
+    models: tuple[Path, ...]
+    sources: list[str]  # the model files
+    dataset: "Dataset"
+    split: "Split"
+    task: "Task | None"
+    outcomes: dict[str, "Outcome"]
+    polls: dict[str, "Poll"]  # of a polled task
 
 
 @click.command("eval")
@@ -42,7 +85,8 @@ HALTS: dict[str, list[Any]] = {"both": ["fixed", "q"]}
     type=click.Choice(["fixed", "q", "both"]),
     default="fixed",
     show_default=True,
-    help="fixed: all ACT steps, as published. q: a puzzle is done when q_halt > q_continue. both: side by side.",
+    help="fixed: all ACT steps, as published. q: a puzzle is done when q_halt > q_continue. "
+    "both: side by side.",
 )
 @click.option(
     "--votes",
@@ -70,7 +114,8 @@ HALTS: dict[str, list[Any]] = {"both": ["fixed", "q"]}
     type=click.Choice(["rules", "majority", "q"]),
     default="rules",
     show_default=True,
-    help="Which of several answers counts; rules: one that they accept if they can tell, else the one given most often.",
+    help="Which of several answers counts; rules: one that they accept if they can tell, "
+    "else the one given most often.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Only the first examples of each set.")
 @click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True)
@@ -87,7 +132,8 @@ HALTS: dict[str, list[Any]] = {"both": ["fixed", "q"]}
 @click.option(
     "--sheet",
     type=FILE,
-    help="Draw examples into this PNG, wrong ones first: question, answer, prediction, differences.",
+    help="Draw examples into this PNG, wrong ones first: question, answer, prediction, "
+    "differences.",
 )
 @click.option(
     "--rows",
@@ -101,24 +147,7 @@ HALTS: dict[str, list[Any]] = {"both": ["fixed", "q"]}
 @json_option
 @backend_options
 def evaluate(
-    models: tuple[Path, ...],
-    data: Path | None,
-    split: str,
-    halt: str,
-    votes: int,
-    noise: float,
-    rollouts: int,
-    choose: Any,
-    limit: int | None,
-    batch_size: int,
-    submission: Path | None,
-    save_predictions: Path | None,
-    sheet: Path | None,
-    rows: int,
-    digits: bool,
-    seed: int,
-    as_json: bool,
-    make_backend: Callable[..., Any],
+    models: tuple[Path, ...], as_json: bool, make_backend: Callable[..., Any], **typed: Any
 ) -> None:
     """Measure a model: exact accuracy first, then cells, ACT steps, halting, by difficulty. Of several models each gives answers.
 
@@ -128,134 +157,146 @@ def evaluate(
         hrm eval runs/small --halt both --votes 9
         hrm eval runs/small --sheet mistakes.png
     """
+    from hrm_core.data.store import Dataset
+    from hrm_core.inference.answering import open_for_models, polled, recorded_data
+    from hrm_core.tasks.capabilities import Polled
+
+    options = EvalOptions(**typed)
+    _check_options(options)
+    loaded = [open_model(model) for model in models]
+    dataset = Dataset(options.data) if options.data else recorded_data(models, print_warning)
+    split, task = open_for_models(dataset, options.split, models, loaded)
+    _check_task(task, split.folder, options)
+    pools = task if isinstance(task, Polled) and _is_whole_test(options) else None
+    if pools:
+        dataset.names  # noqa: B018 - an error here comes now, not after hours
+    drawn = drawn_task(task, options.digits, dataset.directory) if options.sheet else None
+    backends = [_loaded_backend(make_backend, model) for model in loaded]
+    outcomes = _answer_all(backends, split, task, options)
+    polls: dict[str, Poll] = {}
+    if pools:
+        polls = {name: polled(pools, dataset, split, each) for name, each in outcomes.items()}
+    sources = [str(model.source) for model in loaded]
+    found = Evaluation(models, sources, dataset, split, task, outcomes, polls)
+    write_then_show(_files(found, options, drawn), partial(_show, found, options.split, as_json))
+
+
+def _is_whole_test(options: EvalOptions) -> bool:
+    return options.split == "test" and options.limit is None
+
+
+def _answer_all(
+    backends: Sequence["Backend"], split: "Split", task: "Task | None", options: EvalOptions
+) -> dict[str, "Outcome"]:
+    """Answer the split for each way to halt, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from hrm_core.data.store import Dataset
-    from hrm_core.inference.answering import (
-        answer,
-        inference_options,
-        open_for_models,
-        polled,
-        recorded_data,
-    )
+    from hrm_core.inference.answering import answer, inference_options
     from hrm_core.inference.evaluation import num_examples
-    from hrm_core.inference.evaluation import save_predictions as save
-    from hrm_core.inference.pages import evaluation_sheet
-    from hrm_core.tasks.capabilities import Exports, Polled, bands_of
-    from hrm_core.tasks.cells import UNKNOWN
 
-    from .evaluation_tables import print_outcomes, print_pages, record
-
-    _check_options(halt, noise, rollouts, limit, split, submission, save_predictions, sheet, digits)
-    loaded = [open_model(model) for model in models]
-    dataset = Dataset(data) if data else recorded_data(models, _warn)
-    opened, task = open_for_models(dataset, split, models, loaded)
-    _check_task(task, opened.folder, votes, submission)
-    pools = task if isinstance(task, Polled) and split == "test" and limit is None else None
-    if pools:
-        dataset.names  # noqa: B018 - refused now if there are none, not after hours
-    drawn = drawn_task(task, digits, dataset.directory) if sheet else None
-    backends = [_loaded_backend(make_backend, model) for model in loaded]
-    asked = {
-        name: inference_options(task, name, votes, noise, rollouts, seed)
-        for name in HALTS.get(halt, [halt])
-    }
-    total = num_examples(opened, limit) * len(backends) * sum(map(len, asked.values()))
+    limit = options.limit
+    asked = {}
+    for halt in HALTS.get(options.halt, [options.halt]):
+        asked[halt] = inference_options(
+            task, halt, options.votes, options.noise, options.rollouts, options.seed
+        )
+    num_asked = sum(map(len, asked.values()))
+    total = num_examples(split, limit) * len(backends) * num_asked
     stderr = Console(stderr=True)
     with Progress(console=stderr, transient=True, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("evaluating", total=total)
         advance = partial(progress.advance, bar)
-        outcomes = {
-            name: answer(backends, opened, task, options, choose, batch_size, limit, advance)
-            for name, options in asked.items()
-        }
-    sources, bands, measures = [str(m.source) for m in loaded], bands_of(task), task or UNKNOWN
-    polls: dict[str, Poll] = {}
-    if pools:
-        polls = {name: polled(pools, dataset, opened, each) for name, each in outcomes.items()}
-
-    def show() -> None:
-        if as_json:
-            more = {name: poll.record() for name, poll in polls.items()}
-            click.echo(json.dumps(record(sources, split, outcomes, bands, measures, more)))
-            return
-        print_outcomes(sources, outcomes, bands, measures)
-        for name, poll in polls.items():
-            print_pages(poll.pages(), title=f"Halting: {name}" if len(polls) > 1 else "")
-
-    files: list[Callable[[], None]] = []
-    if submission is not None and isinstance(task, Exports):
-        files.append(partial(_write_json, submission, task.submission(polls[halt])))
-    if save_predictions is not None:
-        chosen = outcomes[halt]
-        files.append(
-            partial(save, save_predictions, opened, chosen.predictions, chosen.answers, limit)
-        )
-    if sheet is not None and drawn is not None:
-        title = f"{', '.join(map(str, models))} on {dataset.directory}"
-        files.append(
-            partial(
-                evaluation_sheet, dataset, opened, drawn, outcomes[halt], sheet, rows, title, limit
+        return {
+            halt: answer(
+                backends, split, task, each, options.choose, options.batch_size, limit, advance
             )
-        )
-    write_then_show(files, show)
+            for halt, each in asked.items()
+        }
 
 
-def _check_options(
-    halt: str,
-    noise: float,
-    rollouts: int,
-    limit: int | None,
-    split: str,
-    submission: Path | None,
-    predictions: Path | None,
-    sheet: Path | None,
-    digits: bool,
-) -> None:
-    """Refuse what does not go together, before anything is computed."""
+def _show(found: Evaluation, split: str, as_json: bool) -> None:
+    """Print results as tables, or as JSON."""
+    from hrm_core.tasks.capabilities import bands_of
+    from hrm_core.tasks.cells import UNKNOWN
+
+    from .evaluation_tables import print_outcomes, print_pages, record
+
+    bands, measures = bands_of(found.task), found.task or UNKNOWN
+    if as_json:
+        more = {halt: poll.record() for halt, poll in found.polls.items()}
+        content = record(found.sources, split, found.outcomes, bands, measures, more)
+        click.echo(json.dumps(content))
+        return
+    print_outcomes(found.sources, found.outcomes, bands, measures)
+    for halt, poll in found.polls.items():
+        title = f"Halting: {halt}" if len(found.polls) > 1 else ""
+        print_pages(poll.pages(), title=title)
+
+
+def _files(
+    found: Evaluation, options: EvalOptions, drawn: "Drawable | None"
+) -> list[Callable[[], None]]:
+    """Return a function for each file that was asked for, which writes it."""
+    from hrm_core.inference.evaluation import save_predictions
+    from hrm_core.inference.pages import evaluation_sheet
+    from hrm_core.tasks.capabilities import Exports
+
+    dataset, split, limit, path = found.dataset, found.split, options.limit, options.sheet
+    files: list[Callable[[], None]] = []
+    if options.submission is not None and isinstance(found.task, Exports):
+        content = found.task.submission(found.polls[options.halt])
+        files.append(partial(_write_json, options.submission, content))
+    if options.save_predictions is not None:
+        chosen = found.outcomes[options.halt]
+        save = partial(save_predictions, options.save_predictions, split)
+        files.append(partial(save, chosen.predictions, chosen.answers, limit))
+    if path is not None and drawn is not None:
+        title = f"{', '.join(map(str, found.models))} on {dataset.directory}"
+        draw = partial(evaluation_sheet, dataset, split, drawn, found.outcomes[options.halt])
+        files.append(partial(draw, path, options.rows, title, limit))
+    return files
+
+
+def _check_options(options: EvalOptions) -> None:
+    """Refuse options that clash, before anything is computed. Raises: UsageError, HRMError."""
     from hrm_core.files import check_writable
 
-    if not math.isfinite(noise):
-        raise click.UsageError(f"--noise {noise} is no standard deviation; try 0.1")
-    if rollouts > 1 and not noise:
+    if not math.isfinite(options.noise):
+        raise click.UsageError(f"--noise {options.noise} is no standard deviation; try 0.1")
+    if options.rollouts > 1 and not options.noise:
         raise click.UsageError("rollouts differ by their noise; add --noise, e.g. --noise 0.1")
-    if submission is not None and limit is not None:
+    if options.submission is not None and options.limit is not None:
         raise click.UsageError("a submission answers every task; leave out --limit")
-    if submission is not None and split != "test":
+    if options.submission is not None and options.split != "test":
         raise click.UsageError("a submission answers the test inputs; leave out --split train")
-    if digits and sheet is None:
+    if options.digits and options.sheet is None:
         raise click.UsageError("--digits are written into pictures; add --sheet, or leave it out")
-    outputs = [
-        (path, suffix)
-        for path, suffix in ((submission, ""), (predictions, ""), (sheet, ".png"))
-        if path is not None
-    ]
-    for path, suffix in outputs:
-        if halt == "both":
+    for path in options.outputs:
+        if options.halt == "both":
             raise click.UsageError(
                 f"--halt both gives two answers to each puzzle; choose fixed or q to write {path}"
             )
-        check_writable(path, suffix)
-    refuse_same([path for path, _ in outputs])
+        check_writable(path, ".png" if path == options.sheet else "")
+    refuse_same(options.outputs)
 
 
-def _check_task(task: "Task | None", data: Path, votes: int, submission: Path | None) -> None:
-    """Refuse what the task cannot do, before anything is computed."""
+def _check_task(task: "Task | None", data: Path, options: EvalOptions) -> None:
+    """Refuse options that the task does not support, before anything is computed."""
     from hrm_core.tasks.capabilities import Exports, Symmetric
     from hrm_core.tasks.registry import titles_with
 
-    if votes > 1 and not isinstance(task, Symmetric):
+    if options.votes > 1 and not isinstance(task, Symmetric):
         raise click.UsageError(
             f"{data} has no symmetries to vote with, {_no_symmetries(task)}; leave out --votes"
         )
-    if submission is not None and not isinstance(task, Exports):
+    if options.submission is not None and not isinstance(task, Exports):
         what = task.name if task else "of an unknown task"
         raise click.UsageError(f"--submission is for {titles_with('submission')}, {data} is {what}")
 
 
 def _no_symmetries(task: "Task | None") -> str:
-    """Say why a task cannot be asked under symmetries."""
+    """Explain why a task cannot be asked under symmetries."""
     from hrm_core.tasks.capabilities import Polled
 
     if task is None:
@@ -277,7 +318,3 @@ def _write_json(path: Path, content: object) -> None:
 
     with replaced_whole(path) as draft:
         draft.write_text(json.dumps(content))
-
-
-def _warn(message: str) -> None:
-    click.echo(f"warning: {message}", err=True)

@@ -1,4 +1,4 @@
-"""What `hrm eval` shows: tables for people, a record for scripts."""
+"""Print results of `hrm eval`: tables for people, a record for scripts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def print_outcomes(
     bands: Sequence[int],
     measures: Measures,
 ) -> None:
-    """Print the metrics first, then steps and calibration; two ways to halt beside each other."""
+    """Print metrics, steps and calibration of each way to halt, then compare the costs of two."""
     for halt, outcome in outcomes.items():
         name = f"{', '.join(sources)}: halting {halt}, {_answers(outcome)}"
         if not outcome.predictions.is_counted.any():
@@ -41,7 +41,7 @@ def print_outcomes(
 
 
 def print_pages(pages: Sequence[str | Table], title: str = "") -> None:
-    """Print what a task says of a whole test."""
+    """Print the pages of a poll."""
     if title:
         click.echo(f"{title}\n")
     for page in pages:
@@ -59,14 +59,14 @@ def record(
     measures: Measures,
     more: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Return the same for scripts, with what a task adds for each way to halt.
+    """Return the results for scripts; `more` holds what a task adds for each way to halt.
 
     The numbers of the first way stand at the top.
     """
-    records = {
-        halt: {**_record(outcome, bands, measures), **more.get(halt, {})}
-        for halt, outcome in outcomes.items()
-    }
+    records = {}
+    for halt, outcome in outcomes.items():
+        own = _record(outcome, bands, measures)
+        records[halt] = {**own, **more.get(halt, {})}
     model = sources[0] if len(sources) == 1 else list(sources)
     first = next(iter(records.values()))
     return {"model": model, "split": split, **first, "halt": records}
@@ -93,7 +93,7 @@ def _record(outcome: Outcome, bands: Sequence[int], measures: Measures) -> dict[
 
 
 def _headlines(outcome: Outcome, measures: Measures) -> list[float]:
-    """Return the headline of each answer alone."""
+    """Measure the headline of each answer alone."""
     key = measures.headline.key
     return [measures.measure(predictions)[key] for predictions in outcome.each]
 
@@ -112,10 +112,11 @@ def _print_metrics(
     if headline.interval:
         columns.append("95 % interval")
     columns += [metric.heading for metric in measures.metrics]
+    columns += ["ACT steps", "settled", "puzzles"]
     rows = [_row("all", measures.measure(predictions), measures)]
     for band, values in by_band(predictions, bands, measures).items():
         rows.append(_row(f"rating {band}", values, measures))
-    print_table(name, [*columns, "ACT steps", "settled", "puzzles"], rows)
+    print_table(name, columns, rows)
 
 
 def _row(name: str, values: Values, measures: Measures) -> list[str]:
@@ -132,12 +133,13 @@ def _row(name: str, values: Values, measures: Measures) -> list[str]:
 def _print_choice(outcome: Outcome, measures: Measures) -> None:
     headline = measures.headline
     single = _headlines(outcome, measures)
+    mean = sum(single) / len(single)
     chosen = measures.measure(outcome.predictions)[headline.key]
     best = f"any of {len(single)}: what a choice that knew the solution would reach"
     rows = [
         ["chosen, without looking at a label", headline.text(chosen)],
         ["first answer alone", headline.text(single[0])],
-        ["a single answer, on average", headline.text(sum(single) / len(single))],
+        ["a single answer, on average", headline.text(mean)],
         [best, f"{outcome.oracle:.2%}"],
     ]
     print_table(headline.heading.capitalize(), ["", ""], rows)
@@ -145,25 +147,23 @@ def _print_choice(outcome: Outcome, measures: Measures) -> None:
 
 def _print_steps(outcome: Outcome) -> None:
     counts = step_counts(outcome.predictions)
-    if len(counts) > 1:
-        longest = max(counts.values())
-        click.echo("puzzles by ACT steps taken")
-        for steps, count in counts.items():
-            bar = "█" * max(1, round(BAR_WIDTH * count / longest))
-            click.echo(f"  {steps:>4} {bar} {count:,}")
-        click.echo()
+    if len(counts) < 2:
+        return
+    longest = max(counts.values())
+    click.echo("puzzles by ACT steps taken")
+    for steps, count in counts.items():
+        width = round(BAR_WIDTH * count / longest)
+        bar = "█" * max(1, width)
+        click.echo(f"  {steps:>4} {bar} {count:,}")
+    click.echo()
 
 
 def _print_calibration(outcome: Outcome, measures: Measures) -> None:
-    rows = [
-        [
-            f"{row['from']:.1f} – {row['from'] + 0.1:.1f}",
-            f"{row['confidence']:.1%}",
-            f"{row['exact']:.1%}",
-            f"{row['count']:,}",
-        ]
-        for row in calibration(outcome.predictions)
-    ]
+    rows = []
+    for row in calibration(outcome.predictions):
+        bounds = f"{row['from']:.1f} – {row['from'] + 0.1:.1f}"
+        shares = [f"{row['confidence']:.1%}", f"{row['exact']:.1%}"]
+        rows.append([bounds, *shares, f"{row['count']:,}"])
     right = measures.measure(outcome.predictions)["q_halt_accuracy"]
     title = f"Halting: q_halt ≥ 0 tells exact from wrong in {right:.2%}"
     print_table(title, ["sigmoid(q_halt)", "mean", "exact", "puzzles"], rows)
@@ -174,9 +174,8 @@ def _print_costs(outcomes: Mapping[str, Outcome], measures: Measures) -> None:
     rows = []
     for halt, outcome in outcomes.items():
         values = measures.measure(outcome.predictions)
+        score = headline.text(values[headline.key])
         calls, seconds = f"{outcome.mean_module_calls:.1f}", f"{outcome.seconds:.1f} s"
-        rows.append(
-            [halt, headline.text(values[headline.key]), f"{values['steps']:.2f}", calls, seconds]
-        )
+        rows.append([halt, score, f"{values['steps']:.2f}", calls, seconds])
     columns = ["", headline.heading, "ACT steps", "module calls a puzzle", "wall time"]
     print_table("Ways to halt", columns, rows)

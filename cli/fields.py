@@ -1,6 +1,7 @@
-"""Turns the options of a builder into parameters of a command, and what was typed into options.
+"""Make the options of a builder into parameters of a command, and typed values into options.
 
-See `hrm_core/tasks/building.py`: fields are typed by pydantic, and `Flag` and `Argument` say how they look.
+See `hrm_core/tasks/building.py`: pydantic types the fields, `Flag` and `Argument` describe how the
+command line shows them.
 """
 
 from pathlib import Path
@@ -34,9 +35,9 @@ def parameters(options: type[Options]) -> list[click.Parameter]:
 
 
 def chosen(options: type[Chosen], context: click.Context) -> Chosen:
-    """Make options of what was typed; fields that were not keep their defaults and count as not set.
+    """Make options of the typed values; other fields keep their defaults and count as not set.
 
-    Raises: UsageError in the words of the validator that refused them.
+    Raises: UsageError with the message of the validator that refused them.
     """
     typed = {
         name: context.params[name]
@@ -51,13 +52,15 @@ def chosen(options: type[Chosen], context: click.Context) -> Chosen:
 
 def _refusal(error: ValidationError, context: click.Context) -> click.UsageError:
     first = error.errors()[0]
-    if first["type"] == "value_error":  # raised by a validator of the task, which knows the flags
+    if first["type"] == "value_error":  # raised by a validator of the task, which names the flags
         return click.UsageError(str(first["ctx"]["error"]), context)
-    named = {parameter.name: parameter for parameter in context.command.params}
-    return click.BadParameter(first["msg"], context, named[str(first["loc"][0])])
+    name = first["loc"][0]
+    (refused,) = (each for each in context.command.params if each.name == name)
+    return click.BadParameter(first["msg"], context, refused)
 
 
 def _parameter(options: type[Options], name: str, field: FieldInfo) -> click.Parameter:
+    """Make the parameter of one field."""
     kind, notes = _unwrapped(field.annotation, field.metadata)
     look = next(note for note in notes if isinstance(note, Flag | Argument))
     settings: dict[str, Any] = {"metavar": look.metavar, "required": field.is_required()}
@@ -68,9 +71,8 @@ def _parameter(options: type[Options], name: str, field: FieldInfo) -> click.Par
         settings |= _repeated(items, look)
     settings["type"] = _click_type(kind, notes)
     if settings["type"] is None:
-        raise TypeError(
-            f"{options.__name__}.{name}: {field.annotation} is no type that a command line can read"
-        )
+        where = f"{options.__name__}.{name}"
+        raise TypeError(f"{where}: {field.annotation} is no type that a command line can read")
     if isinstance(look, Argument):
         return click.Argument([name], **settings)
     if look.show_default:
@@ -83,7 +85,7 @@ def _parameter(options: type[Options], name: str, field: FieldInfo) -> click.Par
 
 
 def _unwrapped(annotation: Any, notes: list[Any]) -> tuple[Any, list[Any]]:
-    """Take `Annotated` and `| None` off a type. Returns: what is inside, and all notes on it."""
+    """Remove `Annotated` and `| None` from a type. Returns: the type inside, and all notes on it."""
     notes = list(notes)
     while True:
         inside = [each for each in get_args(annotation) if each is not NoneType]
@@ -98,25 +100,33 @@ def _unwrapped(annotation: Any, notes: list[Any]) -> tuple[Any, list[Any]]:
 
 
 def _repeated(items: tuple[Any, ...], look: Flag | Argument) -> dict[str, Any]:
-    """Settings of a parameter that takes several values of one type."""
+    """Return the settings of a parameter that takes several values of one type."""
     if items[-1] is not Ellipsis:
         return {"nargs": len(items)}
     return {"nargs": -1} if isinstance(look, Argument) else {"multiple": True}
 
 
 def _click_type(kind: Any, notes: list[Any]) -> Any:
-    """Return the type that reads a value as pydantic expects it."""
+    """Return the click type that reads a value as pydantic expects it; None if there is none."""
     if get_origin(kind) is Literal:
         return click.Choice(get_args(kind))
     if kind is Path:
         is_file = any(isinstance(note, Flag) and note.is_file for note in notes)
         return FILE if is_file else DIRECTORY
-    bounds = {name: getattr(note, name) for note in notes for name in BOUNDS if hasattr(note, name)}
-    if bounds and kind in RANGES:
-        return RANGES[kind](
-            min=bounds.get("ge", bounds.get("gt")),
-            max=bounds.get("le", bounds.get("lt")),
-            min_open="gt" in bounds,
-            max_open="lt" in bounds,
-        )
-    return PLAIN.get(kind)
+    bounds = _bounds(notes)
+    if not bounds or kind not in RANGES:
+        return PLAIN.get(kind)
+    return RANGES[kind](
+        min=bounds.get("ge", bounds.get("gt")),
+        max=bounds.get("le", bounds.get("lt")),
+        min_open="gt" in bounds,
+        max_open="lt" in bounds,
+    )
+
+
+def _bounds(notes: list[Any]) -> dict[str, Any]:
+    """Return the bounds of a number by their names in pydantic."""
+    bounds: dict[str, Any] = {}
+    for note in notes:
+        bounds |= {name: getattr(note, name) for name in BOUNDS if hasattr(note, name)}
+    return bounds

@@ -1,4 +1,4 @@
-"""The `hrm` command: its group, and the one place where an error becomes a line.
+"""The `hrm` command: its group, and the one place that prints an error as a line.
 
 Commands are loaded when they are called, so `hrm --help` loads neither numpy nor a framework.
 """
@@ -21,38 +21,42 @@ COMMANDS = {
     "solve": "Solve puzzles with a trained model.",
     "score": "Score an ARC submission against solutions.",
     "convert": "Convert published checkpoints into ours and back, or into another shape.",
-    "parity": "Certify this machine: MLX against PyTorch, float64 and recorded runs of the published code.",
+    "parity": "Certify this machine: MLX against PyTorch, float64 "
+    "and recorded runs of the published code.",
     "doctor": "Show device, BLAS and versions, and what is missing; size up a preset.",
     "plot": "Draw the curves of one or several runs.",
 }
+
+
+MODULES = {"eval": "evaluate"}  # of commands whose names Python has taken
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "malloc")
 
 
 class LazyGroup(click.Group):
     """A group that knows its commands by name and imports each when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of a first visit."""
+        """List the names in the order in which a new user needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Import one command."""
         if name not in COMMANDS:
             return None
-        module = import_module(f".{'evaluate' if name == 'eval' else name}", __package__)
-        command: click.Command = getattr(module, "evaluate" if name == "eval" else name)
+        name = MODULES.get(name, name)
+        module = import_module(f".{name}", __package__)
+        command: click.Command = getattr(module, name)
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is asked for; several processes can only train."""
-        if (
-            args[0] in COMMANDS
-            and args[0] != "train"
-            and os.environ.get("WORLD_SIZE", "1") not in ("", "1")
-        ):
+        """Find the command that is called; only train runs in several processes."""
+        name = args[0]
+        is_alone = os.environ.get("WORLD_SIZE", "1") in ("", "1")
+        if name in COMMANDS and name != "train" and not is_alone:
             raise click.UsageError(
-                f"only hrm train runs in several processes; start hrm {args[0]} without torchrun"
+                f"only hrm train runs in several processes; start hrm {name} without torchrun"
             )
         return super().resolve_command(ctx, args)
 
@@ -72,7 +76,10 @@ def hrm() -> None:
 
 
 def main() -> int:
-    """Run the command line. Returns the exit status: 0 done, 1 the answer is no, 2 the user's mistake, 130 interrupted."""
+    """Run the command line.
+
+    Returns: the exit status: 0 done, 1 the answer is no, 2 the user's mistake, 130 interrupted.
+    """
     from hrm_core.errors import HRMError
     from hrm_core.messages import one_line
 
@@ -83,58 +90,60 @@ def main() -> int:
         sys.stdout.flush()
         return status
     except (click.Abort, KeyboardInterrupt):  # the first is a RuntimeError
-        click.echo("hrm: interrupted", err=True)
-        return 130
+        return _failed("interrupted", 130)
     except HRMError as error:
-        click.echo(f"hrm: {one_line(error)}", err=True)
-        return error.exit_status
+        return _failed(one_line(error), error.exit_status)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 0
     except click.ClickException as error:
-        click.echo(f"hrm: {one_line(error.format_message())}", err=True)
-        return 2
+        return _failed(one_line(error.format_message()))
     except MemoryError as error:
-        click.echo(
-            f"hrm: not enough memory ({error}); choose a smaller model or --micro-batch", err=True
-        )
-        return 2
+        return _failed(f"not enough memory ({error}); choose a smaller model or --micro-batch")
     except RuntimeError as error:
-        if "symlink loop" in str(error).lower():  # pathlib before Python 3.13
-            click.echo(f"hrm: {error}; choose another path", err=True)
-        elif any(
-            words in str(error).lower()
-            for words in ("out of memory", "can't allocate memory", "malloc")
-        ):
-            click.echo(
-                "hrm: not enough memory on the device; choose --micro-batch or a smaller --batch-size",
-                err=True,
-            )
-        else:
+        message = _runtime_message(error)
+        if message is None:
             raise
-        return 2
-    except (
-        BrokenPipeError,
-        SystemExit,
-    ):  # `hrm … | head`: nobody reads any more; click and rich leave by SystemExit then
+        return _failed(message)
+    except (BrokenPipeError, SystemExit):  # `hrm … | head`; click and rich raise SystemExit then
         _forget_stdout()
         return 0
     except OSError as error:
+        message = _system_message(error)
+        if message is None:
+            raise
         if error.errno == errno.ENOSPC:
             _forget_stdout()
-            click.echo("hrm: no space left on the device; make room and try again", err=True)
-        elif error.filename is not None:
-            click.echo(
-                f"hrm: {error.filename} cannot be used ({error.strerror}); choose another path",
-                err=True,
-            )
-        else:
-            raise
-        return 2
+        return _failed(message)
+
+
+def _failed(message: str, status: int = 2) -> int:
+    """Print the line of an error. Returns: the exit status."""
+    click.echo(f"hrm: {message}", err=True)
+    return status
+
+
+def _runtime_message(error: RuntimeError) -> str | None:
+    """Return the message of an error that pathlib or a framework raises; None for a bug."""
+    text = str(error).lower()
+    if "symlink loop" in text:  # pathlib before Python 3.13
+        return f"{error}; choose another path"
+    if any(words in text for words in OUT_OF_MEMORY):
+        return "not enough memory on the device; choose --micro-batch or a smaller --batch-size"
+    return None
+
+
+def _system_message(error: OSError) -> str | None:
+    """Return the message of an error of the system; None for a bug."""
+    if error.errno == errno.ENOSPC:
+        return "no space left on the device; make room and try again"
+    if error.filename is not None:
+        return f"{error.filename} cannot be used ({error.strerror}); choose another path"
+    return None
 
 
 def _mend_streams() -> None:
-    """A stream that is closed leads nowhere, and what the encoding of stdout lacks is replaced."""
+    """Open the null device for closed streams; replace what the encoding of stdout lacks."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for as long as the process lasts
@@ -143,7 +152,7 @@ def _mend_streams() -> None:
 
 
 def _forget_stdout() -> None:
-    """Let what is still to be written go nowhere, or Python complains at its last flush."""
+    """Send buffered output to the null device, or Python complains at its last flush."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""MODEL on the command line: a run, a checkpoint folder, a .safetensors file or a shipped model by name."""
+"""Open MODEL: a run, a checkpoint folder, a .safetensors file or a shipped model by name."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +10,16 @@ if TYPE_CHECKING:
 
 
 def open_model(path: Path) -> "Model":
-    """Load the model that a user means; each damaged checkpoint that is passed over is named.
+    """Load the model that a user means, with a warning for each damaged checkpoint.
 
     Raises: CheckpointError if there is no whole one.
     """
     from hrm_core.runs.checkpoint import find_model, load_model
 
-    return load_model(find_model(path, lambda message: click.echo(f"warning: {message}", err=True)))
+    file = find_model(path, print_warning)
+    return load_model(file)
+
+
+def print_warning(message: str) -> None:
+    """Print a warning on stderr."""
+    click.echo(f"warning: {message}", err=True)

@@ -17,7 +17,7 @@ Command = Callable[..., Any]
 
 
 class _Place(click.Path):
-    """A path; an empty one, as an unset shell variable leaves it, would be the current folder."""
+    """A path that is not empty: from an unset shell variable it would be the current folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
@@ -64,13 +64,18 @@ seed_option = click.option(
 
 def refuse_same(outputs: Sequence[Path]) -> None:
     """Refuse two outputs that would be one file. Raises: UsageError."""
-    for i, path in enumerate(outputs):
-        if path.absolute() in [other.absolute() for other in outputs[:i]]:
+    seen = set()
+    for path in outputs:
+        if path.absolute() in seen:
             raise click.UsageError(f"two outputs would be {path}; give each a name of its own")
+        seen.add(path.absolute())
 
 
 def write_then_show(files: Sequence[Callable[[], None]], show: Callable[[], None]) -> None:
-    """Write files, then print results: a file that cannot be written costs neither the others nor the results, a reader who leaves no file.
+    """Write every file, then print results; raise the first error at the end.
+
+    Results are printed even if a file cannot be written, and files are written even if nobody reads
+    the results.
 
     Raises: HRMError, the first that a file met.
     """
@@ -84,7 +89,7 @@ def write_then_show(files: Sequence[Callable[[], None]], show: Callable[[], None
             failed = failed or error
     try:
         show()
-    except (OSError, SystemExit):  # nobody reads: click and rich leave by SystemExit then
+    except (OSError, SystemExit):  # nobody reads: click and rich raise SystemExit then
         if failed is None:
             raise
     if failed is not None:
@@ -149,8 +154,7 @@ def backend_options(command: Command) -> Command:
         attention: Any,
         **kwargs: Any,
     ) -> Any:
-        return command(
-            *args, make_backend=BackendMaker(backend, device, dtype, compiled, attention), **kwargs
-        )
+        make_backend = BackendMaker(backend, device, dtype, compiled, attention)
+        return command(*args, make_backend=make_backend, **kwargs)
 
     return wrapped

@@ -1,4 +1,4 @@
-"""hrm parity: does this machine compute what the published code computes?"""
+"""`hrm parity`: check that this machine computes the numbers of the published code."""
 
 import json
 from importlib.util import find_spec
@@ -140,34 +140,32 @@ def parity(
 
 
 def _check_options(context: click.Context) -> None:
-    """Refuse options that do not go together. Raises: click.UsageError naming them."""
-    chosen = {
-        name
-        for name in context.params
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
+    """Refuse options that clash. Raises: UsageError naming them."""
     for mode, others in CLASHES.items():
         for other, reason in others.items():
-            if mode in chosen and other in chosen:
-                raise click.UsageError(
-                    f"{OPTIONS[mode]} and {OPTIONS[other]} do not go together: {reason}; leave out one"
-                )
-    if "seed" in chosen and "updates" not in chosen:
+            if _is_typed(context, mode) and _is_typed(context, other):
+                pair = f"{OPTIONS[mode]} and {OPTIONS[other]}"
+                raise click.UsageError(f"{pair} do not go together: {reason}; leave out one")
+    if _is_typed(context, "seed") and not _is_typed(context, "updates"):
         raise click.UsageError(
-            "--seed is the seed of --train N, all else is drawn from one that never changes; leave it out"
+            "--seed is the seed of --train N, all else is drawn from one that never changes; "
+            "leave it out"
         )
 
 
+def _is_typed(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
 def _arguments(context: click.Context) -> list[str]:
-    """What was typed behind `hrm parity`."""
+    """Return the arguments typed after `hrm parity`."""
     typed: list[str] = []
     for parameter in context.command.params:
-        if (
-            parameter.name
-            and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
-        ):
+        if parameter.name and _is_typed(context, parameter.name):
             value = context.params[parameter.name]
-            typed += [parameter.opts[0]] if value is True else [parameter.opts[0], str(value)]
+            typed.append(parameter.opts[0])
+            if value is not True:
+                typed.append(str(value))
     return typed
 
 
@@ -178,7 +176,8 @@ def _certify(golden: Path | None, backend: str, device: "Device", dtype: "Dtype"
     found = certify(_machine(backend, device), golden, dtype, is_compared and _has_torch(), _say)
     if golden is None and not is_compared:
         _say(
-            f"the recorded case was replayed in {dtype}; leave out --dtype to compare with PyTorch, in float32"
+            f"the recorded case was replayed in {dtype}; "
+            "leave out --dtype to compare with PyTorch, in float32"
         )
     return found
 
@@ -194,24 +193,28 @@ def _self_test(golden: Path | None, device: "Device") -> "SelfTest":
     from hrm_parity.golden import carried_cases, find_cases, load_case
     from hrm_parity.selftest import self_test
 
-    folders = [*carried_cases(), *(find_cases(golden) if golden else [])]
+    folders = [*carried_cases()]
+    if golden:
+        folders += find_cases(golden)
     cases = {case.name: case for case in map(load_case, folders)}
     return self_test(_machine("mlx", device), cases, _has_torch(), _say)
 
 
 def _machine(backend: str, device: "Device") -> "Machine":
-    """The backend to check. Raises: BackendError if its package is missing."""
+    """Return the backend to check. Raises: BackendError if its package is missing."""
     from hrm_core.errors import BackendError
     from hrm_parity.pairs import machine_named
 
     try:
         return machine_named(backend, device)
     except BackendError as error:
-        raise BackendError(f"{error}; {WITHOUT_MLX}") if backend == "mlx" else error from error
+        if backend != "mlx":
+            raise
+        raise BackendError(f"{error}; {WITHOUT_MLX}") from error
 
 
 def _has_torch() -> bool:
-    """Whether PyTorch is there to compare with; says so if it is not."""
+    """Return True if PyTorch is installed to compare with; print that it is missing if not."""
     if find_spec("torch") is None:
         _say(WITHOUT_TORCH)
         return False

@@ -1,4 +1,4 @@
-"""What `hrm parity` prints: tables of gaps and limits."""
+"""Print results of `hrm parity`: tables of gaps and limits."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hrm_parity.selftest import Notice, Outcome
 
 FILE_WIDTH = 180  # columns of a table that goes into a file or a pipe
+TEXT_COLUMNS = ("quantity", "where", "verdict", "mistake")
 STYLES = {
     Verdict.OK: "green",
     Verdict.BROKEN: "bold red",
@@ -27,7 +28,7 @@ STYLES = {
 
 
 def show(found: Certificate | TrainingReport | SelfTest) -> None:
-    """Print what a check found."""
+    """Print the result of a check."""
     if isinstance(found, Certificate):
         _show_certificate(found)
     elif isinstance(found, TrainingReport):
@@ -43,29 +44,19 @@ def _show_certificate(found: Certificate) -> None:
 
 
 def _show_rows(report: Report) -> None:
-    described = ", ".join(
-        report.backend[key] for key in ("backend", "device", "dtype") if key in report.backend
-    )
+    facts = [report.backend.get(key) for key in ("backend", "device", "dtype")]
+    described = ", ".join(fact for fact in facts if fact is not None)
     is_compared = any(row.noise is not None for row in report.rows)
-    gaps = (
-        ["from float64", "from torch f32", "torch f32 itself"]
-        if is_compared
-        else ["worst difference"]
-    )
-    table = _table(
-        f"{report.case}: {described}" if described else report.case,
-        "quantity",
-        *gaps,
-        "limit",
-        "where",
-        "verdict",
-    )
+    gaps = ["worst difference"]
+    if is_compared:
+        gaps = ["from float64", "from torch f32", "torch f32 itself"]
+    title = f"{report.case}: {described}" if described else report.case
+    table = _table(title, "quantity", *gaps, "limit", "where", "verdict")
     for row in report.rows:
         found = [row.gap, row.to_torch, row.noise] if is_compared else [row.gap]
         numbers = [_number(gap) for gap in (*found, row.limit)]
-        table.add_row(
-            row.quantity, *numbers, row.where, row.verdict.value, style=STYLES[row.verdict]
-        )
+        style = STYLES[row.verdict]
+        table.add_row(row.quantity, *numbers, row.where, row.verdict.value, style=style)
     _print(table)
 
 
@@ -83,8 +74,10 @@ def _show_training(found: TrainingReport) -> None:
         *exact,
     )
     for row in found.rows:
-        numbers = [_number(gap) for gap in (row.loss, row.logits, row.weights, row.weights_rms)]
-        shares = [f"{row.exact[name]:.1%}" if row.exact else "" for name in names]
+        numbers = map(_number, (row.loss, row.logits, row.weights, row.weights_rms))
+        shares = [""] * len(names)
+        if row.exact:
+            shares = [f"{row.exact[name]:.1%}" for name in names]
         table.add_row(str(row.update), *numbers, str(row.elsewhere), *shares)
     _print(table)
     click.echo(f"first other halting decision: {_update(found.decisions)}")
@@ -104,19 +97,9 @@ def _show_self_test(found: SelfTest) -> None:
         "verdict",
     )
     for outcome in found.outcomes:
-        verdict = (
-            ("noticed" if outcome.is_noticed else "UNNOTICED")
-            if outcome.is_tested
-            else "not tested: its case is not at hand"
-        )
-        style = ("green" if outcome.is_noticed else "bold red") if outcome.is_tested else "yellow"
-        table.add_row(
-            outcome.name,
-            _notice(outcome, "recorded"),
-            _notice(outcome, "compared"),
-            verdict,
-            style=style,
-        )
+        verdict, style = _verdict(outcome)
+        notices = _notice(outcome, "recorded"), _notice(outcome, "compared")
+        table.add_row(outcome.name, *notices, verdict, style=style)
     _print(table)
     tested = [outcome for outcome in found.outcomes if outcome.is_tested]
     noticed = sum(outcome.is_noticed for outcome in tested)
@@ -124,13 +107,24 @@ def _show_self_test(found: SelfTest) -> None:
     click.echo(f"{noticed} of {len(tested)} mistakes noticed")
 
 
+def _verdict(outcome: "Outcome") -> tuple[str, str]:
+    """Return whether a mistake was noticed, and the style to print that in."""
+    if not outcome.is_tested:
+        return "not tested: its case is not at hand", "yellow"
+    if outcome.is_noticed:
+        return "noticed", "green"
+    return "UNNOTICED", "bold red"
+
+
 def _notice(outcome: "Outcome", check: str) -> str:
+    """Describe the first number by which a check noticed a mistake."""
     if check not in outcome.asked:
         return ""
     notice: Notice | None = getattr(outcome, check)
     if notice is None:
         return "no"
-    return f"{notice.row.quantity} {_number(notice.row.gap)}, limit {_number(notice.row.limit)} ({notice.case})"
+    gap, limit = _number(notice.row.gap), _number(notice.row.limit)
+    return f"{notice.row.quantity} {gap}, limit {limit} ({notice.case})"
 
 
 def _update(update: int | None) -> str:
@@ -140,18 +134,20 @@ def _update(update: int | None) -> str:
 def _number(gap: float | None) -> str:
     if gap is None:
         return ""
-    return f"{gap:.0f}" if float(gap).is_integer() else f"{gap:.1e}"
+    if float(gap).is_integer():
+        return f"{gap:.0f}"
+    return f"{gap:.1e}"
 
 
 def _table(title: str, *columns: str) -> Table:
+    """Make a table whose columns of text are flush left, all others flush right."""
     table = Table(title=title, title_justify="left")
     for column in columns:
-        is_text = column in ("quantity", "where", "verdict", "mistake") or column.startswith(
-            "noticed"
-        )
+        is_text = column in TEXT_COLUMNS or column.startswith("noticed")
         table.add_column(column, justify="left" if is_text else "right", overflow="fold")
     return table
 
 
 def _print(table: Table) -> None:
-    Console(width=None if sys.stdout.isatty() else FILE_WIDTH, highlight=False).print(table)
+    width = None if sys.stdout.isatty() else FILE_WIDTH
+    Console(width=width, highlight=False).print(table)

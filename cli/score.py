@@ -29,13 +29,15 @@ def score(submission: Path, solutions: Path, task: str | None, as_json: bool) ->
 
 
 def _exporter(name: str | None) -> "Exports":
-    """Return the task whose submissions are scored. Raises: UsageError if that is not clear."""
+    """Return the task whose submissions are scored. Raises: UsageError if it is not clear."""
     from hrm_core.tasks.registry import kinds_with
 
     kinds = kinds_with("submission")
+    known = ", ".join(kinds)
     if name is None and len(kinds) > 1:
-        raise click.UsageError(f"choose the task with --task: {', '.join(kinds)}")
+        raise click.UsageError(f"choose the task with --task: {known}")
     if name is not None and name not in kinds:
-        raise click.UsageError(f"{name} has no submissions; those that have: {', '.join(kinds)}")
-    chosen: Exports = kinds[name or next(iter(kinds))]
+        raise click.UsageError(f"{name} has no submissions; those that have: {known}")
+    name = name or next(iter(kinds))
+    chosen: Exports = kinds[name]
     return chosen

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     type=click.Choice(["q", "fixed"]),
     default="q",
     show_default=True,
-    help="q: think until q_halt > q_continue. fixed: take all ACT steps, as the published evaluation does.",
+    help="q: think until q_halt > q_continue. fixed: take all ACT steps, "
+    "as the published evaluation does.",
 )
 @click.option(
     "--identifier",
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
 @click.option(
     "--votes",
     type=click.IntRange(1),
-    help="Choose from so many answers, under symmetries. [default: 1; ARC, under augmentations: 100]",
+    help="Choose from so many answers, under symmetries. "
+    "[default: 1; ARC, under augmentations: 100]",
 )
 @click.option(
     "--gif",
@@ -106,18 +108,20 @@ def solve(
         for number, solution in enumerate(solutions):
             if as_json:
                 click.echo(json.dumps(_record(solution)))
-            else:
-                gap = "\n" if number else ""
-                click.echo(gap + _described(solution, identifiers.count > 1))
+                continue
+            if number:
+                click.echo()
+            click.echo(_described(solution, identifiers.count > 1))
 
     write_then_show(_pictures(solutions, gif, png), show)
-    return 0 if all(solution.accepted is not False for solution in solutions) else 1
+    is_refused = [solution.accepted is False for solution in solutions]
+    return int(any(is_refused))
 
 
 def _pictures(
     solutions: list["Solution"], gif: Path | None, png: Path | None
 ) -> list[Callable[[], None]]:
-    """Return what draws each picture that was asked for."""
+    """Return a function for each picture that was asked for, which draws it."""
     from hrm_core.inference.pages import solutions_sheet
     from hrm_core.pictures.animations import save_gif, save_png
 
@@ -130,6 +134,7 @@ def _pictures(
 
 
 def _described(solution: "Solution", tells_identifier: bool) -> str:
+    """Format a solution, or its attempts, and the verdict for a person."""
     lines = [str(solution)]
     if len(solution.attempts) > 1 or solution.num_identifiers > 1:
         lines = _attempts(solution)
@@ -150,7 +155,7 @@ def _asked_under(solution: "Solution") -> str:
 
 
 def _attempts(solution: "Solution") -> list[str]:
-    """Draw each attempt with its votes."""
+    """Format each attempt with its votes."""
     of = f"of {solution.num_identifiers:,} answers"
     drawn = []
     for number, attempt in enumerate(solution.attempts, start=1):
@@ -160,23 +165,25 @@ def _attempts(solution: "Solution") -> list[str]:
 
 
 def _record(solution: "Solution") -> dict[str, Any]:
-    """Return a solution as JSON has it; `attempts` where the task makes several."""
+    """Return a solution as JSON-serialisable values, with `attempts` if the task makes several."""
     from hrm_core.inference.solving import require_readable
     from hrm_core.tasks.capabilities import Polled
 
     line = require_readable(solution.task).line
-    attempts = [
-        {
-            "answer": line(attempt.answer),
-            "votes": attempt.count,
-            "confidence": round(attempt.confidence, 4),
-        }
-        for attempt in solution.attempts
-    ]
-    return {
+    record: dict[str, Any] = {
         "question": line(solution.question),
         "answer": line(solution.answer),
-        **({"attempts": attempts} if isinstance(solution.task, Polled) else {}),
+    }
+    if isinstance(solution.task, Polled):
+        record["attempts"] = [
+            {
+                "answer": line(attempt.answer),
+                "votes": attempt.count,
+                "confidence": round(attempt.confidence, 4),
+            }
+            for attempt in solution.attempts
+        ]
+    return record | {
         "identifier": solution.identifier,
         "num_identifiers": solution.num_identifiers,
         "num_answers": solution.num_answers,

@@ -13,7 +13,7 @@ from .models import open_model
 from .options import DIRECTORY, MODEL, NAME, backend_options
 
 if TYPE_CHECKING:
-    from hrm_core.config import RunConfig
+    from hrm_core.config import ModelConfig, RunConfig
     from hrm_core.training.fit import Assignment
 
 
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     "--init",
     type=MODEL,
     metavar="MODEL",
-    help="Start from the weights of a run, a checkpoint or a .safetensors file; the data may add puzzles.",
+    help="Start from the weights of a run, a checkpoint or a .safetensors file; "
+    "the data may add puzzles.",
 )
 @click.option(
     "--set",
@@ -89,29 +90,20 @@ def train(
 
     if max_updates is not None:
         overrides = (*overrides, f"train.max_updates={max_updates}")
-    settings = (
-        _resumed_config(config, run_directory, overrides, init)
-        if resume
-        else _new_config(config, overrides)
-    )
+    settings = _config(config, run_directory, overrides, init, resume)
     if micro_batch is not None:
-        settings = settings.model_copy(
-            update={"train": settings.train.model_copy(update={"micro_batch_size": micro_batch})}
-        )
+        settings = _with_micro_batch(settings, micro_batch)
     make_backend = replace(make_backend, micro_batch=settings.train.micro_batch_size)
     assignment = session.assign(settings, _data_path(data, settings))
     if dry_run:
         click.echo(_plan(assignment, make_backend))
         return 0
     is_first = Replica.of_environment().rank == 0
-    with (
-        (Run if is_first else Follower)(run_directory) as run,
-        ConsoleReporter(assignment.measures) as console,
-    ):
-        watchers: list[Reporter] = [
-            console,
-            *([TensorBoardReporter(run_directory / "tensorboard")] if tensorboard else []),
-        ]
+    open_run = Run if is_first else Follower
+    with open_run(run_directory) as run, ConsoleReporter(assignment.measures) as console:
+        watchers: list[Reporter] = [console]
+        if tensorboard:
+            watchers.append(TensorBoardReporter(run_directory / "tensorboard"))
         reporter = Reporters(watchers if is_first else [])
         if resume:
             trainer = session.resume(run, assignment, make_backend, reporter)
@@ -119,20 +111,12 @@ def train(
             model = open_model(init) if init else None
             trainer = session.begin(run, assignment, make_backend, reporter, model)
             if model is not None and is_first:
-                _tell_growth(
-                    model.config.num_puzzle_identifiers, assignment.model.num_puzzle_identifiers
-                )
+                _print_growth(model.config, assignment.model)
         try:
             trainer.train()
         except Interrupted:
-            several = Replica.of_environment().num_replicas
-            start = (
-                "hrm train --run"
-                if several == 1
-                else f"torchrun --nproc-per-node {several} -m hrm_cli train --run-directory"
-            )
-            again = f"{start} {shlex.quote(str(run_directory))} --resume{make_backend.arguments}"
             if is_first:
+                again = _resume_command(run_directory, make_backend)
                 click.echo(f"interrupted; everything is saved. Continue with: {again}", err=True)
             return 130
     if is_first:
@@ -140,24 +124,42 @@ def train(
     return 0
 
 
-def _new_config(config: str | None, overrides: tuple[str, ...]) -> "RunConfig":
-    from hrm_core.config import load_config, preset_names
+def _resume_command(run_directory: Path, make_backend: BackendMaker) -> str:
+    """Return the command that continues a run in as many processes."""
+    from hrm_core.backend import Replica
 
-    if config is None:
-        raise click.UsageError(
-            f"name a preset or a config file; presets: {', '.join(preset_names())}"
-        )
-    return load_config(config, overrides)
+    start = "hrm train --run"
+    num_replicas = Replica.of_environment().num_replicas
+    if num_replicas > 1:
+        start = f"torchrun --nproc-per-node {num_replicas} -m hrm_cli train --run-directory"
+    return f"{start} {shlex.quote(str(run_directory))} --resume{make_backend.arguments}"
 
 
-def _resumed_config(
-    config: str | None, run_directory: Path, overrides: tuple[str, ...], init: Path | None
+def _with_micro_batch(settings: "RunConfig", micro_batch: int) -> "RunConfig":
+    train = settings.train.model_copy(update={"micro_batch_size": micro_batch})
+    return settings.model_copy(update={"train": train})
+
+
+def _config(
+    config: str | None,
+    run_directory: Path,
+    overrides: tuple[str, ...],
+    init: Path | None,
+    resume: bool,
 ) -> "RunConfig":
+    """Load the settings of the run to resume, or of a new one. Raises: UsageError, HRMError."""
+    from hrm_core.config import load_config, preset_names
     from hrm_core.runs.run import run_config
 
+    if not resume:
+        if config is None:
+            presets = ", ".join(preset_names())
+            raise click.UsageError(f"name a preset or a config file; presets: {presets}")
+        return load_config(config, overrides)
     if config or overrides or init:
         raise click.UsageError(
-            "--resume continues a run with its own settings; leave out the preset, --set, --max-updates and --init"
+            "--resume continues a run with its own settings; "
+            "leave out the preset, --set, --max-updates and --init"
         )
     return run_config(run_directory)
 
@@ -170,10 +172,13 @@ def _data_path(data: Path | None, settings: "RunConfig") -> Path:
     return Path(settings.data.path)
 
 
-def _tell_growth(before: int, after: int) -> None:
+def _print_growth(init: "ModelConfig", model: "ModelConfig") -> None:
+    """Print how many puzzle identifiers are new, if any are."""
+    before, after = init.num_puzzle_identifiers, model.num_puzzle_identifiers
     if after > before:
         click.echo(
-            f"the puzzle identifiers of --init are kept, {before:,} of {after:,}; the others are new and start from zero",
+            f"the puzzle identifiers of --init are kept, {before:,} of {after:,}; "
+            "the others are new and start from zero",
             err=True,
         )
 
