@@ -87,12 +87,13 @@ def answer_step_by_step(
         busy = result.busy
         numbers = result.questions.number[busy]
         step = result.steps[busy]
-        answers[step - 1, numbers] = result.answers.tokens[busy]
-        q_halt_logits[step - 1, numbers] = result.answers.q_halt_logits[busy]
+        place = step - 1, numbers
+        answers[place] = result.answers.tokens[busy]
+        q_halt_logits[place] = result.answers.q_halt_logits[busy]
         steps[numbers] = step
-    known_step = np.minimum(np.arange(num_steps)[:, None], steps - 1)
-    puzzles = np.arange(count)
-    return StepAnswers(answers[known_step, puzzles], q_halt_logits[known_step, puzzles], steps)
+    all_steps = np.arange(num_steps)[:, None]
+    known = np.minimum(all_steps, steps - 1), np.arange(count)
+    return StepAnswers(answers[known], q_halt_logits[known], steps)
 
 
 def check_fits(split: Split, config: ModelConfig, source: Path) -> None:

@@ -85,20 +85,26 @@ def evaluation_sheet(
     rows, captions = [], []
     examples = _examples(dataset, split, chosen, limit)
     for number, example in zip(chosen.tolist(), examples, strict=True):
-        rows.append(_comparison(task, example, outcome.answers[number]))
-        captions.append(f"{example.name}: {_result(outcome, number)}")
+        answer = outcome.answers[number]
+        result = _result(outcome, number)
+        rows.append(_comparison(task, example, answer))
+        captions.append(f"{example.name}: {result}")
     order = ", wrong ones first" if len(wrong) else ""
     heading = f"{title}: {_total(outcome, split)}{order}"
-    marks = [Mark.GIVEN, Mark.WRONG] if Mark.GIVEN in task.legend else [Mark.WRONG]
-    page = sheet(rows, COMPARED, captions, heading, marks)
+    marks = [Mark.GIVEN] if Mark.GIVEN in task.legend else []
+    page = sheet(rows, COMPARED, captions, heading, [*marks, Mark.WRONG])
     save_png(page, out)
 
 
 def _wrong_and_others(predictions: Predictions) -> tuple[IntArray, IntArray]:
-    """Return the numbers of the wrong examples, and of the exact ones or, of unlabelled ones, all."""
+    """Return the numbers of the wrong examples and of the exact ones.
+
+    If no solution is known, the second are all examples.
+    """
     counted = predictions.is_counted
+    exact = counted & predictions.exact
     wrong = counted & ~predictions.exact
-    others = counted & predictions.exact if counted.any() else ~counted
+    others = exact if counted.any() else ~counted
     return np.flatnonzero(wrong), np.flatnonzero(others)
 
 
@@ -188,14 +194,16 @@ def _example(
     split: Split, examples: ExampleSet, number: int, row: int, names: Sequence[str]
 ) -> Example:
     """Read one example and name it by its split, its puzzle and its rating."""
+    metadata = split.metadata
     question = np.asarray(examples.inputs[row])
     label = np.asarray(examples.labels[row])
     is_scored = ~np.isin(label, split.ignored_labels)
-    solution = np.where(is_scored, label, split.metadata.pad_id)
+    solution = np.where(is_scored, label, metadata.pad_id)
     words = [f"{split.folder.name} {number}"]
-    puzzle = examples.puzzle_of(np.array([row]))[0]
+    (puzzle,) = examples.puzzle_of(np.array([row]))
     identifier = int(examples.puzzle_identifiers[puzzle])
-    if identifier != split.metadata.blank_identifier_id and identifier < len(names):
+    is_named = identifier != metadata.blank_identifier_id and identifier < len(names)
+    if is_named:
         words.append(names[identifier])
     if examples.ratings is not None:
         words.append(f"rating {examples.ratings[row]}")

@@ -87,7 +87,7 @@ def draw_board(
     box_width: int,
     cell: int = 48,
 ) -> Image.Image:
-    """Draw a board: a coloured cell for each mark, thin lines between cells, heavy ones around boxes.
+    """Draw a board: a coloured cell for each mark, thin lines between cells, heavy ones at boxes.
 
     Shapes: symbols R lists of C, "" for an empty cell; marks (R, C), values of `Mark`;
     `box_height` and `box_width` in cells.
@@ -95,15 +95,18 @@ def draw_board(
     """
     rows, columns = marks.shape
     heavy = line_width(cell)
-    board = Image.new("RGB", (columns * cell + heavy, rows * cell + heavy), PAPER)
+    width = columns * cell + heavy
+    height = rows * cell + heavy
+    board = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(board)
     for (row, column), mark in np.ndenumerate(marks):
         box = cell_box(row, column, cell)
-        _draw_cell(draw, box, symbols[row][column], Mark(mark))
+        symbol = symbols[row][column]
+        _draw_cell(draw, box, symbol, Mark(mark))
     box_pitch = (box_width * cell, box_height * cell)
     _draw_lines(draw, board.size, (cell, cell), heavy, 1, THIN_LINE)
     _draw_lines(draw, board.size, box_pitch, heavy, heavy, INK)
-    draw.rectangle((0, 0, board.width - 1, board.height - 1), outline=INK, width=heavy)
+    draw.rectangle((0, 0, width - 1, height - 1), outline=INK, width=heavy)
     return board
 
 
@@ -132,12 +135,16 @@ def draw_symbol(
     A symbol that is too small to read, or not in the font, is left out.
     """
     left, top, right, bottom = box
-    size = round((right - left + 1) * SYMBOL_SHARE)
-    if not symbol.strip() or size < MIN_SYMBOL_SIZE or not all(map(_has_glyph, symbol)):
+    cell = right - left + 1
+    size = round(cell * SYMBOL_SHARE)
+    if not symbol.strip() or size < MIN_SYMBOL_SIZE:
         return
-    across = (left + right + 1) / 2 + shift * size
+    if not all(map(_has_glyph, symbol)):
+        return
+    middle = (left + right + 1) / 2
     baseline = (top + bottom + 1 + CAPITAL_SHARE * size) / 2
-    draw.text((across, baseline), symbol, fill=ink, font=font(size), anchor="ms")
+    place = (middle + shift * size, baseline)
+    draw.text(place, symbol, fill=ink, font=font(size), anchor="ms")
 
 
 def _draw_cell(

@@ -55,11 +55,15 @@ def wilson_interval(successes: float, count: float) -> tuple[float, float]:
     """Compute the 95 % confidence interval of a share. Source: Wilson 1927."""
     if not count:
         return 0.0, 1.0
-    z, part = 1.959963984540054, successes / count
+    z = 1.959963984540054
+    part = successes / count
     centre = part + z * z / (2 * count)
-    spread = z * math.sqrt(part * (1 - part) / count + z * z / (4 * count * count))
+    variance = part * (1 - part) / count
+    spread = z * math.sqrt(variance + z * z / (4 * count * count))
     scale = 1 + z * z / count
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    low = max(0.0, (centre - spread) / scale)
+    high = min(1.0, (centre + spread) / scale)
+    return low, high
 
 
 def share(part: float, whole: float) -> float:
