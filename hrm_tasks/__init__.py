@@ -1,1 +1,1 @@
-"""One folder a task: all that is known of it."""
+"""The tasks, one folder each; a folder holds everything about its task."""

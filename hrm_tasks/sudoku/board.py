@@ -1,4 +1,4 @@
-"""The geometry of Sudoku boards: units, rules, and the symmetries that keep a puzzle a puzzle.
+"""Geometry of Sudoku boards: units, rules, and the symmetries that keep a puzzle valid.
 
 Shapes: N grids, S cells in row-major order. A grid holds digits, 0 for a blank; tokens are digits + 1.
 """
@@ -19,9 +19,9 @@ IntArray = npt.NDArray[np.integer]
 
 @dataclass(frozen=True)
 class Board:
-    """A board of `size` rows and columns, cut into boxes of `box_height` rows and `box_width` columns.
+    """Board of `size` rows and columns in boxes of `box_height` rows and `box_width` columns.
 
-    A band is a row of boxes (`box_height` rows), a stack a column of boxes (`box_width` columns).
+    A band is a row of boxes (`box_height` rows), a stack is a column of boxes (`box_width` columns).
     """
 
     box_height: int
@@ -29,22 +29,22 @@ class Board:
 
     @property
     def size(self) -> int:
-        """The number of rows, of columns, of boxes and of digits."""
+        """Return the number of rows, which is also that of columns, boxes and digits."""
         return self.box_height * self.box_width
 
     @property
     def num_cells(self) -> int:
-        """S."""
+        """Return S, the number of cells."""
         return self.size**2
 
     @property
     def can_transpose(self) -> bool:
-        """Whether rows and columns can change places without breaking the boxes."""
+        """Return True if transposing the board keeps its boxes."""
         return self.box_height == self.box_width
 
     @cached_property
     def units(self) -> IntArray:
-        """The cells of every row, then column, then box. Returns: (3 · size, size) int64."""
+        """Return the cells of every row, then column, then box: (3 · size, size) int64."""
         rows = np.arange(self.num_cells).reshape(self.size, self.size)
         boxes = rows.reshape(
             self.box_width, self.box_height, self.box_height, self.box_width
@@ -52,31 +52,34 @@ class Board:
         return np.concatenate([rows, rows.T, boxes.reshape(self.size, self.size)])
 
     def unit_name(self, unit: int) -> str:
-        """What people call a row of `units`: "row 3"; boxes count from the top left, along the bands."""
+        """Return the name of a row of `units`, as "row 3"; boxes count from the top left."""
         kind, number = divmod(unit, self.size)
-        return f"{('row', 'column', 'box')[kind]} {number + 1}"
+        kind_name = ("row", "column", "box")[kind]
+        return f"{kind_name} {number + 1}"
 
     def cell_name(self, cell: int) -> str:
-        """Where a cell is, counted from 1: "row 3, column 7"."""
+        """Return the place of a cell, counted from 1: "row 3, column 7"."""
         return cell_name(cell, self.size)
 
     def follows_rules(self, grids: IntArray) -> BoolArray:
-        """Whether every unit holds every digit once. Shapes: (N, S) digits -> (N,)."""
+        """Return True where every unit holds every digit once. Shapes: (N, S) digits -> (N,)."""
+        size = self.size
         bit_of = np.zeros(256, dtype=np.uint16)
-        bit_of[1 : self.size + 1] = 1 << np.arange(self.size)
-        bits = bit_of[
-            grids.T.astype(np.uint8)
-        ]  # (S, N): reducing over leading axes runs along contiguous memory
-        lines = bits.reshape(self.size, self.size, -1)
+        bit_of[1 : size + 1] = 1 << np.arange(size)
+        all_digits = bit_of.sum()
+        # (S, N): reducing over leading axes runs along contiguous memory
+        bits = bit_of[grids.T.astype(np.uint8)]
+        lines = bits.reshape(size, size, -1)
         boxes = bits.reshape(self.box_width, self.box_height, self.box_height, self.box_width, -1)
         seen = [
             np.bitwise_or.reduce(lines, axis=0),
             np.bitwise_or.reduce(lines, axis=1),
             np.bitwise_or.reduce(boxes, axis=(1, 3)),
         ]
-        valid: BoolArray = np.logical_and.reduce(
-            [(unit == bit_of.sum()).reshape(self.size, -1).all(axis=0) for unit in seen]
-        )
+        valid = np.ones(len(grids), dtype=np.bool_)
+        for units in seen:
+            is_complete = units == all_digits
+            valid &= is_complete.reshape(size, -1).all(axis=0)
         return valid
 
     def draw_cell_orders(self, rng: np.random.Generator, count: int) -> ByteArray:
@@ -86,48 +89,57 @@ class Board:
         """
         rows = _draw_line_orders(rng, count, self.box_width, self.box_height)
         columns = _draw_line_orders(rng, count, self.box_height, self.box_width)
-        orders: ByteArray = rows[:, :, None] * np.uint8(self.size) + columns[:, None, :]
+        row_starts = rows * np.uint8(self.size)
+        orders: ByteArray = row_starts[:, :, None] + columns[:, None, :]
         if self.can_transpose:
-            turned = rng.random(count) < 0.5
-            orders[turned] = orders[turned].swapaxes(1, 2)
+            transposed = rng.random(count) < 0.5
+            orders[transposed] = orders[transposed].swapaxes(1, 2)
         return orders.reshape(count, self.num_cells)
 
     def draw_digit_orders(self, rng: np.random.Generator, count: int) -> ByteArray:
-        """Draw relabellings uniformly. Returns: (count, size + 1) uint8, the new digit of blank (0) and of each digit."""
-        digits = np.tile(np.arange(self.size + 1, dtype=np.uint8), (count, 1))
-        digits[:, 1:] = rng.permuted(digits[:, 1:], axis=1)
-        return digits
+        """Draw relabellings of the digits uniformly.
+
+        Returns: (count, size + 1) uint8, the new digit of blank (0) and of each digit.
+        """
+        digits = np.arange(self.size + 1, dtype=np.uint8)
+        orders = np.tile(digits, (count, 1))
+        orders[:, 1:] = rng.permuted(orders[:, 1:], axis=1)
+        return orders
 
     def row_orders(self) -> ByteArray:
-        """Every order of the rows that keeps the bands together. Returns: (orders, size) uint8."""
+        """Return every order of the rows that keeps the bands together: (orders, size) uint8."""
         return _line_orders(self.box_width, self.box_height)
 
     def column_orders(self) -> ByteArray:
-        """Every order of the columns that keeps the stacks together. Returns: (orders, size) uint8."""
+        """Return every order of the columns that keeps the stacks together: (orders, size) uint8."""
         return _line_orders(self.box_height, self.box_width)
 
 
 def _draw_line_orders(
     rng: np.random.Generator, count: int, num_groups: int, width: int
 ) -> ByteArray:
-    """Draw orders of `num_groups` groups of `width` lines and of the lines within. Returns: (count, num_groups · width) uint8."""
-    groups = rng.permuted(np.tile(np.arange(num_groups, dtype=np.uint8), (count, 1)), axis=1)
-    lines = rng.permuted(np.tile(np.arange(width, dtype=np.uint8), (count, num_groups, 1)), axis=2)
-    orders: ByteArray = groups[:, :, None] * np.uint8(width) + lines
+    """Draw orders of `num_groups` groups of `width` lines and of the lines in each group.
+
+    Returns: (count, num_groups · width) uint8.
+    """
+    groups = np.arange(num_groups, dtype=np.uint8)
+    groups = np.tile(groups, (count, 1))
+    groups = rng.permuted(groups, axis=1)
+    lines = np.arange(width, dtype=np.uint8)
+    lines = np.tile(lines, (count, num_groups, 1))
+    lines = rng.permuted(lines, axis=2)
+    starts = groups * np.uint8(width)
+    orders: ByteArray = starts[:, :, None] + lines
     return orders.reshape(count, num_groups * width)
 
 
 def _line_orders(num_groups: int, width: int) -> ByteArray:
-    """All orders that `_draw_line_orders` draws from, the identity first."""
-    orders = [
-        [
-            group * width + line
-            for group, within in zip(groups, lines, strict=True)
-            for line in within
-        ]
-        for groups in permutations(range(num_groups))
-        for lines in product(permutations(range(width)), repeat=num_groups)
-    ]
+    """Return all orders that `_draw_line_orders` draws from, the identity first."""
+    orders = []
+    for groups in permutations(range(num_groups)):
+        for lines in product(permutations(range(width)), repeat=num_groups):
+            starts = np.repeat(groups, width) * width
+            orders.append(starts + np.concatenate(lines))
     return np.array(orders, dtype=np.uint8)
 
 

@@ -1,15 +1,14 @@
-"""Sudoku data sets: from published CSV files or from the generator.
+"""Build Sudoku data sets from published CSV files or with the generator.
 
-A group is one puzzle and its augmentations, each a puzzle of its own, as in the published data sets.
+A group is one puzzle and its augmentations. As in the published data sets, each is a puzzle too.
 Shapes: N puzzles, S cells.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from hrm_core.data.puzzles import (
     TEST,
@@ -25,7 +24,7 @@ from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError, PuzzleError
 from hrm_core.tasks.building import Built, Watch, unwatched
-from hrm_tasks.sudoku.board import BOARDS, ByteArray
+from hrm_tasks.sudoku.board import BOARDS, BoolArray, ByteArray
 from hrm_tasks.sudoku.canonical import canonical_puzzle, canonical_solution
 from hrm_tasks.sudoku.csv_rows import read_csv
 from hrm_tasks.sudoku.generator import Keep, generate, generate_batches, random_solution
@@ -34,8 +33,8 @@ from hrm_tasks.sudoku.task import BLANK, Sudoku
 
 BLOCK_EXAMPLES = 1 << 15  # augmented at once
 TEST_SHARE = 0.2  # of the solutions of a board that has few classes of them
-PATIENCE = 5  # batches in a row without a puzzle that is not equivalent to one of the training set
-NUM_SURVEYED = 500  # solutions drawn to learn how large the classes are
+PATIENCE = 5  # batches in a row whose puzzles are all equivalent to training puzzles
+NUM_SURVEYED = 500  # solutions drawn to estimate the sizes of the classes
 
 
 def build(out: Path, options: Options, watch: Watch = unwatched) -> Built:
@@ -59,16 +58,17 @@ def build(out: Path, options: Options, watch: Watch = unwatched) -> Built:
 
 
 def _build_from_files(out: Path, options: Options, files: CsvFiles) -> dict[str, Any]:
-    """Read puzzles from CSV files; only those to train on are subsampled and augmented.
+    """Read puzzles from CSV files and write them; only the training set is subsampled and augmented.
 
     Raises: DataError naming file and line.
     """
     train = read_csv(files.train, options.min_rating)
     test = read_csv(files.test, options.min_rating) if files.test else None
-    if test is not None and test.inputs.shape[1] != train.inputs.shape[1]:
+    num_cells = train.inputs.shape[1]
+    if test is not None and test.inputs.shape[1] != num_cells:
         raise DataError(
             f"{files.test} has boards of {test.inputs.shape[1]} cells, "
-            f"{files.train} of {train.inputs.shape[1]}; use one size"
+            f"{files.train} of {num_cells}; use one size"
         )
     num_read = len(train.ratings)
     if options.subsample is not None:
@@ -83,26 +83,20 @@ def _build_from_files(out: Path, options: Options, files: CsvFiles) -> dict[str,
 
 
 def _build_generated(out: Path, options: Options, num_train: int) -> dict[str, Any]:
-    """Generate puzzles; no test puzzle is equivalent to a training puzzle.
+    """Generate puzzles and write them; no test puzzle is equivalent to a training puzzle.
 
-    On 6x6 and 9x9 boards not even their solutions are. The 6x6 board has so few essentially different solutions, 49,
-    that a large training set would leave none: a fifth of them is kept for the test set. The 4x4 board has two.
+    On 6x6 and 9x9 boards not even the solutions are equivalent. The 6x6 board has only 49
+    essentially different solutions, and a large training set would use them all: a fifth of them is
+    kept for the test set. The 4x4 board has two.
 
-    Raises: PuzzleError where there are not so many puzzles.
+    Raises: PuzzleError if there are fewer such puzzles than asked for.
     """
-    size, seed = options.size, options.seed
-    for_training = _training_solutions(size, seed) if size == 6 and options.test else None
-    train = generate(
-        size,
-        num_train,
-        stream(seed, Purpose.PUZZLES, TRAIN),
-        givens=options.givens,
-        min_rating=options.min_rating,
-        keep=for_training,
-    )
-    test, dropped = _generate_apart(train, options) if options.test else (None, 0)
+    train = _generate_train(num_train, options)
+    test, dropped = None, 0
+    if options.test:
+        test, dropped = _generate_test(train, options)
     about = {
-        "generated": size,
+        "generated": options.size,
         "givens": list(options.givens) if options.givens else None,
         "min_rating": options.min_rating,
         "equivalent_to_training_dropped": dropped,
@@ -110,43 +104,57 @@ def _build_generated(out: Path, options: Options, num_train: int) -> dict[str, A
     return _write(out, train, test, options, about)
 
 
-def symmetry_classes(puzzles: Puzzles) -> list[bytes]:
-    """What equivalent puzzles have in common: the canonical puzzle on a 4x4 board, elsewhere the canonical solution."""
-    is_small = puzzles.inputs.shape[1] == 16
-    canonical = (
-        canonical_puzzle(puzzles.inputs - np.uint8(BLANK))
-        if is_small
-        else canonical_solution(puzzles.labels - np.uint8(BLANK))
+def _generate_train(count: int, options: Options) -> Puzzles:
+    """Generate the training puzzles; on 6x6 boards leave some classes of solutions to the test."""
+    size, seed = options.size, options.seed
+    keep = None
+    if size == 6 and options.test:
+        keep = _training_solutions(size, seed)
+    return generate(
+        size,
+        count,
+        stream(seed, Purpose.PUZZLES, TRAIN),
+        givens=options.givens,
+        min_rating=options.min_rating,
+        keep=keep,
     )
-    return list(map(bytes, canonical))
 
 
 def _training_solutions(size: int, seed: int) -> Keep:
-    """Choose classes of solutions that hold at least TEST_SHARE of all, for the test set. Returns: what tells the others."""
+    """Set classes with at least TEST_SHARE of all solutions apart for the test set.
+
+    Returns: a filter that accepts training solutions.
+    """
     rng = stream(seed, Purpose.PUZZLES, TRAIN, TEST)
-    drawn = np.stack([random_solution(BOARDS[size], rng) for _ in range(NUM_SURVEYED)])
-    classes, counts = np.unique(canonical_solution(drawn), axis=0, return_counts=True)
+    board = BOARDS[size]
+    drawn = np.stack([random_solution(board, rng) for _ in range(NUM_SURVEYED)])
+    grids = canonical_solution(drawn)
+    classes, counts = np.unique(grids, axis=0, return_counts=True)
     order = rng.permutation(len(classes))
-    num_kept = 1 + int(np.searchsorted(np.cumsum(counts[order]), TEST_SHARE * NUM_SURVEYED))
-    for_test = set(map(bytes, classes[order[:num_kept]]))
-    return lambda solutions: np.array(
-        [bytes(key) not in for_test for key in canonical_solution(solutions)]
-    )
+    covered = np.cumsum(counts[order])
+    num_for_test = 1 + int(np.searchsorted(covered, TEST_SHARE * NUM_SURVEYED))
+    chosen = order[:num_for_test]
+    for_test = set(_keys(classes[chosen]))
+
+    def keep(solutions: ByteArray) -> BoolArray:
+        return _not_among(for_test, canonical_solution(solutions))
+
+    return keep
 
 
-def _generate_apart(train: Puzzles, options: Options) -> tuple[Puzzles, int]:
+def _generate_test(train: Puzzles, options: Options) -> tuple[Puzzles, int]:
     """Draw test puzzles until enough are in no symmetry class of the training set.
 
-    Returns: they, and how many were dropped.
+    Returns: the puzzles, and the number of puzzles dropped. Raises: PuzzleError if too few are found.
     """
     count = options.test
     known = set(symmetry_classes(train))
     found: list[Puzzles] = []
     num_found = dropped = fruitless = 0
 
-    def is_new(solutions: ByteArray) -> npt.NDArray[np.bool_]:
+    def is_new(solutions: ByteArray) -> BoolArray:
         nonlocal dropped
-        new = np.array([bytes(key) not in known for key in canonical_solution(solutions)], bool)
+        new = _not_among(known, canonical_solution(solutions))
         dropped += int((~new).sum())
         return new
 
@@ -155,7 +163,7 @@ def _generate_apart(train: Puzzles, options: Options) -> tuple[Puzzles, int]:
         stream(options.seed, Purpose.PUZZLES, TEST),
         givens=options.givens,
         min_rating=options.min_rating,
-        keep=is_new if options.size > 4 else None,  # before a puzzle is dug, which takes longest
+        keep=is_new if options.size > 4 else None,  # refused before digging, which takes longest
     )
     for batch in batches:
         new = np.array([key not in known for key in symmetry_classes(batch)])
@@ -167,21 +175,44 @@ def _generate_apart(train: Puzzles, options: Options) -> tuple[Puzzles, int]:
         fruitless = 0 if new.any() else fruitless + 1
         if fruitless == PATIENCE:
             raise PuzzleError(
-                f"{num_found:,} test puzzles found that are equivalent to none of {len(train.ratings):,} training puzzles, not {count:,}; "
+                f"{num_found:,} test puzzles found that are equivalent to none of "
+                f"{len(train.ratings):,} training puzzles, not {count:,}; "
                 "ask for fewer, or for other --givens"
             )
     return Puzzles.join(found).select(np.arange(count)), dropped
 
 
+def _not_among(classes: Set[bytes], grids: ByteArray) -> BoolArray:
+    """Return True for each canonical grid (N, S) that is not in `classes`: (N,)."""
+    return np.array([key not in classes for key in _keys(grids)], dtype=np.bool_)
+
+
+def symmetry_classes(puzzles: Puzzles) -> list[bytes]:
+    """Return a key for each puzzle that is the same for equivalent puzzles.
+
+    It is the canonical puzzle on a 4x4 board and the canonical solution on the others.
+    """
+    if puzzles.inputs.shape[1] == BOARDS[4].num_cells:
+        return _keys(canonical_puzzle(puzzles.inputs - np.uint8(BLANK)))
+    return _keys(canonical_solution(puzzles.labels - np.uint8(BLANK)))
+
+
+def _keys(grids: ByteArray) -> list[bytes]:
+    """Return each grid (N, S) as bytes."""
+    return list(map(bytes, grids))
+
+
 def _write(
     out: Path, train: Puzzles, test: Puzzles | None, options: Options, about: dict[str, Any]
 ) -> dict[str, Any]:
+    """Write the data set. Returns: its build.json."""
     augment, seed = options.augment, options.seed
-    task = Sudoku.for_shape(int(np.sqrt(train.inputs.shape[1])) + 2, train.inputs.shape[1])
+    num_train, num_cells = train.inputs.shape
+    task = Sudoku.for_shape(int(np.sqrt(num_cells)) + 2, num_cells)
     assert task is not None, "readers and generators know only these boards"
     counts = {
-        "train_puzzles": len(train.ratings),
-        "train_examples": len(train.ratings) * (1 + augment),
+        "train_puzzles": num_train,
+        "train_examples": num_train * (1 + augment),
     }
     splits = {"train": {"all": _augmented(task, train, augment, seed)}}
     if test is not None:
@@ -195,22 +226,23 @@ def _write(
 
 
 def _augmented(task: Sudoku, puzzles: Puzzles, augment: int, seed: int) -> Iterator[Examples]:
-    """Each puzzle followed by `augment` random symmetries of it, in blocks of whole groups."""
+    """Yield each puzzle followed by `augment` random symmetries of it, in blocks of whole groups."""
     copies = 1 + augment
+    num_puzzles = len(puzzles.ratings)
     per_block = max(1, BLOCK_EXAMPLES // copies)
-    for start in range(0, len(puzzles.ratings), per_block):
-        block = puzzles.select(np.arange(start, min(start + per_block, len(puzzles.ratings))))
-        repeated = block.select(np.repeat(np.arange(len(block.ratings)), copies))
-        inputs, labels = repeated.inputs, repeated.labels
+    for start in range(0, num_puzzles, per_block):
+        end = min(start + per_block, num_puzzles)
+        chosen = np.arange(start, end)
+        block = puzzles.select(np.repeat(chosen, copies))
         if augment:
-            moved = np.arange(len(inputs)) % copies > 0  # the first of each group stays as it is
-            symmetry = task.draw_symmetries(
-                stream(seed, Purpose.AUGMENTATION, start), int(moved.sum())
-            )
-            inputs[moved], labels[moved] = (
-                symmetry.apply(inputs[moved]),
-                symmetry.apply(labels[moved]),
-            )
+            rng = stream(seed, Purpose.AUGMENTATION, start)
+            is_copy = np.arange(len(block.inputs)) % copies > 0  # not the first of a group
+            symmetry = task.draw_symmetries(rng, len(chosen) * augment)
+            block.inputs[is_copy] = symmetry.apply(block.inputs[is_copy])
+            block.labels[is_copy] = symmetry.apply(block.labels[is_copy])
         yield Examples(
-            inputs, labels, repeated.ratings, group_sizes=np.full(len(block.ratings), copies)
+            block.inputs,
+            block.labels,
+            block.ratings,
+            group_sizes=np.full(len(chosen), copies),
         )

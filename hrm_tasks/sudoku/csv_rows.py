@@ -1,4 +1,4 @@
-"""Reads Sudoku puzzles from CSV files in the format of the published data sets.
+"""Read Sudoku puzzles from CSV files in the format of the published data sets.
 
 Shapes: L lines of a block, N puzzles, S cells.
 """
@@ -21,9 +21,11 @@ SIZE_OF_LENGTH = {board.num_cells: size for size, board in BOARDS.items()}
 def read_csv(path: Path, min_rating: int = 0) -> Puzzles:
     """Read the puzzles of a file that are rated `min_rating` or more; all lines are checked.
 
-    Raises: DataError naming the file and the line, where it is not of this format or breaks the rules of Sudoku.
+    Raises: DataError naming the file and the line, if it is not of this format or breaks the rules of
+        Sudoku.
     """
-    board, parts = None, []
+    board = None
+    parts = []
     for block in read_blocks(path, KIND, _quoted_header):
         board = board or _board_of(block)  # the first puzzle decides
         parts.append(_read_block(block, board, min_rating))
@@ -60,7 +62,9 @@ def _grids(block: Block, board: Board, column: int, name: str, blanks: bytes) ->
     characters = block.characters(column, name, board.num_cells, KIND)
     tokens = _token_of(board.size, blanks)[characters]
     for index, cell in np.argwhere(tokens == 0)[:1]:
-        allowed = f"digits 1 to {board.size}" + " or . for a blank" * bool(blanks)
+        allowed = f"digits 1 to {board.size}"
+        if blanks:
+            allowed += " or . for a blank"
         found = block.character(index, column, cell)
         problem = f"{found!r} at place {cell + 1} of the {name}; expected {allowed}"
         raise block.fail(index, problem)
@@ -68,7 +72,7 @@ def _grids(block: Block, board: Board, column: int, name: str, blanks: bytes) ->
 
 
 def _token_of(size: int, blanks: bytes) -> ByteArray:
-    """The token of each character. Returns: (256,), 0 where the character means nothing."""
+    """Return the token of each character: (256,) uint8, 0 for a character that is not allowed."""
     table = np.zeros(256, dtype=np.uint8)
     table[list(blanks)] = 1
     table[ord("1") : ord("1") + size] = np.arange(2, size + 2)
@@ -76,14 +80,19 @@ def _token_of(size: int, blanks: bytes) -> ByteArray:
 
 
 def _check_rules(block: Block, board: Board, inputs: ByteArray, labels: ByteArray) -> None:
-    for index in np.flatnonzero(~board.follows_rules(labels - np.uint8(1)))[:1]:
+    """Refuse a line whose answer breaks a rule or changes a given."""
+    breaks_rules = ~board.follows_rules(labels - np.uint8(1))
+    for index in np.flatnonzero(breaks_rules)[:1]:
         raise block.fail(
             index,
             "the answer repeats a digit; expected each digit once in every row, column and box",
         )
-    for index, cell in np.argwhere((inputs > 1) & (inputs != labels))[:1]:
-        found, given = labels[index, cell] - 1, inputs[index, cell] - 1
+    changes_given = (inputs > 1) & (inputs != labels)
+    for index, cell in np.argwhere(changes_given)[:1]:
+        found = labels[index, cell] - 1
+        given = inputs[index, cell] - 1
         raise block.fail(
             index,
-            f"the answer has {found} at {board.cell_name(cell)}; expected {given}, which the question gives",
+            f"the answer has {found} at {board.cell_name(cell)}; "
+            f"expected {given}, which the question gives",
         )

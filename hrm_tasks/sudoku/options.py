@@ -8,7 +8,7 @@ from hrm_core.tasks.building import Flag, NumTest, Seed, SourceOptions, Subsampl
 
 
 class Options(SourceOptions):
-    """Where the puzzles come from, how they are generated, and how many there shall be."""
+    """Source, generation and number of the puzzles of a data set."""
 
     size: Annotated[Literal[4, 6, 9], Flag("Board of the generated puzzles; 9 if not set.")] = 9
     test: NumTest = 1000

@@ -1,8 +1,8 @@
-"""A deterministic Sudoku solver that also says how hard a puzzle was: its rating is the number of backtracks.
+"""Solve Sudoku puzzles and rate them: the rating is the number of backtracks of this deterministic solver.
 
-All candidates of a board live in one integer: bit d · S + cell says that digit d + 1 may still stand in that
-cell. Cells and units are then alike: each is a set of `size` bits of which exactly one will stay. Counting the
-bits of all sets of one kind is a few shifts of the whole integer.
+All candidates of a board are bits of one integer: bit d · S + cell says that digit d + 1 may still
+stand in that cell. So cells and units are the same thing: sets of `size` bits of which exactly one
+will stay. A few shifts of the whole integer count the bits of all sets of one kind.
 
 Shapes: S cells. A grid holds digits, 0 for a blank.
 """
@@ -20,33 +20,36 @@ from hrm_tasks.sudoku.board import BOARDS, Board, ByteArray, IntArray
 
 
 class Solution(NamedTuple):
-    """The first solution found and what it took."""
+    """First solution of a puzzle and the rating of the puzzle."""
 
     grid: ByteArray  # (S,) digits
-    rating: int  # trials that led nowhere
+    rating: int  # backtracks: trials without a solution
 
 
 class Family(NamedTuple):
-    """Sets of candidates of which one must hold: one set for each bit of `heads`, its members at head + shift."""
+    """Sets of candidates of which one must hold: the cells, the rows, the columns or the boxes.
+
+    There is one set for each bit of `heads`; its members are the bits at head + shift.
+    """
 
     shifts: tuple[int, ...]
     heads: int
 
     @property
     def spread(self) -> int:
-        """The factor that turns a head into all members of its set."""
+        """Return the factor that turns a head into all members of its set."""
         return sum(1 << shift for shift in self.shifts)
 
 
 class State(NamedTuple):
-    """Where a search stands."""
+    """State of a search; sets of candidates as bits."""
 
     candidates: int
-    placed: int  # the candidates whose consequences are already drawn
+    placed: int  # candidates whose consequences are already drawn
 
     @property
     def is_solved(self) -> bool:
-        """Whether every candidate left is a placed one; of a propagated state."""
+        """Return True if a propagated state has no candidates left but the placed ones."""
         return self.candidates == self.placed
 
 
@@ -54,29 +57,31 @@ class Rules:
     """The sets of one board as integers."""
 
     def __init__(self, board: Board) -> None:
-        size, num_cells = board.size, board.num_cells
-        self.size, self.num_cells = size, num_cells
-        self.cells = Family(tuple(range(0, size * num_cells, num_cells)), (1 << num_cells) - 1)
-        families = [
-            self.cells,
-            *(_unit_family(units, num_cells) for units in np.split(board.units, 3)),
-        ]
+        self.size = board.size
+        self.num_cells = board.num_cells
+        num_bits = self.size * self.num_cells
+        self.everything = (1 << num_bits) - 1
+        self.cells = Family(
+            shifts=tuple(range(0, num_bits, self.num_cells)),
+            heads=(1 << self.num_cells) - 1,
+        )
+        kinds = np.split(board.units, 3)
+        families = [self.cells]
+        families += [_unit_family(units, self.num_cells) for units in kinds]
         self.families = [(family.shifts, family.heads, family.spread) for family in families]
-        self.everything = (1 << size * num_cells) - 1
-        self.keep = [self._kept_by(bit) for bit in range(size * num_cells)]
+        self.keep = [self._kept_by(bit) for bit in range(num_bits)]
 
     def _kept_by(self, bit: int) -> int:
-        """The candidates that stay possible once this one holds: all but the others of its four sets."""
-        gone = 0
+        """Return the candidates that remain if this one holds: all but the others of its four sets."""
+        excluded = 0
         for shifts, heads, spread in self.families:
-            head = next(
-                bit - shift for shift in shifts if bit >= shift and heads >> (bit - shift) & 1
-            )
-            gone |= spread << head
-        return self.everything & ~gone | 1 << bit
+            may_be_head = (bit - shift for shift in shifts if bit >= shift)
+            head = next(place for place in may_be_head if heads >> place & 1)
+            excluded |= spread << head
+        return self.everything & ~excluded | 1 << bit
 
     def start(self, grid: IntArray) -> State:
-        """The state after placing every given of a grid (S,)."""
+        """Place every given of a grid (S,)."""
         candidates, placed = self.everything, 0
         for cell, digit in enumerate(grid.tolist()):
             if digit:
@@ -86,10 +91,10 @@ class Rules:
         return State(candidates, placed)
 
     def propagate(self, state: State) -> State | None:
-        """Place naked and hidden singles until there is none left; None where a cell or a unit has no candidate.
+        """Place naked and hidden singles until none is left.
 
-        The result does not depend on the order of placing: each step only removes candidates, and none takes
-        away the ground of another.
+        Returns: None if a cell or a unit has no candidate. The result does not depend on the order
+        of placing: a step only removes candidates and never undoes the reason for another step.
         """
         candidates, placed = state
         while True:
@@ -113,50 +118,59 @@ class Rules:
                 singles ^= 1 << bit
 
     def trials(self, state: State) -> Iterator[State]:
-        """Try the digits of the first cell with the fewest candidates, in ascending order."""
-        cell = self._branching_cell(state.candidates)
+        """Place each candidate of the first cell with the fewest candidates, in ascending order."""
+        candidates, placed = state
+        cell = self._branching_cell(candidates)
         for bit in range(cell, self.size * self.num_cells, self.num_cells):
-            if state.candidates >> bit & 1:
-                yield State(state.candidates & self.keep[bit], state.placed | 1 << bit)
+            if candidates >> bit & 1:
+                yield State(candidates & self.keep[bit], placed | 1 << bit)
 
     def _branching_cell(self, candidates: int) -> int:
-        at_least = [self.cells.heads]  # at_least[k]: the cells with k candidates or more
+        """Return the first of the cells that have the fewest candidates, but at least two."""
+        heads = self.cells.heads
+        at_least = [heads]  # at_least[k]: the cells with k candidates or more
         for shift in self.cells.shifts:
-            here = candidates >> shift & self.cells.heads
+            here = candidates >> shift & heads
             at_least.append(0)
             for count in range(len(at_least) - 1, 0, -1):
                 at_least[count] |= at_least[count - 1] & here
         at_least.append(0)
-        exactly = (at_least[count] & ~at_least[count + 1] for count in range(2, self.size + 1))
-        fewest = next(cells for cells in exactly if cells)
-        return (fewest & -fewest).bit_length() - 1
+        for count in range(2, self.size + 1):
+            exactly = at_least[count] & ~at_least[count + 1]
+            if exactly:
+                lowest = exactly & -exactly
+                return lowest.bit_length() - 1
+        raise AssertionError("a solved state has no cell to branch on")
 
     def grid(self, state: State) -> ByteArray:
-        """The digits (S,) of a solved state."""
-        data = state.candidates.to_bytes(-(-self.size * self.num_cells // 8), "little")
-        bits = np.unpackbits(
-            np.frombuffer(data, dtype=np.uint8), bitorder="little", count=self.size * self.num_cells
-        )
+        """Return the digits (S,) of a solved state."""
+        num_bits = self.size * self.num_cells
+        num_bytes = -(-num_bits // 8)
+        data = state.candidates.to_bytes(num_bytes, "little")
+        packed = np.frombuffer(data, dtype=np.uint8)
+        bits = np.unpackbits(packed, bitorder="little", count=num_bits)
         digits: ByteArray = bits.reshape(self.size, self.num_cells).argmax(axis=0) + 1
         return digits.astype(np.uint8)
 
 
 def _unit_family(units: IntArray, num_cells: int) -> Family:
-    """The sets of one kind of unit (size, size), for every digit."""
+    """Return the sets of one kind of unit (size, size) for every digit."""
     size = len(units)
-    heads = sum(1 << digit * num_cells + int(cell) for digit in range(size) for cell in units[:, 0])
-    return Family(tuple((units[0] - units[0, 0]).tolist()), heads)
+    first_cells = units[:, 0].tolist()
+    heads = sum(1 << digit * num_cells + cell for digit in range(size) for cell in first_cells)
+    shifts = units[0] - units[0, 0]
+    return Family(tuple(shifts.tolist()), heads)
 
 
 @dataclass
 class Search:
-    """A depth-first search that counts the trials without a solution."""
+    """Depth-first search that counts the trials without a solution."""
 
     rules: Rules
     backtracks: int = 0
 
     def solutions(self, start: State) -> Iterator[State]:
-        """Yield every solution in the order the search meets them."""
+        """Yield every solution in the order in which the search finds them."""
         state = self.rules.propagate(start)
         if state is None:
             return
@@ -164,26 +178,28 @@ class Search:
             yield state
             return
         for trial in self.rules.trials(state):
-            is_vain = True
+            has_solution = False
             for solution in self.solutions(trial):
-                is_vain = False
+                has_solution = True
                 yield solution
-            self.backtracks += is_vain
+            if not has_solution:
+                self.backtracks += 1
 
 
 @cache
 def rules_of(size: int) -> Rules:
-    """The rules of the board with this many rows, built once."""
+    """Return the rules of the board with this many rows, built once."""
     return Rules(BOARDS[size])
 
 
 def solve(grid: IntArray) -> Solution:
-    """Find the first solution of a grid (S,) and rate it by the backtracks before it.
+    """Find the first solution of a grid (S,) and count the backtracks before it.
 
-    Naked and hidden singles are placed as long as there are any; then the cell with the fewest candidates, the
-    first of several, tries its digits in ascending order. A trial whose subtree holds no solution is one backtrack.
+    Naked and hidden singles are placed as long as there are any. Then the candidates of the cell with
+    the fewest of them (the first of several) are tried in ascending order. A trial whose subtree holds
+    no solution is one backtrack.
 
-    Raises: PuzzleError where the grid has no solution.
+    Raises: PuzzleError if the grid has no solution.
     """
     search = Search(_rules_for(grid))
     for state in search.solutions(search.rules.start(grid)):
@@ -194,14 +210,18 @@ def solve(grid: IntArray) -> Solution:
 def solutions(grid: IntArray) -> Iterator[ByteArray]:
     """Yield every solution (S,) of a grid (S,)."""
     rules = _rules_for(grid)
-    return (rules.grid(state) for state in Search(rules).solutions(rules.start(grid)))
+    found = Search(rules).solutions(rules.start(grid))
+    return (rules.grid(state) for state in found)
 
 
 def count_solutions(grid: IntArray, limit: int = 2) -> int:
     """Count the solutions of a grid (S,), at most `limit`."""
     rules = _rules_for(grid)
-    return sum(1 for _ in islice(Search(rules).solutions(rules.start(grid)), limit))
+    found = Search(rules).solutions(rules.start(grid))
+    return sum(1 for _ in islice(found, limit))
 
 
 def _rules_for(grid: IntArray) -> Rules:
-    return rules_of(next(size for size, board in BOARDS.items() if board.num_cells == len(grid)))
+    """Return the rules of the board of a grid (S,)."""
+    sizes = (size for size, board in BOARDS.items() if board.num_cells == len(grid))
+    return rules_of(next(sizes))
