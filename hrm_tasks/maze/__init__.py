@@ -1,4 +1,5 @@
 """Build a maze data set from published mazes or CSV files, or generate one.
 
-This folder holds all that is known of mazes: find a shortest path from S to G. The line above is for `hrm data --help`.
+This folder holds everything about mazes: find a shortest path from S to G.
+`hrm data --help` shows the line above.
 """

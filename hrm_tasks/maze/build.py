@@ -1,6 +1,6 @@
-"""Maze data sets: from published CSV files or from the generators.
+"""Build maze data sets from published CSV files or with the generators.
 
-A group is one maze and its augmentations, each a puzzle of its own, as in the published data sets.
+A group is one maze and its augmentations. As in the published data sets, each is a puzzle too.
 Shapes: N mazes, S cells.
 """
 
@@ -25,7 +25,7 @@ from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError
 from hrm_core.tasks.building import Built, Watch, unwatched
-from hrm_tasks.maze.board import canonical, size_of
+from hrm_tasks.maze.board import IntArray, canonical, size_of
 from hrm_tasks.maze.csv_rows import MazeFile, read_csv
 from hrm_tasks.maze.generator import MIXED, MazeGenerator
 from hrm_tasks.maze.options import Options
@@ -56,13 +56,16 @@ def build(out: Path, options: Options, watch: Watch = unwatched) -> Built:
 
 
 def _longer_answers(record: Mapping[str, Any]) -> list[str]:
-    """Return a warning where answers in the files are not shortest paths."""
-    longer = sum(file["longer_than_shortest"] for file in record.get("sources", {}).values())
-    return [f"answers that are paths, but not shortest ones: {longer:,}"] if longer else []
+    """Return a warning if answers in the files are not shortest paths."""
+    files = record.get("sources", {}).values()
+    longer = sum(file["longer_than_shortest"] for file in files)
+    if not longer:
+        return []
+    return [f"answers that are paths, but not shortest ones: {longer:,}"]
 
 
 def _build_from_files(out: Path, options: Options, files: CsvFiles) -> dict[str, Any]:
-    """Read mazes from CSV files; only those to train on are subsampled and augmented.
+    """Read mazes from CSV files and write them; only the training set is subsampled and augmented.
 
     Raises: DataError naming file and line.
     """
@@ -74,6 +77,7 @@ def _build_from_files(out: Path, options: Options, files: CsvFiles) -> dict[str,
             f"{files.train} has {sizes['train']}; use one size"
         )
     train = found["train"].mazes
+    test = found["test"].mazes if "test" in found else None
     if options.subsample is not None:
         train = subsample(train, options.subsample, options.seed, files.train)
     about = {
@@ -81,23 +85,36 @@ def _build_from_files(out: Path, options: Options, files: CsvFiles) -> dict[str,
         "min_rating": options.min_rating,
         "sources": {split: _source(files.paths[split], file) for split, file in found.items()},
     }
-    return _write(out, train, found["test"].mazes if "test" in found else None, options, about)
+    return _write(out, train, test, options, about)
+
+
+def _source(path: Path, file: MazeFile) -> dict[str, Any]:
+    """Return the entry of a file in build.json: its hash and the counts of its mazes."""
+    counts = {
+        "below_min_rating": file.too_easy,
+        "longer_than_shortest": file.longer,
+        "several_shortest_paths": file.ambiguous,
+        "rating_is_not_moves": file.other_ratings,
+    }
+    return {**describe_file(path), "mazes": len(file.mazes.ratings), **counts}
 
 
 def _build_generated(out: Path, options: Options, num_train: int) -> dict[str, Any]:
-    """Generate mazes; none is a rotation or reflection of another, in a split or across them.
+    """Generate mazes and write them; none is a rotation or reflection of another, in any split.
 
-    Raises: PuzzleError where there are not so many mazes.
+    Raises: PuzzleError if there are fewer such mazes than asked for.
     """
     size, kind, seed = options.size, options.kind, options.seed
-    generator = MazeGenerator(size, stream(seed, Purpose.PUZZLES, TRAIN), options.min_path)
-    train, dropped = generator.generate(num_train, kind), {"train": dict(generator.dropped)}
+    rng = stream(seed, Purpose.PUZZLES, TRAIN)
+    generator = MazeGenerator(size, rng, options.min_path)
+    train = generator.generate(num_train, kind)
+    dropped = {"train": dict(generator.dropped)}
     test = None
     if options.test:
         rng = stream(seed, Purpose.PUZZLES, TEST)
-        tester = MazeGenerator(size, rng, options.min_path, apart_from=generator)
-        test = tester.generate(options.test, kind)
-        dropped["test"] = dict(tester.dropped)
+        test_generator = MazeGenerator(size, rng, options.min_path, apart_from=generator)
+        test = test_generator.generate(options.test, kind)
+        dropped["test"] = dict(test_generator.dropped)
     kinds = list(KINDS) if kind == MIXED else [kind]
     about = {
         "generated": size,
@@ -111,50 +128,56 @@ def _build_generated(out: Path, options: Options, num_train: int) -> dict[str, A
 def _write(
     out: Path, train: Puzzles, test: Puzzles | None, options: Options, about: dict[str, Any]
 ) -> dict[str, Any]:
+    """Write the data set. Returns: its build.json."""
     augment, seed = options.augment, options.seed
-    size = size_of(train.inputs.shape[1])
+    num_train, num_cells = train.inputs.shape
+    size = size_of(num_cells)
     assert size is not None, "readers and generators know only squares"
     task = Maze(size)
     counts = {
-        "train_puzzles": len(train.ratings),
-        "train_examples": len(train.ratings) * (1 + augment),
+        "train_puzzles": num_train,
+        "train_examples": num_train * (1 + augment),
     }
     splits = {"train": {"all": _augmented(task, train, augment, seed)}}
     if test is not None:
         shared = num_shared(canonical(test.inputs, size), canonical(train.inputs, size))
         counts |= {"test_puzzles": len(test.ratings), "test_questions_in_training": shared}
-        splits["test"] = {"all": iter([Examples(test.inputs, test.labels, test.ratings)])}
+        examples = Examples(test.inputs, test.labels, test.ratings)
+        splits["test"] = {"all": iter([examples])}
     build = {"task": task.name, "size": size, "seed": seed, "augment": augment, **about, **counts}
     return write_dataset(out, Layout(task.vocab_size, task.seq_len), splits, build)
 
 
 def _augmented(task: Maze, mazes: Puzzles, augment: int, seed: int) -> Iterator[Examples]:
-    """Each maze followed by `augment` of its other views, drawn at random, in the order of their numbers; in blocks of whole groups."""
+    """Yield each maze followed by `augment` of its other views, in blocks of whole groups.
+
+    The views are drawn at random and written in the order of their numbers.
+    """
     copies = 1 + augment
+    num_mazes = len(mazes.ratings)
     per_block = max(1, BLOCK_EXAMPLES // copies)
-    for start in range(0, len(mazes.ratings), per_block):
-        block = mazes.select(np.arange(start, min(start + per_block, len(mazes.ratings))))
+    for start in range(0, num_mazes, per_block):
+        end = min(start + per_block, num_mazes)
+        chosen = np.arange(start, end)
+        block = mazes.select(np.repeat(chosen, copies))
         rng = stream(seed, Purpose.AUGMENTATION, start)
-        others = rng.permuted(np.tile(np.arange(1, NUM_VIEWS), (len(block.ratings), 1)), axis=1)[
-            :, :augment
-        ]
-        views = np.concatenate(
-            [np.zeros((len(others), 1), dtype=np.intp), np.sort(others, axis=1)], axis=1
-        )
-        repeated = block.select(np.repeat(np.arange(len(block.ratings)), copies))
+        views = _draw_views(len(chosen), augment, rng)
         symmetry = task.symmetries(views.reshape(-1))
-        inputs, labels = symmetry.apply(repeated.inputs), symmetry.apply(repeated.labels)
         yield Examples(
-            inputs, labels, repeated.ratings, group_sizes=np.full(len(block.ratings), copies)
+            symmetry.apply(block.inputs),
+            symmetry.apply(block.labels),
+            block.ratings,
+            group_sizes=np.full(len(chosen), copies),
         )
 
 
-def _source(path: Path, file: MazeFile) -> dict[str, Any]:
-    """What build.json says of a file: its hash, and what was found in the mazes that were kept."""
-    counts = {
-        "below_min_rating": file.too_easy,
-        "longer_than_shortest": file.longer,
-        "several_shortest_paths": file.ambiguous,
-        "rating_is_not_moves": file.other_ratings,
-    }
-    return {**describe_file(path), "mazes": len(file.mazes.ratings), **counts}
+def _draw_views(count: int, augment: int, rng: np.random.Generator) -> IntArray:
+    """Draw the views of `count` mazes: 0, then `augment` others in ascending order.
+
+    Returns: (count, 1 + augment).
+    """
+    others = np.tile(np.arange(1, NUM_VIEWS), (count, 1))
+    others = rng.permuted(others, axis=1)
+    chosen = np.sort(others[:, :augment], axis=1)
+    own = np.zeros((count, 1), dtype=np.intp)
+    return np.concatenate([own, chosen], axis=1)

@@ -1,4 +1,4 @@
-"""Reads mazes from CSV files in the format of the published data set; blanks are cells.
+"""Read mazes from CSV files in the format of the published data set; blanks are cells.
 
 Shapes: L lines of a block, N mazes, S = size · size cells.
 """
@@ -16,6 +16,7 @@ from hrm_tasks.maze.board import (
     MAX_SIZE,
     MIN_SIZE,
     PATH,
+    BoolArray,
     ByteArray,
     IntArray,
     size_of,
@@ -28,7 +29,7 @@ KIND = "maze"
 
 
 class MazeFile(NamedTuple):
-    """What a file holds."""
+    """Mazes of a file and counts of what is odd about them."""
 
     mazes: Puzzles
     longer: int  # answers that are valid, but not the shortest path
@@ -40,20 +41,21 @@ class MazeFile(NamedTuple):
 def read_csv(path: Path, min_rating: int = 0) -> MazeFile:
     """Read the mazes of a file that are rated `min_rating` or more; all lines are checked.
 
-    Raises: DataError naming the file and the line, where it is not of this format, no way leads from S to G, or the
-        answer is not a path.
+    Raises: DataError naming the file and the line, if it is not of this format, no path leads from S to
+        G, or the answer is not a path.
     """
-    size, parts = 0, []
+    size = 0
+    parts = []
     for block in read_blocks(path, KIND):
-        size = size or _size_of(block)  # the first maze decides
+        size = size or _detect_size(block)  # the first maze decides
         parts.append(_read_block(block, size, min_rating))
     mazes = join(path, KIND, [part.mazes for part in parts], min_rating)
     counts = np.sum([part[1:] for part in parts], axis=0, dtype=int)
     return MazeFile(mazes, *counts.tolist())
 
 
-def _size_of(block: Block) -> int:
-    """Tell the rows of a maze from the first question."""
+def _detect_size(block: Block) -> int:
+    """Detect the number of rows from the first question."""
     length = len(block.field(0, QUESTION))
     size = size_of(length)
     if size is None:
@@ -68,16 +70,17 @@ def _read_block(block: Block, size: int, min_rating: int) -> MazeFile:
     inputs = _grids(block, size, QUESTION, "question", CHARACTERS[:-1])
     labels = _grids(block, size, ANSWER, "answer", CHARACTERS)
     ratings = block.ratings()
-    ways = _check_questions(block, size, inputs)
-    is_shortest = are_shortest_paths(inputs, labels)
-    for index in np.flatnonzero(~is_shortest).tolist():
-        if fault := judge(inputs[index], labels[index], size).fault:
-            raise block.fail(index, f"the answer is broken: {fault}")
+    num_paths = _check_questions(block, size, inputs)
+    is_shortest = _check_answers(block, size, inputs, labels)
     kept = ratings >= min_rating
-    has_other_rating = ratings != (labels == PATH).sum(axis=1) + 1
-    counted = (kept & ~is_shortest, kept & (ways > 1), kept & has_other_rating, ~kept)
-    mazes = Puzzles(inputs, labels, ratings).select(kept)
-    return MazeFile(mazes, *(int(lines.sum()) for lines in counted))
+    moves = (labels == PATH).sum(axis=1) + 1
+    return MazeFile(
+        mazes=Puzzles(inputs, labels, ratings).select(kept),
+        longer=int((kept & ~is_shortest).sum()),
+        ambiguous=int((kept & (num_paths > 1)).sum()),
+        other_ratings=int((kept & (ratings != moves)).sum()),
+        too_easy=int((~kept).sum()),
+    )
 
 
 def _grids(block: Block, size: int, column: int, name: str, allowed: str) -> ByteArray:
@@ -92,14 +95,24 @@ def _grids(block: Block, size: int, column: int, name: str, allowed: str) -> Byt
 
 
 def _token_of(allowed: str) -> ByteArray:
-    """The token of each character. Returns: (256,), 0 where the character is not allowed."""
+    """Return the token of each character: (256,) uint8, 0 for a character that is not allowed."""
     table = np.zeros(256, dtype=np.uint8)
     table[list(allowed.encode())] = np.arange(1, len(allowed) + 1)
     return table
 
 
 def _check_questions(block: Block, size: int, inputs: ByteArray) -> IntArray:
-    """Refuse a question that has no path. Returns: (L,) how many shortest ones each has, at most 2."""
+    """Refuse a question without a path. Returns: (L,) number of its shortest paths, at most 2."""
     for index in np.flatnonzero(~can_be_asked(inputs))[:1]:
         raise block.fail(index, f"the question has {question_fault(inputs[index], size)}")
-    return shortest_paths(inputs).ways
+    return shortest_paths(inputs).num_paths
+
+
+def _check_answers(block: Block, size: int, inputs: ByteArray, labels: ByteArray) -> BoolArray:
+    """Refuse an answer that is not a path. Returns: (L,) True where it is a shortest one."""
+    is_shortest = are_shortest_paths(inputs, labels)
+    for index in np.flatnonzero(~is_shortest).tolist():
+        fault = judge(inputs[index], labels[index], size).fault
+        if fault:
+            raise block.fail(index, f"the answer is broken: {fault}")
+    return is_shortest

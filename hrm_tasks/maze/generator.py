@@ -1,7 +1,7 @@
-"""New mazes, each with exactly one shortest path from S to G.
+"""Generate mazes, each with exactly one shortest path from S to G.
 
-S is drawn among the open cells, G among those far enough from it to which only one shortest path leads; a board without
-such a cell is dropped.
+S is drawn among the open cells, G among the cells that are far enough from S and have only one
+shortest path to it. A board without such a cell is dropped.
 
 Shapes: N mazes, S = size · size cells.
 """
@@ -29,23 +29,32 @@ from hrm_tasks.maze.walls import KINDS
 MIXED = "mixed"  # as many of each kind, in random order
 MIN_SIZE = 4  # the smallest lattice has two places a side
 BATCH_CELLS, BATCH_BOARDS = 1 << 18, 1 << 11  # at most drawn at once
-PATIENCE = 50  # batches in a row that bring nothing new
-TOO_SHORT, REPEATED, IN_TRAINING = (
-    "too_short",
-    "repeated",
-    "same_as_training",
-)  # why a board was dropped
+PATIENCE = 50  # batches in a row without a new maze
+# reasons to drop a board
+TOO_SHORT = "too_short"
+REPEATED = "repeated"
+IN_TRAINING = "same_as_training"
 
 
 def default_min_path(size: int, kind: str) -> int:
-    """The moves that the shortest path of such a maze takes at least: at 30x30 112, 90 and 28, at 10x10 12, 10 and 8."""
-    return max(
-        2, {"perfect": size * size // 8, "loops": size * size // 10, "obstacles": size - 2}[kind]
-    )
+    """Return the default least number of moves of a shortest path.
+
+    It is 112, 90 and 28 for the three kinds at 30x30, and 12, 10 and 8 at 10x10.
+    """
+    num_cells = size * size
+    min_path = {
+        "perfect": num_cells // 8,
+        "loops": num_cells // 10,
+        "obstacles": size - 2,
+    }
+    return max(2, min_path[kind])
 
 
 class MazeGenerator:
-    """Makes mazes none of which is a rotation or reflection of another, the same ones for the same generator state."""
+    """Generator of mazes none of which is a rotation or reflection of another.
+
+    It makes the same mazes for the same state of `rng`.
+    """
 
     def __init__(
         self,
@@ -54,16 +63,18 @@ class MazeGenerator:
         min_path: int | None = None,
         apart_from: "MazeGenerator | None" = None,
     ) -> None:
-        """Begin a set of mazes, apart from those another generator has made. `min_path` None: the default of each kind.
+        """Begin a set of mazes that differ from those of another generator.
 
-        Raises: PuzzleError for a size or length that no maze has.
+        With `min_path` None each kind has its default. Raises: PuzzleError for a size or length that no
+        maze has.
         """
         check_size(size)
         if size < MIN_SIZE:
             raise PuzzleError(f"no lattice fits on {size} rows; expected size {MIN_SIZE} or more")
-        if min_path is not None and not 1 <= min_path < size * size:
+        longest = size * size - 1
+        if min_path is not None and not 1 <= min_path <= longest:
             raise PuzzleError(
-                f"no path on {size}x{size} cells has {min_path} moves; expected 1 to {size * size - 1}"
+                f"no path on {size}x{size} cells has {min_path} moves; expected 1 to {longest}"
             )
         self.size = size
         self.dropped: Counter[str] = Counter({TOO_SHORT: 0, REPEATED: 0, IN_TRAINING: 0})
@@ -74,21 +85,21 @@ class MazeGenerator:
         self._other_keys = apart_from._keys if apart_from else frozenset()
 
     def generate(self, count: int, kind: str = MIXED) -> Puzzles:
-        """Make `count` mazes of one of `KINDS`, or of all.
+        """Generate `count` mazes of one of `KINDS`, or of all.
 
-        Raises: PuzzleError for another kind, or where there are too few mazes to be found.
+        Raises: PuzzleError for another kind, or if too few mazes can be found.
         """
         if kind == MIXED:
             return self._mixed(count)
         if kind not in KINDS:
-            raise PuzzleError(
-                f"no generator makes mazes of kind {kind!r}; expected {', '.join([*KINDS, MIXED])}"
-            )
+            kinds = ", ".join([*KINDS, MIXED])
+            raise PuzzleError(f"no generator makes mazes of kind {kind!r}; expected {kinds}")
         parts = []
         fruitless = 0
         while count:
-            parts.append(self._batch(kind, count))
-            found = len(parts[-1].ratings)
+            mazes = self._batch(kind, count)
+            parts.append(mazes)
+            found = len(mazes.ratings)
             count -= found
             fruitless = 0 if found else fruitless + 1
             if fruitless == PATIENCE:
@@ -96,14 +107,19 @@ class MazeGenerator:
         return Puzzles.join(parts)
 
     def min_path(self, kind: str) -> int:
-        """The least moves of a kind."""
-        return default_min_path(self.size, kind) if self._min_path is None else self._min_path
+        """Return the least number of moves of a kind."""
+        if self._min_path is not None:
+            return self._min_path
+        return default_min_path(self.size, kind)
 
     def _mixed(self, count: int) -> Puzzles:
-        shares = [count // len(KINDS) + (i < count % len(KINDS)) for i in range(len(KINDS))]
-        parts = [
-            self.generate(share, kind) for kind, share in zip(KINDS, shares, strict=True) if share
-        ]
+        """Generate as many mazes of each kind, one more of the first ones, and shuffle them."""
+        share, rest = divmod(count, len(KINDS))
+        parts = []
+        for number, kind in enumerate(KINDS):
+            num_mazes = share + (number < rest)
+            if num_mazes:
+                parts.append(self.generate(num_mazes, kind))
         return Puzzles.join(parts).select(self._rng.permutation(count))
 
     def _batch(self, kind: str, limit: int) -> Puzzles:
@@ -111,10 +127,10 @@ class MazeGenerator:
         is_open = KINDS[kind](self.size, self._batch_size, self._rng)
         mazes = _with_ends(is_open, self.min_path(kind), self._rng)
         self.dropped[TOO_SHORT] += len(is_open) - len(mazes.ratings)
-        return mazes.select(self._first_sights(mazes, limit))
+        return mazes.select(self._take_unseen(mazes, limit))
 
-    def _first_sights(self, mazes: Puzzles, limit: int) -> IntArray:
-        """The indices of the mazes that were not seen before; they are now."""
+    def _take_unseen(self, mazes: Puzzles, limit: int) -> IntArray:
+        """Return the indices of at most `limit` mazes that were not made before, and note their keys."""
         new: list[int] = []
         for index, view in enumerate(canonical(mazes.inputs, self.size)):
             if len(new) == limit:
@@ -130,11 +146,10 @@ class MazeGenerator:
         return np.array(new, dtype=np.intp)
 
     def _exhausted(self, kind: str) -> PuzzleError:
-        boards = (
-            f"the last {PATIENCE * self._batch_size} boards of {self.size}x{self.size}, kind {kind}"
-        )
+        num_boards = PATIENCE * self._batch_size
         return PuzzleError(
-            f"no new maze among {boards}, with one shortest path of {self.min_path(kind)} moves or more; "
+            f"no new maze among the last {num_boards} boards of {self.size}x{self.size}, "
+            f"kind {kind}, with one shortest path of {self.min_path(kind)} moves or more; "
             "lower --min-path, choose another kind or ask for fewer mazes"
         )
 
@@ -143,17 +158,24 @@ def _with_ends(is_open: BoolArray, min_path: int, rng: np.random.Generator) -> P
     """Draw S and G on each board (N, S) and leave out the boards that have no place for G."""
     each = np.arange(len(is_open))
     starts = _draw_cells(is_open, rng)
-    steps, ways = distances(is_open, starts)
-    may_be_goal = (steps >= min_path) & (ways == 1)
+    moves, num_paths = distances(is_open, starts)
+    may_be_goal = (moves >= min_path) & (num_paths == 1)
     goals = _draw_cells(may_be_goal, rng)
     inputs = np.where(is_open, np.uint8(OPEN), np.uint8(WALL))
-    inputs[each, starts], inputs[each, goals] = START, GOAL
+    inputs[each, starts] = START
+    inputs[each, goals] = GOAL
     kept = may_be_goal[each, goals]
-    labels = with_path(inputs[kept], trace(steps[kept], goals[kept]))
-    return Puzzles(inputs[kept], labels, steps[each, goals][kept])
+    questions = inputs[kept]
+    on_path = trace(moves[kept], goals[kept])
+    ratings = moves[each, goals]
+    return Puzzles(questions, with_path(questions, on_path), ratings[kept])
 
 
 def _draw_cells(allowed: BoolArray, rng: np.random.Generator) -> IntArray:
-    """Draw one of the allowed cells of each board, any cell where there is none. Shapes: (N, S) -> (N,)."""
-    cells: IntArray = (rng.random(allowed.shape, dtype=np.float32) * allowed).argmax(axis=1)
+    """Draw one of the allowed cells of each board, any cell if there is none.
+
+    Shapes: (N, S) -> (N,).
+    """
+    drawn = rng.random(allowed.shape, dtype=np.float32)
+    cells: IntArray = (drawn * allowed).argmax(axis=1)
     return cells

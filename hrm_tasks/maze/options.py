@@ -8,7 +8,7 @@ from hrm_core.tasks.building import Count, Flag, NumTest, Seed, SourceOptions, S
 
 
 class Options(SourceOptions):
-    """Where the mazes come from, how they are generated, and how many there shall be."""
+    """Source, generation and number of the mazes of a data set."""
 
     things: ClassVar[str] = "mazes"
 

@@ -1,7 +1,8 @@
-"""A maze as a picture: dark walls, a light floor, the path in colour, S and G in colours of their own with their letter.
+"""Draw a maze as a picture: dark walls, a light floor, the path in colour, S and G with their letter.
 
-Only what a cell's mark says of the path is shown: that a wall is given, or a floor agrees, everybody sees. Each cell is
-exactly `cell` pixels wide and high and no line lies between cells, so `maze_image` reads a picture of a question back.
+A mark is shown only if it is about the path: a given wall or a floor that agrees needs no mark. Each
+cell is exactly `cell` pixels wide and high and no line lies between cells, so `image.read_png` reads a
+picture of a question back.
 
 Shapes: S = size · size cells.
 """
@@ -21,7 +22,7 @@ OWN_PAINTS = {
     GOAL: Paint(fill=(197, 27, 125), ink=PAPER),
     PATH: Paint(fill=(86, 164, 242), ink=(10, 52, 122)),
 }
-UNASKED_WALL = Paint(fill=(108, 112, 122), ink=INK)  # where the question has none
+UNASKED_WALL = Paint(fill=(108, 112, 122), ink=INK)  # a wall of the answer alone
 LETTERS = {PAD: "?", START: "S", GOAL: "G"}
 DOT_SHARE, BLOCK_SHARE = 0.36, 0.5  # of a cell: the dot on a path, a wall on a mark's colour
 MIN_DOT_CELL = 10  # pixels; the path is its colour alone on smaller cells
@@ -29,42 +30,50 @@ MIN_DOT_CELL = 10  # pixels; the path is its colour alone on smaller cells
 
 def draw_maze(tokens: ByteArray, marks: IntArray, size: int, cell: int) -> Image.Image:
     """Draw one maze (S,) with a mark for each cell (S,). Returns: (size * cell, size * cell) pixels."""
-    paints = [
-        _paint(token, Mark(mark))
-        for token, mark in zip(tokens.tolist(), marks.tolist(), strict=True)
-    ]
-    fills = np.array([paint.fill for paint in paints], dtype=np.uint8).reshape(size, size, 3)
-    picture = Image.fromarray(fills.repeat(cell, axis=0).repeat(cell, axis=1))
+    cells = list(zip(tokens.tolist(), map(Mark, marks.tolist()), strict=True))
+    paints = [_paint(token, mark) for token, mark in cells]
+    fills = np.array([paint.fill for paint in paints], dtype=np.uint8)
+    fills = fills.reshape(size, size, 3)
+    fills = fills.repeat(cell, axis=0).repeat(cell, axis=1)
+    picture = Image.fromarray(fills)
     draw = ImageDraw.Draw(picture)
-    for place, (token, paint) in enumerate(zip(tokens.tolist(), paints, strict=True)):
+    for place, (token, _) in enumerate(cells):
         row, column = divmod(place, size)
-        _draw_sign(draw, (column * cell, row * cell), cell, token, paint)
+        corner = column * cell, row * cell
+        _draw_sign(draw, corner, cell, token, paints[place])
     return picture
 
 
 def _paint(token: int, mark: Mark) -> Paint:
-    """The colours of a cell: the mark's where it says that something is wrong or new, or of a path that it will stay."""
-    if mark in (Mark.CHANGED, Mark.WRONG) or (token, mark) == (PATH, Mark.AGREES):
+    """Return the colours of a cell: those of its mark if it is wrong or new, or a path that agrees."""
+    is_settled_path = token == PATH and mark == Mark.AGREES
+    if mark in (Mark.CHANGED, Mark.WRONG) or is_settled_path:
         return PAINTS[mark]
     if mark == Mark.RIGHT:
         return OWN_PAINTS[token].faded
-    return UNASKED_WALL if token == WALL and mark != Mark.GIVEN else OWN_PAINTS[token]
+    if token == WALL and mark != Mark.GIVEN:
+        return UNASKED_WALL
+    return OWN_PAINTS[token]
 
 
 def _draw_sign(
     draw: ImageDraw.ImageDraw, corner: tuple[int, int], cell: int, token: int, paint: Paint
 ) -> None:
-    """Draw what a cell shows besides its colour: a letter, the dot of a path, a wall on the colour of a mark."""
+    """Draw the sign of a cell: a letter, the dot of a path, or a wall on the colour of a mark."""
+    left, top = corner
+    right, bottom = left + cell - 1, top + cell - 1
     middle = np.array(corner) + (cell - 1) / 2
     if token in LETTERS:
-        left, top = corner
-        draw_symbol(draw, (left, top, left + cell - 1, top + cell - 1), LETTERS[token], paint.ink)
+        draw_symbol(draw, (left, top, right, bottom), LETTERS[token], paint.ink)
     elif token == PATH and cell >= MIN_DOT_CELL:
-        draw.ellipse(_box(middle, cell * DOT_SHARE), fill=paint.ink)
+        dot = _box(middle, cell * DOT_SHARE)
+        draw.ellipse(dot, fill=paint.ink)
     elif token == WALL and paint in (PAINTS[Mark.CHANGED], PAINTS[Mark.WRONG]):
-        draw.rectangle(_box(middle, cell * BLOCK_SHARE), fill=INK)
+        block = _box(middle, cell * BLOCK_SHARE)
+        draw.rectangle(block, fill=INK)
 
 
 def _box(middle: npt.NDArray[np.floating], width: float) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of a square around a point."""
     left, top = (middle - width / 2).tolist()
     return left, top, left + width, top + width

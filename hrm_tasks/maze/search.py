@@ -1,7 +1,8 @@
-"""Breadth-first search in many mazes at once: one front of cells for all of them moves a step at a time.
+"""Search many mazes breadth-first at once: one front of cells for all of them advances a move at a time.
 
-Shapes: N mazes, S = size · size cells. Grids are searched inside a frame that is never open, so that no step needs to
-look where the board ends: rows are size + 1 cells long there, and a row lies above and below.
+Shapes: N mazes, S = size · size cells. Grids are searched inside a frame that is never open, so that
+no move needs to check where the board ends: a framed row has size + 1 cells, and there is a row above
+and below the board.
 """
 
 import math
@@ -10,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from hrm_tasks.maze.board import OPEN, PATH, WALL, BoolArray, ByteArray, IntArray, ends
+from hrm_tasks.maze.board import OPEN, PATH, WALL, BoolArray, ByteArray, IntArray, ends, neighbours
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -19,96 +20,117 @@ MANY = 2  # shortest paths; no more are counted
 
 
 class Distances(NamedTuple):
-    """How far every cell is from where a search began."""
+    """Distance of every cell from the start of a search."""
 
-    steps: npt.NDArray[np.int32]  # (N, S) moves, `UNREACHED` where no way leads
-    ways: ByteArray  # (N, S) shortest paths, at most `MANY`
+    moves: npt.NDArray[np.int32]  # (N, S) `UNREACHED` if no path leads there
+    num_paths: ByteArray  # (N, S) shortest paths, at most `MANY`
 
 
 class ShortestPaths(NamedTuple):
-    """The way from S to G, one for each maze."""
+    """Length and number of the shortest paths from S to G."""
 
-    moves: npt.NDArray[np.int32]  # (N,) `UNREACHED` where there is none
-    ways: ByteArray  # (N,) how many are as short, at most `MANY`
+    moves: npt.NDArray[np.int32]  # (N,) `UNREACHED` if there is no path
+    num_paths: ByteArray  # (N,) at most `MANY`
 
 
 def distances(is_open: BoolArray, starts: IntArray) -> Distances:
-    """Search from one cell of each grid through its open cells; the start need not be open. Shapes: (N, S), (N,)."""
+    """Search from one cell of each grid through its open cells; the start need not be open.
+
+    Shapes: (N, S), (N,).
+    """
     num_mazes, num_cells = is_open.shape
     size = math.isqrt(num_cells)
-    width, area = size + 1, (size + 1) * (size + 2)
-    unseen = np.zeros((num_mazes, size + 2, width), dtype=np.bool_)
+    width, height = size + 1, size + 2
+    unseen = np.zeros((num_mazes, height, width), dtype=np.bool_)
     _board(unseen)[:] = is_open.reshape(-1, size, size)
-    steps = np.full(unseen.shape, UNREACHED, dtype=np.int32)
-    ways = np.zeros(unseen.shape, dtype=np.uint8)
+    moves = np.full(unseen.shape, UNREACHED, dtype=np.int32)
+    num_paths = np.zeros(unseen.shape, dtype=np.uint8)
     rows, columns = np.divmod(starts, size)
-    front = np.arange(num_mazes) * area + (rows + 1) * width + columns
-    steps.reshape(-1)[front], ways.reshape(-1)[front], unseen.reshape(-1)[front] = 0, 1, False
-    _flood(unseen.reshape(-1), steps.reshape(-1), ways.reshape(-1), front, width)
+    corners = np.arange(num_mazes) * (height * width)
+    front = corners + (rows + 1) * width + columns
+    _flood(
+        unseen.reshape(-1),
+        moves.reshape(-1),
+        num_paths.reshape(-1),
+        front,
+        width,
+    )
     return Distances(
-        _board(steps).reshape(num_mazes, num_cells), _board(ways).reshape(num_mazes, num_cells)
+        _board(moves).reshape(num_mazes, num_cells),
+        _board(num_paths).reshape(num_mazes, num_cells),
     )
 
 
 def shortest_paths(mazes: IntArray) -> ShortestPaths:
-    """How far it is from S to G through open and path cells, in mazes (N, S) that have both."""
+    """Measure the shortest paths from S to G through open and path cells in mazes (N, S)."""
     starts, goals = ends(mazes)
     found = distances(mazes > WALL, starts)
     each = np.arange(len(mazes))
-    return ShortestPaths(found.steps[each, goals], found.ways[each, goals])
+    return ShortestPaths(found.moves[each, goals], found.num_paths[each, goals])
 
 
-def trace(steps: IntArray, goals: IntArray) -> BoolArray:
-    """The cells between start and goal on a shortest path; the goals (N,) must have been reached. Shapes: (N, S) -> (N, S)."""
-    num_mazes, num_cells = steps.shape
-    neighbours = _neighbours(math.isqrt(num_cells))
-    framed = np.concatenate([steps, np.full((num_mazes, 1), UNREACHED, dtype=steps.dtype)], axis=1)
-    on_path = np.zeros(steps.shape, dtype=np.bool_)
+def trace(moves: IntArray, goals: IntArray) -> BoolArray:
+    """Mark the cells between start and goal on a shortest path; the goals (N,) must be reached.
+
+    Shapes: (N, S), (N,) -> (N, S).
+    """
+    num_mazes, num_cells = moves.shape
+    beside = neighbours(math.isqrt(num_cells))
+    outside = np.full((num_mazes, 1), UNREACHED, dtype=moves.dtype)
+    framed = np.concatenate([moves, outside], axis=1)
+    on_path = np.zeros(moves.shape, dtype=np.bool_)
     mazes = np.arange(num_mazes)
-    cells, left = goals, steps[mazes, goals] - 1
-    while len(mazes := mazes[(going := left > 0)]):
-        cells, left = cells[going], left[going]
-        around = neighbours[cells]
-        closer = framed[mazes[:, None], around] == left[:, None]
-        cells = around[np.arange(len(mazes)), closer.argmax(axis=1)]
+    cells = goals
+    left = moves[mazes, goals] - 1
+    while (left > 0).any():
+        going = left > 0
+        mazes, cells, left = mazes[going], cells[going], left[going]
+        around = beside[cells]
+        is_closer = framed[mazes[:, None], around] == left[:, None]
+        side = is_closer.argmax(axis=1)
+        cells = around[np.arange(len(mazes)), side]
         on_path[mazes, cells] = True
         left = left - 1
     return on_path
 
 
 def with_path(mazes: ByteArray, on_path: BoolArray) -> ByteArray:
-    """The mazes with their open cells on the path marked. Shapes: (N, S), (N, S) -> (N, S)."""
-    return np.where(on_path & (mazes == OPEN), np.uint8(PATH), mazes)
+    """Mark the open cells on the path. Shapes: (N, S), (N, S) -> (N, S)."""
+    is_marked = on_path & (mazes == OPEN)
+    return np.where(is_marked, np.uint8(PATH), mazes)
 
 
 def _board(framed: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
-    """The cells inside the frame. Shapes: (N, size + 2, size + 1) -> (N, size, size), a view."""
+    """Return a view of the cells inside the frame.
+
+    Shapes: (N, size + 2, size + 1) -> (N, size, size).
+    """
     return framed[:, 1:-1, :-1]
 
 
 def _flood(
-    unseen: BoolArray, steps: npt.NDArray[np.int32], ways: ByteArray, front: IntArray, width: int
+    unseen: BoolArray,
+    moves: npt.NDArray[np.int32],
+    num_paths: ByteArray,
+    front: IntArray,
+    width: int,
 ) -> None:
-    """Fill in `steps` and `ways` in place, all of them flat; `front` holds where the search stands."""
-    moves = 0
+    """Fill in `moves` and `num_paths` in place, from the cells of `front`; all arrays are flat."""
+    moves[front] = 0
+    num_paths[front] = 1
+    unseen[front] = False
+    num_moves = 0
     while len(front):
-        moves += 1
+        num_moves += 1
         found = []
         for offset in (-width, -1, 1, width):
             cells = front + offset
             ahead = unseen[cells]
             cells = cells[ahead]  # each once: the cells of the front differ
-            ways[cells] = np.minimum(ways[cells] + ways[front[ahead]], MANY)
-            new = cells[steps[cells] == UNREACHED]
-            steps[new] = moves
+            sums = num_paths[cells] + num_paths[front[ahead]]
+            num_paths[cells] = np.minimum(sums, MANY)
+            new = cells[moves[cells] == UNREACHED]
+            moves[new] = num_moves
             found.append(new)
         front = np.concatenate(found)
         unseen[front] = False
-
-
-def _neighbours(size: int) -> IntArray:
-    """The cells above, left, right and below of each; S where the board ends. Returns: (S, 4)."""
-    framed = np.full((size + 2, size + 2), size * size)
-    framed[1:-1, 1:-1] = np.arange(size * size).reshape(size, size)
-    sides = [framed[:-2, 1:-1], framed[1:-1, :-2], framed[1:-1, 2:], framed[2:, 1:-1]]
-    return np.stack(sides, axis=-1).reshape(-1, 4)

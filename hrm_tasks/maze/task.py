@@ -1,4 +1,4 @@
-"""Mazes as a task: find the shortest path from S to G on a square of any size.
+"""The task of mazes: find the shortest path from S to G on a square of any size.
 
 Shapes: N mazes, S = size · size cells in row-major order. Tokens: pad 0, then wall, open, S, G and path from 1.
 """
@@ -34,25 +34,13 @@ from hrm_tasks.maze.verdict import Verdict, are_shortest_paths, judge
 
 
 class Maze(CellMeasures):
-    """Mazes on a board of `size` rows; the answer is the question with the path marked."""
+    """Task of solving mazes on a board of `size` rows; an answer is the question with its path marked."""
 
     name: str = "maze"
     settings: Mapping[str, Any] = NO_SETTINGS
     legend: Sequence[Mark] = (Mark.CHANGED, Mark.AGREES)
-    rating_bands: Sequence[int] = (
-        0,
-        4,
-        7,
-        10,
-        15,
-        20,
-        30,
-        60,
-        110,
-        130,
-        160,
-        200,
-    )  # moves of the shortest path
+    # moves of the shortest path
+    rating_bands: Sequence[int] = (0, 4, 7, 10, 15, 20, 30, 60, 110, 130, 160, 200)
 
     def __init__(self, size: int) -> None:
         check_size(size)
@@ -67,22 +55,24 @@ class Maze(CellMeasures):
     def for_shape(
         cls, vocab_size: int, seq_len: int, settings: Mapping[str, Any] = NO_SETTINGS
     ) -> "Maze | None":
-        """The board whose mazes have this shape, if there is one."""
+        """Return the task whose mazes have this shape, None if there is none."""
         size = size_of(seq_len)
-        return cls(size) if size is not None and vocab_size == VOCAB_SIZE else None
+        if size is None or vocab_size != VOCAB_SIZE:
+            return None
+        return cls(size)
 
     @classmethod
     def from_text(cls, text: str) -> "Maze":
-        """The board that the first maze of a text is drawn on.
+        """Return the task of the board that the first maze of a text is drawn on.
 
-        Raises: PuzzleError where it is no square.
+        Raises: PuzzleError if it is no square.
         """
         return cls(maze_text.detect_size(text))
 
     def parse(self, text: str) -> ByteArray:
-        """Read every maze in a text: one a line, or drawn and parted by empty lines. Returns: (N, S) question tokens.
+        """Read every maze in a text: one a line, or drawn with empty lines between them.
 
-        Raises: PuzzleError naming the maze and the place in it.
+        Returns: (N, S) question tokens. Raises: PuzzleError naming the maze and the place in it.
         """
         return maze_text.read_mazes(text, self.size)
 
@@ -106,28 +96,31 @@ class Maze(CellMeasures):
         return maze_text.draw_maze(tokens, self.size)
 
     def line(self, tokens: ByteArray) -> str:
-        """One maze (S,) as one word with dots for open cells; `parse` reads a question back."""
+        """Write one maze (S,) as one word with dots for open cells; `parse` reads a question back."""
         return maze_text.write_line(tokens)
 
     def given(self, inputs: IntArray) -> BoolArray:
-        """Which cells the question already answers: walls, S and G. Shapes: (..., S) -> (..., S)."""
+        """Return True for the cells that the question gives: walls, S and G.
+
+        Shapes: (..., S) -> (..., S).
+        """
         is_given: BoolArray = (inputs == WALL) | (inputs == START) | (inputs == GOAL)
         return is_given
 
     def accepts(self, inputs: ByteArray, answer: ByteArray) -> bool:
-        """Whether this answer (S,) marks a shortest path through the maze (S,) and changes nothing else."""
+        """Return True if an answer (S,) marks a shortest path of the maze (S,), changing nothing else."""
         return bool(self.accepts_all(inputs[None], answer[None])[0])
 
     def accepts_all(self, inputs: IntArray, answers: IntArray) -> BoolArray:
-        """`accepts` for many mazes at once. Shapes: (N, S), (N, S) -> (N,)."""
+        """Judge many answers at once, as `accepts` does. Shapes: (N, S), (N, S) -> (N,)."""
         return are_shortest_paths(inputs, answers)
 
     def judge(self, inputs: ByteArray, answer: ByteArray) -> Verdict:
-        """Whether this answer (S,) is a shortest path, a longer one, or broken and where."""
+        """Judge one answer (S,): a shortest path, a longer one, or broken and where."""
         return judge(inputs, answer, self.size)
 
     def verdict(self, inputs: ByteArray, answer: ByteArray) -> str:
-        """What is to be said of this answer (S,) in one line: "valid but longer: 31 moves, 4 more than the shortest path"."""
+        """Describe one answer (S,): "valid but longer: 31 moves, 4 more than the shortest path"."""
         return str(self.judge(inputs, answer))
 
     def draw_symmetries(self, rng: np.random.Generator, count: int) -> Symmetry:
@@ -135,12 +128,15 @@ class Maze(CellMeasures):
         return self.symmetries(rng.integers(NUM_VIEWS, size=count))
 
     def symmetries(self, numbers: IntArray) -> Symmetry:
-        """The symmetries of these published numbers (N,), 0 to 7; 0 changes nothing."""
-        tokens = np.broadcast_to(np.arange(VOCAB_SIZE, dtype=np.uint8), (len(numbers), VOCAB_SIZE))
-        return Symmetry(cells=square_cells(self.size)[numbers], tokens=tokens)
+        """Return the symmetries with these published numbers (N,), 0 to 7; 0 changes nothing."""
+        tokens = np.arange(VOCAB_SIZE, dtype=np.uint8)
+        return Symmetry(
+            cells=square_cells(self.size)[numbers],
+            tokens=np.broadcast_to(tokens, (len(numbers), VOCAB_SIZE)),
+        )
 
     def picture(self, tokens: ByteArray, marks: IntArray, cell: int = 48) -> Image.Image:
-        """Draw one maze (S,) with a mark for each cell (S,), `cell` pixels a cell."""
+        """Draw one maze (S,) with a mark for each cell (S,); `cell` is the pixels of a cell's side."""
         return maze_picture.draw_maze(tokens, marks, self.size, cell)
 
 

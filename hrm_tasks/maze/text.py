@@ -1,7 +1,8 @@
-"""Mazes as people write them: read them from text and draw them as text.
+"""Read mazes from text and draw them as text.
 
-A maze is drawn with one row a line and ends at an empty line, or one line holds all its cells, row by row. `#` is a wall,
-a blank or `.` an open cell, `S` the start and `G` the goal. Blanks are cells, also at the end of a line.
+A maze is drawn with one row a line and ends at an empty line, or one line holds all its cells, row by
+row. `#` is a wall, a blank or `.` an open cell, `S` the start and `G` the goal. Blanks are cells, also
+at the end of a line.
 
 Shapes: N mazes, S = size · size cells.
 """
@@ -39,64 +40,73 @@ EXPECTED = "# for a wall, a blank or . for an open cell, S and G"
 def read_mazes(text: str, size: int) -> ByteArray:
     """Read every maze in a text. Returns: (N, S) question tokens.
 
-    Raises: PuzzleError naming the maze and what is wrong with it: a character, a row, the number of cells, S or G, or
-        that no way leads from S to G.
+    Raises: PuzzleError naming the maze and what is wrong with it: a character, a row, the number of
+        cells, S or G, or that no path leads from S to G.
     """
     drawings = list(_drawings(text, size))
     if not drawings:
         raise PuzzleError(
-            f"no maze found in {len(text)} characters of text; expected {size} lines of {size} cells: {EXPECTED}"
+            f"no maze found in {len(text)} characters of text; "
+            f"expected {size} lines of {size} cells: {EXPECTED}"
         )
     mazes = np.stack([_read(drawing, size) for drawing in drawings])
     for index in np.flatnonzero(~can_be_asked(mazes))[:1]:
-        raise PuzzleError(f"{drawings[index].name}: {question_fault(mazes[index], size)}")
+        fault = question_fault(mazes[index], size)
+        raise PuzzleError(f"{drawings[index].name}: {fault}")
     return mazes
 
 
 def detect_size(text: str) -> int:
-    """Tell the rows of the first maze of a text: as many as its lines are long, or one line holds them all.
+    """Detect the number of rows of the first maze of a text, drawn or in one line.
 
-    Raises: PuzzleError where it is no square.
+    Raises: PuzzleError if it is no square.
     """
     lines = next(_paragraphs(text), [Line(1, "")])
     length = len(lines[0].text)
-    if len(lines) != length and (size := size_of(length)) is not None:
+    size = size_of(length)
+    if size is not None and len(lines) != length:
         return size
     if MIN_SIZE <= length <= MAX_SIZE:
         return length
     raise PuzzleError(
-        f"{length} cells in line {lines[0].number}; expected a row of {MIN_SIZE} to {MAX_SIZE}, or a square number of them"
+        f"{length} cells in line {lines[0].number}; "
+        f"expected a row of {MIN_SIZE} to {MAX_SIZE}, or a square number of them"
     )
 
 
 def draw_maze(tokens: ByteArray, size: int) -> str:
     """Draw one maze (S,), blanks for open cells; a pad is a question mark."""
-    return "\n".join(
-        "".join(DRAWN[token] for token in row) for row in tokens.reshape(size, size).tolist()
-    )
+    drawn = "".join(DRAWN[token] for token in tokens.tolist())
+    rows = [drawn[start : start + size] for start in range(0, len(drawn), size)]
+    return "\n".join(rows)
 
 
 def write_line(tokens: ByteArray) -> str:
-    """One maze (S,) as one word, dots for open cells."""
+    """Write one maze (S,) as one word, dots for open cells."""
     return "".join(ONE_WORD[token] for token in tokens.tolist())
 
 
 def can_be_asked(mazes: ByteArray) -> BoolArray:
-    """Whether a maze has one S, one G and a way between them. Shapes: (N, S) -> (N,)."""
+    """Return True where a maze has one S, one G and a path between them. Shapes: (N, S) -> (N,)."""
     reached: BoolArray = shortest_paths(mazes).moves != UNREACHED
     return has_ends(mazes) & reached
 
 
 def question_fault(maze: ByteArray, size: int) -> str:
-    """Why one maze (S,) cannot be asked; "" if it can."""
-    if (fault := ends_fault(maze, size)) or can_be_asked(maze[None])[0]:
+    """Say why one maze (S,) cannot be asked; "" if it can."""
+    fault = ends_fault(maze, size)
+    if fault or can_be_asked(maze[None])[0]:
         return fault
-    start, goal = (cell_name((maze == token).argmax(), size) for token in (START, GOAL))
+    start = cell_name((maze == START).argmax(), size)
+    goal = cell_name((maze == GOAL).argmax(), size)
     return f"no way from S at {start} to G at {goal}; open a wall between them"
 
 
 def _paragraphs(text: str, size: int = 0) -> Iterator[list[Line]]:
-    """The lines between empty ones. One of blanks alone parts too, unless it can be a row of `size` cells."""
+    """Group the lines between empty ones.
+
+    A line of blanks alone separates too, unless it can be a row of `size` cells.
+    """
 
     def is_row(line: str, num_rows: int) -> bool:
         may_be_row = len(line) == size and num_rows < size
@@ -108,7 +118,10 @@ def _paragraphs(text: str, size: int = 0) -> Iterator[list[Line]]:
 
 
 def _drawings(text: str, size: int) -> Iterator[Drawing]:
-    """Cut a text into mazes. A line much longer than a row is meant to be a maze of its own, and so are those beside it."""
+    """Cut a text into mazes.
+
+    If a line of a paragraph is as long as a maze or much longer than a row, each of its lines is a maze.
+    """
 
     def are_mazes(lines: list[Line]) -> bool:
         longest = max(len(line.text) for line in lines)
@@ -118,7 +131,7 @@ def _drawings(text: str, size: int) -> Iterator[Drawing]:
 
 
 def _read(drawing: Drawing, size: int) -> ByteArray:
-    """The tokens (S,) of one maze, its characters and its shape checked."""
+    """Read the tokens (S,) of one maze; check its characters and its shape."""
     _check_characters(drawing)
     _check_shape(drawing, size)
     cells = "".join(line.text for line in drawing.lines)
@@ -126,37 +139,43 @@ def _read(drawing: Drawing, size: int) -> ByteArray:
 
 
 def _check_characters(drawing: Drawing) -> None:
+    """Refuse a character that is no cell of a question."""
     for line in drawing.lines:
-        if unknown := set(line.text) - TOKEN_OF.keys():
-            column, character = next(
-                (i, found) for i, found in enumerate(line.text, start=1) if found in unknown
-            )
-            hint = "; a question shows no path" if character == CHARACTERS[PATH - 1] else ""
-            place = f"line {line.number}, column {column}"
-            raise PuzzleError(
-                f"{drawing.name}: unknown character {character!r} at {place}; expected {EXPECTED}{hint}"
-            )
+        unknown = set(line.text) - TOKEN_OF.keys()
+        if not unknown:
+            continue
+        column = min(map(line.text.index, unknown))
+        character = line.text[column]
+        hint = "; a question shows no path" if character == CHARACTERS[PATH - 1] else ""
+        raise PuzzleError(
+            f"{drawing.name}: unknown character {character!r} "
+            f"at line {line.number}, column {column + 1}; expected {EXPECTED}{hint}"
+        )
 
 
 def _check_shape(drawing: Drawing, size: int) -> None:
+    """Refuse a maze whose lines are neither all its cells nor its rows."""
     lines = drawing.lines
     if len(lines) == 1:
-        if (found := len(lines[0].text)) != size * size:
+        found = len(lines[0].text)
+        if found != size * size:
             raise PuzzleError(
-                f"{drawing.name}: {found} cells; expected {size * size} in a line, or {size} lines of {size}"
+                f"{drawing.name}: {found} cells; "
+                f"expected {size * size} in a line, or {size} lines of {size}"
             )
         return
     for row, line in enumerate(lines[:size], start=1):
-        if len(line.text) != size:
-            hint = (
-                "; blanks at its end may be lost, so write open cells as ."
-                if len(line.text) < size
-                else ""
-            )
-            raise PuzzleError(
-                f"{drawing.name}: row {row} (line {line.number}) has {len(line.text)} cells; expected {size}{hint}"
-            )
+        found = len(line.text)
+        if found == size:
+            continue
+        is_short = found < size
+        hint = "; blanks at its end may be lost, so write open cells as ." if is_short else ""
+        raise PuzzleError(
+            f"{drawing.name}: row {row} (line {line.number}) has {found} cells; "
+            f"expected {size}{hint}"
+        )
     if len(lines) != size:
         raise PuzzleError(
-            f"{drawing.name}: {len(lines)} rows; expected {size}, then an empty line before the next maze"
+            f"{drawing.name}: {len(lines)} rows; "
+            f"expected {size}, then an empty line before the next maze"
         )

@@ -1,7 +1,8 @@
-"""What an answer to a maze is worth: the shortest path, a valid but longer one, or none, and where it breaks.
+"""Judge an answer to a maze: a shortest path, a valid but longer one, or broken and where.
 
-An answer is a path if it changes nothing of the maze but open cells, and one way from S to G takes every marked cell
-once. A shortest path never touches itself; of a longer one that does, the order of its cells is searched for.
+An answer is a path if it changes only open cells of the maze, and one way from S to G takes every
+marked cell once. A shortest path never touches itself. If a longer path touches itself, the order of
+its cells is searched for.
 
 Shapes: N answers, S = size · size cells.
 """
@@ -12,7 +13,6 @@ import numpy as np
 
 from hrm_core.messages import cell_name
 from hrm_tasks.maze.board import (
-    GOAL,
     NAMES,
     OPEN,
     PATH,
@@ -27,109 +27,141 @@ from hrm_tasks.maze.board import (
 )
 from hrm_tasks.maze.search import UNREACHED, distances, shortest_paths
 
-SEARCH_MOVES = 20_000  # after which the cells of a path that touches itself count as in no order
+SEARCH_MOVES = 20_000  # spent on the order of the cells of one path, then it counts as broken
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be said of one answer."""
+    """Judgement of one answer."""
 
-    moves: int = 0  # of its path; 0 where it is broken
-    shortest: int = 0  # moves of a shortest path; 0 where it is broken
-    fault: str = ""  # what is broken and where
+    moves: int = 0  # of its path; 0 if it is broken
+    shortest: int = 0  # moves of a shortest path; 0 if it is broken
+    fault: str = ""  # what is broken and where; "" if nothing is
 
     @property
     def is_optimal(self) -> bool:
-        """Whether it is a shortest path."""
+        """Return True if the answer is a shortest path."""
         return not self.fault and self.moves == self.shortest
 
     def __str__(self) -> str:
-        """One line for a person."""
+        """Describe the answer in one line."""
         if self.fault:
             return f"broken: {self.fault}"
         if self.is_optimal:
             return f"optimal: {self.moves} moves"
-        return f"valid but longer: {self.moves} moves, {self.moves - self.shortest} more than the shortest path"
+        excess = self.moves - self.shortest
+        return f"valid but longer: {self.moves} moves, {excess} more than the shortest path"
 
 
 def are_shortest_paths(mazes: IntArray, answers: IntArray) -> BoolArray:
-    """Whether each answer is a shortest path through its maze. Shapes: (N, S), (N, S) -> (N,)."""
-    marked, shortest = (
-        shortest_paths(np.where(answers == OPEN, WALL, answers)),
-        shortest_paths(mazes),
-    )
+    """Return True where an answer is a shortest path through its maze.
+
+    Shapes: (N, S), (N, S) -> (N,).
+    """
+    only_path = np.where(answers == OPEN, WALL, answers)
+    moves = shortest_paths(only_path).moves
+    shortest = shortest_paths(mazes).moves
     num_marks = (answers == PATH).sum(axis=1)
-    fits: BoolArray = (marked.moves == num_marks + 1) & (marked.moves == shortest.moves)
-    return fits & has_ends(mazes) & ~_changes(mazes, answers).any(axis=1)
+    has_changes = _changes(mazes, answers).any(axis=1)
+    fits: BoolArray = (moves == num_marks + 1) & (moves == shortest)
+    return fits & has_ends(mazes) & ~has_changes
 
 
 def judge(maze: ByteArray, answer: ByteArray, size: int) -> Verdict:
-    """Look at one answer. Shapes: (S,), (S,)."""
-    if fault := ends_fault(maze, size):
+    """Judge one answer. Shapes: (S,), (S,)."""
+    fault = ends_fault(maze, size)
+    if fault:
         return Verdict(fault=f"the question has {fault}")
     for cell in np.flatnonzero(_changes(maze, answer))[:1]:
-        return Verdict(
-            fault=f"{NAMES[answer[cell]]} at {cell_name(cell, size)}, where the question has {NAMES[maze[cell]]}"
-        )
+        found = f"{NAMES[answer[cell]]} at {cell_name(cell, size)}"
+        return Verdict(fault=f"{found}, where the question has {NAMES[maze[cell]]}")
     shortest = int(shortest_paths(maze[None]).moves[0])
     if shortest == UNREACHED:
         return Verdict(fault="the question has no way from S to G")
-    if fault := _path_fault(answer, size):
+    fault = _path_fault(answer, size)
+    if fault:
         return Verdict(fault=fault)
-    return Verdict(int((answer == PATH).sum()) + 1, shortest)
+    num_marks = int((answer == PATH).sum())
+    return Verdict(num_marks + 1, shortest)
 
 
 def _changes(mazes: IntArray, answers: IntArray) -> BoolArray:
-    """The cells in which an answer says something else than its maze, paths through open cells apart. Shapes as given."""
-    changes: BoolArray = (answers != mazes) & ~((mazes == OPEN) & (answers == PATH))
+    """Find the cells that an answer changes other than from open to path. Shapes as given."""
+    is_path = (mazes == OPEN) & (answers == PATH)
+    changes: BoolArray = (answers != mazes) & ~is_path
     return changes
 
 
 def _path_fault(answer: ByteArray, size: int) -> str:
-    """Why the marked cells of one answer (S,) are no path from S to G; "" if they are."""
+    """Say why the marked cells of one answer (S,) are no path from S to G; "" if they are."""
     on_path = answer >= START  # S, G and marked cells
+    is_mark = answer == PATH
     (start,), (goal,) = ends(answer[None])
-    steps = distances(on_path[None], np.array([start])).steps[0]
-    if steps[goal] == UNREACHED:
-        return f"the path from S ends at {cell_name(int(steps.argmax()), size)}"
-    if steps[goal] == (answer == PATH).sum() + 1:
+    moves = distances(on_path[None], np.array([start])).moves[0]
+    if moves[goal] == UNREACHED:
+        return f"the path from S ends at {cell_name(int(moves.argmax()), size)}"
+    if moves[goal] == is_mark.sum() + 1:
         return ""
-    for cell in np.flatnonzero(on_path & (steps == UNREACHED))[:1]:
+    is_cut_off = on_path & (moves == UNREACHED)
+    for cell in np.flatnonzero(is_cut_off)[:1]:
         return f"the mark at {cell_name(cell, size)} is not connected with S"
     beside = _num_beside(on_path, size)
-    for cell in np.flatnonzero((answer == PATH) & (beside < 2))[:1]:
+    is_dead_end = is_mark & (beside < 2)
+    for cell in np.flatnonzero(is_dead_end)[:1]:
         return f"the path has a dead end at {cell_name(cell, size)}"
     if _visits_all(on_path, int(start), int(goal), size):
         return ""
-    most = np.where((answer == GOAL) | (answer == START), beside + 1, beside)
-    return f"the path forks at {cell_name(int((on_path & (most > 2)).argmax()), size)}"
+    is_fork = on_path & (beside > np.where(is_mark, 2, 1))
+    return f"the path forks at {cell_name(int(is_fork.argmax()), size)}"
 
 
 def _num_beside(cells: BoolArray, size: int) -> IntArray:
-    """How many of the four cells beside each are among `cells` (S,). Returns: (S,)."""
+    """Count the cells of `cells` (S,) above, below, left and right of each cell. Returns: (S,)."""
     grid = np.pad(cells.reshape(size, size), 1).astype(np.int64)
-    return (grid[:-2, 1:-1] + grid[2:, 1:-1] + grid[1:-1, :-2] + grid[1:-1, 2:]).reshape(-1)
+    inside = slice(1, -1)
+    count = grid[:-2, inside] + grid[2:, inside]
+    count += grid[inside, :-2]
+    count += grid[inside, 2:]
+    return count.reshape(-1)
 
 
 def _visits_all(cells: BoolArray, start: int, goal: int, size: int) -> bool:
-    """Whether a way from start to goal takes each of `cells` (S,) once; no if `SEARCH_MOVES` do not find it."""
-    framed = np.flatnonzero(np.pad(cells.reshape(size, size), 1)).tolist()
+    """Return True if a way from start to goal takes each of `cells` (S,) once.
+
+    Returns False, too, if `SEARCH_MOVES` moves do not find it.
+    """
     width = size + 2
-    left = set(framed)
-    here, end = ((cell // size + 1) * width + cell % size + 1 for cell in (start, goal))
+    framed = np.pad(cells.reshape(size, size), 1)
+    left = set(np.flatnonzero(framed).tolist())
+
+    def in_frame(cell: int) -> int:
+        row, column = divmod(cell, size)
+        return (row + 1) * width + column + 1
 
     def beside(cell: int) -> list[int]:
-        return [cell + offset for offset in (-width, -1, 1, width) if cell + offset in left]
+        around = (cell - width, cell - 1, cell + 1, cell + width)
+        return [other for other in around if other in left]
 
     def onward(cell: int) -> list[int]:
-        """Where to go from a cell just taken, the best choice last: one that leaves no dead end, and few ways on."""
-        ways = [(len(beside(way)), way) for way in beside(cell) if way != end or len(left) == 1]
-        needy = [
-            way for num_ways, way in ways if way != end and num_ways < 2
-        ]  # only now can they be taken
-        chosen = ways if not needy else [(0, way) for way in needy[:1]] if len(needy) == 1 else []
-        return [way for _, way in sorted(chosen, reverse=True)]
+        """Return the next cells from a cell just taken, the best last: it has the fewest ways on.
 
+        A cell that would become a dead end comes next; two of them leave no choice.
+        """
+        choices: list[tuple[int, int]] = []
+        dead_ends: list[int] = []
+        for next_cell in beside(cell):
+            if next_cell == end and len(left) > 1:
+                continue
+            num_ways = len(beside(next_cell))
+            choices.append((num_ways, next_cell))
+            if num_ways < 2 and next_cell != end:
+                dead_ends.append(next_cell)
+        if dead_ends:
+            return dead_ends if len(dead_ends) == 1 else []
+        choices.sort(reverse=True)
+        return [next_cell for _, next_cell in choices]
+
+    here, end = in_frame(start), in_frame(goal)
     left.remove(here)
     trail, choices = [here], [onward(here)]
     for _ in range(SEARCH_MOVES):

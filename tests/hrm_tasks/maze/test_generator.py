@@ -53,7 +53,7 @@ def test_perfect_mazes_are_trees_that_reach_every_place(size: int) -> None:
         is_open.sum(axis=1), 2 * num_places - 1
     )  # the places and the walls that were opened
     np.testing.assert_array_equal(num_passages(is_open, size), 2 * num_places - 2)
-    steps = distances(is_open, is_open.argmax(axis=1)).steps
+    steps = distances(is_open, is_open.argmax(axis=1)).moves
     np.testing.assert_array_equal(steps != UNREACHED, is_open)
 
 

@@ -58,7 +58,7 @@ def test_distances_and_counts_are_those_of_a_slow_search(size: int, share: float
 
 
 def test_counts_do_not_overflow_where_there_are_millions_of_paths() -> None:
-    ways = distances(np.ones((1, 900), dtype=bool), np.array([0])).ways
+    ways = distances(np.ones((1, 900), dtype=bool), np.array([0])).num_paths
     assert ways[0, -1] == ways.max() == 2
 
 
@@ -97,7 +97,7 @@ def test_published_answers_are_the_only_shortest_paths(data_dir: Path, name: str
     np.testing.assert_array_equal(moves, mazes.ratings)
     np.testing.assert_array_equal(ways, 1)
     starts, goals = ends(mazes.inputs)
-    found = with_path(mazes.inputs, trace(distances(mazes.inputs != WALL, starts).steps, goals))
+    found = with_path(mazes.inputs, trace(distances(mazes.inputs != WALL, starts).moves, goals))
     np.testing.assert_array_equal(found, mazes.labels)
     assert ((mazes.labels == PATH).sum(axis=1) + 1 == mazes.ratings).all()
     assert (mazes.inputs == OPEN).any(axis=1).all()

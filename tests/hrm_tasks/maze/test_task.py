@@ -72,7 +72,7 @@ def test_all_eight_symmetries_keep_a_maze_and_its_path(task: Maze, mazes: Puzzle
         symmetry = task.symmetries(np.full(len(mazes.ratings), number))
         inputs, labels = symmetry.apply(mazes.inputs), symmetry.apply(mazes.labels)
         assert task.accepts_all(inputs, labels).all()
-        np.testing.assert_array_equal(shortest_paths(inputs).ways, 1)
+        np.testing.assert_array_equal(shortest_paths(inputs).num_paths, 1)
         np.testing.assert_array_equal(shortest_paths(inputs).moves, mazes.ratings)
         np.testing.assert_array_equal(symmetry.inverse().apply(inputs), mazes.inputs)
         assert (number == 0) == (inputs == mazes.inputs).all()
