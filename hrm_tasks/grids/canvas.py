@@ -1,6 +1,7 @@
-"""Text grids of any size on a canvas of tokens, and their rotations and reflections.
+"""Put text grids of any size on a canvas of tokens, rotate and reflect them.
 
-A grid lies in the top left corner; every cell of the canvas around it is a token of its own, so that a model learns sizes, too.
+A grid lies in the top left corner. The cells of the canvas around it have a token of their own, so
+that a model learns sizes, too.
 
 Shapes: N grids, S = height · width cells of the canvas in row-major order.
 """
@@ -24,114 +25,148 @@ QUOTED = 60  # characters of an alphabet in a message
 
 @dataclass(frozen=True)
 class Canvas:
-    """What grids are drawn on: at most `height` rows of `width` characters of an alphabet in code-point order."""
+    """Canvas for grids of at most `height` rows of `width` characters.
+
+    The alphabet is in code-point order. Raises: PuzzleError if it is not, or if the canvas is too large.
+    """
 
     alphabet: str
     height: int
     width: int
 
     def __post_init__(self) -> None:
-        if (
-            not self.alphabet
-            or list(self.alphabet) != sorted(set(self.alphabet))
-            or not all(map(is_cell, self.alphabet))
-        ):
-            raise PuzzleError(
-                f"{quoted_alphabet(self.alphabet)} is no alphabet; expected visible characters or a blank, in code-point order, each once"
-            )
-        if len(self.alphabet) > MAX_CHARACTERS:
-            raise PuzzleError(
-                f"{len(self.alphabet):,} different characters; expected at most {MAX_CHARACTERS}, write rare ones as one"
-            )
+        _check_alphabet(self.alphabet)
         if min(self.height, self.width) < 1 or self.num_cells > MAX_CELLS:
             raise PuzzleError(
-                f"a canvas of {self.height}x{self.width} has {self.num_cells:,} cells; expected 1 to {MAX_CELLS:,}; leave out larger grids"
+                f"a canvas of {self.height}x{self.width} has {self.num_cells:,} cells; "
+                f"expected 1 to {MAX_CELLS:,}; leave out larger grids"
             )
 
     @property
     def num_cells(self) -> int:
-        """S."""
+        """Return S, the number of cells."""
         return self.height * self.width
 
     @property
     def views(self) -> tuple[int, ...]:
-        """The rotations and reflections that every grid fits in: all eight on a square, else those that keep height and width."""
-        return tuple(range(NUM_VIEWS)) if self.height == self.width else KEEP_SHAPE
+        """Return the rotations and reflections that keep every grid on the canvas.
+
+        These are all eight on a square, else those that keep height and width.
+        """
+        if self.height == self.width:
+            return tuple(range(NUM_VIEWS))
+        return KEEP_SHAPE
 
     def holds(self, size: tuple[int, int]) -> bool:
-        """Whether a grid of this height and width fits in."""
-        return size[0] <= self.height and size[1] <= self.width
+        """Return True if a grid of this height and width fits."""
+        height, width = size
+        return height <= self.height and width <= self.width
 
     def place(self, grids: Sequence[str]) -> TokenArray:
-        """The tokens of grids that fit in, rows parted by line feeds. Returns: (N, S)."""
+        """Put grids that fit, as rows separated by line feeds, on canvases. Returns: (N, S) tokens."""
         canvases = np.full((len(grids), self.height, self.width), OUTSIDE, np.uint8)
-        alike: dict[tuple[int, int], list[int]] = defaultdict(list)
+        numbers_of: dict[tuple[int, int], list[int]] = defaultdict(list)
         for number, grid in enumerate(grids):
-            alike[size_of(grid)].append(number)
-        for (height, width), numbers in alike.items():
-            cells = "".join(grids[number] for number in numbers).replace("\n", "")
+            numbers_of[size_of(grid)].append(number)
+        for (height, width), numbers in numbers_of.items():
+            cells = "".join(grids[number] for number in numbers)
+            cells = cells.replace("\n", "")
             codes = np.frombuffer(cells.encode("utf-32-le"), "<u4")
             tokens = np.searchsorted(self._codes, codes) + FIRST
             canvases[numbers, :height, :width] = tokens.reshape(-1, height, width)
         return canvases.reshape(-1, self.num_cells)
 
     def sizes(self, canvases: IntArray) -> IntArray:
-        """Height and width of grids: down to the first row, right to the first column that begins outside. Shapes: (N, S) -> (N, 2)."""
-        ends = canvases.reshape(-1, self.height, self.width) <= OUTSIDE
-        return np.stack([_first(ends[:, :, 0]), _first(ends[:, 0, :])], axis=1)
+        """Measure height and width of the grids on canvases. Shapes: (N, S) -> (N, 2).
+
+        A grid ends at the first row and at the first column that begins outside.
+        """
+        boards = canvases.reshape(-1, self.height, self.width)
+        is_outside = boards <= OUTSIDE
+        heights = _first(is_outside[:, :, 0])
+        widths = _first(is_outside[:, 0, :])
+        return np.stack([heights, widths], axis=1)
 
     def grid(self, canvas: IntArray) -> IntArray:
-        """The tokens (height, width) of the grid on one canvas (S,), of height and width 0 where there is none."""
+        """Return the tokens (height, width) of the grid on one canvas (S,).
+
+        Height and width are 0 if there is none.
+        """
         height, width = self.sizes(canvas[None])[0].tolist()
-        return canvas.reshape(self.height, self.width)[:height, :width]
+        board = canvas.reshape(self.height, self.width)
+        return board[:height, :width]
 
     def turn(self, canvases: TokenArray, views: IntArray) -> TokenArray:
-        """Each grid rotated or reflected, again in the top left corner. Shapes: (N, S), (N,) numbers in `views` -> (N, S)."""
-        turned = canvases.copy()
-        ways, way_of = np.unique(
-            np.column_stack([self.sizes(canvases), views]), axis=0, return_inverse=True
-        )
-        for number, (height, width, view) in enumerate(ways.tolist()):
-            if view:
-                rows = np.flatnonzero(way_of.reshape(-1) == number)
-                around = np.full((len(rows), 1), OUTSIDE, np.uint8)
-                turned[rows] = np.concatenate([canvases[rows], around], axis=1)[
-                    :, self.turned_cells(height, width, view)
-                ]
-        return turned
+        """Rotate or reflect each grid and put it into the top left corner again.
+
+        Shapes: (N, S), (N,) numbers in `views` -> (N, S).
+        """
+        result = canvases.copy()
+        keys = np.column_stack([self.sizes(canvases), views])
+        kinds, kind_of = np.unique(keys, axis=0, return_inverse=True)
+        kind_of = kind_of.reshape(-1)
+        for kind, (height, width, view) in enumerate(kinds.tolist()):
+            if view == 0:
+                continue
+            rows = np.flatnonzero(kind_of == kind)
+            outside = np.full((len(rows), 1), OUTSIDE, np.uint8)
+            framed = np.concatenate([canvases[rows], outside], axis=1)
+            cells = self.turned_cells(height, width, view)
+            result[rows] = framed[:, cells]
+        return result
 
     def turned_cells(self, height: int, width: int, view: int) -> IntArray:
-        """Which cell of the canvas each one shows when a grid of this size is turned. Returns: (S,), S where it lies outside."""
-        cells = np.full((self.height, self.width), self.num_cells)
-        seen = turned(
-            np.arange(self.num_cells).reshape(self.height, self.width)[:height, :width], view
-        )
-        cells[: seen.shape[0], : seen.shape[1]] = seen
+        """Return the cell that each cell of the canvas shows in a view of a grid of this size.
+
+        Returns: (S,), S for a cell outside the grid.
+        """
+        board = np.arange(self.num_cells).reshape(self.height, self.width)
+        grid = turned(board[:height, :width], view)
+        cells = np.full(board.shape, self.num_cells)
+        cells[: grid.shape[0], : grid.shape[1]] = grid
         return cells.reshape(-1)
 
     @cached_property
     def _codes(self) -> IntArray:
+        """Return the code points of the alphabet."""
         return np.array([ord(character) for character in self.alphabet], np.uint32)
 
 
+def _check_alphabet(alphabet: str) -> None:
+    """Refuse an alphabet that is empty, not in order, not visible or too large."""
+    is_ordered = list(alphabet) == sorted(set(alphabet))
+    if not alphabet or not is_ordered or not all(map(is_cell, alphabet)):
+        raise PuzzleError(
+            f"{quoted_alphabet(alphabet)} is no alphabet; "
+            "expected visible characters or a blank, in code-point order, each once"
+        )
+    if len(alphabet) > MAX_CHARACTERS:
+        raise PuzzleError(
+            f"{len(alphabet):,} different characters; "
+            f"expected at most {MAX_CHARACTERS}, write rare ones as one"
+        )
+
+
 def size_of(grid: str) -> tuple[int, int]:
-    """Height and width of a grid whose rows are equally long."""
-    return grid.count("\n") + 1, len(grid.partition("\n")[0])
+    """Return height and width of a grid whose rows are equally long."""
+    first_row = grid.partition("\n")[0]
+    return grid.count("\n") + 1, len(first_row)
 
 
 def is_cell(character: str) -> bool:
-    """Whether a character can be a cell: a visible one, or a blank."""
+    """Return True if a character can be a cell: a visible one, or a blank."""
     return character.isprintable()
 
 
 def quoted_alphabet(alphabet: str) -> str:
-    """Put an alphabet between quotes: its first 60 characters and their number where there are more."""
+    """Quote an alphabet; if it has more than 60 characters, the first 60 and their number."""
     if len(alphabet) <= QUOTED:
         return repr(alphabet)
     return f"{alphabet[:QUOTED]!r}… ({len(alphabet):,} characters)"
 
 
-def _first(ends: BoolArray) -> IntArray:
-    """Where the first True of each row is, its length if there is none. Shapes: (N, L) -> (N,)."""
-    first: IntArray = np.where(ends.any(axis=1), ends.argmax(axis=1), ends.shape[1])
+def _first(is_end: BoolArray) -> IntArray:
+    """Return the index of the first True of each row, L if there is none. Shapes: (N, L) -> (N,)."""
+    has_end = is_end.any(axis=1)
+    first: IntArray = np.where(has_end, is_end.argmax(axis=1), is_end.shape[1])
     return first

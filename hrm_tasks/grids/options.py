@@ -11,7 +11,7 @@ from hrm_core.tasks.building import Argument, Count, Flag, Seed, Views
 
 
 class Options(building.Options):
-    """The grids, the part of them that is not trained on, and the canvas."""
+    """Source of the grids, the share that is not trained on, and the canvas."""
 
     source: Annotated[Path, Argument()]
     test: Annotated[

@@ -1,4 +1,6 @@
-"""A text grid as a picture: each character in a cell of its own colour, changed cells framed, wrong ones in the colour of their mark.
+"""Draw a text grid as a picture, each character in a cell of its own colour.
+
+Changed cells are framed, wrong ones have the colour of their mark.
 
 Shapes: S cells of the canvas.
 """
@@ -29,64 +31,71 @@ FRAME_SHARE = 0.14  # of a cell
 NOTHING = Paint(fill=(232, 234, 238), ink=(120, 124, 134))  # outside of the grid, or a pad
 PLAIN = Paint(fill=PAPER, ink=INK)
 FULL = Paint(fill=(60, 64, 74), ink=PAPER)
-OWN_PAINTS: Mapping[str, Paint] = {
-    " ": PLAIN,
-    ".": PLAIN,
-    "_": PLAIN,
-    "0": PLAIN,
-    "#": FULL,
-}  # what these mean in most grids
+# most grids use these characters for an empty and a full cell
+OWN_PAINTS: Mapping[str, Paint] = {" ": PLAIN, ".": PLAIN, "_": PLAIN, "0": PLAIN, "#": FULL}
 GOLDEN_TURN = 0.61803398875  # of the colour circle: hues that follow each other lie far apart
-LIGHTNESS = (0.82, 0.68)  # alternating, so that hues that come close are told apart
+LIGHTNESS = (0.82, 0.68)  # alternates, so that similar hues differ
 
 
 def draw_canvas(tokens: IntArray, marks: IntArray, canvas: Canvas, cell: int) -> Image.Image:
-    """Draw one canvas (S,) as far as there are characters or wrong cells on it, with a mark for each cell (S,)."""
+    """Draw one canvas (S,) with a mark for each cell (S,), up to the last character or wrong cell."""
     board = tokens.reshape(canvas.height, canvas.width)
     marked = marks.reshape(board.shape)
-    rows, columns = np.nonzero((board > OUTSIDE) | (marked == Mark.WRONG))
-    height, width = (int(places.max(initial=0)) + 1 for places in (rows, columns))
-    page = Image.new(
-        "RGB", (width * cell + line_width(cell), height * cell + line_width(cell)), THIN_LINE
-    )
+    is_shown = (board > OUTSIDE) | (marked == Mark.WRONG)
+    rows, columns = np.nonzero(is_shown)
+    height = int(rows.max(initial=0)) + 1
+    width = int(columns.max(initial=0)) + 1
+    line = line_width(cell)
+    page = Image.new("RGB", (width * cell + line, height * cell + line), THIN_LINE)
     draw = ImageDraw.Draw(page)
-    symbols, paints = symbols_of(canvas), paints_of(canvas.alphabet)
+    symbols = symbols_of(canvas)
+    symbols[OUTSIDE] = ""
+    paints = paints_of(canvas.alphabet)
     for (row, column), token in np.ndenumerate(board[:height, :width]):
-        symbol = "" if token == OUTSIDE else symbols[token]
-        _draw_cell(
-            draw, cell_box(row, column, cell), symbol, paints[token], Mark(int(marked[row, column]))
-        )
-    draw.rectangle(
-        (0, 0, page.width - 1, page.height - 1), outline=INK, width=max(1, line_width(cell) // 2)
-    )
+        box = cell_box(row, column, cell)
+        mark = Mark(int(marked[row, column]))
+        _draw_cell(draw, box, symbols[token], paints[token], mark)
+    border = (0, 0, page.width - 1, page.height - 1)
+    draw.rectangle(border, outline=INK, width=max(1, line // 2))
     return page
 
 
 @lru_cache
 def paints_of(alphabet: str) -> list[Paint]:
-    """The colours of each token of a vocabulary."""
-    others = iter(range(len(alphabet)))
-    return [NOTHING] * FIRST + [
-        OWN_PAINTS.get(character) or _paint(next(others)) for character in alphabet
-    ]
+    """Return the colours of each token of a vocabulary."""
+    paints = [NOTHING] * FIRST
+    num_others = 0
+    for character in alphabet:
+        paint = OWN_PAINTS.get(character)
+        if paint is None:
+            paint = _paint(num_others)
+            num_others += 1
+        paints.append(paint)
+    return paints
 
 
 def _paint(number: int) -> Paint:
-    """A colour for the next character that has none, light enough for dark ink."""
-    red, green, blue = colorsys.hls_to_rgb(0.58 + number * GOLDEN_TURN, LIGHTNESS[number % 2], 0.75)
+    """Return a colour for a character that has none, light enough for dark ink."""
+    hue = 0.58 + number * GOLDEN_TURN
+    red, green, blue = colorsys.hls_to_rgb(hue, LIGHTNESS[number % 2], 0.75)
     return Paint(fill=(round(255 * red), round(255 * green), round(255 * blue)), ink=INK)
 
 
 def _draw_cell(
     draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], symbol: str, paint: Paint, mark: Mark
 ) -> None:
-    """Fill one cell but for a thin line at its right and bottom, frame it if it has changed, and set its character in the middle."""
+    """Fill one cell except for a thin line at its right and bottom, and draw its character.
+
+    A changed cell gets a frame.
+    """
     left, top, right, bottom = box
     inner = left, top, max(left, right - 1), max(top, bottom - 1)
-    paint = PAINTS[mark] if mark == Mark.WRONG else paint.faded if mark == Mark.RIGHT else paint
+    if mark == Mark.WRONG:
+        paint = PAINTS[mark]
+    elif mark == Mark.RIGHT:
+        paint = paint.faded
     draw.rectangle(inner, fill=paint.fill)
     if mark == Mark.CHANGED:
-        draw.rectangle(
-            inner, outline=PAINTS[mark].fill, width=max(1, round((right - left + 1) * FRAME_SHARE))
-        )
+        frame = round((right - left + 1) * FRAME_SHARE)
+        draw.rectangle(inner, outline=PAINTS[mark].fill, width=max(1, frame))
     draw_symbol(draw, inner, symbol, paint.ink)

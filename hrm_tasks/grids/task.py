@@ -1,8 +1,9 @@
-"""Anybody's own task: a text grid for a question and a text grid for its answer, of any characters and sizes.
+"""The task of text grids: one grid is the question, another its answer, of any characters and sizes.
 
-Nothing is known of the rules, so only the solution can tell whether an answer is right.
+The rules are unknown, so an answer is checked against the solution alone.
 
-Shapes: N grids, S = height · width cells of the canvas in row-major order. Tokens: pad 0, outside the grid 1, then the alphabet.
+Shapes: N grids, S = height · width cells of the canvas in row-major order. Tokens: pad 0, outside the
+grid 1, then the alphabet.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,17 +22,21 @@ from hrm_tasks.grids import picture as grids_picture
 from hrm_tasks.grids import text as grids_text
 from hrm_tasks.grids.canvas import FIRST, OUTSIDE, Canvas
 
+# type of each setting in JSON
 KINDS = {
     "alphabet": str,
     "height": int,
     "width": int,
     "rating_bands": list,
     "symmetric": bool,
-}  # of settings, as JSON has them
+}
 
 
 class Grids(CellMeasures):
-    """Text grids of at most `height` rows of `width` characters of an alphabet; `symmetric` if all views of a puzzle are puzzles."""
+    """Task of text grids of at most `height` rows of `width` characters of an alphabet.
+
+    It is `symmetric` if all views of a puzzle are puzzles.
+    """
 
     name: str = "grids"
     legend: Sequence[Mark] = (Mark.CHANGED,)
@@ -60,11 +65,12 @@ class Grids(CellMeasures):
         }
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.canvas.alphabet!r}, {self.canvas.height}, {self.canvas.width})"
+        canvas = self.canvas
+        return f"{type(self).__name__}({canvas.alphabet!r}, {canvas.height}, {canvas.width})"
 
     @classmethod
     def for_shape(cls, vocab_size: int, seq_len: int, settings: Mapping[str, Any]) -> Self | None:
-        """The task with these settings, if they are whole and of this shape."""
+        """Return the task with these settings; None if they are incomplete or not of this shape."""
         if not {"alphabet", "height", "width"} <= settings.keys() <= KINDS.keys():
             return None
         if any(type(value) is not KINDS[key] for key, value in settings.items()):
@@ -73,17 +79,15 @@ class Grids(CellMeasures):
             task = cls(**settings)
         except PuzzleError:
             return None
-        return (
-            task
-            if (task.vocab_size, task.seq_len) == (vocab_size, seq_len)
-            and _are_bands(task.rating_bands)
-            else None
-        )
+        has_shape = (task.vocab_size, task.seq_len) == (vocab_size, seq_len)
+        if not has_shape or not _are_bands(task.rating_bands):
+            return None
+        return task
 
     def parse(self, text: str) -> TokenArray:
-        """Read every grid in a text: one row a line and an empty line between grids, or one word each. Returns: (N, S).
+        """Read every grid in a text: one row a line and an empty line between grids, or one word each.
 
-        Raises: PuzzleError naming the grid and the place in it.
+        Returns: (N, S) tokens. Raises: PuzzleError naming the grid and the place in it.
         """
         return self.canvas.place(grids_text.read_grids(text, self.canvas))
 
@@ -92,18 +96,19 @@ class Grids(CellMeasures):
         return self.parse(path.read_text(encoding="utf-8"))
 
     def format(self, tokens: IntArray) -> str:
-        """Draw the grid on one canvas (S,), one row a line; a cell in it that is no character is shown as `?`."""
+        """Draw the grid on one canvas (S,), one row a line; `?` is a cell of it without a character."""
         return grids_text.draw_grid(tokens, self.canvas)
 
     def line(self, tokens: IntArray) -> str:
-        """The grid on one canvas (S,) as one word, its rows parted by `/`, which `parse` reads back."""
+        """Write the grid on one canvas (S,) as one word with `/` between rows; `parse` reads it back."""
         return grids_text.write_word(tokens, self.canvas)
 
     def draw_symmetries(self, rng: np.random.Generator, count: int) -> Symmetry:
-        """Draw uniformly from the rotations and reflections of the canvas, where they are symmetries of the task.
+        """Draw uniformly from the rotations and reflections of the canvas.
 
-        Raises: PuzzleError where they are not: grids of other sizes lie in the corner, which only some views leave where it is,
-            and what is not trained in all views need not have them.
+        Raises: PuzzleError if they are no symmetries of the task. They are not if a grid is smaller than
+            the canvas, since only some views keep it in the corner, nor if the task is not trained in
+            all views, since its rule need not be symmetric.
         """
         if not self.symmetric:
             raise PuzzleError(
@@ -111,11 +116,11 @@ class Grids(CellMeasures):
                 "grids that all fill the canvas; leave out votes"
             )
         canvas = self.canvas
-        views = np.stack(
-            [canvas.turned_cells(canvas.height, canvas.width, view) for view in canvas.views]
-        )
+        height, width = canvas.height, canvas.width
+        cells = np.stack([canvas.turned_cells(height, width, view) for view in canvas.views])
+        drawn = rng.integers(len(cells), size=count)
         return Symmetry(
-            cells=views[rng.integers(len(views), size=count)],
+            cells=cells[drawn],
             tokens=np.tile(np.arange(self.vocab_size), (count, 1)),
         )
 
@@ -127,13 +132,15 @@ class Grids(CellMeasures):
             )
 
     def picture(self, tokens: IntArray, marks: IntArray, cell: int = 48) -> Image.Image:
-        """Draw what is on one canvas (S,) with a mark for each cell (S,), `cell` pixels a cell."""
+        """Draw one canvas (S,) with a mark for each cell (S,); `cell` is the pixels of a cell's side."""
         return grids_picture.draw_canvas(tokens, marks, self.canvas, cell)
 
 
 def _are_bands(bounds: Sequence[Any]) -> bool:
-    """Whether these are lower bounds, ascending from 0."""
-    return all(type(bound) is int for bound in bounds) and list(bounds) == sorted({0, *bounds})
+    """Return True if these are lower bounds of bands: integers that ascend from 0."""
+    if any(type(bound) is not int for bound in bounds):
+        return False
+    return list(bounds) == sorted({0, *bounds})
 
 
 TASK = Grids

@@ -138,8 +138,8 @@ def _tokens_of_colours(pixels: npt.NDArray[np.uint8], path: Path) -> ByteArray:
     known = np.array([token for token, _ in COLOURS], dtype=np.uint8)
     tokens = known[squares.argmin(axis=0)]
     tokens[squares.min(axis=0) > MAX_DISTANCE**2] = 0
-    places = inverse.reshape(packed.shape)
-    return tokens[places]
+    token_of_pixel: ByteArray = tokens[inverse.reshape(packed.shape)]
+    return token_of_pixel
 
 
 def _pixels_a_cell(tokens: ByteArray, path: Path) -> int:
@@ -187,5 +187,5 @@ def _most_frequent(cells: ByteArray, path: Path) -> ByteArray:
             f"{path}: no colour of a maze at {cell_name(place, size)}; "
             "expected black for a wall, white for an open cell, green for S, red for G"
         )
-    maze = counts.argmax(axis=0) + 1
-    return maze.astype(np.uint8).reshape(-1)
+    maze: ByteArray = counts.argmax(axis=0).astype(np.uint8) + np.uint8(1)
+    return maze.reshape(-1)
