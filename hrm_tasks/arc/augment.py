@@ -1,6 +1,6 @@
-"""Augmentations of ARC tasks: one of 8 symmetries of the grid and a permutation of colours 1 to 9, each with a name.
+"""Augment ARC tasks with one of 8 symmetries of the grid and a permutation of colours 1 to 9.
 
-The name says all of it: `<task>_t<symmetry>_<ten digits: the images of colours 0 to 9>`.
+The name of an augmentation defines it: `<task>_t<symmetry>_<ten digits: the images of colours 0 to 9>`.
 
 Shapes: A augmentations, N canvases, E pairs, S = side · side cells of a canvas.
 Source: sapientinc/HRM dataset/common.py and dataset/build_arc_dataset.py.
@@ -26,143 +26,194 @@ from hrm_tasks.arc.canvas import (
     side_of,
 )
 
-TRIES = 5  # draws for each augmentation that is wanted
+TRIES = 5  # draws for each augmentation asked for
 AUGMENTED = re.compile(r"(.+)_t([0-7])_(0(?!\d*(\d)\d*\4)[1-9]{9})", re.DOTALL)  # no digit twice
 
 HashArray = npt.NDArray[np.uint64]
 
 
 class Augmentations(NamedTuple):
-    """A augmentations of one task, or one for each of A canvases. The first of a task is the task as it is."""
+    """A augmentations of one task, the identity first, or one augmentation for each of A canvases."""
 
     symmetries: TokenArray  # (A,) 0 to 7
     colours: TokenArray  # (A, 10) image of each colour; black stays black
 
     @property
     def swaps(self) -> BoolArray:
-        """(A,) where height and width change places."""
+        """Return True where height and width change places: (A,)."""
         return np.asarray(TRANSPOSES[self.symmetries])
 
     @property
     def tokens(self) -> TokenArray:
-        """(A, V) image of each token."""
-        fixed = np.tile(np.arange(COLOUR, dtype=np.uint8), (len(self.symmetries), 1))
+        """Return the image of each token: (A, V)."""
+        fixed = np.arange(COLOUR, dtype=np.uint8)
+        fixed = np.tile(fixed, (len(self.symmetries), 1))
         return np.concatenate([fixed, self.colours + np.uint8(COLOUR)], axis=1)
 
     def repeated(self, number: int, count: int) -> "Augmentations":
-        """One of them, for each of `count` canvases."""
+        """Return one of the augmentations for each of `count` canvases."""
         rows = np.full(count, number)
         return Augmentations(self.symmetries[rows], self.colours[rows])
 
     def names(self, task: str) -> list[str]:
-        """What the identifiers are called: the task itself, then its augmentations."""
+        """Return the names of the identifiers: the task itself, then its augmentations."""
         digits = (self.colours + np.uint8(ord("0"))).tobytes().decode("ascii")
-        images = (
-            digits[start : start + NUM_COLOURS] for start in range(0, len(digits), NUM_COLOURS)
-        )
-        names = [
-            f"{task}_t{symmetry}_{image}"
-            for symmetry, image in zip(self.symmetries.tolist(), images, strict=True)
-        ]
-        return [task, *names[1:]]
+        names = [task]
+        for number, symmetry in enumerate(self.symmetries.tolist()[1:], start=1):
+            start = number * NUM_COLOURS
+            image = digits[start : start + NUM_COLOURS]
+            names.append(f"{task}_t{symmetry}_{image}")
+        return names
 
 
 def task_of(name: str) -> str:
-    """The task an identifier's name belongs to."""
+    """Return the task that an identifier's name belongs to."""
     found = AUGMENTED.fullmatch(name)
     return found[1] if found else name
 
 
 def parse_names(names: Sequence[str]) -> tuple[list[str], Augmentations]:
-    """Read the names of A identifiers. Returns: their tasks and augmentations; a plain task has symmetry 0 and its own colours."""
-    found = [AUGMENTED.fullmatch(name) for name in names]
-    tasks = [match[1] if match else name for match, name in zip(found, names, strict=True)]
-    symmetries = np.array([int(match[2]) if match else 0 for match in found], dtype=np.uint8)
-    digits = "".join(match[3] if match else "0123456789" for match in found)
-    colours = np.frombuffer(digits.encode("ascii"), np.uint8).reshape(-1, NUM_COLOURS) - np.uint8(
-        ord("0")
-    )
-    return tasks, Augmentations(symmetries, colours)
+    """Read the names of A identifiers. Returns: their tasks and augmentations.
+
+    The name of a task alone has symmetry 0 and its own colours.
+    """
+    tasks = []
+    symmetries = []
+    digits = []
+    for name in names:
+        found = AUGMENTED.fullmatch(name)
+        task, symmetry, images = found.group(1, 2, 3) if found else (name, "0", "0123456789")
+        tasks.append(task)
+        symmetries.append(int(symmetry))
+        digits.append(images)
+    codes = np.frombuffer("".join(digits).encode("ascii"), np.uint8)
+    colours = codes.reshape(-1, NUM_COLOURS) - np.uint8(ord("0"))
+    return tasks, Augmentations(np.array(symmetries, dtype=np.uint8), colours)
 
 
 def augmented(grid: TokenArray, symmetry: int, colours: TokenArray) -> TokenArray:
-    """One grid (height, width) under one augmentation."""
+    """Augment one grid (height, width)."""
     return np.ascontiguousarray(turned(colours[grid], symmetry))
 
 
 def undone(canvases: IntArray, augmentations: Augmentations) -> TokenArray:
-    """Crop the grid of each canvas (N, S) and undo its augmentation. Returns: (N, S) the original grid in the corner, pad elsewhere."""
-    side, sizes = side_of(canvases), grid_sizes(canvases)
-    heights, widths = np.where(augmentations.swaps[:, None], sizes[:, ::-1], sizes).T[
-        :, :, None
-    ]  # (N, 1) of the originals
+    """Crop the grid of each canvas (N, S) and undo its augmentation.
+
+    Returns: (N, S) the original grid in the corner, pad elsewhere.
+    """
+    side = side_of(canvases)
+    each = np.arange(len(canvases))[:, None, None]
+    cells, inside = _original_cells(grid_sizes(canvases), augmentations, side)
+    cells += each * (side * side)
+    originals = np.argsort(augmentations.tokens, axis=1)  # (N, V) token of the original
+    originals = originals.astype(np.uint8)
+    tokens = canvases.ravel().take(cells)
+    places = tokens + each * VOCAB_SIZE
+    grids = originals.ravel().take(places, mode="clip")
+    grids = np.where(inside, grids, np.uint8(PAD))
+    return grids.reshape(-1, side * side)
+
+
+def _original_cells(
+    sizes: IntArray, augmentations: Augmentations, side: int
+) -> tuple[IntArray, BoolArray]:
+    """Find the cell of the canvas that holds each cell of the original grid.
+
+    Shapes: `sizes` (N, 2) of the augmented grids -> (N, side, side), 0 outside the grid, and
+        (N, side, side) True inside it.
+    """
+    symmetries = augmentations.symmetries
+    swaps = augmentations.swaps
     place = np.arange(side)
-    rows = np.where(
-        FLIPS_ROWS[augmentations.symmetries][:, None], heights - 1 - place, place
-    )  # (N, side)
-    columns = np.where(FLIPS_COLUMNS[augmentations.symmetries][:, None], widths - 1 - place, place)
-    row_step, column_step = np.where(augmentations.swaps, [[1], [side]], [[side], [1]])[:, :, None]
-    cells = (rows * row_step)[:, :, None] + (columns * column_step)[
-        :, None, :
-    ]  # (N, side, side) on the canvas
-    inside = (place < heights)[:, :, None] & (place < widths)[:, None, :]
-    cells = np.where(inside, cells, 0) + (np.arange(len(canvases)) * side * side)[:, None, None]
-    originals = np.argsort(augmentations.tokens, axis=1).astype(
-        np.uint8
-    )  # token of the original, (N, V)
-    tokens = canvases.ravel().take(cells) + (np.arange(len(canvases)) * VOCAB_SIZE)[:, None, None]
-    return np.where(inside, originals.ravel().take(tokens, mode="clip"), np.uint8(PAD)).reshape(
-        -1, side * side
+    originals = np.where(
+        swaps[:, None],
+        sizes[:, ::-1],
+        sizes,
     )
+    heights, widths = originals.T[:, :, None]  # (N, 1)
+    flips_rows = FLIPS_ROWS[symmetries]
+    flips_columns = FLIPS_COLUMNS[symmetries]
+    row_steps = np.where(swaps, 1, side)
+    column_steps = np.where(swaps, side, 1)
+    rows = np.where(flips_rows[:, None], heights - 1 - place, place)  # (N, side)
+    rows *= row_steps[:, None]
+    columns = np.where(flips_columns[:, None], widths - 1 - place, place)
+    columns *= column_steps[:, None]
+    cells = rows[:, :, None] + columns[:, None, :]
+    in_rows = place < heights
+    in_columns = place < widths
+    inside = in_rows[:, :, None] & in_columns[:, None, :]
+    return np.where(inside, cells, 0), inside
 
 
 def draw_augmentations(sums: HashArray, count: int, rng: np.random.Generator) -> Augmentations:
-    """Draw up to `count` distinct augmentations of a task, by all its grids together, out of `TRIES` times as many.
+    """Draw up to `count` distinct augmentations of a task out of `TRIES` times as many.
 
-    `sums` (E, 8, 10) are the `colour_sums` of its pairs; their order makes no difference. The task as it is comes first.
+    Two are distinct if any grid of the task differs. `sums` (E, 8, 10) are the `colour_sums` of its
+    pairs in any order. The task as it is comes first.
     """
-    tries = TRIES * count
-    symmetries = np.zeros(tries + 1, np.uint8)
-    colours = np.tile(np.arange(NUM_COLOURS, dtype=np.uint8), (tries + 1, 1))
-    symmetries[1:] = rng.integers(0, NUM_VIEWS, tries)
+    num_tries = 1 + TRIES * count
+    symmetries = np.zeros(num_tries, np.uint8)
+    symmetries[1:] = rng.integers(0, NUM_VIEWS, num_tries - 1)
+    colours = np.arange(NUM_COLOURS, dtype=np.uint8)
+    colours = np.tile(colours, (num_tries, 1))
     colours[1:, 1:] = rng.permuted(colours[1:, 1:], axis=1)
-    hashes: HashArray = np.empty((tries + 1, len(sums)), np.uint64)
-    for symmetry in range(NUM_VIEWS):
-        chosen = symmetries == symmetry
-        hashes[chosen] = (colours[chosen].astype(np.uint64) + np.uint64(1)) @ sums[:, symmetry].T
-    _, first = np.unique(mixed(hashes).sum(axis=1), return_index=True)
-    kept = np.sort(first)[: count + 1]
+    keys = _task_keys(sums, symmetries, colours)
+    _, first = np.unique(keys, return_index=True)
+    first.sort()
+    kept = first[: count + 1]
     return Augmentations(symmetries[kept], colours[kept])
 
 
-def colour_sums(grids: Sequence[TokenArray]) -> HashArray:
-    """For each symmetry and colour, a hash of the cells that the colour then has in some grids (an input and its output).
+def _task_keys(sums: HashArray, symmetries: TokenArray, colours: TokenArray) -> HashArray:
+    """Hash all grids of a task under each of T augmentations.
 
-    Returns: (8, 10), sums of a random weight of each cell. A hash of the augmented grids is a sum over colours of these, times
-    the colour's image: no grid need be augmented to see whether it is new.
+    Shapes: (E, 8, 10), (T,), (T, 10) -> (T,).
+    """
+    factors = colours.astype(np.uint64) + np.uint64(1)
+    hashes: HashArray = np.empty((len(symmetries), len(sums)), np.uint64)
+    for symmetry in range(NUM_VIEWS):
+        chosen = symmetries == symmetry
+        hashes[chosen] = factors[chosen] @ sums[:, symmetry].T
+    keys: HashArray = mixed(hashes).sum(axis=1)
+    return keys
+
+
+def colour_sums(grids: Sequence[TokenArray]) -> HashArray:
+    """Hash the cells that each colour has under each symmetry in some grids (an input and its output).
+
+    Returns: (8, 10), sums of a random weight of each cell. The hash of augmented grids is the sum over
+    colours of these, times the colour's image: a grid need not be augmented to see if it is new.
     """
     total = np.zeros((NUM_COLOURS, NUM_VIEWS), np.uint64)
+    colours = np.arange(NUM_COLOURS, dtype=np.uint8)[:, None]
     for role, grid in enumerate(grids):
-        has = (grid.ravel() == np.arange(NUM_COLOURS, dtype=np.uint8)[:, None]).astype(
-            np.uint64
-        )  # (10, cells)
-        total += has @ _weights(*grid.shape, role)
+        has_colour = grid.ravel() == colours  # (10, cells)
+        weights = _weights(*grid.shape, role)
+        total += has_colour.astype(np.uint64) @ weights
     return total.T
 
 
 def exact_keys(sums: HashArray) -> list[int]:
-    """One number a pair, the same for equal pairs only. Shapes: `colour_sums` (E, 8, 10) -> (E,)."""
+    """Return a number for each pair that is the same for equal pairs only.
+
+    Shapes: `colour_sums` (E, 8, 10) -> (E,).
+    """
     factors: HashArray = np.arange(1, NUM_COLOURS + 1).astype(np.uint64)
-    keys: list[int] = mixed(sums[:, 0] * factors).sum(axis=1).tolist()
+    hashes = mixed(sums[:, 0] * factors)
+    keys: list[int] = hashes.sum(axis=1).tolist()
     return keys
 
 
 def symmetric_keys(sums: HashArray) -> list[int]:
-    """One number a pair, the same for pairs that an augmentation turns into each other. Shapes: `colour_sums` (E, 8, 10) -> (E,)."""
-    under_each = mixed(sums[:, :, 0] ^ np.uint64(0xB1AC)) + mixed(sums[:, :, 1:]).sum(
-        axis=2
-    )  # (E, 8)
-    keys: list[int] = mixed(under_each).sum(axis=1).tolist()
+    """Return a number for each pair that is the same for pairs that augmentations turn into each other.
+
+    Shapes: `colour_sums` (E, 8, 10) -> (E,).
+    """
+    black = mixed(sums[:, :, 0] ^ np.uint64(0xB1AC))  # (E, 8)
+    others = mixed(sums[:, :, 1:]).sum(axis=2)
+    hashes = mixed(black + others)
+    keys: list[int] = hashes.sum(axis=1).tolist()
     return keys
 
 
@@ -176,34 +227,41 @@ def mixed(values: HashArray) -> HashArray:
 
 @lru_cache(maxsize=1024)
 def _weights(height: int, width: int, role: int) -> HashArray:
-    """The weight of the place where each cell of a grid comes to lie under each symmetry, whatever the canvas.
+    """Return the weight of the place that each cell of a grid has under each symmetry.
 
-    `role` is 0 for inputs and 1 for outputs. Returns: (height * width, 8).
+    It is the same for every canvas. `role` is 0 for inputs and 1 for outputs.
+    Returns: (height * width, 8).
     """
-    places = mixed(np.arange(SIDE * SIDE, dtype=np.uint64) + np.uint64(SIDE * SIDE * role)).reshape(
-        SIDE, SIDE
-    )
+    num_places = SIDE * SIDE
+    numbers = np.arange(num_places, dtype=np.uint64) + np.uint64(num_places * role)
+    weight_of_place = mixed(numbers).reshape(SIDE, SIDE)
     cells = np.arange(height * width).reshape(height, width)
     weights = np.empty((cells.size, NUM_VIEWS), np.uint64)
-    for number in range(NUM_VIEWS):
-        moved = turned(cells, number)
-        weights[moved.ravel(), number] = places[: moved.shape[0], : moved.shape[1]].ravel()
+    for view in range(NUM_VIEWS):
+        moved = turned(cells, view)
+        rows, columns = moved.shape
+        covered = weight_of_place[:rows, :columns]
+        weights[moved.ravel(), view] = covered.ravel()
     return weights
 
 
 @lru_cache(maxsize=1024)
 def cell_places(height: int, width: int, room: int) -> IntArray:
-    """Where on a square of `room` rows each cell of a grid comes to lie under each symmetry, behind them its end markers.
+    """Return the place of each cell of a grid under each symmetry on a square of `room` rows.
 
-    Returns: (8, height * width + height + width), row * room + column, corner at 0.
+    The places of the end markers follow. Returns: (8, height * width + height + width) numbers
+    row * room + column, the corner of the grid at 0.
     """
-    places = np.arange(room * room).reshape(room, room)
+    square = np.arange(room * room).reshape(room, room)
     cells = np.arange(height * width).reshape(height, width)
-    found = np.empty((NUM_VIEWS, height * width + height + width), np.intp)
-    for number in range(NUM_VIEWS):
-        moved = turned(cells, number)
-        found[number, moved.ravel()] = places[: moved.shape[0], : moved.shape[1]].ravel()
-        found[number, cells.size :] = np.concatenate(
-            [places[moved.shape[0], : moved.shape[1]], places[: moved.shape[0], moved.shape[1]]]
-        )
-    return found
+    num_places = cells.size + height + width
+    places = np.empty((NUM_VIEWS, num_places), np.intp)
+    for view in range(NUM_VIEWS):
+        moved = turned(cells, view)
+        rows, columns = moved.shape
+        below = square[rows, :columns]
+        beside = square[:rows, columns]
+        inside = square[:rows, :columns]
+        places[view, moved.ravel()] = inside.ravel()
+        places[view, cells.size :] = np.concatenate([below, beside])
+    return places

@@ -1,4 +1,4 @@
-"""ARC data sets from folders, zips and files of tasks: new ones, and tasks added to one."""
+"""Build ARC data sets from folders, zips and files of tasks, or add tasks to one."""
 
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from pathlib import Path
@@ -20,7 +20,7 @@ from hrm_tasks.arc.examples import (
     write,
 )
 from hrm_tasks.arc.extend import add
-from hrm_tasks.arc.leaks import settle
+from hrm_tasks.arc.leaks import split_tasks
 from hrm_tasks.arc.options import Options
 from hrm_tasks.arc.read import ArcTask, read_source
 
@@ -42,10 +42,15 @@ def build(out: Path, options: Options, watch: Watch = unwatched) -> Built:
         build = left_out = _build_new(out, options, watch)
     counts = {"tasks": len(build["tasks"])}
     counts |= {kind: len(left_out.get(kind, ())) for kind in LEFT_OUT}
-    return Built({**build, **counts}, _summary(build), tuple(_warnings(build, left_out)))
+    return Built(
+        {**build, **counts},
+        _summary(build),
+        tuple(_warnings(build, left_out)),
+    )
 
 
 def _summary(build: Mapping[str, Any]) -> str:
+    """Describe a data set in one line."""
     tasks = build["tasks"].values()
     num_tests = sum(task["evaluation"] for task in tasks)
     training = f"{build.get('train_examples', 0):,} training"
@@ -55,10 +60,11 @@ def _summary(build: Mapping[str, Any]) -> str:
 
 
 def _warnings(build: Mapping[str, Any], left_out: Mapping[str, Any]) -> Iterator[str]:
-    """Say what was left out, a sentence for each reason."""
+    """Yield a sentence for each reason to leave something out."""
     too_large, dropped, shared, namesakes = (left_out.get(kind) for kind in LEFT_OUT)
     if too_large:
-        side, count = build["task_settings"]["canvas"], f"{len(too_large):,}"
+        side = build["task_settings"]["canvas"]
+        count = f"{len(too_large):,}"
         yield f"tasks left out, with a grid larger than {side}x{side}: {count}, as {too_large[0]}"
     if dropped:
         yield f"not trained on, because the test has it: {dropped[0]}{_more(dropped)}"
@@ -75,16 +81,19 @@ def _warnings(build: Mapping[str, Any], left_out: Mapping[str, Any]) -> Iterator
 
 
 def _more(things: Sized) -> str:
-    return f"; and {len(things) - 1:,} more" if len(things) > 1 else ""
+    """Count the things after the first for the end of a sentence."""
+    num_others = len(things) - 1
+    return f"; and {num_others:,} more" if num_others else ""
 
 
 def _build_new(out: Path, options: Options, watch: Watch) -> dict[str, Any]:
-    """Build a data set of tasks whose grids the canvas has room for.
+    """Build a data set of the tasks whose grids fit on the canvas.
 
     Returns: build.json. Raises: DataError naming the file.
     """
     refuse_used(out)
-    side, seed = options.canvas, options.seed
+    side = options.canvas
+    seed = options.seed
     sources = [read_source(path) for path in options.paths]
     about: dict[str, Any] = {"task": TASK}
     found = [task for source in sources for task in source.tasks]
@@ -94,21 +103,35 @@ def _build_new(out: Path, options: Options, watch: Watch) -> dict[str, Any]:
     if options.subsample is not None:
         found = _drawn(found, options.subsample, seed)
         about |= {"subsample": options.subsample}
-    settled = settle(found)
-    tasks = augment_tasks(settled.tasks, options.augment, seed, 1, side)
+    splits = split_tasks(found)
+    tasks = augment_tasks(
+        splits.tasks,
+        options.augment,
+        seed,
+        1,
+        side,
+    )
     about |= {
         "seed": seed,
         "augment": options.augment,
-        **drops(settled),
+        **drops(splits),
         "sources": describe_sources(sources),
     }
-    return write(out, side, [BLANK_IDENTIFIER], blocks(tasks, watch), about, tasks)
+    return write(
+        out,
+        side,
+        [BLANK_IDENTIFIER],
+        blocks(tasks, watch),
+        about,
+        tasks,
+    )
 
 
 def _fitting(found: Sequence[ArcTask], side: int) -> tuple[list[ArcTask], list[str]]:
-    """The tasks that a canvas has room for, and the names of the others; what is too large in one folder is left out of all.
+    """Return the tasks that fit on a canvas, and the names of the others.
 
-    Raises: DataError if none is left.
+    A name with a task that is too large in one folder is left out of all. Raises: DataError if no task
+    is left.
     """
     too_large = dict.fromkeys(task.name for task in found if task.side > side)  # a set in order
     fitting = [task for task in found if task.name not in too_large]
@@ -121,13 +144,13 @@ def _fitting(found: Sequence[ArcTask], side: int) -> tuple[list[ArcTask], list[s
 
 
 def _drawn(found: Sequence[ArcTask], count: int, seed: int) -> list[ArcTask]:
-    """Some of the tasks, drawn by name. Raises: DataError if there are not so many."""
+    """Draw `count` tasks by name. Raises: DataError if there are fewer."""
     names = sorted({task.name for task in found})
     if count > len(names):
         raise DataError(
-            f"there are {len(names):,} tasks to choose from, fewer than --subsample {count}; lower it"
+            f"there are {len(names):,} tasks to choose from, "
+            f"fewer than --subsample {count}; lower it"
         )
-    chosen = set(
-        stream(seed, Purpose.PUZZLES, SUBSAMPLE).choice(names, count, replace=False).tolist()
-    )
+    rng = stream(seed, Purpose.PUZZLES, SUBSAMPLE)
+    chosen = set(rng.choice(names, count, replace=False).tolist())
     return [task for task in found if task.name in chosen]

@@ -1,4 +1,4 @@
-"""Adds ARC tasks to a data set that is built: identifiers keep their numbers, new ones follow.
+"""Add ARC tasks to a data set that is built: identifiers keep their numbers, new ones follow.
 
 Shapes: P puzzles, G groups.
 """
@@ -39,20 +39,20 @@ from hrm_tasks.arc.examples import (
     drops,
     write,
 )
-from hrm_tasks.arc.leaks import Known, Settled, settle
+from hrm_tasks.arc.leaks import Known, TaskSplits, split_tasks
 from hrm_tasks.arc.read import ArcTask, Source, read_source
 
 BLOCK_EXAMPLES = 1 << 15  # copied at once
 
 
 class Settings(BaseModel, frozen=True, strict=True):
-    """What build.json says of the canvas; nothing of the published one."""
+    """Entry of the canvas in build.json; the published canvas has none."""
 
     canvas: int = Field(SIDE, ge=SMALLEST, le=SIDE)
 
 
 class BuiltTask(BaseModel, frozen=True, strict=True):
-    """What build.json says of one task."""
+    """Entry of one task in build.json."""
 
     folder: str
     evaluation: bool
@@ -60,9 +60,19 @@ class BuiltTask(BaseModel, frozen=True, strict=True):
     training_pairs: str  # keys in hexadecimal
     test_pairs: str
 
+    @property
+    def training_keys(self) -> list[int]:
+        """Return the keys of the training pairs. Raises: ValueError if one is not hexadecimal."""
+        return [int(key, 16) for key in self.training_pairs.split()]
+
+    @property
+    def test_keys(self) -> list[int]:
+        """Return the keys of the test pairs. Raises: ValueError if one is not hexadecimal."""
+        return [int(key, 16) for key in self.test_pairs.split()]
+
 
 class BuildFile(LeftOut, frozen=True, strict=True):
-    """What build.json says of an ARC data set, as far as adding asks for it."""
+    """Part of the build.json of an ARC data set that `add` needs."""
 
     task_settings: Settings = Settings()
     seed: NonNegativeInt
@@ -71,37 +81,38 @@ class BuildFile(LeftOut, frozen=True, strict=True):
     tasks: dict[str, BuiltTask]
 
     def known(self) -> Known:
-        """What new tasks are kept apart from. Raises: ValueError if a key is none."""
+        """Return the tasks and pairs that new tasks are kept apart from.
+
+        Raises: ValueError if a key is not hexadecimal.
+        """
+        contents = {}
+        training_keys: dict[int, str] = {}
+        test_keys: dict[int, str] = {}
+        for name, task in self.tasks.items():
+            training = task.training_keys
+            tests = task.test_keys
+            contents[name] = frozenset(training + tests)
+            training_keys |= dict.fromkeys(training, name)
+            test_keys |= dict.fromkeys(tests, name)
         return Known(
             folders={name: task.folder for name, task in self.tasks.items()},
-            contents={
-                name: frozenset(
-                    int(key, 16) for key in f"{task.training_pairs} {task.test_pairs}".split()
-                )
-                for name, task in self.tasks.items()
-            },
+            contents=contents,
             evaluation=frozenset(name for name, task in self.tasks.items() if task.evaluation),
-            training_keys={
-                int(key, 16): name
-                for name, task in self.tasks.items()
-                for key in task.training_pairs.split()
-            },
-            test_keys={
-                int(key, 16): name
-                for name, task in self.tasks.items()
-                for key in task.test_pairs.split()
-            },
+            training_keys=training_keys,
+            test_keys=test_keys,
         )
 
 
 def add(
     directory: Path, paths: Sequence[Path], watch: Watch = unwatched
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Add tasks to a data set, with its own canvas, seed and number of augmentations. It is written whole beside itself, then replaced.
+    """Add tasks to a data set with its canvas, seed and number of augmentations.
 
-    Returns: what build.json holds now, and what of it was left out now, as `drops` gives it.
+    The new data set is written whole beside the old one, then takes its place.
 
-    Raises: DataError naming the file, or if another process writes here; the data set is as it was then.
+    Returns: the new build.json, and the tasks and pairs that were left out, as `drops` returns them.
+
+    Raises: DataError naming the file, or if another process writes here; the data set is unchanged then.
     """
     directory = directory.resolve()
     old_aside = directory.with_name(f".{directory.name}.hrm-replaced")  # of earlier versions
@@ -118,48 +129,59 @@ def add(
 def _write_joined(
     directory: Path, beside: Path, paths: Sequence[Path], watch: Watch
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Write a data set that has tasks more than another. Returns: as `add` does."""
+    """Write a data set with its tasks and new ones. Returns: as `add` does."""
     record, built, known = _read_build(directory)
     old_names = _identifiers(directory, built)
     sources = [read_source(path) for path in paths]
     side = built.task_settings.canvas
-    settled = settle(_fitting(directory, sources, side), known)
-    if not settled.tasks:
-        raise _nothing_new(directory, paths, settled)
-    tasks = augment_tasks(settled.tasks, built.augment, built.seed, len(old_names), side)
+    splits = split_tasks(_fitting(directory, sources, side), known)
+    if not splits.tasks:
+        raise _nothing_new(directory, paths, splits)
+    tasks = augment_tasks(
+        splits.tasks,
+        built.augment,
+        built.seed,
+        len(old_names),
+        side,
+    )
     about = {
         **record,
         "sources": [*built.sources, *describe_sources(sources)],
-        "shared_tasks": _merged(built.shared_tasks, settled.shared_tasks),
-        "namesakes": _merged(built.namesakes, settled.namesakes),
-        "dropped_pairs": [*built.dropped_pairs, *settled.dropped_pairs],
+        "shared_tasks": _merged(built.shared_tasks, splits.shared_tasks),
+        "namesakes": _merged(built.namesakes, splits.namesakes),
+        "dropped_pairs": [*built.dropped_pairs, *splits.dropped_pairs],
     }
-    return write(
-        beside, side, old_names, _joined(directory, blocks(tasks, watch)), about, tasks
-    ), drops(settled)
+    examples = _joined(directory, blocks(tasks, watch))
+    build = write(beside, side, old_names, examples, about, tasks)
+    return build, drops(splits)
 
 
 def _fitting(directory: Path, sources: Sequence[Source], side: int) -> list[ArcTask]:
-    """All tasks of the sources. Raises: DataError if the canvas has no room for one."""
+    """Return all tasks of the sources. Raises: DataError if the canvas has no room for one."""
     found = [task for source in sources for task in source.tasks]
-    if too_large := next((task for task in found if task.side > side), None):
-        raise DataError(
-            f"task {too_large.name} of {too_large.folder} has no room on the canvas of {directory}, {side}x{side}; "
-            f"leave it out, or build the data set anew with --canvas {too_large.side}"
-        )
+    for task in found:
+        if task.side > side:
+            raise DataError(
+                f"task {task.name} of {task.folder} has no room "
+                f"on the canvas of {directory}, {side}x{side}; "
+                f"leave it out, or build the data set anew with --canvas {task.side}"
+            )
     return found
 
 
-def _nothing_new(directory: Path, paths: Sequence[Path], settled: Settled) -> DataError:
-    if settled.dropped_pairs:
-        pair = settled.dropped_pairs[0]
+def _nothing_new(directory: Path, paths: Sequence[Path], splits: TaskSplits) -> DataError:
+    """Return the error that says why no task can be added."""
+    if splits.dropped_pairs:
+        pair = splits.dropped_pairs[0]
         return DataError(
-            f"every new pair is in the test of {directory} and is not trained on, as {pair}; name other tasks"
+            f"every new pair is in the test of {directory} and is not trained on, as {pair}; "
+            "name other tasks"
         )
-    if settled.namesakes:
-        name, (folder, other, *_) = next(iter(settled.namesakes.items()))
+    if splits.namesakes:
+        name, (folder, other, *_) = next(iter(splits.namesakes.items()))
         return DataError(
-            f"task {name} of {other} has other contents than the one that {directory} holds, from {folder}, and no other task is new; "
+            f"task {name} of {other} has other contents than the one that {directory} holds, "
+            f"from {folder}, and no other task is new; "
             "rename its file"
         )
     return DataError(
@@ -168,21 +190,23 @@ def _nothing_new(directory: Path, paths: Sequence[Path], settled: Settled) -> Da
 
 
 def _merged(old: Mapping[str, list[str]], new: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """The folders of each name, each once."""
-    return {
-        **old,
-        **{
-            name: list(dict.fromkeys([*old.get(name, []), *folders]))
-            for name, folders in new.items()
-        },
-    }
+    """Return the folders of each name, each folder once."""
+    merged = dict(old)
+    for name, folders in new.items():
+        both = [*old.get(name, []), *folders]
+        merged[name] = list(dict.fromkeys(both))
+    return merged
 
 
 def _read_build(directory: Path) -> tuple[dict[str, Any], BuildFile, Known]:
-    path, record = directory / BUILD_FILE, read_build(directory)
-    if (task := record.get("task", "an unknown task")) != TASK:
+    """Read and check build.json. Returns: all of it, the checked part, and the known tasks."""
+    path = directory / BUILD_FILE
+    record = read_build(directory)
+    task = record.get("task", "an unknown task")
+    if task != TASK:
         raise DataError(
-            f"{directory} is a data set of {str(task)[:40]}, expected arc; only those that `hrm data arc` made take more tasks"
+            f"{directory} is a data set of {str(task)[:40]}, expected arc; "
+            "only those that `hrm data arc` made take more tasks"
         )
     try:
         json.dumps(record, ensure_ascii=False).encode()  # it is written again
@@ -192,51 +216,54 @@ def _read_build(directory: Path) -> tuple[dict[str, Any], BuildFile, Known]:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise DataError(
-            f"{path}: {place}: {first['msg']}; expected a data set made by `hrm data arc`, {WAY_OUT}"
+            f"{path}: {place}: {first['msg']}; "
+            f"expected a data set made by `hrm data arc`, {WAY_OUT}"
         ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is damaged ({str(error)[:80]}); {WAY_OUT}") from error
 
 
 def _identifiers(directory: Path, built: BuildFile) -> list[str]:
-    """The names of a data set's identifiers, as many as its arrays and build.json count."""
+    """Read the names of a data set's identifiers.
+
+    Raises: DataError unless there are as many as its arrays and its build.json count.
+    """
     path = directory / IDENTIFIERS_FILE
     names = read_identifiers(path)
-    for expected in (
-        load_split(directory, present_splits(directory)[0]).metadata.num_puzzle_identifiers,
-        1 + sum(task.identifiers for task in built.tasks.values()),
-    ):
+    split = load_split(directory, present_splits(directory)[0])
+    num_built = 1 + sum(task.identifiers for task in built.tasks.values())
+    for expected in (split.metadata.num_puzzle_identifiers, num_built):
         if len(names) != expected:
             raise DataError(f"{path} has {len(names)} names, expected {expected}; {WAY_OUT}")
-    if unwritable := next((name for name in names if not name.isprintable()), None):
-        raise DataError(
-            f"{path} holds {ascii(unwritable)[:80]}, expected names of tasks; {WAY_OUT}"
-        )
+    for name in names:
+        if not name.isprintable():
+            raise DataError(f"{path} holds {ascii(name)[:80]}, expected names of tasks; {WAY_OUT}")
     return names
 
 
 def _joined(directory: Path, new: Blocks) -> Blocks:
-    """The examples of a data set, then new ones."""
-    old: Blocks = {
-        split: {SET: copied(load_split(directory, split).sets[SET])}
-        for split in present_splits(directory)
-    }
-    return {
-        split: {SET: chain(*(blocks[split][SET] for blocks in (old, new) if split in blocks))}
-        for split in ("train", "test")
-        if split in old or split in new
-    }
+    """Return the examples of a data set, then new ones."""
+    present = present_splits(directory)
+    joined: Blocks = {}
+    for split in ("train", "test"):
+        parts = []
+        if split in present:
+            parts.append(copied(load_split(directory, split).sets[SET]))
+        if split in new:
+            parts.append(new[split][SET])
+        if parts:
+            joined[split] = {SET: chain(*parts)}
+    return joined
 
 
 def copied(examples: ExampleSet) -> Iterator[Examples]:
-    """A set as it is, in blocks of whole groups."""
+    """Yield the examples of a set unchanged, in blocks of whole groups."""
     starts = examples.puzzle_indices[examples.group_indices]  # (G + 1,) first example of each group
     group = 0
     while group < len(starts) - 1:
-        end = max(
-            group + 1,
-            int(np.searchsorted(starts, starts[group] + BLOCK_EXAMPLES, side="right")) - 1,
-        )
+        limit = starts[group] + BLOCK_EXAMPLES
+        num_fitting = int(np.searchsorted(starts, limit, side="right")) - 1
+        end = max(group + 1, num_fitting)
         first, last = examples.group_indices[[group, end]]
         rows = range(starts[group], starts[end])
         yield Examples(

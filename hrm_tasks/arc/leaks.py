@@ -1,8 +1,9 @@
-"""What each ARC task may give to training: evaluation outputs never get there, whatever the sources have in common.
+"""Split ARC tasks into training and test pairs so that no evaluation output is trained on.
 
-Of the tasks of one name, whether their contents are the same or not, one is taken: the first that stands in an evaluation folder,
-else the first. A pair that is, but for symmetry and colours, a test pair of an evaluation task is left out of training, whatever
-its task is called; among the demonstrations of that task itself only a pair exactly like it is.
+Of the tasks of one name one is taken, with the same contents or not: the first in an evaluation folder,
+else the first. A pair is left out of the training set if it is a test pair of an evaluation task, up to
+symmetry and colours, even if the tasks have different names. A demonstration of that evaluation task
+itself is left out only if it is exactly like the test pair.
 
 Shapes: E pairs.
 """
@@ -18,8 +19,8 @@ from hrm_tasks.arc.read import ArcTask, Pair
 
 
 @dataclass(frozen=True, eq=False)
-class Shares:
-    """What one task gives to each split."""
+class TaskSplit:
+    """Training and test pairs of one task."""
 
     name: str
     folder: str
@@ -27,92 +28,96 @@ class Shares:
     training: tuple[Pair, ...]
     tests: tuple[Pair, ...]  # none of a training task
     sums: HashArray  # (E, 8, 10) `colour_sums` of training pairs, then test pairs
-    keys: list[int]  # (E,) what each pair has in common with its augmentations
+    keys: list[int]  # (E,) `symmetric_keys`: a pair and its augmentations have one key
 
     @property
     def training_keys(self) -> list[int]:
-        """The keys of the training pairs."""
+        """Return the keys of the training pairs."""
         return self.keys[: len(self.training)]
 
     @property
     def test_keys(self) -> frozenset[int]:
-        """The keys of the test pairs whose output is known."""
+        """Return the keys of the test pairs whose output is known."""
         keys = self.keys[len(self.training) :]
-        return frozenset(
-            key for key, pair in zip(keys, self.tests, strict=True) if pair.output is not None
-        )
+        pairs = zip(keys, self.tests, strict=True)
+        return frozenset(key for key, pair in pairs if pair.output is not None)
 
     @property
     def contents(self) -> frozenset[int]:
-        """What tells the task from another of its name: the keys of all pairs whose output is known."""
+        """Return the keys of all pairs whose output is known, to compare tasks of one name."""
         return self.test_keys.union(self.training_keys)
 
     @property
     def is_open(self) -> bool:
-        """Whether the solution of a test pair is not known."""
+        """Return True if the output of a test pair is unknown."""
         return any(pair.output is None for pair in self.tests)
 
-    def is_like(self, other: "Shares") -> bool:
-        """Whether the contents are the same, as far as both have solutions."""
+    def is_like(self, other: "TaskSplit") -> bool:
+        """Return True if the contents are the same, except for unknown outputs."""
         if self.is_open or other.is_open:
             return self.contents <= other.contents or other.contents <= self.contents
         return self.contents == other.contents
 
-    def keeping(self, chosen: Sequence[bool]) -> "Shares":
-        """The same with some of the training pairs only."""
-        kept = [*np.flatnonzero(chosen).tolist(), *range(len(self.training), len(self.keys))]
-        training = tuple(self.training[i] for i in kept if i < len(self.training))
+    def keeping(self, chosen: Sequence[bool]) -> "TaskSplit":
+        """Return the same task with the chosen training pairs only."""
+        num_training = len(self.training)
+        rows = np.flatnonzero(chosen).tolist()
+        training = tuple(self.training[row] for row in rows)
+        rows += range(num_training, len(self.keys))
+        keys = [self.keys[row] for row in rows]
         return replace(
-            self, training=training, sums=self.sums[kept], keys=[self.keys[i] for i in kept]
+            self,
+            training=training,
+            sums=self.sums[rows],
+            keys=keys,
         )
 
 
 @dataclass(frozen=True, eq=False)
-class Settled:
-    """Tasks that can be built, and what was dropped for it."""
+class TaskSplits:
+    """Tasks that can be built, and tasks and pairs that were left out."""
 
-    tasks: list[Shares]
-    shared_tasks: dict[
-        str, list[str]
-    ]  # name -> the folders it stands in, the one it was taken from first
-    namesakes: dict[
-        str, list[str]
-    ]  # name -> the folder it was taken from, then those where it has other contents
+    tasks: list[TaskSplit]
+    shared_tasks: dict[str, list[str]]  # name -> its folders, the one it was taken from first
+    namesakes: dict[str, list[str]]  # name -> its folder, then those with other contents
     dropped_pairs: list[str]  # "training/a, pair 3: a test pair of b"
 
 
 @dataclass(frozen=True)
 class Known:
-    """What a data set holds already."""
+    """Tasks and pairs that a data set holds already."""
 
     folders: Mapping[str, str] = field(default_factory=dict)  # task -> folder
-    contents: Mapping[str, frozenset[int]] = field(
-        default_factory=dict
-    )  # task -> keys of its pairs
+    contents: Mapping[str, frozenset[int]] = field(default_factory=dict)  # task -> keys of pairs
     evaluation: frozenset[str] = frozenset()  # tasks
     training_keys: Mapping[int, str] = field(default_factory=dict)  # key of a pair -> task
     test_keys: Mapping[int, str] = field(default_factory=dict)
 
-    def holds(self, task: Shares) -> bool:
-        """Whether its task of this name is this one; pairs that the test has may have been left out of it, and solutions may be missing."""
+    def holds(self, task: TaskSplit) -> bool:
+        """Return True if the known task of this name is this one.
+
+        The known one may lack pairs that are test pairs, and either may lack outputs.
+        """
         own = self.contents[task.name]
         held = own.union(self.test_keys)
         if task.is_open:
             return task.contents <= held
+        if not own <= task.contents:
+            return False
         had_no_solutions = own.isdisjoint(task.test_keys) and held.issuperset(task.training_keys)
-        return own <= task.contents and (task.contents <= held or had_no_solutions)
+        return had_no_solutions or task.contents <= held
 
 
-NOTHING = Known()
+NOTHING_KNOWN = Known()
 
 
-def settle(found: Iterable[ArcTask], known: Known = NOTHING) -> Settled:
-    """Decide what each task gives to which split.
+def split_tasks(found: Iterable[ArcTask], known: Known = NOTHING_KNOWN) -> TaskSplits:
+    """Split the pairs of tasks into training and test pairs.
 
-    Raises: DataError where a task that is to be tested is trained already.
+    Raises: DataError if a task that is to be tested is trained on already.
     """
-    tasks = list(map(_shares, found))
-    taken = _once(tasks, known)
+    tasks = list(map(_split_task, found))
+    taken = _take_once(tasks, known)
     chosen = list(taken.values())
     _refuse_trained(chosen, known)
     owners: dict[int, set[str]] = {key: {task} for key, task in known.test_keys.items()}
@@ -121,25 +126,39 @@ def settle(found: Iterable[ArcTask], known: Known = NOTHING) -> Settled:
             owners.setdefault(key, set()).add(task.name)
     dropped_pairs: list[str] = []
     kept = [_untested(task, owners, dropped_pairs) for task in chosen]
-    return Settled(
+    shared_tasks, namesakes = _left_out(tasks, taken, known)
+    return TaskSplits(
         [task for task in kept if task.training or task.tests],
-        *_left_out(tasks, taken, known),
+        shared_tasks,
+        namesakes,
         dropped_pairs,
     )
 
 
-def _shares(task: ArcTask) -> Shares:
-    pairs = task.pairs
-    sums = np.stack([colour_sums([grid for grid in pair if grid is not None]) for pair in pairs])
-    training, tests = (task.demonstrations, task.tests) if task.is_evaluation else (pairs, ())
-    return Shares(
-        task.name, task.folder, task.is_evaluation, training, tests, sums, symmetric_keys(sums)
+def _split_task(task: ArcTask) -> TaskSplit:
+    """Split one task: all pairs are training pairs unless it is an evaluation task."""
+    sums = []
+    for pair in task.pairs:
+        grids = [grid for grid in pair if grid is not None]
+        sums.append(colour_sums(grids))
+    all_sums = np.stack(sums)
+    return TaskSplit(
+        task.name,
+        task.folder,
+        task.is_evaluation,
+        training=task.demonstrations if task.is_evaluation else task.pairs,
+        tests=task.tests if task.is_evaluation else (),
+        sums=all_sums,
+        keys=symmetric_keys(all_sums),
     )
 
 
-def _once(found: Iterable[Shares], known: Known) -> dict[str, Shares]:
-    """The task that is taken for each name, from the first of its folders, an evaluation folder before others; known ones are left out."""
-    taken: dict[str, Shares] = {}
+def _take_once(found: Iterable[TaskSplit], known: Known) -> dict[str, TaskSplit]:
+    """Take one task of each name, the first in an evaluation folder, else the first.
+
+    Known tasks are left out.
+    """
+    taken: dict[str, TaskSplit] = {}
     for task in found:
         if task.name in known.folders:
             _refuse_known(task, known)
@@ -150,24 +169,28 @@ def _once(found: Iterable[Shares], known: Known) -> dict[str, Shares]:
     return taken
 
 
-def _refuse_known(task: Shares, known: Known) -> None:
-    if task.is_evaluation and task.name not in known.evaluation:
-        folder = known.folders[task.name]
-        if not known.holds(task):
-            raise DataError(
-                f"task {task.name} of {task.folder} has other contents than the one of {folder} that is trained on already; "
-                "rename its file or leave it out"
-            )
+def _refuse_known(task: TaskSplit, known: Known) -> None:
+    """Refuse an evaluation task that a data set knows as a training task."""
+    if not task.is_evaluation or task.name in known.evaluation:
+        return
+    folder = known.folders[task.name]
+    if not known.holds(task):
         raise DataError(
-            f"task {task.name} of {task.folder} is trained on already, from {folder}, and cannot be tested; "
-            "build the data set anew from all sources or leave the task out"
+            f"task {task.name} of {task.folder} has other contents "
+            f"than the one of {folder} that is trained on already; "
+            "rename its file or leave it out"
         )
+    raise DataError(
+        f"task {task.name} of {task.folder} is trained on already, from {folder}, "
+        "and cannot be tested; "
+        "build the data set anew from all sources or leave the task out"
+    )
 
 
 def _left_out(
-    found: Iterable[Shares], taken: Mapping[str, Shares], known: Known
+    found: Iterable[TaskSplit], taken: Mapping[str, TaskSplit], known: Known
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """The folders that tasks were not taken from. Returns: `shared_tasks` and `namesakes`."""
+    """Return the folders that tasks were not taken from: `shared_tasks` and `namesakes`."""
     shared_tasks: dict[str, list[str]] = {}
     namesakes: dict[str, list[str]] = {}
     for task in found:
@@ -176,34 +199,40 @@ def _left_out(
             continue
         folder = own.folder if own else known.folders[task.name]
         is_same = own.is_like(task) if own else known.holds(task)
-        if own or not is_same or folder != task.folder:  # else it is what was built, named again
-            (shared_tasks if is_same else namesakes).setdefault(task.name, [folder]).append(
-                task.folder
-            )
+        if not own and is_same and folder == task.folder:
+            continue  # the task that was built is given again
+        folders = shared_tasks if is_same else namesakes
+        folders.setdefault(task.name, [folder]).append(task.folder)
     return shared_tasks, namesakes
 
 
-def _refuse_trained(tasks: Sequence[Shares], known: Known) -> None:
+def _refuse_trained(tasks: Sequence[TaskSplit], known: Known) -> None:
+    """Refuse a test pair that a data set trains on."""
     for task in tasks:
         for key in task.test_keys & known.training_keys.keys():
             raise DataError(
-                f"a test pair of task {task.name} is trained on already, in task {known.training_keys[key]}; "
+                f"a test pair of task {task.name} is trained on already, "
+                f"in task {known.training_keys[key]}; "
                 "build the data set anew from all sources or leave the task out"
             )
 
 
-def _untested(task: Shares, owners: Mapping[int, set[str]], dropped_pairs: list[str]) -> Shares:
-    """The task without the training pairs that are test pairs."""
+def _untested(
+    task: TaskSplit, owners: Mapping[int, set[str]], dropped_pairs: list[str]
+) -> TaskSplit:
+    """Return the task without the training pairs that are test pairs; add them to `dropped_pairs`.
+
+    `owners` are the tasks with a test pair of each key.
+    """
     exact = exact_keys(task.sums)
     own_tests = set(exact[len(task.training) :])
     chosen = []
     for number, key in enumerate(task.training_keys):
-        tested_by = sorted(owners.get(key, set()) - {task.name}) or [task.name] * (
-            exact[number] in own_tests
-        )
+        tested_by = sorted(owners.get(key, set()) - {task.name})
+        if not tested_by and exact[number] in own_tests:
+            tested_by = [task.name]
         chosen.append(not tested_by)
         if tested_by:
-            dropped_pairs.append(
-                f"{task.folder}/{task.name}, pair {number + 1}: a test pair of {tested_by[0]}"
-            )
+            place = f"{task.folder}/{task.name}, pair {number + 1}"
+            dropped_pairs.append(f"{place}: a test pair of {tested_by[0]}")
     return task if all(chosen) else task.keeping(chosen)

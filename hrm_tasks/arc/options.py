@@ -11,7 +11,7 @@ from hrm_tasks.arc.canvas import SIDE, SMALLEST
 
 
 class Options(building.Options):
-    """The tasks of a new data set or of one that is built, and how they are augmented."""
+    """Tasks of a new data set or to add to one, and their augmentations."""
 
     things: ClassVar[str] = "tasks"
 
@@ -53,5 +53,5 @@ class Options(building.Options):
 
     @property
     def paths(self) -> list[Path]:
-        """All folders, zips and files, in the order they are read."""
+        """Return all folders, zips and files in the order in which they are read."""
         return [*self.tasks, *self.add, *self.more]

@@ -1,15 +1,16 @@
-"""The ARC protocol: from answers to every augmentation of a test input to two attempts at it, and what they are worth.
+"""Pool the answers to all augmentations of a test input, choose two attempts and score them.
 
-An answer is cropped, its augmentation undone, and identical grids of a test input are pooled. They rank by how often they were
-given, then by their mean sigmoid(q_halt). A task is solved at K if for every one of its test inputs the solution is among the
-first K.
+An answer is cropped, its augmentation undone, and identical grids of a test input are pooled. Grids are
+ranked by their number of answers, then by their mean sigmoid(q_halt). A task is solved at K if the
+solution of each of its test inputs is among the first K.
 
     votes = Votes(names)                            names of the data set's identifiers
     votes.add(identifiers, inputs, answers, q)      once a batch
-    questions = questions_of(split, names)          what the test split asks
+    questions = questions_of(split, names)          questions of the test split
     pass_at(votes, questions), submission(votes, questions)
 
-Shapes: N examples, S = side · side cells of the canvas. Answers are pooled on the published one, which holds every grid.
+Shapes: N examples, S = side · side cells of the canvas. Answers are pooled on the published canvas,
+which holds every grid.
 Source: sapientinc/HRM arc_eval.ipynb.
 """
 
@@ -20,53 +21,63 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hrm_core.data.store import BLANK_IDENTIFIER, Split
+from hrm_core.data.store import BLANK_IDENTIFIER, ExampleSet, Split
 from hrm_core.errors import DataError
 from hrm_core.tasks.capabilities import Candidate, FloatArray
 from hrm_core.tasks.confidence import sigmoid
 from hrm_core.tasks.contract import IntArray, TokenArray
-from hrm_tasks.arc.augment import Augmentations, augmented, parse_names, task_of, undone
+from hrm_tasks.arc.augment import augmented, parse_names, task_of, undone
 from hrm_tasks.arc.canvas import COLOUR, SIDE, decode, encode, side_of
 
 KS = (1, 2, 10, 100, 1000)
 BLOCK = 512  # canvases undone at once
-NOTHING = [[0, 0], [0, 0]]  # an attempt where there is none, as in Kaggle's sample
+NO_ATTEMPT = [[0, 0], [0, 0]]  # as in Kaggle's sample
 
 Grid = list[list[int]]
 Submission = dict[str, list[dict[str, Grid]]]
 
 
 class Question(NamedTuple):
-    """What a task asks in a test."""
+    """Test inputs of a task and their solutions."""
 
     inputs: list[TokenArray]  # grids of colours (height, width)
-    solutions: list[TokenArray | None]  # None where only others know it
+    solutions: list[TokenArray | None]  # None if it is not published
+
+    @property
+    def known(self) -> list[TokenArray]:
+        """Return the solutions if all are known, else an empty list."""
+        known = [solution for solution in self.solutions if solution is not None]
+        if len(known) < len(self.inputs):
+            return []
+        return known
 
 
 @dataclass(frozen=True, eq=False)
 class PooledGrid:
-    """One grid that was given as the answer to a test input."""
+    """One grid that was the answer to a test input, once or more often."""
 
     canvas: bytes  # tokens, pads at the end cut off; empty for an answer without any grid
-    count: int  # how often
+    count: int  # answers
     confidence: float  # mean sigmoid(q_halt)
 
     @property
     def grid(self) -> TokenArray:
-        """Its colours (height, width), both 0 for an answer without any grid."""
-        return decode(np.frombuffer(self.canvas.ljust(SIDE * SIDE, b"\0"), np.uint8))
+        """Return its colours (height, width), both 0 for an answer without any grid."""
+        data = self.canvas.ljust(SIDE * SIDE, b"\0")
+        tokens = np.frombuffer(data, np.uint8)
+        return decode(tokens)
 
 
 class Standing(NamedTuple):
-    """How a test input was answered."""
+    """Rank and votes of the solution of a test input."""
 
-    rank: float  # of its solution among the answers, from 1; infinite where it is none of them
-    votes: int  # answers that are its solution
-    answers: int  # all of them
+    rank: float  # among the different answers, from 1; infinite if it is none of them
+    votes: int  # answers that are the solution
+    answers: int  # all answers
 
 
 class Pool:
-    """The answers to one test input, equal ones together."""
+    """Answers to one test input, equal ones together."""
 
     def __init__(self) -> None:
         self._given: dict[bytes, tuple[int, float]] = {}
@@ -77,9 +88,9 @@ class Pool:
         self._given[canvas] = (count + 1, total + confidence)
 
     def ranked(self) -> list[PooledGrid]:
-        """The best first; of equals the one that came first.
+        """Return the different answers, the best first; of equals the first one added.
 
-        An answer without any grid takes its place among them, as in the published evaluation.
+        An answer without any grid is ranked, too, as in the published evaluation.
         """
         candidates = [
             PooledGrid(canvas, count, total / count)
@@ -89,10 +100,10 @@ class Pool:
 
 
 class Votes:
-    """The answers to each test input of each task, pooled as they come in."""
+    """Answers to each test input of each task, pooled as they are added."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        """`names` are those of the data set's identifiers."""
+        """Begin without answers; `names` are those of the data set's identifiers."""
         self._names = names
         self._pools: dict[tuple[str, bytes], Pool] = {}
 
@@ -103,39 +114,45 @@ class Votes:
         answers: IntArray,
         q_halt_logits: FloatArray,
     ) -> None:
-        """Add the answers to some examples; those of the blank identifier, which is padding, are passed over.
+        """Add the answers to some examples; padding, which has the blank identifier, is ignored.
 
-        Shapes: (N,), (N, S), (N, S), (N,). `inputs` are the tokens of the test split, as they are there.
+        Shapes: (N,), (N, S), (N, S), (N,). `inputs` are the tokens of the test split, unchanged.
         """
-        confidence = sigmoid(q_halt_logits)
+        confidences = sigmoid(q_halt_logits)
         for start in range(0, len(identifiers), BLOCK):
             rows = slice(start, start + BLOCK)
-            tasks, augmentations = parse_names(
-                [self._names[number] for number in identifiers[rows].tolist()]
+            names = [self._names[number] for number in identifiers[rows].tolist()]
+            tasks, augmentations = parse_names(names)
+            questions = _packed(undone(inputs[rows], augmentations))
+            grids = _packed(undone(answers[rows], augmentations))
+            block = zip(
+                tasks,
+                questions,
+                grids,
+                confidences[rows].tolist(),
+                strict=True,
             )
-            questions, grids = (
-                _packed(undone(inputs[rows], augmentations)),
-                _packed(undone(answers[rows], augmentations)),
-            )
-            for task, question, grid, sure in zip(
-                tasks, questions, grids, confidence[rows].tolist(), strict=True
-            ):
+            for task, question, grid, confidence in block:
                 if task != BLANK_IDENTIFIER:
-                    self._pools.setdefault((task, question), Pool()).add(grid, sure)
+                    pool = self._pools.setdefault((task, question), Pool())
+                    pool.add(grid, confidence)
 
     def ranked(self, task: str, question: TokenArray) -> list[PooledGrid]:
-        """The answers to a test input (height, width) of a task, as `Pool` ranks them. None: empty."""
-        return self._pools.get((task, _packed(encode([question]))[0]), Pool()).ranked()
+        """Return the answers to a test input (height, width), as `Pool` ranks them; [] for none."""
+        key = task, _packed(encode([question]))[0]
+        pool = self._pools.get(key)
+        return pool.ranked() if pool else []
 
 
 def attempts(answers: TokenArray, q_halt_logits: FloatArray) -> list[Candidate]:
-    """The two best of K answers to one test input, augmentations undone.
+    """Choose the two best of K answers to one test input, augmentations undone.
 
-    Fewer where they do not differ or have no grid. Shapes: (K, S), (K,).
+    Returns fewer if they do not differ or have no grid. Shapes: (K, S), (K,).
     """
     pool = Pool()
-    for canvas, sure in zip(_packed(answers), sigmoid(q_halt_logits).tolist(), strict=True):
-        pool.add(canvas, sure)
+    confidences = sigmoid(q_halt_logits).tolist()
+    for canvas, confidence in zip(_packed(answers), confidences, strict=True):
+        pool.add(canvas, confidence)
     grids = list(map(decode, answers))
     side = side_of(answers)
     return [
@@ -150,12 +167,12 @@ def attempts(answers: TokenArray, q_halt_logits: FloatArray) -> list[Candidate]:
 
 
 def best_two(candidates: Sequence[PooledGrid]) -> list[PooledGrid]:
-    """The attempts among ranked candidates: answers without any grid are passed over."""
+    """Return the attempts among ranked candidates, without answers that have no grid."""
     return [candidate for candidate in candidates if candidate.canvas][:2]
 
 
 def questions_of(split: Split, names: Sequence[str]) -> dict[str, Question]:
-    """What a split asks of each task, in file order: the examples of its puzzle that is not augmented.
+    """Return the questions of each task of a split in file order, from its puzzle without augmentation.
 
     Raises: DataError if an identifier has no name.
     """
@@ -164,126 +181,133 @@ def questions_of(split: Split, names: Sequence[str]) -> dict[str, Question]:
         for puzzle, identifier in enumerate(examples.puzzle_identifiers.tolist()):
             if identifier >= len(names):
                 raise DataError(
-                    f"{split.folder} uses puzzle identifier {identifier}, identifiers.json names {len(names)}; build it again"
+                    f"{split.folder} uses puzzle identifier {identifier}, "
+                    f"identifiers.json names {len(names)}; build it again"
                 )
             name = names[identifier]
             if name != BLANK_IDENTIFIER and task_of(name) == name:
-                rows = range(*examples.puzzle_indices[puzzle : puzzle + 2].tolist())
-                inputs = [decode(np.asarray(examples.inputs[row])) for row in rows]
-                labels = [decode(np.asarray(examples.labels[row])) for row in rows]
-                questions[name] = Question(
-                    inputs, [label if label.size else None for label in labels]
-                )
+                questions[name] = _question(examples, puzzle)
     return questions
 
 
+def _question(examples: ExampleSet, puzzle: int) -> Question:
+    """Read the test inputs and solutions of one puzzle."""
+    start, end = examples.puzzle_indices[puzzle : puzzle + 2].tolist()
+    question = Question([], [])
+    for row in range(start, end):
+        solution = decode(np.asarray(examples.labels[row]))
+        question.inputs.append(decode(np.asarray(examples.inputs[row])))
+        question.solutions.append(solution if solution.size else None)
+    return question
+
+
 def identifiers_of(names: Sequence[str], task: str) -> IntArray:
-    """The puzzle identifiers of a task and its augmentations, itself first; empty for a task that was never trained."""
-    own = [
-        number
-        for number, name in enumerate(names)
-        if name.startswith(task) and task_of(name) == task
-    ]
-    return np.array(sorted(own, key=lambda number: names[number] != task), dtype=np.int32)
+    """Return the puzzle identifiers of a task and its augmentations, its own first.
+
+    Returns an empty array if the task was never trained.
+    """
+    own = []
+    for number, name in enumerate(names):
+        if name.startswith(task) and task_of(name) == task:
+            own.append(number)
+    own.sort(key=lambda number: names[number] != task)
+    return np.array(own, dtype=np.int32)
 
 
 def asked_as(question: TokenArray, names: Sequence[str], side: int = SIDE) -> TokenArray:
-    """A test input (height, width) as each of N identifiers of its task asks it, given their names. Returns: (N, S) tokens."""
+    """Augment a test input (height, width) for each of N identifiers of its task, given their names.
+
+    Returns: (N, S) tokens.
+    """
     _, augmentations = parse_names(names)
-    return encode(
-        [
-            augmented(question, symmetry, colours)
-            for symmetry, colours in zip(*_listed(augmentations), strict=True)
-        ],
-        side,
-    )
+    each = zip(augmentations.symmetries.tolist(), augmentations.colours, strict=True)
+    grids = [augmented(question, symmetry, colours) for symmetry, colours in each]
+    return encode(grids, side)
 
 
 def standings(votes: Votes, questions: Mapping[str, Question]) -> dict[str, list[Standing]]:
-    """How each test input of each task was answered. Tasks without all solutions are left out."""
+    """Rank the solution of each test input of each task; tasks with unknown solutions are left out."""
     found = {}
-    for task, (inputs, solutions) in questions.items():
-        known = [solution for solution in solutions if solution is not None]
-        if len(known) == len(inputs):
+    for task, question in questions.items():
+        known = question.known
+        if known:
             found[task] = [
-                _standing(votes.ranked(task, question), solution)
-                for question, solution in zip(inputs, known, strict=True)
+                _standing(votes.ranked(task, grid), solution)
+                for grid, solution in zip(question.inputs, known, strict=True)
             ]
     return found
 
 
 def ranks(votes: Votes, questions: Mapping[str, Question]) -> dict[str, float]:
-    """The K at which each task is solved, infinite where it never is. Tasks without all solutions are left out."""
+    """Return the K at which each task is solved, infinite if it never is.
+
+    Tasks with unknown solutions are left out.
+    """
     return {
-        task: max(standing.rank for standing in each)
-        for task, each in standings(votes, questions).items()
+        task: max(standing.rank for standing in inputs)
+        for task, inputs in standings(votes, questions).items()
     }
 
 
 def pass_at(
     votes: Votes, questions: Mapping[str, Question], ks: Iterable[int] = KS
 ) -> dict[int, float]:
-    """The share of tasks that are solved at each K; 0 where there are none whose solutions are known."""
+    """Return the share of tasks that are solved at each K; 0 if no solution is known."""
     found = ranks(votes, questions).values()
-    return {k: sum(rank <= k for rank in found) / max(len(found), 1) for k in ks}
+    num_tasks = max(len(found), 1)
+    return {k: sum(rank <= k for rank in found) / num_tasks for k in ks}
 
 
 def submission(votes: Votes, questions: Mapping[str, Question]) -> Submission:
-    """Two attempts at every test input of every task, in the Kaggle ARC Prize format.
+    """Return two attempts at every test input of every task, in the Kaggle ARC Prize format.
 
-    Where there is one candidate or none, the rest is the 2x2 grid of Kaggle's sample; answers without any grid are passed over.
+    A missing attempt is the 2x2 grid of Kaggle's sample; answers without any grid are no attempts.
     """
     return {
-        task: [_attempts(votes.ranked(task, question)) for question in inputs]
-        for task, (inputs, _) in questions.items()
+        task: [_attempts(votes.ranked(task, grid)) for grid in question.inputs]
+        for task, question in questions.items()
     }
 
 
 def solutions(questions: Mapping[str, Question]) -> dict[str, list[Grid]]:
-    """The solutions of the tasks that have them all, in the Kaggle ARC Prize format."""
-    return {
-        task: [solution.tolist() for solution in known]
-        for task, (inputs, found) in questions.items()
-        if len(known := [solution for solution in found if solution is not None]) == len(inputs)
-    }
+    """Return the solutions of the tasks that have them all, in the Kaggle ARC Prize format."""
+    found = {}
+    for task, question in questions.items():
+        if question.known:
+            found[task] = [solution.tolist() for solution in question.known]
+    return found
 
 
 def _surest(grids: Sequence[TokenArray], wanted: TokenArray, q_halt_logits: FloatArray) -> int:
-    """The place of a grid among K; of several the one of highest q_halt (K,)."""
+    """Find the place of a grid among K; of several the one with the highest q_halt (K,)."""
     places = [place for place, grid in enumerate(grids) if np.array_equal(grid, wanted)]
     return max(places, key=lambda place: float(q_halt_logits[place]))
 
 
 def _attempts(candidates: Sequence[PooledGrid]) -> dict[str, Grid]:
+    """Return the two attempts at one test input."""
     grids = [candidate.grid.tolist() for candidate in best_two(candidates)]
-    first, second = [*grids, NOTHING, NOTHING][:2]
+    first, second = [*grids, NO_ATTEMPT, NO_ATTEMPT][:2]
     return {"attempt_1": first, "attempt_2": second}
 
 
 def _standing(candidates: Sequence[PooledGrid], solution: TokenArray) -> Standing:
-    canvas, answers = (
-        _packed(encode([solution]))[0],
-        sum(candidate.count for candidate in candidates),
-    )
-    places = (
-        Standing(rank, candidate.count, answers)
-        for rank, candidate in enumerate(candidates, start=1)
-        if candidate.canvas == canvas
-    )
-    return next(places, Standing(math.inf, 0, answers))
+    """Rank the solution of one test input."""
+    canvas = _packed(encode([solution]))[0]
+    num_answers = sum(candidate.count for candidate in candidates)
+    for rank, candidate in enumerate(candidates, start=1):
+        if candidate.canvas == canvas:
+            return Standing(rank, candidate.count, num_answers)
+    return Standing(math.inf, 0, num_answers)
 
 
 def _packed(canvases: TokenArray) -> list[bytes]:
-    """Canvases (N, S) as keys: the colours in the corner of the published canvas, nothing else."""
+    """Pack canvases (N, S) into keys: only the colours, as they lie on the published canvas."""
     side = side_of(canvases)
+    num_cells = SIDE * SIDE
     cells = canvases.reshape(-1, side, side)
     colours = np.zeros((len(cells), SIDE, SIDE), np.uint8)
     colours[:, :side, :side] = np.where(cells >= COLOUR, cells, 0)
-    return [
-        row.rstrip(b"\0")
-        for row in colours.reshape(-1, SIDE * SIDE).view(f"V{SIDE * SIDE}").ravel().tolist()
-    ]
-
-
-def _listed(augmentations: Augmentations) -> tuple[list[int], list[TokenArray]]:
-    return augmentations.symmetries.tolist(), list(augmentations.colours)
+    rows = colours.reshape(-1, num_cells)
+    keys = rows.view(f"V{num_cells}").ravel()
+    return [key.rstrip(b"\0") for key in keys.tolist()]

@@ -1,7 +1,8 @@
-"""Reads ARC tasks: JSON files in the layouts of ARC-AGI-1, ARC-AGI-2 and ConceptARC, in folders or zips of them.
+"""Read ARC tasks from JSON files, in folders or zips laid out as ARC-AGI-1, ARC-AGI-2 or ConceptARC.
 
-A task whose folder, or one above it in the source, is named `evaluation` is an evaluation task. Zips are never unpacked to
-disk; their entries are read one by one, within limits, whatever their headers promise.
+A task whose folder, or one above it in the source, is named `evaluation` is an evaluation task. Zips
+are never unpacked to disk: their entries are read one by one, within limits that do not trust their
+headers.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ MAX_PAIRS = 100  # of a task; the published ones have at most 12
 MAX_TASK_BYTES = 1 << 20  # the published ones have at most 30,000
 MAX_ENTRIES = 100_000  # of a zip
 MAX_SOURCE_BYTES = 1 << 29  # of all tasks of a source together
-DAMAGED = (  # what a bad zip raises
+DAMAGED = (  # errors that a bad zip raises
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -45,12 +46,12 @@ class Pair(NamedTuple):
     """A question and its answer, as grids of colours."""
 
     input: TokenArray  # (height, width)
-    output: TokenArray | None  # (height, width); None where only others know it
+    output: TokenArray | None  # (height, width); None if it is not published
 
 
 @dataclass(frozen=True, eq=False)
 class ArcTask:
-    """One task as its file has it."""
+    """One task as its file defines it."""
 
     name: str
     folder: str  # where it was found: "ARC-AGI-1.zip/training"
@@ -60,26 +61,20 @@ class ArcTask:
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
-        """All pairs, demonstrations first."""
+        """Return all pairs, demonstrations first."""
         return self.demonstrations + self.tests
 
     @property
     def side(self) -> int:
-        """The side of the smallest canvas that has room for every grid."""
-        return int(
-            max(
-                side
-                for pair in self.pairs
-                for grid in pair
-                if grid is not None
-                for side in grid.shape
-            )
-        )
+        """Return the side of the smallest canvas that has room for every grid."""
+        grids = [grid for pair in self.pairs for grid in pair if grid is not None]
+        sides = [max(grid.shape) for grid in grids]
+        return int(max(sides))
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A folder, a zip or a single file of tasks."""
+    """Tasks of a folder, a zip or a single file."""
 
     name: str
     sha256: str  # of a zip or a file; of names and contents for a folder
@@ -87,7 +82,7 @@ class Source:
 
 
 class Entry(NamedTuple):
-    """A file of a source."""
+    """Path and contents of a file of a source."""
 
     path: PurePosixPath  # inside the source
     data: bytes
@@ -96,11 +91,13 @@ class Entry(NamedTuple):
 def read_source(path: Path) -> Source:
     """Read every task of a folder, a zip or a JSON file, in the order of their paths.
 
-    Raises: DataError naming the file: not a task, not safe to read, or not there.
+    Raises: DataError naming the file, if it is no task, not safe to read or not there.
     """
+    resolved = path.resolve()
+    folder = resolved.parent if _is_single(path) else resolved
     total = hashlib.sha256()
-    top = (path.resolve().parent if _is_single(path) else path.resolve()).name
-    tasks, num_bytes = [], 0
+    tasks = []
+    num_bytes = 0
     try:
         for entry in _entries(path):
             num_bytes += len(entry.data)
@@ -109,18 +106,15 @@ def read_source(path: Path) -> Source:
                     f"{path} holds more than {MAX_SOURCE_BYTES:,} bytes of tasks; give it in parts"
                 )
             total.update(hashed_entry(entry.data, entry.path))
-            tasks.append(_task(path, top, entry))
+            tasks.append(_task(path, folder.name, entry))
     except DAMAGED as error:
         raise DataError(
             f"{path} cannot be read: {_reason(error)}; expected a folder or a zip of task JSON"
         ) from error
     if not tasks:
         raise DataError(f"{path} holds no task: expected .json files, each with train and test")
-    return Source(
-        escaped(path.resolve().name),
-        total.hexdigest() if path.is_dir() else file_sha256(path),
-        tuple(tasks),
-    )
+    sha256 = total.hexdigest() if path.is_dir() else file_sha256(path)
+    return Source(escaped(resolved.name), sha256, tuple(tasks))
 
 
 def parse_task(data: bytes | str, place: str) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
@@ -135,14 +129,13 @@ def parse_task(data: bytes | str, place: str) -> tuple[tuple[Pair, ...], tuple[P
 
 
 def _pairs(content: dict[str, object], part: str, place: str) -> tuple[Pair, ...]:
+    """Read the demonstrations or the test pairs of a task."""
+    expected = f"expected 1 to {MAX_PAIRS}, each an input and an output"
     pairs = content.get(part)
-    if not isinstance(pairs, list) or not 0 < len(pairs) <= MAX_PAIRS:
-        found = (
-            f"{len(pairs)} {part} pairs" if isinstance(pairs, list) else f"no list of {part} pairs"
-        )
-        raise DataError(
-            f"{place} has {found}, expected 1 to {MAX_PAIRS}, each an input and an output"
-        )
+    if not isinstance(pairs, list):
+        raise DataError(f"{place} has no list of {part} pairs, {expected}")
+    if not 0 < len(pairs) <= MAX_PAIRS:
+        raise DataError(f"{place} has {len(pairs)} {part} pairs, {expected}")
     return tuple(
         _pair(pair, f"{place}: {part} pair {number}", may_be_open=part == "test")
         for number, pair in enumerate(pairs, start=1)
@@ -150,15 +143,16 @@ def _pairs(content: dict[str, object], part: str, place: str) -> tuple[Pair, ...
 
 
 def _pair(pair: object, place: str, may_be_open: bool) -> Pair:
+    """Read one pair; one that may be open needs no output."""
     if not isinstance(pair, dict) or "input" not in pair:
         raise DataError(f"{place} has no input; expected an object with input and output")
     output = pair.get("output")
     if output is None and not may_be_open:
         raise DataError(f"{place} has no output; expected an object with input and output")
-    return Pair(
-        checked_grid(pair["input"], f"{place}, input"),
-        None if output is None else checked_grid(output, f"{place}, output"),
-    )
+    question = checked_grid(pair["input"], f"{place}, input")
+    if output is None:
+        return Pair(question, None)
+    return Pair(question, checked_grid(output, f"{place}, output"))
 
 
 def _task(source: Path, top: str, entry: Entry) -> ArcTask:
@@ -174,14 +168,15 @@ def _task(source: Path, top: str, entry: Entry) -> ArcTask:
     for number, pair in enumerate(tests, start=1):
         if pair.output is None and not is_evaluation:
             raise DataError(
-                f"{place}: test pair {number} has no output; expected one outside a folder named {EVALUATION}"
+                f"{place}: test pair {number} has no output; "
+                f"expected one outside a folder named {EVALUATION}"
             )
     folder = escaped("/".join([top, *entry.path.parts[:-1]]))
     return ArcTask(name, folder, is_evaluation, demonstrations, tests)
 
 
 def _entries(path: Path) -> Iterator[Entry]:
-    """The task files of a source in the order of their paths."""
+    """Yield the task files of a source in the order of their paths."""
     if path.is_dir():
         yield from _folder_entries(path)
     elif _is_single(path):
@@ -195,22 +190,25 @@ def _entries(path: Path) -> Iterator[Entry]:
 
 
 def _is_single(path: Path) -> bool:
-    """Whether a source is the file of one task."""
+    """Return True if a source is the file of one task."""
     return path.suffix == ".json" and path.is_file()
 
 
 def _folder_entries(folder: Path) -> Iterator[Entry]:
-    for path in sorted(_walk(folder), key=lambda path: PurePosixPath(path).parts):
+    """Yield the task files of a folder."""
+    paths = sorted(_walk(folder), key=lambda path: PurePosixPath(path).parts)
+    for path in paths:
         inside = PurePosixPath(path.relative_to(folder).as_posix())
-        if _is_task_file(inside):
-            if not stat.S_ISREG(path.stat().st_mode):
-                raise DataError(f"{path} is no ordinary file; expected task JSON")
-            with path.open("rb") as file:
-                yield Entry(inside, _bounded(file, str(path)))
+        if not _is_task_file(inside):
+            continue
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path} is no ordinary file; expected task JSON")
+        with path.open("rb") as file:
+            yield Entry(inside, _bounded(file, str(path)))
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Every file below a folder; links to folders are not followed, so that a circle ends."""
+    """Yield every file below a folder; links to folders are not followed, so that a circle ends."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -220,36 +218,32 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[Entry]:
+    """Yield the task files of a zip."""
     entries = archive.infolist()
     if len(entries) > MAX_ENTRIES:
         raise DataError(
-            f"{path} has {len(entries):,} entries, expected at most {MAX_ENTRIES:,}; give it in parts"
+            f"{path} has {len(entries):,} entries, expected at most {MAX_ENTRIES:,}; "
+            "give it in parts"
         )
     names = [_safe_name(path, entry) for entry in entries]
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        repeated = next(name for name in names if names.count(name) > 1)
         raise DataError(
-            f"{path} has two entries {twice!a}; expected one of each name, make the zip again"
+            f"{path} has two entries {repeated!a}; expected one of each name, make the zip again"
         )
-    for name, entry in sorted(
-        zip(map(PurePosixPath, names), entries, strict=True), key=lambda item: item[0].parts
-    ):
+    inside = zip(map(PurePosixPath, names), entries, strict=True)
+    for name, entry in sorted(inside, key=lambda item: item[0].parts):
         if _is_task_file(name) and not entry.is_dir():
             with archive.open(entry) as file:
                 yield Entry(name, _bounded(file, f"{path}/{name}"))
 
 
 def _safe_name(path: Path, entry: zipfile.ZipInfo) -> str:
-    """The name of an entry that stays inside the zip."""
+    """Return the name of an entry. Raises: DataError if it leads out of the zip."""
     name = entry.orig_filename
     parts = name.split("/")
-    if (
-        ".." in parts
-        or name.startswith("/")
-        or "\\" in name
-        or "\0" in name
-        or parts[0].endswith(":")
-    ):
+    is_absolute = name.startswith("/") or parts[0].endswith(":")
+    if is_absolute or ".." in parts or "\\" in name or "\0" in name:
         raise DataError(
             f"{path} has an entry {name[:80]!a} that leads out of it; expected paths inside the zip"
         )
@@ -257,14 +251,14 @@ def _safe_name(path: Path, entry: zipfile.ZipInfo) -> str:
 
 
 def _is_task_file(path: PurePosixPath) -> bool:
-    """Whether this is a JSON file that is neither hidden nor what macOS adds to zips."""
-    return path.suffix == ".json" and not any(
-        part.startswith(".") or part == "__MACOSX" for part in path.parts
-    )
+    """Return True for a JSON file that is neither hidden nor added to a zip by macOS."""
+    if path.suffix != ".json":
+        return False
+    return not any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
 def _bounded(file: IO[bytes], place: str) -> bytes:
-    """Read a file that may be larger, or unpack to more, than any task."""
+    """Read a file, unless it is or unpacks to more than any task has."""
     data = file.read(MAX_TASK_BYTES + 1)
     if len(data) > MAX_TASK_BYTES:
         raise DataError(
@@ -274,6 +268,6 @@ def _bounded(file: IO[bytes], place: str) -> bytes:
 
 
 def _reason(error: BaseException) -> str:
-    """Why, as one short line."""
-    said = re.sub(r"<ZipInfo filename=(\S+)[^>]*>", r"\1", str(error))
-    return one_line(said)[:120] or type(error).__name__
+    """Return the reason of an error as one short line."""
+    text = re.sub(r"<ZipInfo filename=(\S+)[^>]*>", r"\1", str(error))
+    return one_line(text)[:120] or type(error).__name__

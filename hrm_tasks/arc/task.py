@@ -1,7 +1,8 @@
-"""ARC as a task: coloured grids on a square canvas, up to 30x30.
+"""The task of ARC: coloured grids on a square canvas, up to 30x30.
 
-What turns an input into its output is told by demonstrations, which a model knows only by the puzzle identifier it was trained
-with: a grid alone is no question. `pooling.py` asks every augmentation of a task under its own identifier.
+Demonstrations define the rule from input to output. A model knows them only by the puzzle identifier
+that it was trained with, so a grid alone is no question. `pooling.py` asks every augmentation of a
+task under its own identifier.
 
 Shapes: N grids, S = side · side cells, V = 12 tokens.
 """
@@ -23,8 +24,8 @@ from hrm_tasks.arc import picture as arc_picture
 from hrm_tasks.arc import pooling
 from hrm_tasks.arc.augment import parse_names, task_of, undone
 from hrm_tasks.arc.canvas import COLOUR, SIDE, SMALLEST, VOCAB_SIZE, decode, encode, window
+from hrm_tasks.arc.poll import ArcPoll
 from hrm_tasks.arc.pooling import Submission
-from hrm_tasks.arc.report import ArcPoll
 from hrm_tasks.arc.submission import score_files
 from hrm_tasks.arc.text import draw_grid, grid_word, read_grids, read_tests
 
@@ -32,7 +33,7 @@ NO_GRID = "(no grid)"
 
 
 class Arc(CellMeasures):
-    """ARC on a canvas of `side` rows. With `digits` pictures show the number of each colour, too."""
+    """Task of ARC on a canvas of `side` rows; with `digits` pictures show the number of each colour."""
 
     name: str = "arc"
     vocab_size: int = VOCAB_SIZE
@@ -41,11 +42,11 @@ class Arc(CellMeasures):
 
     def __init__(self, side: int = SIDE, digits: bool = False) -> None:
         self.side = side
-        self.seq_len = side * side
-        self.settings: Mapping[str, Any] = (
-            NO_SETTINGS if side == SIDE else {"canvas": side}
-        )  # the published one is known by its shape
         self.digits = digits
+        self.seq_len = side * side
+        self.settings: Mapping[str, Any] = NO_SETTINGS  # the published canvas needs none
+        if side != SIDE:
+            self.settings = {"canvas": side}
 
     def __repr__(self) -> str:
         return f"Arc({self.side})"
@@ -54,60 +55,71 @@ class Arc(CellMeasures):
     def for_shape(
         cls, vocab_size: int, seq_len: int, settings: Mapping[str, Any] = NO_SETTINGS
     ) -> "Arc | None":
-        """ARC on the canvas of these settings, the published one if they name none, if this is its shape."""
+        """Return the task on the canvas of these settings; None if it does not have this shape.
+
+        Without settings it is the published canvas.
+        """
         side = settings.get("canvas", SIDE)
-        is_canvas = type(side) is int and SMALLEST <= side <= SIDE
-        return (
-            cls(side) if is_canvas and (vocab_size, seq_len) == (VOCAB_SIZE, side * side) else None
-        )
+        if type(side) is not int or not SMALLEST <= side <= SIDE:
+            return None
+        if (vocab_size, seq_len) != (VOCAB_SIZE, side * side):
+            return None
+        return cls(side)
 
     def parse(self, text: str) -> TokenArray:
-        """Read every grid in a text: rows of digits, JSON lists of rows, or the test inputs of a task's JSON. Returns: (N, S).
+        """Read every grid in a text: rows of digits, JSON lists of rows, or the JSON of a task.
 
+        The grids of a task are its test inputs. Returns: (N, S) tokens.
         Raises: PuzzleError naming the grid and the place in it.
         """
+        side = self.side
         grids = read_grids(text)
         for number, grid in enumerate(grids, start=1):
-            if max(grid.shape) > self.side:
-                found, room = "x".join(map(str, grid.shape)), f"{self.side}x{self.side}"
+            height, width = grid.shape
+            if max(height, width) > side:
                 raise PuzzleError(
-                    f"grid {number} is {found}, expected at most {room}; a model with a larger canvas takes it"
+                    f"grid {number} is {height}x{width}, expected at most {side}x{side}; "
+                    "a model with a larger canvas takes it"
                 )
-        return encode(grids, self.side)
+        return encode(grids, side)
 
     def read_file(self, path: Path) -> TokenArray:
         """Read every grid in a text file, as `parse` does."""
         return self.parse(path.read_text(encoding="utf-8"))
 
     def format(self, tokens: IntArray) -> str:
-        """Draw the grid on one canvas (S,) as rows of digits, wherever it lies; `parse` reads it back."""
+        """Draw the grid on one canvas (S,) as rows of digits, even if it is shifted.
+
+        `parse` reads it back.
+        """
         grid = self._grid(tokens)
         return draw_grid(grid) if grid.size else NO_GRID
 
     def line(self, tokens: IntArray) -> str:
-        """The grid on one canvas (S,) as JSON without spaces, which `parse` reads back."""
+        """Write the grid on one canvas (S,) as JSON without spaces; `parse` reads it back."""
         return grid_word(self._grid(tokens))
 
     def questions(self, text: str, name: str) -> list[Question]:
-        """Read every question in a text: of a task's JSON with its solutions, under this name.
+        """Read every question in a text; those of a task's JSON have its solutions and this name.
 
         Raises: PuzzleError naming the grid and the place in it.
         """
-        inputs, tests = self.parse(text), read_tests(text)
+        inputs = self.parse(text)
+        tests = read_tests(text)
         if not tests:
             return list(map(Question, inputs))
-        solutions = [self._solution(pair.output) for pair in tests]
-        return [
-            Question(tokens, name, solution)
-            for tokens, solution in zip(inputs, solutions, strict=True)
-        ]
+        questions = []
+        for tokens, pair in zip(inputs, tests, strict=True):
+            solution = self._solution(pair.output)
+            questions.append(Question(tokens, name, solution))
+        return questions
 
     def puzzle_of(self, identifier: str) -> str:
         """Return the ARC task that an identifier's name belongs to."""
         return task_of(identifier)
 
     def identifiers_of(self, names: Sequence[str], puzzle: str) -> IntArray:
-        """Return the identifiers of an ARC task and its augmentations, itself first."""
+        """Return the identifiers of an ARC task and its augmentations, its own first."""
         return pooling.identifiers_of(names, puzzle)
 
     def how_to_add(self, puzzle: str) -> str:
@@ -146,26 +158,32 @@ class Arc(CellMeasures):
         return score_files(submission, solutions)
 
     def with_digits(self) -> "Arc":
-        """The same task whose pictures show the number of each colour, too."""
+        """Return the same task whose pictures show the number of each colour."""
         return Arc(self.side, digits=True)
 
     def picture(self, tokens: IntArray, marks: IntArray, cell: int = 48) -> Image.Image:
-        """Draw the grid on one canvas (S,) with a mark for each cell (S,), `cell` pixels a cell or as many as digits take."""
+        """Draw the grid on one canvas (S,) with a mark for each cell (S,).
+
+        `cell` is the pixels of a cell's side; digits may need more.
+        """
         return arc_picture.draw_grid(tokens, marks, cell, self.digits)
 
     def _solution(self, grid: TokenArray | None) -> TokenArray | None:
-        """Put a solution on the canvas, or on the published one if it has no room for it."""
+        """Put a solution on the canvas, or on a larger one if it has no room for it."""
         if grid is None:
             return None
-        solution: TokenArray = encode([grid], max(self.side, *grid.shape))[0]
+        side = max(self.side, *grid.shape)
+        solution: TokenArray = encode([grid], side)[0]
         return solution
 
     def _grid(self, tokens: IntArray) -> TokenArray:
-        """The colours (height, width) on a canvas, wherever the grid lies; of height and width 0 where there are none."""
+        """Return the colours (height, width) on a canvas, even if the grid is shifted.
+
+        Height and width are 0 if there are none.
+        """
         rows, columns = window(tokens)
-        return tokens.reshape(self.side, self.side)[rows, columns].astype(np.uint8) - np.uint8(
-            COLOUR
-        )
+        cells = tokens.reshape(self.side, self.side)[rows, columns]
+        return cells.astype(np.uint8) - np.uint8(COLOUR)
 
 
 TASK = Arc

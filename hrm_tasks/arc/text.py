@@ -1,7 +1,7 @@
-"""ARC grids as people write them: rows of digits, or JSON.
+"""Read ARC grids from text and draw them as text: rows of digits, or JSON.
 
-One grid is drawn with a row a line, and ends at a blank line; or it is a JSON list of rows; or a text is the JSON of a whole
-task, and asks its test inputs.
+A grid is drawn with one row a line and ends at a blank line, or it is a JSON list of rows. If a text is
+the JSON of a whole task, its test inputs are the grids.
 """
 
 import json
@@ -27,27 +27,33 @@ OTHER_GRID = "give another grid"
 def read_grids(text: str) -> list[TokenArray]:
     """Read every grid (height, width) in a text.
 
-    Raises: PuzzleError naming the grid and the place in it, or where there is none.
+    Raises: PuzzleError naming the grid and the place in it, or if there is none.
     """
-    if tests := read_tests(text):
+    tests = read_tests(text)
+    if tests:
         return [pair.input for pair in tests]
     text = _stripped(text)
     try:
-        return _json_grids(text) if text.startswith("[") else _drawn_grids(text)
+        if text.startswith("["):
+            return _json_grids(text)
+        return _drawn_grids(text)
     except DataError as error:
         raise PuzzleError(str(error)) from error
 
 
 def read_tests(text: str) -> tuple[Pair, ...]:
-    """The test pairs of a text that is the JSON of a task; none of any other text.
+    """Read the test pairs of a text that is the JSON of a task; any other text has none.
 
     Raises: PuzzleError naming the pair and the place in it.
     """
     text = _stripped(text)
+    if not text.startswith("{"):
+        return ()
     try:
-        return parse_task(text, "the task")[1] if text.startswith("{") else ()
+        _, tests = parse_task(text, "the task")
     except DataError as error:
         raise PuzzleError(str(error)) from error
+    return tests
 
 
 def draw_grid(grid: TokenArray) -> str:
@@ -56,17 +62,19 @@ def draw_grid(grid: TokenArray) -> str:
 
 
 def grid_word(grid: TokenArray) -> str:
-    """One grid (height, width) as JSON without spaces."""
+    """Write one grid (height, width) as JSON without spaces."""
     return json.dumps(grid.tolist(), separators=(",", ":"))
 
 
 def _stripped(text: str) -> str:
+    """Remove a byte order mark and the space around a text."""
     return text.removeprefix(BYTE_ORDER_MARK).strip()
 
 
 def _json_grids(text: str) -> list[TokenArray]:
-    """Grids one behind the other, whatever the space between them."""
-    decoder, start = json.JSONDecoder(), 0
+    """Read JSON grids that follow each other, with any space between them."""
+    decoder = json.JSONDecoder()
+    start = 0
     grids: list[TokenArray] = []
     while start < len(text):
         place = f"grid {len(grids) + 1}"
@@ -80,13 +88,16 @@ def _json_grids(text: str) -> list[TokenArray]:
 
 
 def _drawn_grids(text: str) -> list[TokenArray]:
+    """Read grids that are drawn as rows of digits."""
     grids: list[TokenArray] = []
     lines = number_lines(text, split_at_feeds)
-    for drawn in paragraphs(lines, lambda line, num_rows: bool(line.strip())):
-        rows = _rows(drawn)
+    drawings = paragraphs(lines, lambda line, num_rows: bool(line.strip()))
+    for drawing in drawings:
+        rows = _rows(drawing)
         place = f"grid {len(grids) + 1}"
         for number, row in enumerate(rows, start=1):
-            if wrong := re.search(r"[^0-9]", row):
+            wrong = re.search(r"[^0-9]", row)
+            if wrong:
                 raise PuzzleError(f"{place}, row {number} holds {wrong[0]!r}; {WAY_OUT}")
         cells = [list(map(int, row)) for row in rows]
         grids.append(checked_grid(cells, place, OTHER_GRID))
@@ -96,6 +107,6 @@ def _drawn_grids(text: str) -> list[TokenArray]:
 
 
 def _rows(lines: list[Line]) -> list[str]:
-    """The rows of a grid without blanks; other line ends than feeds part rows, too."""
+    """Return the rows of a grid without blanks; any line end ends a row."""
     rows = "\n".join(line.text for line in lines).splitlines()
     return ["".join(row.split()) for row in rows if row.strip()]
