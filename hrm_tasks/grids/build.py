@@ -66,7 +66,8 @@ class SplitArrays:
         num_cells = np.cumsum(self.sizes) * copies * self.canvas.num_cells
         block_of = num_cells // BLOCK_CELLS
         starts = np.flatnonzero(np.diff(block_of)) + 1
-        for groups in np.split(np.arange(len(self.sizes)), starts):
+        numbers = np.arange(len(self.sizes))
+        for groups in np.split(numbers, starts):
             if groups.size:
                 yield self._block(groups)
 
@@ -77,8 +78,10 @@ class SplitArrays:
         ends = np.cumsum(self.sizes)[groups]
         first_rows = np.repeat(ends, copies) - sizes
         num_before = np.cumsum(sizes) - sizes
-        rows = np.repeat(first_rows - num_before, sizes) + np.arange(sizes.sum())
-        views = np.repeat(self.views[groups].reshape(-1), sizes)
+        rows = np.repeat(first_rows - num_before, sizes)
+        rows += np.arange(len(rows))
+        views = self.views[groups].reshape(-1)
+        views = np.repeat(views, sizes)
         return Examples(
             self.canvas.turn(self.inputs[rows], views),
             self.canvas.turn(self.labels[rows], views),
@@ -99,12 +102,17 @@ def build(out: Path, options: Options, watch: Watch = unwatched) -> Built:
     """
     refuse_used(out)
     record = _build(out, options)
-    return Built(record, _summary(record), (*_remarks(record), *repeated_questions(record)))
+    return Built(
+        record,
+        _summary(record),
+        (*_remarks(record), *repeated_questions(record)),
+    )
 
 
 def _summary(record: Mapping[str, Any]) -> str:
     """Describe a data set in one line."""
-    settings, augment = record["task_settings"], record["augment"]
+    settings = record["task_settings"]
+    augment = record["augment"]
     training = f"{record['train_examples']:,} training examples"
     if augment:
         training += f" ({record['train_originals']:,} in {augment + 1} views)"
@@ -150,9 +158,11 @@ def _build(out: Path, options: Options) -> dict[str, Any]:
         sources["test"] = read_source(options.test)
         test_share = None
     chosen = _choose(sources, test_share or 0.0, options.seed)
-    train, test = chosen.parts["train"], chosen.parts.get("test", [])
+    train = chosen.parts["train"]
+    test = chosen.parts.get("test", [])
     task = _task(chosen.parts, options.max_size, options.augment)
-    train_names, test_names = _names(train), _names(test)
+    train_names = _names(train)
+    test_names = _names(test)
     new_characters = _characters(test) - _characters(train)
     about = {
         "task": task.name,
@@ -191,7 +201,8 @@ def _choose(sources: Mapping[str, Source], test_share: float, seed: int) -> Chos
     for split, source in sources.items():
         first: dict[tuple[str, str, str], Example] = {}
         for example in source.examples:
-            first.setdefault((example.name, example.input, example.output), example)
+            key = example.name, example.input, example.output
+            first.setdefault(key, example)
         questions = {(name, question) for name, question, _ in first}
         parts[split] = list(first.values())
         repeats += len(source.examples) - len(first)
@@ -322,7 +333,12 @@ def _write(
     splits = {split: {SET: arrays.blocks()} for split, arrays in written.items()}
     if "test" in written:
         splits["train"][SET] = _count_shared(written["train"], written["test"], build)
-    layout = Layout(task.vocab_size, task.seq_len, ignore_label_id=None, identifiers=names)
+    layout = Layout(
+        task.vocab_size,
+        task.seq_len,
+        ignore_label_id=None,
+        identifiers=names,
+    )
     return write_dataset(out, layout, splits, build)
 
 
@@ -368,7 +384,8 @@ def _name_identifiers(
 
     A name that is only tested has one, too. Returns: the names, and the first identifier of each puzzle.
     """
-    names, first_of = [BLANK_IDENTIFIER], {"": 0}
+    names = [BLANK_IDENTIFIER]
+    first_of = {"": 0}
     for (name, _), own_views in zip(groups["train"], views.tolist(), strict=True):
         if name:
             first_of[name] = len(names)

@@ -64,15 +64,21 @@ class Canvas:
 
     def place(self, grids: Sequence[str]) -> TokenArray:
         """Put grids that fit, as rows separated by line feeds, on canvases. Returns: (N, S) tokens."""
-        canvases = np.full((len(grids), self.height, self.width), OUTSIDE, np.uint8)
+        canvases = np.full(
+            (len(grids), self.height, self.width),
+            OUTSIDE,
+            np.uint8,
+        )
         numbers_of: dict[tuple[int, int], list[int]] = defaultdict(list)
         for number, grid in enumerate(grids):
-            numbers_of[size_of(grid)].append(number)
+            size = size_of(grid)
+            numbers_of[size].append(number)
         for (height, width), numbers in numbers_of.items():
             cells = "".join(grids[number] for number in numbers)
             cells = cells.replace("\n", "")
             codes = np.frombuffer(cells.encode("utf-32-le"), "<u4")
-            tokens = np.searchsorted(self._codes, codes) + FIRST
+            tokens = np.searchsorted(self._codes, codes)
+            tokens += FIRST
             canvases[numbers, :height, :width] = tokens.reshape(-1, height, width)
         return canvases.reshape(-1, self.num_cells)
 
@@ -122,8 +128,9 @@ class Canvas:
         """
         board = np.arange(self.num_cells).reshape(self.height, self.width)
         grid = turned(board[:height, :width], view)
+        rows, columns = grid.shape
         cells = np.full(board.shape, self.num_cells)
-        cells[: grid.shape[0], : grid.shape[1]] = grid
+        cells[:rows, :columns] = grid
         return cells.reshape(-1)
 
     @cached_property

@@ -46,7 +46,11 @@ def draw_canvas(tokens: IntArray, marks: IntArray, canvas: Canvas, cell: int) ->
     height = int(rows.max(initial=0)) + 1
     width = int(columns.max(initial=0)) + 1
     line = line_width(cell)
-    page = Image.new("RGB", (width * cell + line, height * cell + line), THIN_LINE)
+    page = Image.new(
+        "RGB",
+        (width * cell + line, height * cell + line),
+        THIN_LINE,
+    )
     draw = ImageDraw.Draw(page)
     symbols = symbols_of(canvas)
     symbols[OUTSIDE] = ""
@@ -54,7 +58,13 @@ def draw_canvas(tokens: IntArray, marks: IntArray, canvas: Canvas, cell: int) ->
     for (row, column), token in np.ndenumerate(board[:height, :width]):
         box = cell_box(row, column, cell)
         mark = Mark(int(marked[row, column]))
-        _draw_cell(draw, box, symbols[token], paints[token], mark)
+        _draw_cell(
+            draw,
+            box,
+            symbols[token],
+            paints[token],
+            mark,
+        )
     border = (0, 0, page.width - 1, page.height - 1)
     draw.rectangle(border, outline=INK, width=max(1, line // 2))
     return page
@@ -78,7 +88,10 @@ def _paint(number: int) -> Paint:
     """Return a colour for a character that has none, light enough for dark ink."""
     hue = 0.58 + number * GOLDEN_TURN
     red, green, blue = colorsys.hls_to_rgb(hue, LIGHTNESS[number % 2], 0.75)
-    return Paint(fill=(round(255 * red), round(255 * green), round(255 * blue)), ink=INK)
+    return Paint(
+        fill=(round(255 * red), round(255 * green), round(255 * blue)),
+        ink=INK,
+    )
 
 
 def _draw_cell(
@@ -97,5 +110,9 @@ def _draw_cell(
     draw.rectangle(inner, fill=paint.fill)
     if mark == Mark.CHANGED:
         frame = round((right - left + 1) * FRAME_SHARE)
-        draw.rectangle(inner, outline=PAINTS[mark].fill, width=max(1, frame))
+        draw.rectangle(
+            inner,
+            outline=PAINTS[mark].fill,
+            width=max(1, frame),
+        )
     draw_symbol(draw, inner, symbol, paint.ink)

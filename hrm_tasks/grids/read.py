@@ -175,8 +175,9 @@ def _folder_records(folder: Path) -> tuple[str, Iterator[Record]]:
         inside = path.relative_to(folder).as_posix()
         digest.update(hashed_entry(data, inside))
         name, part, _ = path.name.rsplit(".", 2)
+        text = _text(path, data)
         pair = pairs.setdefault(path.parent / name, {})
-        pair[part] = path, _text(path, data)
+        pair[part] = path, text
     for pair in pairs.values():
         for part, other in (GRIDS, GRIDS[::-1]):
             if other not in pair:

@@ -116,7 +116,8 @@ class Grids(CellMeasures):
                 "grids that all fill the canvas; leave out votes"
             )
         canvas = self.canvas
-        height, width = canvas.height, canvas.width
+        height = canvas.height
+        width = canvas.width
         cells = np.stack([canvas.turned_cells(height, width, view) for view in canvas.views])
         drawn = rng.integers(len(cells), size=count)
         return Symmetry(

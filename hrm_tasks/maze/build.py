@@ -49,10 +49,16 @@ def build(out: Path, options: Options, watch: Watch = unwatched) -> Built:
         record = _build_from_files(out, options, options.files())
     else:
         record = _build_generated(out, options, options.generate)
-    examples, mazes, size = record["train_examples"], record["train_puzzles"], record["size"]
+    examples = record["train_examples"]
+    mazes = record["train_puzzles"]
+    size = record["size"]
     training = f"{examples:,} training examples of {mazes:,} mazes"
     summary = f"{training}, {record.get('test_puzzles', 0):,} test mazes of {size}x{size}"
-    return Built(record, summary, (*repeated_questions(record), *_longer_answers(record)))
+    return Built(
+        record,
+        summary,
+        (*repeated_questions(record), *_longer_answers(record)),
+    )
 
 
 def _longer_answers(record: Mapping[str, Any]) -> list[str]:
@@ -79,7 +85,12 @@ def _build_from_files(out: Path, options: Options, files: CsvFiles) -> dict[str,
     train = found["train"].mazes
     test = found["test"].mazes if "test" in found else None
     if options.subsample is not None:
-        train = subsample(train, options.subsample, options.seed, files.train)
+        train = subsample(
+            train,
+            options.subsample,
+            options.seed,
+            files.train,
+        )
     about = {
         **files.origin,
         "min_rating": options.min_rating,
@@ -104,7 +115,9 @@ def _build_generated(out: Path, options: Options, num_train: int) -> dict[str, A
 
     Raises: PuzzleError if there are fewer such mazes than asked for.
     """
-    size, kind, seed = options.size, options.kind, options.seed
+    size = options.size
+    kind = options.kind
+    seed = options.seed
     rng = stream(seed, Purpose.PUZZLES, TRAIN)
     generator = MazeGenerator(size, rng, options.min_path)
     train = generator.generate(num_train, kind)
@@ -129,7 +142,8 @@ def _write(
     out: Path, train: Puzzles, test: Puzzles | None, options: Options, about: dict[str, Any]
 ) -> dict[str, Any]:
     """Write the data set. Returns: its build.json."""
-    augment, seed = options.augment, options.seed
+    augment = options.augment
+    seed = options.seed
     num_train, num_cells = train.inputs.shape
     size = size_of(num_cells)
     assert size is not None, "readers and generators know only squares"
@@ -145,7 +159,12 @@ def _write(
         examples = Examples(test.inputs, test.labels, test.ratings)
         splits["test"] = {"all": iter([examples])}
     build = {"task": task.name, "size": size, "seed": seed, "augment": augment, **about, **counts}
-    return write_dataset(out, Layout(task.vocab_size, task.seq_len), splits, build)
+    return write_dataset(
+        out,
+        Layout(task.vocab_size, task.seq_len),
+        splits,
+        build,
+    )
 
 
 def _augmented(task: Maze, mazes: Puzzles, augment: int, seed: int) -> Iterator[Examples]:

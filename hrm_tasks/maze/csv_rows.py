@@ -49,8 +49,17 @@ def read_csv(path: Path, min_rating: int = 0) -> MazeFile:
     for block in read_blocks(path, KIND):
         size = size or _detect_size(block)  # the first maze decides
         parts.append(_read_block(block, size, min_rating))
-    mazes = join(path, KIND, [part.mazes for part in parts], min_rating)
-    counts = np.sum([part[1:] for part in parts], axis=0, dtype=int)
+    mazes = join(
+        path,
+        KIND,
+        [part.mazes for part in parts],
+        min_rating,
+    )
+    counts = np.sum(
+        [part[1:] for part in parts],
+        axis=0,
+        dtype=int,
+    )
     return MazeFile(mazes, *counts.tolist())
 
 
@@ -67,7 +76,13 @@ def _detect_size(block: Block) -> int:
 
 def _read_block(block: Block, size: int, min_rating: int) -> MazeFile:
     """Check all lines of a block and keep the mazes rated `min_rating` or more."""
-    inputs = _grids(block, size, QUESTION, "question", CHARACTERS[:-1])
+    inputs = _grids(
+        block,
+        size,
+        QUESTION,
+        "question",
+        CHARACTERS[:-1],
+    )
     labels = _grids(block, size, ANSWER, "answer", CHARACTERS)
     ratings = block.ratings()
     num_paths = _check_questions(block, size, inputs)
@@ -85,7 +100,8 @@ def _read_block(block: Block, size: int, min_rating: int) -> MazeFile:
 
 def _grids(block: Block, size: int, column: int, name: str, allowed: str) -> ByteArray:
     """Read the tokens of the questions or the answers. Returns: (L, S)."""
-    characters = block.characters(column, name, size * size, "question")
+    num_cells = size * size
+    characters = block.characters(column, name, num_cells, "question")
     tokens = _token_of(allowed)[characters]
     for index, cell in np.argwhere(tokens == 0)[:1]:
         found = block.character(index, column, cell)

@@ -124,7 +124,8 @@ class MazeGenerator:
 
     def _batch(self, kind: str, limit: int) -> Puzzles:
         """Draw a batch of boards and keep at most `limit` that are mazes and new."""
-        is_open = KINDS[kind](self.size, self._batch_size, self._rng)
+        draw_walls = KINDS[kind]
+        is_open = draw_walls(self.size, self._batch_size, self._rng)
         mazes = _with_ends(is_open, self.min_path(kind), self._rng)
         self.dropped[TOO_SHORT] += len(is_open) - len(mazes.ratings)
         return mazes.select(self._take_unseen(mazes, limit))
@@ -167,8 +168,9 @@ def _with_ends(is_open: BoolArray, min_path: int, rng: np.random.Generator) -> P
     kept = may_be_goal[each, goals]
     questions = inputs[kept]
     on_path = trace(moves[kept], goals[kept])
+    labels = with_path(questions, on_path)
     ratings = moves[each, goals]
-    return Puzzles(questions, with_path(questions, on_path), ratings[kept])
+    return Puzzles(questions, labels, ratings[kept])
 
 
 def _draw_cells(allowed: BoolArray, rng: np.random.Generator) -> IntArray:

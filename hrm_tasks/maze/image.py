@@ -129,7 +129,9 @@ def _tokens_of_colours(pixels: npt.NDArray[np.uint8], path: Path) -> ByteArray:
     channel_units = np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
     packed = pixels.astype(np.uint32) @ channel_units
     found, inverse = np.unique(packed, return_inverse=True)
-    channels = found[:, None].astype(np.int64) >> np.array([16, 8, 0]) & 0xFF
+    found = found.astype(np.int64)
+    channels = found[:, None] >> np.array([16, 8, 0])
+    channels &= 0xFF
     distances = []  # squared, of each known colour from the found ones
     for _, colour in COLOURS:
         differences = channels - np.array(colour)

@@ -40,7 +40,8 @@ def draw_maze(tokens: ByteArray, marks: IntArray, size: int, cell: int) -> Image
     for place, (token, _) in enumerate(cells):
         row, column = divmod(place, size)
         corner = column * cell, row * cell
-        _draw_sign(draw, corner, cell, token, paints[place])
+        paint = paints[place]
+        _draw_sign(draw, corner, cell, token, paint)
     return picture
 
 
@@ -61,10 +62,16 @@ def _draw_sign(
 ) -> None:
     """Draw the sign of a cell: a letter, the dot of a path, or a wall on the colour of a mark."""
     left, top = corner
-    right, bottom = left + cell - 1, top + cell - 1
+    right = left + cell - 1
+    bottom = top + cell - 1
     middle = np.array(corner) + (cell - 1) / 2
     if token in LETTERS:
-        draw_symbol(draw, (left, top, right, bottom), LETTERS[token], paint.ink)
+        draw_symbol(
+            draw,
+            (left, top, right, bottom),
+            LETTERS[token],
+            paint.ink,
+        )
     elif token == PATH and cell >= MIN_DOT_CELL:
         dot = _box(middle, cell * DOT_SHARE)
         draw.ellipse(dot, fill=paint.ink)

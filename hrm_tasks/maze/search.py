@@ -40,7 +40,8 @@ def distances(is_open: BoolArray, starts: IntArray) -> Distances:
     """
     num_mazes, num_cells = is_open.shape
     size = math.isqrt(num_cells)
-    width, height = size + 1, size + 2
+    width = size + 1
+    height = size + 2
     unseen = np.zeros((num_mazes, height, width), dtype=np.bool_)
     _board(unseen)[:] = is_open.reshape(-1, size, size)
     moves = np.full(unseen.shape, UNREACHED, dtype=np.int32)
@@ -66,7 +67,10 @@ def shortest_paths(mazes: IntArray) -> ShortestPaths:
     starts, goals = ends(mazes)
     found = distances(mazes > WALL, starts)
     each = np.arange(len(mazes))
-    return ShortestPaths(found.moves[each, goals], found.num_paths[each, goals])
+    return ShortestPaths(
+        found.moves[each, goals],
+        found.num_paths[each, goals],
+    )
 
 
 def trace(moves: IntArray, goals: IntArray) -> BoolArray:
@@ -84,7 +88,9 @@ def trace(moves: IntArray, goals: IntArray) -> BoolArray:
     left = moves[mazes, goals] - 1
     while (left > 0).any():
         going = left > 0
-        mazes, cells, left = mazes[going], cells[going], left[going]
+        mazes = mazes[going]
+        cells = cells[going]
+        left = left[going]
         around = beside[cells]
         is_closer = framed[mazes[:, None], around] == left[:, None]
         side = is_closer.argmax(axis=1)

@@ -135,7 +135,11 @@ def _read(drawing: Drawing, size: int) -> ByteArray:
     _check_characters(drawing)
     _check_shape(drawing, size)
     cells = "".join(line.text for line in drawing.lines)
-    return np.fromiter(map(TOKEN_OF.__getitem__, cells), dtype=np.uint8, count=size * size)
+    return np.fromiter(
+        map(TOKEN_OF.__getitem__, cells),
+        dtype=np.uint8,
+        count=size * size,
+    )
 
 
 def _check_characters(drawing: Drawing) -> None:

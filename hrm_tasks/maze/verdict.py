@@ -111,15 +111,18 @@ def _path_fault(answer: ByteArray, size: int) -> str:
         return f"the path has a dead end at {cell_name(cell, size)}"
     if _visits_all(on_path, int(start), int(goal), size):
         return ""
-    is_fork = on_path & (beside > np.where(is_mark, 2, 1))
-    return f"the path forks at {cell_name(int(is_fork.argmax()), size)}"
+    most = np.where(is_mark, 2, 1)
+    is_fork = on_path & (beside > most)
+    cell = int(is_fork.argmax())
+    return f"the path forks at {cell_name(cell, size)}"
 
 
 def _num_beside(cells: BoolArray, size: int) -> IntArray:
     """Count the cells of `cells` (S,) above, below, left and right of each cell. Returns: (S,)."""
     grid = np.pad(cells.reshape(size, size), 1).astype(np.int64)
     inside = slice(1, -1)
-    count = grid[:-2, inside] + grid[2:, inside]
+    count = grid[:-2, inside].copy()
+    count += grid[2:, inside]
     count += grid[inside, :-2]
     count += grid[inside, 2:]
     return count.reshape(-1)
@@ -161,9 +164,11 @@ def _visits_all(cells: BoolArray, start: int, goal: int, size: int) -> bool:
         choices.sort(reverse=True)
         return [next_cell for _, next_cell in choices]
 
-    here, end = in_frame(start), in_frame(goal)
+    here = in_frame(start)
+    end = in_frame(goal)
     left.remove(here)
-    trail, choices = [here], [onward(here)]
+    trail = [here]
+    choices = [onward(here)]
     for _ in range(SEARCH_MOVES):
         while choices and not choices[-1]:
             choices.pop()

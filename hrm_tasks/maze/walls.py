@@ -100,22 +100,25 @@ def _grow(size: int, count: int, rng: np.random.Generator) -> BoolArray:
     for _ in range(2 * num_places - 1):
         last = num_growing - 1
         takes_newest = rng.random(count) < newest_share
-        any_place = (rng.random(count) * num_growing).astype(np.intp)
-        chosen = np.where(takes_newest, last, any_place)
+        drawn = rng.random(count) * num_growing
+        chosen = np.where(takes_newest, last, drawn.astype(np.intp))
         place = growing[each, chosen]
-        has_room = unseen[each[:, None], lattice.neighbours[place]]
-        side = (rng.random((count, 4)) * has_room).argmax(axis=1)
-        new = lattice.neighbours[place, side]
+        beside = lattice.neighbours[place]
+        has_room = unseen[each[:, None], beside]
+        drawn = rng.random((count, 4)) * has_room
+        side = drawn.argmax(axis=1)
+        new = beside[each, side]
+        wall = lattice.walls[place, side]
         grows = unseen[each, new]
         board = each[grows]
         new = new[grows]
-        wall = lattice.walls[place, side][grows]
         unseen[board, new] = False
         is_open[board, lattice.cells[new]] = True
-        is_open[board, wall] = True
+        is_open[board, wall[grows]] = True
         growing[board, num_growing[grows]] = new
         ended = each[~grows]
-        growing[ended, chosen[ended]] = growing[ended, last[ended]]
+        newest = growing[ended, last[ended]]
+        growing[ended, chosen[ended]] = newest
         num_growing += np.where(grows, 1, -1)
     return is_open
 

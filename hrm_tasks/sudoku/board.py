@@ -70,7 +70,13 @@ class Board:
         # (S, N): reducing over leading axes runs along contiguous memory
         bits = bit_of[grids.T.astype(np.uint8)]
         lines = bits.reshape(size, size, -1)
-        boxes = bits.reshape(self.box_width, self.box_height, self.box_height, self.box_width, -1)
+        boxes = bits.reshape(
+            self.box_width,
+            self.box_height,
+            self.box_height,
+            self.box_width,
+            -1,
+        )
         seen = [
             np.bitwise_or.reduce(lines, axis=0),
             np.bitwise_or.reduce(lines, axis=1),
@@ -92,8 +98,9 @@ class Board:
         row_starts = rows * np.uint8(self.size)
         orders: ByteArray = row_starts[:, :, None] + columns[:, None, :]
         if self.can_transpose:
-            transposed = rng.random(count) < 0.5
-            orders[transposed] = orders[transposed].swapaxes(1, 2)
+            drawn = rng.random(count) < 0.5
+            transposed = orders[drawn].swapaxes(1, 2)
+            orders[drawn] = transposed
         return orders.reshape(count, self.num_cells)
 
     def draw_digit_orders(self, rng: np.random.Generator, count: int) -> ByteArray:
@@ -103,7 +110,8 @@ class Board:
         """
         digits = np.arange(self.size + 1, dtype=np.uint8)
         orders = np.tile(digits, (count, 1))
-        orders[:, 1:] = rng.permuted(orders[:, 1:], axis=1)
+        drawn = rng.permuted(orders[:, 1:], axis=1)
+        orders[:, 1:] = drawn
         return orders
 
     def row_orders(self) -> ByteArray:

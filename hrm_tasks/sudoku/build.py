@@ -51,7 +51,8 @@ def build(out: Path, options: Options, watch: Watch = unwatched) -> Built:
         record = _build_from_files(out, options, options.files())
     else:
         record = _build_generated(out, options, options.generate)
-    examples, puzzles = record["train_examples"], record["train_puzzles"]
+    examples = record["train_examples"]
+    puzzles = record["train_puzzles"]
     training = f"{examples:,} training examples of {puzzles:,} puzzles"
     summary = f"{training}, {record.get('test_puzzles', 0):,} test puzzles"
     return Built(record, summary, tuple(repeated_questions(record)))
@@ -72,7 +73,12 @@ def _build_from_files(out: Path, options: Options, files: CsvFiles) -> dict[str,
         )
     num_read = len(train.ratings)
     if options.subsample is not None:
-        train = subsample(train, options.subsample, options.seed, files.train)
+        train = subsample(
+            train,
+            options.subsample,
+            options.seed,
+            files.train,
+        )
     about = {
         **files.origin,
         "sources": {split: describe_file(path) for split, path in files.paths.items()},
@@ -92,7 +98,8 @@ def _build_generated(out: Path, options: Options, num_train: int) -> dict[str, A
     Raises: PuzzleError if there are fewer such puzzles than asked for.
     """
     train = _generate_train(num_train, options)
-    test, dropped = None, 0
+    test = None
+    dropped = 0
     if options.test:
         test, dropped = _generate_test(train, options)
     about = {
@@ -106,7 +113,8 @@ def _build_generated(out: Path, options: Options, num_train: int) -> dict[str, A
 
 def _generate_train(count: int, options: Options) -> Puzzles:
     """Generate the training puzzles; on 6x6 boards leave some classes of solutions to the test."""
-    size, seed = options.size, options.seed
+    size = options.size
+    seed = options.seed
     keep = None
     if size == 6 and options.test:
         keep = _training_solutions(size, seed)
@@ -184,7 +192,10 @@ def _generate_test(train: Puzzles, options: Options) -> tuple[Puzzles, int]:
 
 def _not_among(classes: Set[bytes], grids: ByteArray) -> BoolArray:
     """Return True for each canonical grid (N, S) that is not in `classes`: (N,)."""
-    return np.array([key not in classes for key in _keys(grids)], dtype=np.bool_)
+    return np.array(
+        [key not in classes for key in _keys(grids)],
+        dtype=np.bool_,
+    )
 
 
 def symmetry_classes(puzzles: Puzzles) -> list[bytes]:
@@ -206,7 +217,8 @@ def _write(
     out: Path, train: Puzzles, test: Puzzles | None, options: Options, about: dict[str, Any]
 ) -> dict[str, Any]:
     """Write the data set. Returns: its build.json."""
-    augment, seed = options.augment, options.seed
+    augment = options.augment
+    seed = options.seed
     num_train, num_cells = train.inputs.shape
     task = Sudoku.for_shape(int(np.sqrt(num_cells)) + 2, num_cells)
     assert task is not None, "readers and generators know only these boards"
@@ -222,7 +234,12 @@ def _write(
         }
         splits["test"] = {"all": iter([Examples(test.inputs, test.labels, test.ratings)])}
     build = {"task": task.name, "seed": seed, "augment": augment, **about, **counts}
-    return write_dataset(out, Layout(task.vocab_size, task.seq_len), splits, build)
+    return write_dataset(
+        out,
+        Layout(task.vocab_size, task.seq_len),
+        splits,
+        build,
+    )
 
 
 def _augmented(task: Sudoku, puzzles: Puzzles, augment: int, seed: int) -> Iterator[Examples]:

@@ -76,12 +76,18 @@ def canonical_puzzle(puzzles: IntArray) -> ByteArray:
 
 
 def _board_of(grids: IntArray) -> Board:
-    return next(board for board in BOARDS.values() if board.num_cells == grids.shape[1])
+    num_cells = grids.shape[1]
+    return next(board for board in BOARDS.values() if board.num_cells == num_cells)
 
 
 def _as_numbers(digits: IntArray, base: int) -> npt.NDArray[np.int64]:
     """Read the last axis as the digits of a number that sorts as the digits do."""
-    exponents = np.arange(digits.shape[-1] - 1, -1, -1, dtype=np.int64)
+    exponents = np.arange(
+        digits.shape[-1] - 1,
+        -1,
+        -1,
+        dtype=np.int64,
+    )
     numbers: npt.NDArray[np.int64] = digits @ base**exponents
     return numbers
 
@@ -108,7 +114,8 @@ def _relabel_by_appearance(puzzles: ByteArray, size: int) -> ByteArray:
     digits = np.arange(1, size + 1, dtype=np.uint8)
     stands = puzzles[..., None, :] == digits[:, None]  # (..., W, S)
     appears = stands.any(axis=-1)
-    first = np.where(appears, stands.argmax(axis=-1), num_cells)
+    first = stands.argmax(axis=-1)
+    first = np.where(appears, first, num_cells)
     order = first.argsort(axis=-1, kind="stable")
     names = order.argsort(axis=-1) + 1
     blank = np.zeros_like(names[..., :1])
@@ -130,7 +137,12 @@ def _matchings(board: Board) -> Matchings:
             continue
         # a column order c makes the smallest of the matching m with m[c[i]] = c[smallest[i]]
         conjugates = np.empty_like(columns)
-        np.put_along_axis(conjugates, columns, columns[:, every[smallest]], axis=1)
+        np.put_along_axis(
+            conjugates,
+            columns,
+            columns[:, every[smallest]],
+            axis=1,
+        )
         found = np.searchsorted(codes, _as_numbers(conjugates, board.size))
         ranks[found] = len(members)
         members.append(found)
@@ -138,7 +150,12 @@ def _matchings(board: Board) -> Matchings:
     order = owner.argsort(kind="stable")
     orders = np.tile(columns, (len(members), 1))[order]
     starts = np.concatenate([[0], np.bincount(owner).cumsum()])
-    return Matchings(codes, ranks, starts, orders.astype(np.uint8))
+    return Matchings(
+        codes,
+        ranks,
+        starts,
+        orders.astype(np.uint8),
+    )
 
 
 def _every_matching(board: Board) -> IndexArray:
@@ -163,7 +180,8 @@ def _row_pairs(board: Board) -> IndexArray:
 
 def _smallest(grids: ByteArray, board: Board) -> ByteArray:
     """Find the smallest grid of each symmetry class of a chunk, as `canonical_solution` does."""
-    views = grids.reshape(-1, 1, board.size, board.size)
+    size = board.size
+    views = grids.reshape(-1, 1, size, size)
     if board.can_transpose:
         views = np.concatenate([views, views.swapaxes(2, 3)], axis=1)
     found = _promising_pairs(views, board)
@@ -172,7 +190,12 @@ def _smallest(grids: ByteArray, board: Board) -> ByteArray:
     view = found.view[chosen]
     pair = found.pair[chosen]
     first_rows = _row_pairs(board)[pair, 0]
-    candidates = _write_out(views[grid, view], first_rows, columns, board)
+    candidates = _write_out(
+        views[grid, view],
+        first_rows,
+        columns,
+        board,
+    )
     smallest = _smallest_of_runs(candidates, grid, board)
     return candidates[smallest]
 
@@ -188,7 +211,8 @@ def _column_orders(matching: IndexArray, board: Board) -> tuple[IndexArray, Byte
     owner = np.repeat(np.arange(len(matching)), counts)
     first = counts.cumsum() - counts
     nth = np.arange(len(owner)) - first[owner]
-    return owner, table.orders[starts[owner] + nth]
+    rows = starts[owner] + nth
+    return owner, table.orders[rows]
 
 
 def _promising_pairs(views: ByteArray, board: Board) -> RowPairs:
@@ -206,7 +230,12 @@ def _promising_pairs(views: ByteArray, board: Board) -> RowPairs:
     ranks = table.ranks[matching]  # (N, T, pairs)
     smallest = ranks.min(axis=(1, 2), keepdims=True)
     grid, view, pair = np.nonzero(ranks == smallest)
-    return RowPairs(grid, view, pair, matching[grid, view, pair])
+    return RowPairs(
+        grid,
+        view,
+        pair,
+        matching[grid, view, pair],
+    )
 
 
 def _write_out(

@@ -42,7 +42,13 @@ def generate(
 
     Raises: PuzzleError if there are no such puzzles, or too few can be found.
     """
-    batches = generate_batches(size, rng, givens=givens, min_rating=min_rating, keep=keep)
+    batches = generate_batches(
+        size,
+        rng,
+        givens=givens,
+        min_rating=min_rating,
+        keep=keep,
+    )
     puzzles = next(batches)
     parts = [puzzles]
     num_found = len(puzzles.ratings)
@@ -68,11 +74,22 @@ def generate_batches(
     seen: set[bytes] = set()
     fruitless = 0
     while fruitless < PATIENCE:
-        questions, answers = _draw_puzzles(BOARDS[size], BATCH[size], rng, givens, keep)
+        questions, answers = _draw_puzzles(
+            BOARDS[size],
+            BATCH[size],
+            rng,
+            givens,
+            keep,
+        )
         new = _take_unseen(questions, seen)
-        questions, answers = questions[new], answers[new]
+        questions = questions[new]
+        answers = answers[new]
         ratings = np.array([solve(question).rating for question in questions], dtype=np.int32)
-        puzzles = Puzzles(questions + np.uint8(1), answers + np.uint8(1), ratings)
+        puzzles = Puzzles(
+            questions + np.uint8(1),
+            answers + np.uint8(1),
+            ratings,
+        )
         puzzles = puzzles.select(ratings >= min_rating)
         fruitless += 1
         if len(puzzles.ratings):
@@ -125,7 +142,9 @@ def _draw_puzzles(
     answers = _draw_solutions(board, count, rng)
     if keep is not None:
         wanted = keep(answers)
-        answers, orders, targets = answers[wanted], orders[wanted], targets[wanted]
+        answers = answers[wanted]
+        orders = orders[wanted]
+        targets = targets[wanted]
     if board.size == 4:
         questions = _dig_small(answers, orders, targets)
     else:

@@ -54,7 +54,7 @@ class State(NamedTuple):
 
 
 class Rules:
-    """The sets of one board as integers."""
+    """Sets of candidates of one board as integers."""
 
     def __init__(self, board: Board) -> None:
         self.size = board.size
@@ -82,7 +82,8 @@ class Rules:
 
     def start(self, grid: IntArray) -> State:
         """Place every given of a grid (S,)."""
-        candidates, placed = self.everything, 0
+        candidates = self.everything
+        placed = 0
         for cell, digit in enumerate(grid.tolist()):
             if digit:
                 bit = (digit - 1) * self.num_cells + cell
@@ -223,5 +224,6 @@ def count_solutions(grid: IntArray, limit: int = 2) -> int:
 
 def _rules_for(grid: IntArray) -> Rules:
     """Return the rules of the board of a grid (S,)."""
-    sizes = (size for size, board in BOARDS.items() if board.num_cells == len(grid))
+    num_cells = len(grid)
+    sizes = (size for size, board in BOARDS.items() if board.num_cells == num_cells)
     return rules_of(next(sizes))

@@ -63,7 +63,8 @@ def detect_size(text: str) -> int:
 
 def draw_grid(digits: IntArray, board: Board) -> str:
     """Draw one grid (S,) with box lines; a blank is a dot."""
-    size, box_height = board.size, board.box_height
+    size = board.size
+    box_height = board.box_height
     edge = "-" * (2 * board.box_width + 1)
     border = f"+{'+'.join([edge] * box_height)}+"
     lines = []
