@@ -13,10 +13,10 @@ from hrm_core.data.store import IDENTIFIERS_FILE, Dataset, read_identifiers
 from hrm_core.parameters import Role, parameter_table
 from hrm_core.tasks.registry import name_of_shape
 
+from .conversion_report import Report, Row
 from .destinations import Written, chosen_format, refuse_used, write
 from .names import published_name
 from .published_config import FALLBACK_PRESET, published_training
-from .report import Report, Row
 from .reshape import Change, HowPositions, IdentifierChange, match_identifiers, reshaped
 from .sources import Format, Source, open_source
 from .tensors import FLOAT32, FLOATS, ConversionError, Dtype, Tensor

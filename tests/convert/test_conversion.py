@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from hrm_convert.conversion import Request, convert
-from hrm_convert.report import Report
+from hrm_convert.conversion_report import Report
 from hrm_convert.sources import open_source, read_model
 from hrm_convert.tensors import ConversionError
 from safetensors.numpy import load_file, save_file
