@@ -8,7 +8,7 @@ import click
 
 from hrm_core.backends import BackendMaker
 
-from .options import DIRECTORY, backend_options, seed_option
+from .options import DIRECTORY, backend_options, open_model, seed_option
 
 if TYPE_CHECKING:
     from hrm_core.config import RunConfig
@@ -103,8 +103,6 @@ def _show(run_directory: Path, assignment: "Assignment", make_backend: BackendMa
     from hrm_core.inference.evaluation import evaluate
     from hrm_core.inference.solving import Solver
     from hrm_core.pictures.animations import save_gif
-
-    from .models import open_model
 
     model, task, test = open_model(run_directory), assignment.task, assignment.test
     assert task is not None, "the demo builds its own data"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .models import open_model, print_warning
 from .options import (
     DIRECTORY,
     FILE,
@@ -20,6 +19,8 @@ from .options import (
     digits_option,
     drawn_task,
     json_option,
+    open_model,
+    print_warning,
     refuse_same,
     seed_option,
     write_then_show,

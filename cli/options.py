@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the steps of a command that belong to them."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ import click
 from hrm_core.backends import BACKENDS, BackendMaker
 
 if TYPE_CHECKING:
+    from hrm_core.runs.checkpoint import Model
     from hrm_core.tasks.capabilities import Drawable
     from hrm_core.tasks.contract import Task
 
@@ -94,6 +95,22 @@ def write_then_show(files: Sequence[Callable[[], None]], show: Callable[[], None
             raise
     if failed is not None:
         raise failed
+
+
+def open_model(path: Path) -> "Model":
+    """Load MODEL, with a warning for each damaged checkpoint.
+
+    Raises: CheckpointError if there is no whole one.
+    """
+    from hrm_core.runs.checkpoint import find_model, load_model
+
+    file = find_model(path, print_warning)
+    return load_model(file)
+
+
+def print_warning(message: str) -> None:
+    """Print a warning on stderr."""
+    click.echo(f"warning: {message}", err=True)
 
 
 def drawn_task(task: "Task | None", digits: bool, source: Path) -> "Drawable":

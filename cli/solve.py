@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .models import open_model
 from .options import (
     DIRECTORY,
     FILE,
@@ -17,6 +16,7 @@ from .options import (
     digits_option,
     drawn_task,
     json_option,
+    open_model,
     write_then_show,
 )
 

@@ -9,8 +9,7 @@ import click
 
 from hrm_core.backends import BackendMaker
 
-from .models import open_model
-from .options import DIRECTORY, MODEL, NAME, backend_options
+from .options import DIRECTORY, MODEL, NAME, backend_options, open_model
 
 if TYPE_CHECKING:
     from hrm_core.config import ModelConfig, RunConfig
