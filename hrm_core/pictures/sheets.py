@@ -69,8 +69,11 @@ def _captioned(text: str, example: Image.Image) -> Image.Image:
 
 def _column_widths(rows: Sequence[Sequence[Image.Image]]) -> list[int]:
     """Return the width of the widest image of each column."""
-    columns = zip(*rows, strict=True)
-    return [max(image.width for image in column) for column in columns]
+    widths = []
+    for column in zip(*rows, strict=True):
+        widest = max(column, key=lambda image: image.width)
+        widths.append(widest.width)
+    return widths
 
 
 def _row(images: Sequence[Image.Image], widths: Sequence[int]) -> Image.Image:

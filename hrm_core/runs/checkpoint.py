@@ -74,10 +74,10 @@ def load_model(path: Path) -> Model:
     about, config, crc32 = parse_metadata(_read_metadata(path), path)
     stored = _load_tensors(path)
     dtypes = stored_dtypes(about, crc32)
-    weights = {
-        name: array.astype(np.float32, copy=False) if array.dtype.name in dtypes else array
-        for name, array in stored.items()
-    }
+    weights = dict(stored)
+    for name, array in stored.items():
+        if array.dtype.name in dtypes:
+            weights[name] = array.astype(np.float32, copy=False)
     check_weights(weights, config, str(path))
     found = _checksum(about, stored)
     if crc32 not in (None, found):

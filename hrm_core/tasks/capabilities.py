@@ -239,7 +239,7 @@ class Score(NamedTuple):
 
 @runtime_checkable
 class Exports(Protocol):
-    """Writes its answers to a test as a file in a format that others score: `--submission`, `hrm score`."""
+    """Writes its answers to a test in a file format of others: `--submission`, `hrm score`."""
 
     def submission(self, poll: Any) -> object:
         """Return the answers of a poll as the JSON of a submission."""
