@@ -15,6 +15,7 @@ docs/own-puzzles.md shows such a package whole.
 import ast
 import pkgutil
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -51,11 +52,15 @@ def has_module(package: str, module: str) -> bool:
 
 
 def help_line(package: str) -> str:
-    """Return the first line of a package's docstring, the help line of its task."""
+    """Return the first line of a package's docstring, the help line of its task.
+
+    It is empty if the package has no docstring or its `__init__.py` cannot be read.
+    """
     for folder in package_folders(package):
-        source = (folder / "__init__.py").read_text(encoding="utf-8")
-        docstring = ast.get_docstring(ast.parse(source)) or ""
-        return docstring.partition("\n")[0]
+        with suppress(OSError, SyntaxError, ValueError):
+            source = (folder / "__init__.py").read_bytes()
+            docstring = ast.get_docstring(ast.parse(source)) or ""
+            return docstring.partition("\n")[0]
     return ""
 
 
@@ -89,7 +94,7 @@ def package_folders(package: str) -> list[Path]:
         return [folder / name for folder in package_folders(OURS)]
     try:
         spec = find_spec(package)
-    except ModuleNotFoundError:  # of a parent
+    except Exception:  # a parent is missing, or fails when it is imported
         return []
     if spec is None:
         return []

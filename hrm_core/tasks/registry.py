@@ -4,6 +4,7 @@ Only the package of the task that is asked for is imported; see `hrm_core/plugin
 """
 
 import json
+import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, cast
@@ -61,10 +62,17 @@ def measures_of(label: str) -> Measures:
 
 
 def kinds_with(member: str) -> dict[str, Any]:
-    """Return the classes of the tasks that have a member, and so its capability, by name."""
+    """Return the classes of the tasks that have a member, and so its capability, by name.
+
+    A task that cannot be imported is left out with a warning: nobody asked for it.
+    """
     found = {}
-    for name in task_packages():
-        kind = _kind(name)
+    for name, package in task_packages().items():
+        try:
+            kind = _kind(name)
+        except Exception as error:  # whatever the package of a third party raises
+            warnings.warn(f"the task {name} of {package} is left out: {error}", stacklevel=2)
+            continue
         if hasattr(kind, member):
             found[name] = kind
     return found

@@ -70,6 +70,25 @@ def test_a_package_that_is_gone_brings_nothing(
     assert plugins.help_line(plugins.task_packages()["gone"]) == ""
 
 
+@pytest.mark.parametrize("content", [b"def (", b'"""\xe9"""', None])
+def test_a_broken_package_has_no_help_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    install(monkeypatch, tmp_path, latin="latin_squares")
+    file = tmp_path / "latin_squares" / "__init__.py"
+    file.unlink() if content is None else file.write_bytes(content)
+    assert plugins.help_line("latin_squares") == ""
+
+
+def test_a_package_below_one_that_cannot_be_imported_is_not_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    install(monkeypatch, tmp_path, latin="broken_parent")
+    (tmp_path / "broken_parent" / "below").mkdir()
+    (tmp_path / "broken_parent" / "below" / "task.py").touch()
+    assert not plugins.has_module("broken_parent.below", "task")
+
+
 def test_two_tasks_or_presets_of_one_name_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

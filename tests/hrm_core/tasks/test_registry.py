@@ -1,8 +1,16 @@
+from pathlib import Path
+
 import pytest
 
 from hrm_core.errors import ConfigError, PuzzleError
 from hrm_core.tasks import registry
-from hrm_core.tasks.registry import name_of_shape, published_length, require_task, task_of_shape
+from hrm_core.tasks.registry import (
+    kinds_with,
+    name_of_shape,
+    published_length,
+    require_task,
+    task_of_shape,
+)
 
 
 @pytest.mark.parametrize(
@@ -48,3 +56,18 @@ def test_an_entry_point_that_leads_to_no_task_is_refused(
     monkeypatch.setattr(registry, "task_packages", lambda: {"chess": package})
     with pytest.raises(ConfigError, match=f"chess of the group hrm.tasks names {package}, which"):
         task_of_shape(12, 900, "chess")
+
+
+@pytest.mark.parametrize("content", ["def (", "1 / 0", "import no_such_module", "X = 1"])
+def test_a_task_that_cannot_be_imported_leaves_the_others_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str
+) -> None:
+    package = f"broken_{len(content)}"
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").touch()
+    (tmp_path / package / "task.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    packages = {"arc": "hrm_tasks.arc", "chess": package}
+    monkeypatch.setattr(registry, "task_packages", lambda: packages)
+    with pytest.warns(UserWarning, match=f"the task chess of {package} is left out: "):
+        assert list(kinds_with("submission")) == ["arc"]
