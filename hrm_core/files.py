@@ -109,6 +109,8 @@ def check_writable(path: Path, suffix: str = "") -> None:
         raise HRMError(
             f"cannot write {path}: the folder {path.parent} is read-only; choose another"
         )
+    if len(os.fsencode(_room_of(path).name)) > os.pathconf(path.parent, "PC_NAME_MAX"):
+        raise HRMError(f"cannot write {path}: the name is too long; choose a shorter one")
 
 
 def append(path: Path, text: str, refusal: Refusal) -> None:

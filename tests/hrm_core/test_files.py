@@ -390,6 +390,7 @@ def test_place_that_will_not_do_is_refused(tmp_path: Path) -> None:
         "x.jpg": "expected a name that ends in .png",
         "pipe.png": "it is there and no ordinary file; choose another name",
         "gone/x.png": "there is no folder .*gone; make it first",
+        f"{'x' * 240}.png": "the name is too long; choose a shorter one",
     }
     for name, message in places.items():
         with pytest.raises(HRMError, match=message):
