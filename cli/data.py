@@ -132,7 +132,6 @@ def inspect(directory: Path, sheet: Path | None, rows: int, digits: bool, as_jso
     from hrm_core.data.store import Dataset
     from hrm_core.data.summary import summarize
     from hrm_core.files import check_writable
-    from hrm_core.inference.pages import dataset_sheet
     from hrm_core.tasks.capabilities import bands_of
     from hrm_core.tasks.registry import task_of_shape
 
@@ -144,6 +143,8 @@ def inspect(directory: Path, sheet: Path | None, rows: int, digits: bool, as_jso
         drawn = drawn_task(task, digits, directory)
     summary = summarize(dataset, bands_of(task))
     if sheet is not None:
+        from hrm_core.inference.pages import dataset_sheet
+
         dataset_sheet(dataset, drawn, sheet, rows)
     for remark in summary.remarks:
         warnings.warn(remark, stacklevel=1)
