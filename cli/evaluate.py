@@ -160,11 +160,14 @@ def evaluate(
     """
     from hrm_core.data.store import Dataset
     from hrm_core.inference.answering import open_for_models, polled, recorded_data
+    from hrm_core.inference.slots import check_halt
     from hrm_core.tasks.capabilities import Polled
 
     options = EvalOptions(**typed)
     _check_options(options)
     loaded = [open_model(model) for model in models]
+    for model in loaded:
+        check_halt(options.halt, model.config)
     dataset = Dataset(options.data) if options.data else recorded_data(models, print_warning)
     split, task = open_for_models(dataset, options.split, models, loaded)
     _check_task(task, split.folder, options)

@@ -13,6 +13,7 @@ from hrm_core.tasks.predictions import Predictions
 
 from .tables import print_table
 
+OF_Q = ("q_halt_accuracy", "calibration")  # what a model that does not learn when to halt has not
 BAR_WIDTH = 40  # characters of the longest bar
 
 Values = Mapping[str, float]
@@ -34,7 +35,8 @@ def print_outcomes(
         if len(outcome.each) > 1:
             _print_choice(outcome, measures)
         _print_steps(outcome)
-        _print_calibration(outcome, measures)
+        if outcome.learns_to_halt:
+            _print_calibration(outcome, measures)
     are_scored = [outcome.predictions.is_counted.any() for outcome in outcomes.values()]
     if len(outcomes) > 1 and all(are_scored):
         _print_costs(outcomes, measures)
@@ -81,7 +83,7 @@ def _record(outcome: Outcome, bands: Sequence[int], measures: Measures) -> dict[
     if not is_scored:  # null where nothing is known
         measured = {**dict.fromkeys(measured), "count": 0}
         several = dict.fromkeys(several)
-    return {
+    record = {
         **measured,
         **several,
         "module_calls": outcome.mean_module_calls if is_scored else None,
@@ -90,6 +92,8 @@ def _record(outcome: Outcome, bands: Sequence[int], measures: Measures) -> dict[
         "calibration": calibration(outcome.predictions),
         "bands": by_band(outcome.predictions, bands, measures),
     }
+    left_out = () if outcome.learns_to_halt else OF_Q
+    return {name: value for name, value in record.items() if name not in left_out}
 
 
 def _headlines(outcome: Outcome, measures: Measures) -> list[float]:

@@ -30,10 +30,8 @@ if TYPE_CHECKING:
 @click.option(
     "--halt",
     type=click.Choice(["q", "fixed"]),
-    default="q",
-    show_default=True,
     help="q: think until q_halt > q_continue. fixed: take all ACT steps, "
-    "as the published evaluation does.",
+    "as the published evaluation does.  [default: q]",
 )
 @click.option(
     "--identifier",
@@ -86,6 +84,7 @@ def solve(
         hrm solve runs/mine question.txt --identifier mirror
     """
     from hrm_core.files import check_writable
+    from hrm_core.inference.slots import check_halt
     from hrm_core.inference.solving import Solver, read_puzzles
     from hrm_core.runs.identifiers import load_identifiers
     from hrm_core.tasks.registry import require_task
@@ -100,6 +99,8 @@ def solve(
         task = drawn_task(task, digits, model)
     identifiers = load_identifiers(model, loaded.config.num_puzzle_identifiers, data)
     asked = read_puzzles(task, puzzles, sys.stdin.read)
+    if halt:
+        check_halt(halt, loaded.config)
     backend = make_backend(loaded.config)
     backend.load_weights(loaded.weights)
     solutions = Solver(backend, task, identifiers).solve_puzzles(asked, halt, identifier, votes)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hrm_core import hub
-from hrm_core.config import ModelConfig
+from hrm_core.config import ModelConfig, beyond_published
 from hrm_core.data.store import IDENTIFIERS_FILE, Dataset, read_identifiers
 from hrm_core.parameters import Role, parameter_table
 from hrm_core.tasks.registry import name_of_shape
@@ -64,6 +64,8 @@ def convert(source: str, dest: Path, request: Request) -> Conversion:
         here = None if source.startswith(hub.PREFIX) else Path(source)
         refuse_used(dest, here, to, request.force)
         change = _change(opened, request)
+        if to == "official":
+            _check_published(source, change.config)
         dtype = FLOATS[request.dtype]
         tensors, rows = _account(opened, change, to, dtype)
         task = _task(opened, change.config, request)
@@ -87,6 +89,15 @@ def convert(source: str, dest: Path, request: Request) -> Conversion:
         written = Written(change.config, task, tensors, dtype, training, source)
         write(dest, to, written, request.force)
         return Conversion(report, change.identifiers)
+
+
+def _check_published(source: str, config: ModelConfig) -> None:
+    """Refuse a model that published code would run as another one."""
+    for name, value in beyond_published(config).items():
+        raise ConversionError(
+            f"{source} has model.{name}={value}, which published code does not know; "
+            "choose --to safetensors or --to checkpoint"
+        )
 
 
 def _check_dtype(request: Request, to: Format) -> None:

@@ -11,14 +11,26 @@ from typing import Any
 
 import yaml
 
-from hrm_core.config import ArchConfig, ModelConfig, RunConfig, load_config, parse_yaml, validated
+from hrm_core.config import (
+    ArchConfig,
+    ModelConfig,
+    RunConfig,
+    is_beyond,
+    load_config,
+    parse_yaml,
+    validated,
+)
 from hrm_core.errors import ConfigError
 
 CONFIG_FILE = "all_config.yaml"
 ARCH_NAME = "hrm.hrm_act_v1@HierarchicalReasoningModel_ACTV1"
 LOSS_NAME = "losses@ACTLossHead"
 SIZES = ("vocab_size", "seq_len", "num_puzzle_identifiers")  # published code reads them from data
-ARCH_KEYS = tuple(name for name in ArchConfig.model_fields if name not in (*SIZES, "loss_type"))
+ARCH_KEYS = tuple(
+    name
+    for name in ArchConfig.model_fields
+    if name not in (*SIZES, "loss_type") and not is_beyond(ArchConfig, name)
+)
 OPTIONAL = {  # published defaults
     "puzzle_emb_ndim": 0,
     "rms_norm_eps": 1e-5,

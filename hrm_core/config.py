@@ -20,7 +20,9 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -30,6 +32,7 @@ from hrm_core.plugins import preset_files
 
 Model = TypeVar("Model", bound=BaseModel)
 
+BEYOND: dict[str, Any] = {"beyond_published": True}  # marks a field
 EXTENDS = "extends"  # names the preset that a preset or file differs from
 MAX_SEED = 2**32 - 1  # numpy's legacy stream, part of the published batch order, takes no more
 Size = Annotated[int, Field(gt=0, le=2**20)]  # of what a tensor or a loop is made of
@@ -47,6 +50,37 @@ class Settings(BaseModel):
     """Base of all settings: no unknown keys, no conversions, no changes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_serializer(mode="wrap")
+    def _written(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is beyond the published network and at its default: old files stay as they are."""
+        settings: dict[str, Any] = serialize(self)
+        changed = beyond_published(self)
+        return {
+            name: value
+            for name, value in settings.items()
+            if name in changed or not is_beyond(type(self), name)
+        }
+
+
+def beyond(default: Any) -> Any:
+    """Declare a field that published files do not have; it is written only where it differs from its default."""
+    return Field(default=default, json_schema_extra=BEYOND)
+
+
+def beyond_published(settings: Settings) -> dict[str, Any]:
+    """The fields beyond the published network or training that are not at their defaults, by name."""
+    kind = type(settings)
+    return {
+        name: value
+        for name, value in settings
+        if is_beyond(kind, name) and value != kind.model_fields[name].default
+    }
+
+
+def is_beyond(kind: type[Settings], name: str) -> bool:
+    """Return True if published files do not have a field."""
+    return kind.model_fields[name].json_schema_extra == BEYOND
 
 
 class DataSizes(NamedTuple):
@@ -82,6 +116,9 @@ class ArchConfig(Settings):
     loss_type: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = (
         "stablemax_cross_entropy"
     )
+    # Beyond the published network: SPEC.md, section 13
+    halting: Literal["q", "fixed"] = beyond("q")  # fixed: every slot takes halt_max_steps steps
+    loss_average: Literal["example", "token"] = beyond("example")  # token: divided by seq_len
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
@@ -95,6 +132,11 @@ class ArchConfig(Settings):
                 "RoPE rotates pairs, so use an even size or pos_encodings=learned"
             )
         return self
+
+    @property
+    def learns_to_halt(self) -> bool:
+        """True if the Q head is trained, and asked when to halt."""
+        return self.halting == "q"
 
     @property
     def head_dim(self) -> int:

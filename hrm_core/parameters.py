@@ -17,6 +17,7 @@ from hrm_core.draws import Purpose, stream
 FloatArray = npt.NDArray[np.float32]
 
 PUZZLE_TABLE = "puzzle_emb.weights"
+INITIAL_STATES = ("H_init", "L_init")
 Q_HEAD_BIAS = -5.0  # so that an untrained model never halts by itself
 TRUNCATED_STD = 0.87962566103423978  # of a standard normal truncated to [-2, 2]
 
@@ -66,16 +67,22 @@ def parameter_table(config: ModelConfig) -> dict[str, Parameter]:
         for i in range(layers):
             table |= _block(f"{level}_level.layers.{i}", D, config.intermediate_size)
     table["lm_head.weight"] = _linear(config.vocab_size, D)
-    table["q_head.weight"] = Parameter((2, D), Role.TRAINED)
-    table["q_head.bias"] = Parameter((2,), Role.TRAINED, fill=Q_HEAD_BIAS)
+    of_q_head = Role.TRAINED if config.learns_to_halt else Role.CONSTANT
+    table["q_head.weight"] = Parameter((2, D), of_q_head)
+    table["q_head.bias"] = Parameter((2,), of_q_head, fill=Q_HEAD_BIAS)
     table["H_init"] = Parameter((D,), Role.CONSTANT, std=1.0)
     table["L_init"] = Parameter((D,), Role.CONSTANT, std=1.0)
     return table
 
 
 def num_trainable(config: ModelConfig) -> int:
-    """Elements that Adam-atan2 moves; the puzzle table is not counted."""
-    return sum(p.size for p in parameter_table(config).values() if p.role is Role.TRAINED)
+    """Elements of the network, a Q head that fixed halting leaves as it is included; the puzzle table is not counted."""
+    return sum(parameter_table(config)[name].size for name in network_weights(config))
+
+
+def network_weights(config: ModelConfig) -> list[str]:
+    """Names of the tensors that a forward computes with: all but the puzzle table and the initial states."""
+    return [name for name in parameter_table(config) if name not in (PUZZLE_TABLE, *INITIAL_STATES)]
 
 
 def initial_values(config: ModelConfig, seed: int) -> dict[str, FloatArray]:

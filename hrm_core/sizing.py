@@ -18,13 +18,13 @@ LONG = 512  # positions from which on no layer keeps its attention weights for t
 def flops_per_example(config: ModelConfig) -> float:
     """Floating-point operations of one ACT step of one slot in training, matrix products only.
 
-    Both forwards (the second gives the target of Q) pass every cycle; the gradient passes each level once, at
+    Both forwards (the second gives the target of Q, if it is learned) pass every cycle; the gradient passes each level once, at
     twice the cost of its forward.
     """
     D, intermediate, T = config.hidden_size, config.intermediate_size, config.total_len
     layer = 2 * T * (4 * D * D + 3 * D * intermediate) + 4 * T * T * D
     passes = config.H_cycles * (config.L_cycles * config.L_layers + config.H_layers)
-    num_forwards = 2 if config.halt_max_steps > 1 else 1
+    num_forwards = 2 if config.halt_max_steps > 1 and config.learns_to_halt else 1
     return layer * (num_forwards * passes + 2 * (config.H_layers + config.L_layers))
 
 

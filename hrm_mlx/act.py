@@ -68,7 +68,7 @@ def halting(
 ) -> tuple[mx.array, mx.array]:
     """Which slots halt after this step in training, and for which it was the last step allowed. Shapes: (B,) bool each."""
     last = steps >= config.halt_max_steps
-    if config.halt_max_steps == 1:
+    if config.halt_max_steps == 1 or not config.learns_to_halt:
         return last, last
     wants = last | (output.q_halt_logits > output.q_continue_logits)
     return wants & (steps >= min_steps), last
@@ -104,33 +104,41 @@ def step_loss(
     count = valid.sum(axis=-1)
     divisor = mx.maximum(count, 1)
     token_losses = TOKEN_LOSSES[config.loss_type](output.logits, data.labels)
-    lm_loss = (token_losses.sum(axis=-1) / divisor).sum()
+    cells = config.seq_len if config.loss_average == "token" else divisor
+    lm_loss = (token_losses.sum(axis=-1) / cells).sum()
     right = (mx.argmax(output.logits, axis=-1) == data.labels) & valid
     num_right = right.sum(axis=-1)
     seq_correct = num_right == count
-    q_halt_loss = binary_cross_entropy(output.q_halt_logits, seq_correct.astype(mx.float32)).sum()
-
-    q_continue_loss, target = mx.array(0.0), mx.zeros_like(output.q_continue_logits)
-    if config.halt_max_steps > 1:
-        target = _target_q_continue(model, output, mx.stop_gradient(x), last)
-        q_continue_loss = binary_cross_entropy(output.q_continue_logits, target).sum()
 
     counted = halted & (count > 0)
+    total, target = lm_loss, mx.zeros_like(output.q_continue_logits)
+    q_accuracy: dict[str, mx.array] = {}
+    q_losses: dict[str, mx.array] = {}
+    if config.learns_to_halt:
+        says_right = (output.q_halt_logits >= 0) == seq_correct
+        q_accuracy = {"q_halt_accuracy": (counted & says_right).sum().astype(mx.float32)}
+        halt_losses = binary_cross_entropy(output.q_halt_logits, seq_correct.astype(mx.float32))
+        q_losses = {"q_halt_loss": halt_losses.sum(), "q_continue_loss": mx.array(0.0)}
+        if config.halt_max_steps > 1:
+            target = _target_q_continue(model, output, mx.stop_gradient(x), last)
+            continue_losses = binary_cross_entropy(output.q_continue_logits, target)
+            q_losses["q_continue_loss"] = continue_losses.sum()
+        total = lm_loss + 0.5 * (q_losses["q_halt_loss"] + q_losses["q_continue_loss"])
     metrics = {
         "count": counted.sum().astype(mx.float32),
         "accuracy": mx.where(counted, num_right / divisor, 0).sum(),
         "exact_accuracy": (counted & seq_correct).sum().astype(mx.float32),
-        "q_halt_accuracy": (counted & ((output.q_halt_logits >= 0) == seq_correct))
-        .sum()
-        .astype(mx.float32),
+        **q_accuracy,
         "steps": mx.where(counted, steps, 0).sum().astype(mx.float32),
         "lm_loss": lm_loss,
-        "q_halt_loss": q_halt_loss,
-        "q_continue_loss": q_continue_loss,
+        **q_losses,
     }
-    total = (lm_loss + 0.5 * (q_halt_loss + q_continue_loss)) / global_batch_size
     return StepLoss(
-        total, Carry(output.z_H, output.z_L, steps, halted, data), output, target, metrics
+        total / global_batch_size,
+        Carry(output.z_H, output.z_L, steps, halted, data),
+        output,
+        target,
+        metrics,
     )
 
 

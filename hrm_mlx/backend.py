@@ -13,7 +13,7 @@ import hrm_mlx
 from hrm_core.backend import Arrays, BackendOptions, Batch, FloatArray, IntArray, Replica
 from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.errors import BackendError
-from hrm_core.parameters import PUZZLE_TABLE, Role, parameter_table
+from hrm_core.parameters import INITIAL_STATES, PUZZLE_TABLE, Role, parameter_table
 from hrm_core.schedule import Rates
 from hrm_mlx.act import Carry, Data, Start, empty_carry
 from hrm_mlx.answers import Answers
@@ -130,11 +130,17 @@ class MLXBackend:
 
     @property
     def _start(self) -> Start:
-        start = Start(
-            *(self._constants[name].astype(self._model.dtype) for name in ("H_init", "L_init"))
-        )
+        start = Start(*(self._constants[name].astype(self._model.dtype) for name in INITIAL_STATES))
         mx.eval(start)
         return start
+
+    @property
+    def _unmoved(self) -> Tensors:
+        """Weights that a forward computes with and no update moves, in the dtype of activations: a Q head that is not trained."""
+        unmoved = {name: w for name, w in self._constants.items() if name not in INITIAL_STATES}
+        unmoved = working_weights(unmoved, self._model.dtype)
+        mx.eval(unmoved)
+        return unmoved
 
     def begin_training(self, optim: OptimConfig, batch_size: int) -> None:
         """Make fresh optimizer state and a carry in which every slot is halted."""
@@ -147,6 +153,7 @@ class MLXBackend:
             self._model,
             self._workers,
             self._start,
+            self._unmoved,
             optim,
             batch_size,
             self._options.micro_batch,
@@ -280,7 +287,8 @@ class MLXBackend:
 
     def _working_weights(self) -> Tensors:
         if self._working is None:
-            self._working = working_weights(self._state.weights, self._model.dtype)
+            moved = working_weights(self._state.weights, self._model.dtype)
+            self._working = {**moved, **self._unmoved}
         return self._working
 
     def _think_once(

@@ -58,6 +58,7 @@ class Updater:
         model: HRM,
         workers: Workers,
         start: Start,
+        unmoved: Tensors,
         optim: OptimConfig,
         batch_size: int,
         micro_batch: int | None,
@@ -70,6 +71,7 @@ class Updater:
             optim,
             batch_size,
         )
+        self._unmoved = unmoved
         self._groups = split(range(batch_size), -(-batch_size // (micro_batch or batch_size)))
         self._in_steps = (
             not compiled or len(self._groups) > 1
@@ -144,7 +146,7 @@ class Updater:
         def loss(leaves: Tensors) -> tuple[mx.array, StepLoss]:
             weights = dict(leaves)
             vectors = weights.pop(PUZZLE_VECTORS, None)
-            bind(self._model, weights)
+            bind(self._model, {**weights, **self._unmoved})
             step = step_loss(self._model, carry, vectors, min_steps, self._batch_size)
             return step.total, step
 

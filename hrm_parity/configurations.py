@@ -80,6 +80,17 @@ def _paper(**others: object) -> ModelConfig:
 
 LEARNED, SOFTMAX = {"pos_encodings": "learned"}, {"loss_type": "softmax_cross_entropy"}
 
+BEYOND = (  # a model with each field beyond the published network
+    Configuration(
+        "fixed halting", "a Q head that is not trained", _small(puzzle_emb_ndim=64, halting="fixed")
+    ),
+    Configuration(
+        "token average",
+        "every label weighs the same, whatever row it is in",
+        _small(puzzle_emb_ndim=0, loss_average="token"),
+    ),
+)
+
 CONFIGURATIONS = (
     Configuration(
         "small, RoPE", "stablemax, a puzzle vector padded to two slots", _small(puzzle_emb_ndim=96)
@@ -99,6 +110,7 @@ CONFIGURATIONS = (
         "learned, stablemax, a single ACT step, two L layers",
         _small(puzzle_emb_ndim=40, halt_max_steps=1, L_layers=2, **LEARNED),
     ),
+    *BEYOND,
     Configuration(
         "medium, RoPE",
         "stablemax, a puzzle vector padded to two slots",

@@ -34,6 +34,7 @@ class Break:
     quantity: str  # by which it must be noticed
     apply: Callable[[], AbstractContextManager[None]]
     is_shared: bool = False  # in what both backends share: only recorded numbers can notice it
+    configuration: str = ""  # beyond the published network: only its comparison can notice it
 
 
 @contextmanager
@@ -317,6 +318,35 @@ def passes_from_zero(philox: Any) -> Any:
     return lambda seed: philox(seed - 1)
 
 
+def q_head_decays(advance: Any) -> Any:
+    """A Q head that is not trained decays."""
+
+    def call(self: Any, batch: Any, min_steps: Any, rates: Any) -> Any:
+        result = advance(self, batch, min_steps, rates)
+        keep = 1 - rates.lr * self._optim.weight_decay
+        self._constants = {
+            name: constant * (keep if name.startswith("q_head") else 1)
+            for name, constant in self._constants.items()
+        }
+        return result
+
+    return call
+
+
+def mean_over_labels(losses: Any) -> Any:
+    """A row's loss is divided by the number of its labels."""
+    import mlx.core as mx
+
+    def averaged(loss: Any) -> Any:
+        def call(logits: Any, labels: Any) -> Any:
+            count = (labels >= 0).sum(axis=-1, keepdims=True)
+            return loss(logits, labels) * labels.shape[-1] / mx.maximum(count, 1)
+
+        return call
+
+    return {name: averaged(loss) for name, loss in losses.items()}
+
+
 def _break(name: str, case: str, quantity: str, target: str, replace: Replacement) -> Break:
     return Break(
         name,
@@ -325,6 +355,13 @@ def _break(name: str, case: str, quantity: str, target: str, replace: Replacemen
         lambda: patched(target, replace),
         is_shared=not target.startswith("hrm_mlx."),
     )
+
+
+def _beyond(
+    name: str, configuration: str, quantity: str, target: str, change: Replacement
+) -> Break:
+    """A mistake that only a model beyond the published network can show."""
+    return Break(name, "", quantity, lambda: patched(target, change), configuration=configuration)
 
 
 LOAD = "hrm_mlx.backend:MLXBackend.load_weights"
@@ -442,5 +479,19 @@ BREAKS = (
         "batches",
         "hrm_core.data.batches:_philox",
         passes_from_zero,
+    ),
+    _beyond(
+        "q_head decays under fixed halting",
+        "fixed halting",
+        "weights after the update",
+        "hrm_mlx.backend:MLXBackend._advance",
+        q_head_decays,
+    ),
+    _beyond(
+        "loss averaged over labels instead of tokens",
+        "token average",
+        "losses, of loss",
+        "hrm_mlx.act:TOKEN_LOSSES",
+        mean_over_labels,
     ),
 )

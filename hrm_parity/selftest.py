@@ -10,7 +10,7 @@ from typing import NamedTuple
 from hrm_parity import controls
 from hrm_parity.checks import Report, check_case, check_initial
 from hrm_parity.compare import Row
-from hrm_parity.configurations import CONFIGURATIONS
+from hrm_parity.configurations import BEYOND, CONFIGURATIONS
 from hrm_parity.controls import INITIAL, Break
 from hrm_parity.golden import Case
 from hrm_parity.limits import Verdict
@@ -67,7 +67,7 @@ def self_test(machine: Machine, cases: Mapping[str, Case], with_torch: bool, say
     prepared = (
         [
             check
-            for configuration in CONFIGURATIONS[:NUM_CONFIGURATIONS]
+            for configuration in (*CONFIGURATIONS[:NUM_CONFIGURATIONS], *BEYOND)
             for check in prepare(configuration)
         ]
         if with_torch
@@ -101,9 +101,18 @@ def _outcome(
         recorded = _noticed(report, (row for row in report.rows if row.quantity == broken.quantity))
     if prepared and not broken.is_shared:
         asked.add("compared")
-        reports = (hold(machine, check) for check in prepared)
+        shown_by = [check for check in prepared if _shows(check, broken)]
+        reports = (hold(machine, check) for check in shown_by)
         compared = next(filter(None, (_noticed(report, report.rows) for report in reports)), None)
     return Outcome(broken.name, recorded, compared, frozenset(asked))
+
+
+def _shows(check: Prepared, broken: Break) -> bool:
+    """Return True if a check is of a model that a mistake is tried on."""
+    is_beyond = check.configuration in BEYOND
+    return check.configuration.name == broken.configuration or not (
+        is_beyond or broken.configuration
+    )
 
 
 def _noticed(report: Report, rows: Iterable[Row]) -> Notice | None:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from hrm_core.backend import AnyArray, Arrays
 from hrm_core.config import ModelConfig, OptimConfig
-from hrm_core.parameters import Role, parameter_table
+from hrm_core.parameters import network_weights
 from hrm_core.schedule import Rates
 
 Function = Callable[[Any], Any]  # from one array of a framework to another
@@ -85,7 +85,9 @@ class MLXSide:
         )
         attention = kernels.choose_attention("auto", devices.choose_device(device))[1]
         self.model = model.HRM(config, model.DTYPES["float32"], attention)
-        update.bind(self.model, {name: self.array(weights[name]) for name in _trained(config)})
+        update.bind(
+            self.model, {name: self.array(weights[name]) for name in network_weights(config)}
+        )
         self.rope: Any = self.model._rope[0]
 
     def array(self, values: AnyArray) -> Any:
@@ -148,7 +150,7 @@ class TorchSide:
         kernel = attention.choose("auto", self._device, self._dtype).kernel
         self.model = model.HRM(config, self._dtype, self._device, kernel)
         self.model.load_state_dict(
-            {name: self.array(weights[name]) for name in _trained(config)}, assign=True
+            {name: self.array(weights[name]) for name in network_weights(config)}, assign=True
         )
         self.rope = self.model.rope
 
@@ -196,11 +198,3 @@ class TorchSide:
 
     def _scalars(self, rates: Rates, optim: OptimConfig) -> Any:
         return self._optim.scalars(rates, optim, self._dtype, self._device)
-
-
-def _trained(config: ModelConfig) -> list[str]:
-    return [
-        name
-        for name, parameter in parameter_table(config).items()
-        if parameter.role is Role.TRAINED
-    ]

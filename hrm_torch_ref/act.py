@@ -78,7 +78,7 @@ def halting(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Which slots halt after this step in training, and for which it was the last step allowed. Shapes: (B,) bool each."""
     last = steps >= config.halt_max_steps
-    if config.halt_max_steps == 1:
+    if config.halt_max_steps == 1 or not config.learns_to_halt:
         return last, last
     wants = last | (output.q_halt_logits > output.q_continue_logits)
     return wants & (steps >= min_steps), last
@@ -114,36 +114,43 @@ def step_loss(
     count = valid.sum(dim=-1)
     divisor = count.clamp(min=1)
     token_losses = TOKEN_LOSSES[config.loss_type](output.logits, data.labels)
-    lm_loss = (token_losses.sum(dim=-1) / divisor).sum()
+    cells = config.seq_len if config.loss_average == "token" else divisor
+    lm_loss = (token_losses.sum(dim=-1) / cells).sum()
     right = (output.logits.argmax(dim=-1) == data.labels) & valid
     num_right = right.sum(dim=-1)
     seq_correct = num_right == count
-    q_halt_loss = binary_cross_entropy(
-        output.q_halt_logits, seq_correct.to(output.q_halt_logits.dtype)
-    ).sum()
-
-    q_continue_loss, target = (
-        torch.zeros_like(q_halt_loss),
-        torch.zeros_like(output.q_continue_logits),
-    )
-    if config.halt_max_steps > 1:
-        target = _target_q_continue(model, output, x.detach(), last)
-        q_continue_loss = binary_cross_entropy(output.q_continue_logits, target).sum()
 
     counted = halted & (count > 0)
+    total, target = lm_loss, torch.zeros_like(output.q_continue_logits)
+    q_accuracy: dict[str, torch.Tensor] = {}
+    q_losses: dict[str, torch.Tensor] = {}
+    if config.learns_to_halt:
+        says_right = (output.q_halt_logits >= 0) == seq_correct
+        q_accuracy = {"q_halt_accuracy": (counted & says_right).sum()}
+        halt_losses = binary_cross_entropy(
+            output.q_halt_logits, seq_correct.to(output.q_halt_logits.dtype)
+        )
+        q_losses = {"q_halt_loss": halt_losses.sum(), "q_continue_loss": torch.zeros_like(lm_loss)}
+        if config.halt_max_steps > 1:
+            target = _target_q_continue(model, output, x.detach(), last)
+            continue_losses = binary_cross_entropy(output.q_continue_logits, target)
+            q_losses["q_continue_loss"] = continue_losses.sum()
+        total = lm_loss + 0.5 * (q_losses["q_halt_loss"] + q_losses["q_continue_loss"])
     metrics = {
         "count": counted.sum(),
         "accuracy": torch.where(counted, num_right / divisor, 0).sum(),
         "exact_accuracy": (counted & seq_correct).sum(),
-        "q_halt_accuracy": (counted & ((output.q_halt_logits >= 0) == seq_correct)).sum(),
+        **q_accuracy,
         "steps": torch.where(counted, steps, 0).sum(),
         "lm_loss": lm_loss.detach(),
-        "q_halt_loss": q_halt_loss.detach(),
-        "q_continue_loss": q_continue_loss.detach(),
+        **{name: loss.detach() for name, loss in q_losses.items()},
     }
-    total = (lm_loss + 0.5 * (q_halt_loss + q_continue_loss)) / global_batch_size
     return StepLoss(
-        total, Carry(output.z_H, output.z_L, steps, halted, data), output, target, metrics
+        total / global_batch_size,
+        Carry(output.z_H, output.z_L, steps, halted, data),
+        output,
+        target,
+        metrics,
     )
 
 

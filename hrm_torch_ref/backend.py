@@ -16,7 +16,7 @@ from hrm_core.backend import Arrays, BackendOptions, Batch, FloatArray, IntArray
 from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.errors import BackendError
 from hrm_core.messages import reason
-from hrm_core.parameters import PUZZLE_TABLE, Role, parameter_table
+from hrm_core.parameters import INITIAL_STATES, PUZZLE_TABLE, Role, parameter_table
 from hrm_core.schedule import Rates
 from hrm_torch_ref import attention, distributed
 from hrm_torch_ref.act import Carry, Data, Start, empty_carry
@@ -156,7 +156,13 @@ class TorchBackend:
 
     @property
     def _start(self) -> Start:
-        return Start(*(self._constants[name].to(self._dtype) for name in ("H_init", "L_init")))
+        return Start(*(self._constants[name].to(self._dtype) for name in INITIAL_STATES))
+
+    @property
+    def _unmoved(self) -> Tensors:
+        """Weights that a forward computes with and no update moves, in the dtype of activations: a Q head that is not trained."""
+        unmoved = {name: w for name, w in self._constants.items() if name not in INITIAL_STATES}
+        return working_weights(unmoved, self._dtype)
 
     def begin_training(self, optim: OptimConfig, batch_size: int) -> None:
         """Make fresh optimizer state and a carry in which every slot is halted."""
@@ -172,6 +178,7 @@ class TorchBackend:
         self._updater = Updater(
             self._model,
             self._start,
+            self._unmoved,
             optim,
             batch_size,
             self._options.micro_batch,
@@ -326,7 +333,8 @@ class TorchBackend:
 
     def _working_weights(self) -> Tensors:
         if self._working is None:
-            self._working = working_weights(self._state.weights, self._dtype)
+            moved = working_weights(self._state.weights, self._dtype)
+            self._working = {**moved, **self._unmoved}
         return self._working
 
     def _tensor(self, array: IntArray | FloatArray) -> torch.Tensor:

@@ -50,6 +50,7 @@ class Updater:
         self,
         model: HRM,
         start: Start,
+        unmoved: Tensors,
         optim: OptimConfig,
         batch_size: int,
         micro_batch: int | None,
@@ -57,6 +58,7 @@ class Updater:
         replica: Replica,
     ) -> None:
         self._dtype, self._start, self._optim, self._replica = model.dtype, start, optim, replica
+        self._unmoved = unmoved
         self._step_loss = Lending(model, partial(step_loss, global_batch_size=batch_size))
         slots = range(batch_size // replica.num_replicas)
         self._groups = [
@@ -131,7 +133,8 @@ class Updater:
     def _compute_loss(
         self, working: Tensors, carry: Carry, vectors: torch.Tensor | None, min_steps: torch.Tensor
     ) -> StepLoss:
-        loss: StepLoss = self._step_loss.call(working, carry, vectors, min_steps)
+        lent = {**working, **self._unmoved}
+        loss: StepLoss = self._step_loss.call(lent, carry, vectors, min_steps)
         return loss
 
     def _move_rows(

@@ -46,6 +46,7 @@ class Outcome:
     each_answers: IntArray  # (K, N, S)
     module_calls: IntArray  # (N,) of levels H and L, summed over all K answers
     seconds: float  # wall time
+    learns_to_halt: bool = True  # or the values of Q mean nothing
 
     @property
     def oracle(self) -> float:
@@ -172,6 +173,7 @@ def answer(
         answers,
         np.sum(calls, axis=0),
         time.perf_counter() - started,
+        learns_to_halt=all(backend.config.learns_to_halt for backend in backends),
     )
 
 

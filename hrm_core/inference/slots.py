@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.backend import IGNORE_LABEL_ID, Answers, Backend, Batch, Carry
+from hrm_core.config import ArchConfig
 from hrm_core.draws import Purpose, stream
+from hrm_core.errors import ConfigError
 
 IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
@@ -97,6 +99,15 @@ class StepResult:
     halts: BoolArray  # (B,) whose answer is final now
 
 
+def check_halt(halt: Halt | Literal["both"], config: ArchConfig) -> None:
+    """Refuse to ask a model when to halt that has not learned it. Raises: ConfigError."""
+    if halt != "fixed" and not config.learns_to_halt:
+        raise ConfigError(
+            f"--halt {halt} is for a model that learned when to halt; this one has model.halting="
+            f"{config.halting}: use --halt fixed"
+        )
+
+
 def think(
     backend: Backend,
     waiting: Iterator[Questions],
@@ -108,8 +119,11 @@ def think(
 
     Every puzzle halts in exactly one moment. When none waits any more, slots are given up by halves, so that a compiled
     model meets few batch sizes; until then they idle and do not halt again.
+
+    Raises: ConfigError if it shall halt by Q and has not learned it.
     """
     config = backend.config
+    check_halt(halt, config)
     queue = _Queue(waiting)
     questions = queue.take(batch_size)
     if not len(questions):

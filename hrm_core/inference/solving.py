@@ -136,7 +136,7 @@ class Solver:
     identifiers: Identifiers = ONLY_BLANK
 
     def solve(
-        self, text: str, halt: Halt = "q", identifier: str = "", votes: int | None = None
+        self, text: str, halt: Halt | None = None, identifier: str = "", votes: int | None = None
     ) -> list[Solution]:
         """Solve every puzzle in a text.
 
@@ -150,11 +150,16 @@ class Solver:
         return self.solve_puzzles(read_text(self.task, text), halt, identifier, votes)
 
     def solve_tokens(
-        self, questions: IntArray, halt: Halt = "q", identifier: str = "", votes: int | None = None
+        self,
+        questions: IntArray,
+        halt: Halt | None = None,
+        identifier: str = "",
+        votes: int | None = None,
     ) -> list[Solution]:
         """Solve puzzles (N, S) given as tokens.
 
         With halt "q" a puzzle ends when q_halt > q_continue, with "fixed" after all ACT steps.
+        If it is not set, it is "q", or "fixed" for a model that did not learn when to halt.
         """
         asked = list(map(Question, questions))
         return self.solve_puzzles(asked, halt, identifier, votes)
@@ -162,7 +167,7 @@ class Solver:
     def solve_puzzles(
         self,
         questions: Sequence[Question],
-        halt: Halt = "q",
+        halt: Halt | None = None,
         identifier: str = "",
         votes: int | None = None,
     ) -> list[Solution]:
@@ -178,7 +183,8 @@ class Solver:
             asked.append(self._asked(number, question, name, found[name], votes))
         inputs = np.concatenate([puzzle.asked.inputs for puzzle in asked])
         identifiers = np.concatenate([puzzle.identifiers for puzzle in asked])
-        steps = answer_step_by_step(self.backend, inputs, identifiers, halt=halt)
+        chosen = halt or self.backend.config.halting
+        steps = answer_step_by_step(self.backend, inputs, identifiers, halt=chosen)
         solutions, start = [], 0
         for puzzle in asked:
             stop = start + len(puzzle.asked.inputs)

@@ -35,6 +35,7 @@ from hrm_core.tasks.predictions import joined
 from hrm_core.tasks.registry import label_of
 
 Record = Mapping[str, Any]
+OF_Q = "q_halt_accuracy"  # the metric that a model with fixed halting does not have
 
 
 class Reporter(Protocol):
@@ -255,7 +256,10 @@ class Trainer:
             lambda _: self._stop_if_alone(),
         )
         of_all = joined(self._backend.gather(predictions))
-        return self._job.measures.measure(of_all)
+        measured = dict(self._job.measures.measure(of_all))
+        if not self._job.model.learns_to_halt:
+            measured.pop(OF_Q, None)
+        return measured
 
     def _is_best(self, metrics: Mapping[str, float]) -> bool:
         """Record the next checkpoint as the best if its headline, or else its next metric, is."""

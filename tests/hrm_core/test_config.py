@@ -10,6 +10,7 @@ from hrm_core.config import (
     ArchConfig,
     DataSizes,
     RunConfig,
+    beyond_published,
     load_config,
     parse_yaml,
     preset_names,
@@ -413,3 +414,28 @@ def test_any_text_is_a_config_or_refused_in_one_line(text: str, at: int) -> None
 @given(override=st.text(max_size=40) | st.builds("optim.lr={}".format, yaml_text))
 def test_any_override_is_applied_or_refused(override: str) -> None:
     assert_accepted_or_refused(lambda: load_config("sudoku-4x4", [override]))
+
+
+BEYOND = {"halting": "fixed", "loss_average": "token"}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_field_beyond_the_published_network_is_written_where_it_differs(
+    name: str, tmp_path: Path
+) -> None:
+    default = ArchConfig.model_fields[name].default
+    plain, stated = load(tmp_path, GOOD), load(tmp_path, GOOD, f"model.{name}={default}")
+    changed = load(tmp_path, GOOD, f"model.{name}={BEYOND[name]}")
+    assert plain.to_yaml() == stated.to_yaml()
+    assert name not in plain.to_yaml()
+    assert f"{name}: {BEYOND[name]}" in changed.to_yaml()
+    assert load(tmp_path, changed.to_yaml()) == changed
+    assert beyond_published(plain.model) == {}
+    assert beyond_published(changed.model) == {name: BEYOND[name]}
+
+
+def test_other_values_of_these_fields_are_refused(tmp_path: Path) -> None:
+    assert "model.halting: found 'never' (a text)" in refusal(tmp_path, GOOD, "model.halting=never")
+    assert "model.loss_average: found 1 (a whole number)" in refusal(
+        tmp_path, GOOD, "model.loss_average=1"
+    )

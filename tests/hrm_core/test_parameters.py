@@ -136,3 +136,19 @@ def test_no_two_tensors_share_their_draws() -> None:
         if array.std() and array.size >= 64
     ]
     assert len(set(starts)) == len(starts)
+
+
+def test_fixed_halting_keeps_the_table_and_moves_no_q_head() -> None:
+    fixed = changed(PAPER, halting="fixed")
+    assert list(parameter_table(fixed)) == list(parameter_table(PAPER))
+    roles = {name: parameter.role for name, parameter in parameter_table(fixed).items()}
+    assert {name for name, role in roles.items() if role is Role.CONSTANT} == {
+        "q_head.weight",
+        "q_head.bias",
+        "H_init",
+        "L_init",
+    }
+    assert num_trainable(fixed) == num_trainable(PAPER)
+    small = changed(SMALL, halting="fixed")
+    for name, values in initial_values(SMALL, seed=3).items():
+        np.testing.assert_array_equal(initial_values(small, seed=3)[name], values)

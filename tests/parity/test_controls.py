@@ -8,7 +8,7 @@ import pytest
 
 from hrm_parity import controls, selftest
 from hrm_parity.checks import Report, backend_named, check_case, check_initial
-from hrm_parity.configurations import CONFIGURATIONS
+from hrm_parity.configurations import BEYOND, CONFIGURATIONS
 from hrm_parity.controls import BREAKS, INITIAL, LEARNED, ROPE, Break, patched
 from hrm_parity.golden import Case, carried_cases, load_case
 from hrm_parity.limits import Verdict
@@ -55,7 +55,10 @@ def cases() -> dict[str, Case]:
     return {case.name: case for case in map(load_case, carried_cases())}
 
 
-@pytest.mark.parametrize("broken", BREAKS, ids=lambda broken: broken.name)
+PUBLISHED = [broken for broken in BREAKS if not broken.configuration]
+
+
+@pytest.mark.parametrize("broken", PUBLISHED, ids=lambda broken: broken.name)
 def test_break_is_noticed(broken: Break, request: pytest.FixtureRequest) -> None:
     with broken.apply():
         report = replay(broken.case, request)
@@ -64,11 +67,31 @@ def test_break_is_noticed(broken: Break, request: pytest.FixtureRequest) -> None
 
 
 @pytest.mark.parametrize(
-    "broken", [broken for broken in BREAKS if not broken.is_shared], ids=lambda broken: broken.name
+    "broken",
+    [broken for broken in PUBLISHED if not broken.is_shared],
+    ids=lambda broken: broken.name,
 )
 def test_break_is_noticed_by_comparison_with_torch(broken: Break, prepared: list[Prepared]) -> None:
     with broken.apply():
         assert any(hold(machine_named("mlx"), check).broken for check in prepared)
+
+
+@pytest.fixture(scope="module")
+def beyond() -> dict[str, list[Prepared]]:
+    pytest.importorskip("torch")
+    return {configuration.name: list(prepare(configuration)) for configuration in BEYOND}
+
+
+@pytest.mark.parametrize(
+    "broken", [broken for broken in BREAKS if broken.configuration], ids=lambda broken: broken.name
+)
+def test_break_of_what_is_beyond_the_published_network_is_noticed(
+    broken: Break, beyond: dict[str, list[Prepared]]
+) -> None:
+    with broken.apply():
+        reports = [hold(machine_named("mlx"), check) for check in beyond[broken.configuration]]
+    rows = [row for report in reports for row in report.rows if row.verdict is Verdict.BROKEN]
+    assert broken.quantity in {row.quantity for row in rows}
 
 
 def test_what_the_issue_lists_is_tried() -> None:
@@ -83,6 +106,7 @@ def outcomes_of(
 ) -> selftest.SelfTest:
     monkeypatch.setattr(controls, "BREAKS", breaks)
     monkeypatch.setattr(selftest, "NUM_CONFIGURATIONS", 1)
+    monkeypatch.setattr(selftest, "BEYOND", ())
     return self_test(machine_named("mlx"), cases, with_torch, say=lambda _: None)
 
 
