@@ -43,7 +43,7 @@ class EvalOptions:
 
     data: Path | None
     split: str
-    halt: str
+    halt: Any
     votes: int
     noise: float
     rollouts: int

@@ -37,6 +37,7 @@ class Batch:
     inputs: IntArray  # (B, S) tokens
     labels: IntArray  # (B, S) tokens; IGNORE_LABEL_ID where there is none
     puzzle_identifiers: IntArray  # (B,)
+    prefix_len: IntArray | None = None  # (B,) first tokens that all see; of attention "prefix"
 
 
 @dataclass(frozen=True)

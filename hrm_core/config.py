@@ -117,6 +117,7 @@ class ArchConfig(Settings):
         "stablemax_cross_entropy"
     )
     # Beyond the published network: SPEC.md, section 13
+    attention: Literal["full", "causal", "prefix"] = beyond("full")  # what a position sees
     halting: Literal["q", "fixed"] = beyond("q")  # fixed: every slot takes halt_max_steps steps
     loss_average: Literal["example", "token"] = beyond("example")  # token: divided by seq_len
 
@@ -130,6 +131,15 @@ class ArchConfig(Settings):
             raise ValueError(
                 f"hidden_size={self.hidden_size} over num_heads={self.num_heads} gives heads of odd size {self.head_dim}; "
                 "RoPE rotates pairs, so use an even size or pos_encodings=learned"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _future_stays_hidden(self) -> Self:
+        if self.attention != "full" and self.learns_to_halt:
+            raise ValueError(
+                f"attention={self.attention} needs halting=fixed: a Q head that reads late positions "
+                "would let the number of steps depend on them"
             )
         return self
 

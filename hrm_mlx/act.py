@@ -19,6 +19,9 @@ class Data(NamedTuple):
     inputs: mx.array  # (B, S) int32
     labels: mx.array  # (B, S) int32
     puzzle_identifiers: mx.array  # (B,) int32
+    prefix_len: mx.array | None = (
+        None  # (B,) int32, of the rows of a model whose attention is prefix
+    )
 
 
 class Carry(NamedTuple):
@@ -43,7 +46,9 @@ def empty_carry(config: ModelConfig, batch_size: int, dtype: mx.Dtype) -> Carry:
     z = mx.zeros((batch_size, config.total_len, config.hidden_size), dtype)
     cells = mx.zeros((batch_size, config.seq_len), mx.int32)
     slots = mx.zeros((batch_size,), mx.int32)
-    return Carry(z, z, slots, mx.ones((batch_size,), mx.bool_), Data(cells, cells, slots))
+    prefix_len = slots if config.attention == "prefix" else None
+    data = Data(cells, cells, slots, prefix_len)
+    return Carry(z, z, slots, mx.ones((batch_size,), mx.bool_), data)
 
 
 def refill(carry: Carry, batch: Data, start: Start) -> Carry:
@@ -59,8 +64,16 @@ def refill(carry: Carry, batch: Data, start: Start) -> Carry:
             mx.where(row, batch.inputs, carry.data.inputs),
             mx.where(row, batch.labels, carry.data.labels),
             mx.where(halted, batch.puzzle_identifiers, carry.data.puzzle_identifiers),
+            _taken(halted, batch.prefix_len, carry.data.prefix_len),
         ),
     )
+
+
+def _taken(halted: mx.array, new: mx.array | None, old: mx.array | None) -> mx.array | None:
+    """Rows that not every model has. Shapes: (B,), (B, ...) -> (B, ...)."""
+    if new is None or old is None:
+        return None
+    return mx.where(halted.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
 
 def halting(
@@ -96,7 +109,7 @@ def step_loss(
     """One ACT step in training from a refilled carry. Source: arXiv 2506.21734, section 2; sapientinc/HRM models/losses.py."""
     config, data = model.config, carry.data
     x = model.embed(data.inputs, puzzle_vectors)
-    output = model(carry.z_H, carry.z_L, x)
+    output = model(carry.z_H, carry.z_L, x, data.prefix_len)
     steps = carry.steps + 1
     halted, last = halting(output, steps, min_steps, config)
 

@@ -3,8 +3,9 @@
 Shapes: B slots, S tokens, T positions, D hidden, V vocabulary.
 """
 
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import mlx.core as mx
 import numpy as np
@@ -35,6 +36,7 @@ class EvalCarry(NamedTuple):
     z_L: mx.array  # (B, T, D)
     x: mx.array  # (B, T, D) the embedded input, which no step changes
     steps: mx.array  # (B,) int32
+    prefix_len: mx.array | None = None  # (B,) int32
 
 
 class MLXMetrics:
@@ -74,7 +76,9 @@ class MLXBackend:
             options.compile == "auto" and mx.metal.is_available() and self._on_gpu
         )
         self._workers = shared_workers(num_workers(self._on_gpu or self._compiled))
-        self._attention, kernel = choose_attention(options.attention, self._on_gpu)
+        self._attention, kernel = choose_attention(
+            options.attention, self._on_gpu, config.attention
+        )
         self._model = HRM(config, DTYPES[self._dtype_name], kernel)
         self._roles = {name: parameter.role for name, parameter in parameter_table(config).items()}
         self._constants: Tensors = {}
@@ -182,7 +186,7 @@ class MLXBackend:
             "z_H": step.carry.z_H.astype(mx.float32),
             "z_L": step.carry.z_L.astype(mx.float32),
             "loss": step.total * len(batch.inputs),
-            **{f"current/{name}": array for name, array in data._asdict().items()},
+            **{f"current/{name}": array for name, array in _present(data).items()},
             **{f"metrics/{name}": array for name, array in step.metrics.items()},
             **{f"grad/{name}": array for name, array in result.gradients.items()},
         }
@@ -196,7 +200,7 @@ class MLXBackend:
             raise RuntimeError("begin_training comes before the first update")
         self._working = None
         self._state, result = self._updater.run(
-            self._state, _data(batch), mx.array(min_steps), scalars(rates, self._optim)
+            self._state, self._data(batch), mx.array(min_steps), scalars(rates, self._optim)
         )
         return result
 
@@ -207,7 +211,7 @@ class MLXBackend:
             **{f"m.{name}": array for name, array in self._state.m.items()},
             **{f"v.{name}": array for name, array in self._state.v.items()},
             **{f"carry.{name}": getattr(carry, name) for name in ("z_H", "z_L", "steps", "halted")},
-            **{f"carry.{name}": array for name, array in carry.data._asdict().items()},
+            **{f"carry.{name}": array for name, array in _present(carry.data).items()},
         }
         return {name: to_numpy(array) for name, array in named.items()}
 
@@ -218,7 +222,7 @@ class MLXBackend:
             for name, array in state.items()
             if name.startswith("carry.")
         }
-        data = Data(*(carry[name] for name in Data._fields))
+        rows: list[Any] = [carry.get(name) for name in Data._fields]
         z_H, z_L = (carry[name].astype(self._model.dtype) for name in ("z_H", "z_L"))
         m, v = (
             {
@@ -228,7 +232,7 @@ class MLXBackend:
             for moment in "mv"
         )
         self._state = self._state._replace(
-            m=m, v=v, carry=Carry(z_H, z_L, carry["steps"], carry["halted"], data)
+            m=m, v=v, carry=Carry(z_H, z_L, carry["steps"], carry["halted"], Data(*rows))
         )
 
     def begin(self, batch: Batch) -> EvalCarry:
@@ -238,7 +242,8 @@ class MLXBackend:
         vectors = self._state.table[ids] if self._state.table is not None else None
         x = self._model.embed(mx.array(batch.inputs), vectors)
         z_H, z_L = (mx.broadcast_to(z, x.shape) for z in self._start)
-        return EvalCarry(z_H, z_L, x, mx.zeros((len(ids),), mx.int32))
+        steps = mx.zeros((len(ids),), mx.int32)
+        return EvalCarry(z_H, z_L, x, steps, self._prefix_len(batch))
 
     def step(self, carry: EvalCarry) -> tuple[EvalCarry, Answers]:
         """One ACT step of every slot, without halting."""
@@ -247,25 +252,26 @@ class MLXBackend:
 
         def think(slots: range) -> tuple[mx.array, ...]:
             rows = slice(slots.start, slots.stop)
-            return self._think(working, carry.z_H[rows], carry.z_L[rows], carry.x[rows])
+            prefix_len = None if carry.prefix_len is None else carry.prefix_len[rows]
+            return self._think(working, carry.z_H[rows], carry.z_L[rows], carry.x[rows], prefix_len)
 
         size = len(carry.steps)
         parts = self._workers.map(think, split(range(size), min(len(self._workers), size)))
         z_H, z_L, logits, q_halt, q_continue = (
             mx.concatenate(list(column)) for column in zip(*parts, strict=True)
         )
-        carry = EvalCarry(z_H, z_L, carry.x, carry.steps + 1)
+        carry = carry._replace(z_H=z_H, z_L=z_L, steps=carry.steps + 1)
         mx.eval(carry, logits, q_halt, q_continue)
         return carry, Answers(logits, q_halt, q_continue, self.config.loss_type)
 
     def take(self, carry: EvalCarry, slots: IntArray) -> EvalCarry:
         """The carry of these slots only."""
         chosen = mx.array(slots)
-        return EvalCarry(*(array[chosen] for array in carry))
+        return _mapped(lambda array: array[chosen], carry)
 
     def join(self, first: EvalCarry, second: EvalCarry) -> EvalCarry:
         """One carry with the slots of both."""
-        return EvalCarry(*(mx.concatenate(list(pair)) for pair in zip(first, second, strict=True)))
+        return _mapped(lambda *pair: mx.concatenate(list(pair)), first, second)
 
     def perturb(self, carry: EvalCarry, noise_H: FloatArray, noise_L: FloatArray) -> EvalCarry:
         """Add noise (B, T, D) to z_H and z_L."""
@@ -292,11 +298,38 @@ class MLXBackend:
         return self._working
 
     def _think_once(
-        self, working: Tensors, z_H: mx.array, z_L: mx.array, x: mx.array
+        self,
+        working: Tensors,
+        z_H: mx.array,
+        z_L: mx.array,
+        x: mx.array,
+        prefix_len: mx.array | None,
     ) -> tuple[mx.array, ...]:
         bind(self._model, working)
-        return tuple(self._model(z_H, z_L, x))
+        return tuple(self._model(z_H, z_L, x, prefix_len))
+
+    def _prefix_len(self, batch: Batch) -> mx.array | None:
+        if self.config.attention != "prefix":
+            return None
+        assert batch.prefix_len is not None, "Split.check_serves has seen to that"
+        return mx.array(batch.prefix_len)
+
+    def _data(self, batch: Batch) -> Data:
+        return Data(
+            mx.array(batch.inputs),
+            mx.array(batch.labels),
+            mx.array(batch.puzzle_identifiers),
+            self._prefix_len(batch),
+        )
 
 
-def _data(batch: Batch) -> Data:
-    return Data(mx.array(batch.inputs), mx.array(batch.labels), mx.array(batch.puzzle_identifiers))
+def _mapped(function: Callable[..., mx.array], *carries: EvalCarry) -> EvalCarry:
+    """A carry of what a function makes of each array of some; those that this model has not stay away."""
+    columns = zip(*carries, strict=True)
+    found: list[Any] = [None if column[0] is None else function(*column) for column in columns]
+    return EvalCarry(*found)
+
+
+def _present(data: Data) -> Tensors:
+    """The arrays of rows that this model has, by name."""
+    return {name: array for name, array in data._asdict().items() if array is not None}

@@ -5,15 +5,15 @@ fractions. Measured figures: docs/performance.md.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import mlx.core as mx
 
 from hrm_core.errors import BackendError
 from hrm_core.sizing import LONG
 
-Kernel = Callable[
-    [mx.array, mx.array, mx.array, float], mx.array
-]  # softmax attention: q, k, v, scale; (B, N, T, h) each
+# softmax attention: q, k, v (B, N, T, h), scale and, on request, which positions each one sees (B, 1, T, T)
+Kernel = Callable[..., mx.array]
 
 # sigmoid(x) - 1/2 = tanh(x/2)/2 = sum over odd k of 2x / (x² + (kπ)²): the first two poles are those of the series, the
 # others and the constant are fitted to its rest. Largest error of sigmoid in float32: 1.4e-7 (exp: 0.9e-7).
@@ -23,14 +23,36 @@ _POLES = ((9.869645973461486, 2.000022184128726), (89.15230842203293, 2.03136238
           (283.7874119222555, 3.091687199463597), (1269.829412870501, 11.823011740910774))  # fmt: skip
 
 
-def eager(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
+def eager(
+    q: mx.array,
+    k: mx.array,
+    v: mx.array,
+    scale: float,
+    visible: mx.array | None = None,
+    *,
+    causal: bool = False,
+) -> mx.array:
     """Attention written out."""
-    return mx.softmax((q * scale) @ k.swapaxes(-1, -2), axis=-1, precise=True) @ v
+    scores = (q * scale) @ k.swapaxes(-1, -2)
+    if causal:
+        visible = mx.tri(q.shape[2], dtype=mx.bool_)
+    if visible is not None:
+        scores = mx.where(visible, scores, -mx.inf)
+    return mx.softmax(scores, axis=-1, precise=True) @ v
 
 
-def sdpa(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
+def sdpa(
+    q: mx.array,
+    k: mx.array,
+    v: mx.array,
+    scale: float,
+    visible: mx.array | None = None,
+    *,
+    causal: bool = False,
+) -> mx.array:
     """Attention by MLX."""
-    return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale)
+    mask = "causal" if causal else visible
+    return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
 
 
 def recomputed(kernel: Kernel, length: int = LONG) -> Kernel:
@@ -39,16 +61,20 @@ def recomputed(kernel: Kernel, length: int = LONG) -> Kernel:
     Else each layer would keep (B, N, T, T) of them until then: MLX has no fused backward pass on a CPU and on Metal.
     """
 
-    def attend(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
+    def attend(
+        q: mx.array, k: mx.array, v: mx.array, scale: float, visible: mx.array | None = None
+    ) -> mx.array:
         if q.shape[2] < length:
-            return kernel(q, k, v, scale)
-        return mx.checkpoint(lambda q, k, v: kernel(q, k, v, scale))(q, k, v)
+            return kernel(q, k, v, scale, visible)
+        return mx.checkpoint(lambda q, k, v: kernel(q, k, v, scale, visible))(q, k, v)
 
     return attend
 
 
-def choose_attention(name: str, on_gpu: bool) -> tuple[str, Kernel]:
+def choose_attention(name: str, on_gpu: bool, pattern: str = "full") -> tuple[str, Kernel]:
     """The kernel of this name and its name; with "auto" the faster one: on a CPU the fused form is a fifth slower.
+
+    `pattern` is the model's: of "prefix" the kernel is told which positions each one sees.
 
     Raises: BackendError if MLX has no such kernel.
     """
@@ -58,7 +84,8 @@ def choose_attention(name: str, on_gpu: bool) -> tuple[str, Kernel]:
         raise BackendError(
             f"--attention {name} is not for MLX, which has {', '.join(kernels)}; use --backend torch"
         )
-    return found, recomputed(kernels[found])
+    kernel = kernels[found]
+    return found, recomputed(partial(kernel, causal=True) if pattern == "causal" else kernel)
 
 
 def silu(x: mx.array) -> mx.array:

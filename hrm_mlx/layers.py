@@ -1,4 +1,4 @@
-"""The parts of the network. Post-norm, no biases, no norm weights, bidirectional attention.
+"""The parts of the network. Post-norm, no biases, no norm weights.
 
 Shapes: B sequences, T positions (puzzle slots included), D hidden, N heads, h = D / N, I inside SwiGLU.
 """
@@ -65,7 +65,7 @@ class Linear(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every position attends to every position."""
+    """Every position attends to every position, or to those that the model's pattern lets it see."""
 
     def __init__(self, config: ModelConfig, kernel: Kernel) -> None:
         super().__init__()
@@ -75,8 +75,10 @@ class Attention(nn.Module):
         self.qkv_proj = Linear(config.hidden_size, 3 * config.hidden_size)
         self.o_proj = Linear(config.hidden_size, config.hidden_size)
 
-    def __call__(self, x: mx.array, rope: RotaryEmbedding | None) -> mx.array:
-        """Shapes: (B, T, D) -> (B, T, D)."""
+    def __call__(
+        self, x: mx.array, rope: RotaryEmbedding | None, visible: mx.array | None = None
+    ) -> mx.array:
+        """Shapes: (B, T, D), `visible` (B, 1, T, T) bool -> (B, T, D)."""
         B, T, D = x.shape
         qkv = (
             self.qkv_proj(x)
@@ -86,7 +88,7 @@ class Attention(nn.Module):
         q, k, v = qkv[0], qkv[1], qkv[2]
         if rope is not None:
             q, k = rope(q), rope(k)
-        heads = self.kernel(q, k, v, self.head_dim**-0.5)
+        heads = self.kernel(q, k, v, self.head_dim**-0.5, visible)
         return self.o_proj(heads.transpose(0, 2, 1, 3).reshape(B, T, D))
 
 
@@ -113,7 +115,9 @@ class Block(nn.Module):
         self.self_attn = Attention(config, kernel)
         self.mlp = SwiGLU(config)
 
-    def __call__(self, x: mx.array, rope: RotaryEmbedding | None) -> mx.array:
-        """Shapes: (B, T, D) -> (B, T, D)."""
-        x = rms_norm(x + self.self_attn(x, rope), self.eps)
+    def __call__(
+        self, x: mx.array, rope: RotaryEmbedding | None, visible: mx.array | None = None
+    ) -> mx.array:
+        """Shapes: (B, T, D), `visible` (B, 1, T, T) bool -> (B, T, D)."""
+        x = rms_norm(x + self.self_attn(x, rope, visible), self.eps)
         return rms_norm(x + self.mlp(x), self.eps)

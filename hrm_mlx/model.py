@@ -33,12 +33,16 @@ class ReasoningModule(nn.Module):
         self.layers = [Block(config, kernel) for _ in range(num_layers)]
 
     def __call__(
-        self, state: mx.array, injection: mx.array, rope: RotaryEmbedding | None
+        self,
+        state: mx.array,
+        injection: mx.array,
+        rope: RotaryEmbedding | None,
+        visible: mx.array | None = None,
     ) -> mx.array:
-        """Shapes: (B, T, D), (B, T, D) -> (B, T, D)."""
+        """Shapes: (B, T, D), (B, T, D), `visible` (B, 1, T, T) bool -> (B, T, D)."""
         x = state + injection
         for layer in self.layers:
-            x = layer(x, rope)
+            x = layer(x, rope, visible)
         return x
 
 
@@ -78,21 +82,35 @@ class HRM(nn.Module):
             x = scaled(x + self.embed_pos.embedding_weight.astype(self.dtype), 0.707106781)
         return scaled(x, config.hidden_size**0.5)
 
-    def __call__(self, z_H: mx.array, z_L: mx.array, x: mx.array) -> Output:
-        """Think for all cycles; only the last call of each level has a gradient. Shapes: (B, T, D) each."""
+    def visible(self, prefix_len: mx.array | None) -> mx.array | None:
+        """Which positions each one sees, where that differs from row to row: those up to it, and the prefix behind the puzzle slots.
+
+        Shapes: (B,) -> (B, 1, T, T) bool.
+        """
+        if prefix_len is None:
+            return None
+        positions = mx.arange(self.config.total_len)
+        ends = self.config.puzzle_emb_len + prefix_len[:, None, None, None]
+        return (positions <= positions[:, None]) | (positions < ends)
+
+    def __call__(
+        self, z_H: mx.array, z_L: mx.array, x: mx.array, prefix_len: mx.array | None = None
+    ) -> Output:
+        """Think for all cycles; only the last call of each level has a gradient. Shapes: (B, T, D) each, `prefix_len` (B,)."""
         config, (rope,) = self.config, self._rope
+        visible = self.visible(prefix_len)
         constant_x = mx.stop_gradient(x)
         for i in range(config.H_cycles):
             for j in range(config.L_cycles):
                 if (i, j) != (config.H_cycles - 1, config.L_cycles - 1):
-                    z_L = self.L_level(z_L, z_H + constant_x, rope)
+                    z_L = self.L_level(z_L, z_H + constant_x, rope, visible)
             if i != config.H_cycles - 1:
-                z_H = self.H_level(z_H, z_L, rope)
+                z_H = self.H_level(z_H, z_L, rope, visible)
         z_H, z_L = mx.stop_gradient(z_H), mx.stop_gradient(z_L)
         z_L = self.L_level(
-            z_L, z_H + x, rope
+            z_L, z_H + x, rope, visible
         )  # x is injected at every cycle, not only at the first
-        z_H = self.H_level(z_H, z_L, rope)
+        z_H = self.H_level(z_H, z_L, rope, visible)
         logits = self.lm_head(z_H)[:, config.puzzle_emb_len :]
         q = self.q_head(z_H[:, 0]).astype(mx.float32)
         return Output(mx.stop_gradient(z_H), mx.stop_gradient(z_L), logits, q[:, 0], q[:, 1])

@@ -212,7 +212,7 @@ def bind(model: HRM, weights: Tensors) -> None:
 def _rows(tree: Any, slots: range, batch_size: int) -> Any:
     if len(slots) == batch_size:
         return tree
-    return tree_map(lambda array: array[slots.start : slots.stop], tree)
+    return tree_map(lambda array: None if array is None else array[slots.start : slots.stop], tree)
 
 
 def _balanced(weights: Tensors, parts: int) -> list[list[str]]:

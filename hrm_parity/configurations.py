@@ -89,6 +89,16 @@ BEYOND = (  # a model with each field beyond the published network
         "every label weighs the same, whatever row it is in",
         _small(puzzle_emb_ndim=0, loss_average="token"),
     ),
+    Configuration(
+        "causal",
+        "positions see those up to them, two puzzle slots",
+        _small(puzzle_emb_ndim=96, halting="fixed", attention="causal"),
+    ),
+    Configuration(
+        "prefix",
+        "learned positions, softmax, a prefix of another length in each row",
+        _small(puzzle_emb_ndim=64, halting="fixed", attention="prefix", **LEARNED, **SOFTMAX),
+    ),
 )
 
 CONFIGURATIONS = (
@@ -160,7 +170,11 @@ def shared_situation(config: ModelConfig) -> Situation:
         "carry.puzzle_identifiers": held,
     }
     min_steps = np.array([0, 0, config.halt_max_steps, 0, 2, 0], np.int32) * (last > 0)
-    batch = Batch(_inputs(rng, config), _labels(rng, config), offered)
+    if config.attention == "prefix":
+        state["carry.prefix_len"] = _prefix_lengths(config)[::-1].copy()
+    batch = Batch(
+        _inputs(rng, config), _labels(rng, config), offered, prefix_len=_prefix_lengths(config)
+    )
     return Situation(weights, state, batch, min_steps, OPTIM, rates(UPDATE, 10, OPTIM))
 
 
@@ -198,6 +212,7 @@ def initial_situation(config: ModelConfig) -> Situation:
         _inputs(rng, config),
         _labels(rng, config),
         np.arange(SLOTS, dtype=np.int32) % 4 % config.num_puzzle_identifiers,
+        prefix_len=_prefix_lengths(config),
     )
     return Situation(
         initial_values(config, SEED),
@@ -265,6 +280,11 @@ def _labels(rng: np.random.Generator, config: ModelConfig) -> AnyArray:
     """Tokens of all kinds, a fifth of the cells without one. Shapes: (B, S)."""
     labels = rng.integers(0, config.vocab_size, (SLOTS, config.seq_len), np.int32)
     return np.where(rng.random(labels.shape) < 0.2, np.int32(IGNORE_LABEL_ID), labels)
+
+
+def _prefix_lengths(config: ModelConfig) -> AnyArray:
+    """From no cell to all of them. Shapes: (B,)."""
+    return np.linspace(0, config.seq_len, SLOTS).astype(np.int32)
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...], std: float) -> AnyArray:

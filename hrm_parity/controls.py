@@ -74,8 +74,8 @@ def pre_norm(_: Any) -> Any:
     """The norm stands in front of attention and SwiGLU."""
     from hrm_mlx.layers import rms_norm
 
-    def call(self: Any, x: Any, rope: Any) -> Any:
-        x = x + self.self_attn(rms_norm(x, self.eps), rope)
+    def call(self: Any, x: Any, rope: Any, visible: Any) -> Any:
+        x = x + self.self_attn(rms_norm(x, self.eps), rope, visible)
         return x + self.mlp(rms_norm(x, self.eps))
 
     return call
@@ -347,6 +347,16 @@ def mean_over_labels(losses: Any) -> Any:
     return {name: averaged(loss) for name, loss in losses.items()}
 
 
+def not_causal(choose: Any) -> Any:
+    """Every position sees every position."""
+    return lambda name, on_gpu, pattern: choose(name, on_gpu)
+
+
+def prefix_off_by_one(visible: Any) -> Any:
+    """The token behind the prefix belongs to it."""
+    return lambda self, prefix_len: visible(self, None if prefix_len is None else prefix_len + 1)
+
+
 def _break(name: str, case: str, quantity: str, target: str, replace: Replacement) -> Break:
     return Break(
         name,
@@ -493,5 +503,15 @@ BREAKS = (
         "losses, of loss",
         "hrm_mlx.act:TOKEN_LOSSES",
         mean_over_labels,
+    ),
+    _beyond(
+        "attention not causal",
+        "causal",
+        "logits",
+        "hrm_mlx.backend:choose_attention",
+        not_causal,
+    ),
+    _beyond(
+        "prefix off by one", "prefix", "logits", "hrm_mlx.model:HRM.visible", prefix_off_by_one
     ),
 )

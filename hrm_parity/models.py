@@ -147,7 +147,10 @@ def _draw_inputs(
     rng = np.random.Generator(np.random.Philox(seed))
     tokens = rng.integers(0, vocab_size, shape, np.int32)
     chosen = rng.integers(0, len(pairs[0]), shape[0])
-    return [Batch(tokens, tokens, ids[chosen].astype(np.int32)) for ids in pairs]
+    prefix_len = np.linspace(0, shape[1], shape[0]).astype(np.int32)
+    return [
+        Batch(tokens, tokens, ids[chosen].astype(np.int32), prefix_len=prefix_len) for ids in pairs
+    ]
 
 
 def _run(

@@ -53,6 +53,8 @@ def part_results(side: Side) -> Arrays:
 def _layers(side: Side, rng: np.random.Generator) -> Iterator[Part]:
     config, model, rope = side.config, side.model, side.rope
     x, other = (normal(rng, (B, config.total_len, config.hidden_size), 1.0) for _ in range(2))
+    prefix_len = side.array(np.arange(B, dtype=np.int32)) if config.attention == "prefix" else None
+    visible = model.visible(prefix_len)
     block, injection = model.L_level.layers[0], side.array(other)
     sizes = (10.0 ** rng.integers(-4, 4, (B, config.total_len, 1))).astype(
         np.float32
@@ -61,11 +63,11 @@ def _layers(side: Side, rng: np.random.Generator) -> Iterator[Part]:
     if rope is not None:
         heads = x.reshape(B, config.total_len, config.num_heads, config.head_dim)
         yield Part("RoPE", lambda x: side.heads(rope(side.heads(x))), heads)
-    yield Part("attention", lambda x: block.self_attn(x, rope), x)
+    yield Part("attention", lambda x: block.self_attn(x, rope, visible), x)
     yield Part("SwiGLU", block.mlp, x)
-    yield Part("block", lambda x: block(x, rope), x)
-    yield Part("H level", lambda x: model.H_level(x, injection, rope), x)
-    yield Part("L level", lambda x: model.L_level(x, injection, rope), x)
+    yield Part("block", lambda x: block(x, rope, visible), x)
+    yield Part("H level", lambda x: model.H_level(x, injection, rope, visible), x)
+    yield Part("L level", lambda x: model.L_level(x, injection, rope, visible), x)
     tokens = rng.integers(0, config.vocab_size, (B, config.seq_len), np.int32)
     if config.puzzle_emb_ndim:
         vectors = normal(rng, (B, config.puzzle_emb_ndim), 1.0)

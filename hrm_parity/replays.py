@@ -5,7 +5,6 @@ Shapes: A ACT steps, U updates, B slots, S tokens, T positions, D hidden, V voca
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from hrm_parity.golden import CaseError, ModelCase, OrderCase, Recorded
 FloatArray = npt.NDArray[np.floating]
 Named = dict[str, Any]  # arrays; scalars become arrays when steps are stacked
 
-FIELDS = tuple(field.name for field in fields(Batch))
+FIELDS = ("inputs", "labels", "puzzle_identifiers")  # of a recorded batch
 
 
 def replay_forward(backend: Backend, case: ModelCase, recorded: Recorded) -> Arrays:

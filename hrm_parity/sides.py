@@ -83,7 +83,8 @@ class MLXSide:
         self.layers, self.losses, self._optim = (
             import_module(f"hrm_mlx.{name}") for name in ("layers", "losses", "optim")
         )
-        attention = kernels.choose_attention("auto", devices.choose_device(device))[1]
+        on_gpu = devices.choose_device(device)
+        attention = kernels.choose_attention("auto", on_gpu, config.attention)[1]
         self.model = model.HRM(config, model.DTYPES["float32"], attention)
         update.bind(
             self.model, {name: self.array(weights[name]) for name in network_weights(config)}
@@ -147,7 +148,7 @@ class TorchSide:
         self.layers, self.losses, self._optim = (
             import_module(f"hrm_torch_ref.{name}") for name in ("layers", "losses", "optim")
         )
-        kernel = attention.choose("auto", self._device, self._dtype).kernel
+        kernel = attention.choose("auto", self._device, self._dtype, config.attention).kernel
         self.model = model.HRM(config, self._dtype, self._device, kernel)
         self.model.load_state_dict(
             {name: self.array(weights[name]) for name in network_weights(config)}, assign=True

@@ -19,6 +19,9 @@ class Data(NamedTuple):
     inputs: torch.Tensor  # (B, S) int32
     labels: torch.Tensor  # (B, S) int32
     puzzle_identifiers: torch.Tensor  # (B,) int32
+    prefix_len: torch.Tensor | None = (
+        None  # (B,) int32, of the rows of a model whose attention is prefix
+    )
 
 
 class Carry(NamedTuple):
@@ -46,13 +49,13 @@ def empty_carry(
         (2, batch_size, config.total_len, config.hidden_size), dtype=dtype, device=device
     )
     inputs, labels = torch.zeros((2, batch_size, config.seq_len), dtype=torch.int32, device=device)
-    steps, ids = torch.zeros((2, batch_size), dtype=torch.int32, device=device)
+    steps, ids, prefix_len = torch.zeros((3, batch_size), dtype=torch.int32, device=device)
     return Carry(
         z_H,
         z_L,
         steps,
         torch.ones((batch_size,), dtype=torch.bool, device=device),
-        Data(inputs, labels, ids),
+        Data(inputs, labels, ids, prefix_len if config.attention == "prefix" else None),
     )
 
 
@@ -69,8 +72,18 @@ def refill(carry: Carry, batch: Data, start: Start) -> Carry:
             torch.where(row, batch.inputs, carry.data.inputs),
             torch.where(row, batch.labels, carry.data.labels),
             torch.where(halted, batch.puzzle_identifiers, carry.data.puzzle_identifiers),
+            _taken(halted, batch.prefix_len, carry.data.prefix_len),
         ),
     )
+
+
+def _taken(
+    halted: torch.Tensor, new: torch.Tensor | None, old: torch.Tensor | None
+) -> torch.Tensor | None:
+    """Rows that not every model has. Shapes: (B,), (B, ...) -> (B, ...)."""
+    if new is None or old is None:
+        return None
+    return torch.where(halted.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
 
 def halting(
@@ -106,7 +119,7 @@ def step_loss(
     """One ACT step in training from a refilled carry. Source: arXiv 2506.21734, section 2; sapientinc/HRM models/losses.py."""
     config, data = model.config, carry.data
     x = model.embed(data.inputs, puzzle_vectors)
-    output = model(carry.z_H, carry.z_L, x)
+    output = model(carry.z_H, carry.z_L, x, data.prefix_len)
     steps = carry.steps + 1
     halted, last = halting(output, steps, min_steps, config)
 

@@ -18,12 +18,17 @@ from hrm_core.messages import reason
 
 
 class Kernel(Protocol):
-    """Softmax attention without a mask. Shapes: (B, T, N, h) each -> (B, T, N, h)."""
+    """Softmax attention. Shapes: (B, T, N, h) each -> (B, T, N, h)."""
 
     def __call__(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        scale: float,
+        visible: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Attend."""
+        """Attend; `visible` (B, 1, T, T) says which positions each one sees, all if it is not given."""
         ...
 
 
@@ -44,6 +49,7 @@ FLASH = {  # in the order in which they are preferred
         "flash_attn", range(8, 13), "pip install flash-attn --no-build-isolation (needs nvcc)"
     ),
 }
+TAKES_NO_MASK = "it takes no mask, which model.attention=prefix needs"
 FLASH_DTYPES = (torch.bfloat16, torch.float16)
 
 
@@ -51,20 +57,45 @@ class Choice(NamedTuple):
     """A kernel, what it is called and why it was taken."""
 
     name: str
-    kernel: Kernel
+    kernel: Callable[..., torch.Tensor]  # a Kernel, which may be told to be causal
     reason: str
 
 
-def eager(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+def eager(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    scale: float,
+    visible: torch.Tensor | None = None,
+    *,
+    causal: bool = False,
+) -> torch.Tensor:
     """Attention written out, in the dtype it is given."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    return (torch.softmax((q * scale) @ k.transpose(-1, -2), dim=-1) @ v).transpose(1, 2)
+    scores = (q * scale) @ k.transpose(-1, -2)
+    if causal:
+        T = q.shape[2]
+        visible = torch.ones((T, T), dtype=torch.bool, device=q.device).tril()
+    if visible is not None:
+        scores = scores.masked_fill(~visible, -torch.inf)
+    return (torch.softmax(scores, dim=-1) @ v).transpose(1, 2)
 
 
-def sdpa(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+def sdpa(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    scale: float,
+    visible: torch.Tensor | None = None,
+    *,
+    causal: bool = False,
+) -> torch.Tensor:
     """Attention by torch."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2)
+    heads = F.scaled_dot_product_attention(
+        q, k, v, attn_mask=visible, is_causal=causal, scale=scale
+    )
+    return heads.transpose(1, 2)
 
 
 def flash(
@@ -72,23 +103,33 @@ def flash(
     k: torch.Tensor,
     v: torch.Tensor,
     scale: float,
+    visible: torch.Tensor | None = None,
     *,
     function: Callable[..., object],
+    causal: bool = False,
 ) -> torch.Tensor:
     """Attention by flash-attn: arguments by name, as their order differs; FA4 and older FA3 return the log-sum-exp besides."""
-    result = function(q=q, k=k, v=v, softmax_scale=scale, causal=False)
+    assert visible is None, "flash-attn takes no mask, so it is not chosen where there is one"
+    result = function(q=q, k=k, v=v, softmax_scale=scale, causal=causal)
     output = result[0] if isinstance(result, tuple) else result
     assert isinstance(output, torch.Tensor)
     return output
 
 
-def choose(name: str, device: torch.device, dtype: torch.dtype) -> Choice:
-    """The kernel of this name; with "auto" the best one that device and dtype allow.
+def choose(name: str, device: torch.device, dtype: torch.dtype, pattern: str = "full") -> Choice:
+    """The kernel of this name; with "auto" the best one that device, dtype and the model's pattern allow.
 
     Raises: BackendError if the one asked for cannot be used, saying why.
     """
+    choice = _chosen(name, device, dtype, pattern)
+    if pattern == "causal":
+        return choice._replace(kernel=partial(choice.kernel, causal=True))
+    return choice
+
+
+def _chosen(name: str, device: torch.device, dtype: torch.dtype, pattern: str) -> Choice:
     if name in FLASH:
-        obstacle = _obstacle(name, device, dtype)
+        obstacle = TAKES_NO_MASK if pattern == "prefix" else _obstacle(name, device, dtype)
         if obstacle:
             raise BackendError(
                 f"--attention {name} cannot be used: {obstacle}; --attention auto takes what is there"
@@ -98,6 +139,8 @@ def choose(name: str, device: torch.device, dtype: torch.dtype) -> Choice:
         return Choice(name, {"eager": eager, "sdpa": sdpa}[name], "asked for")
     if dtype == torch.float64:
         return Choice("eager", eager, "float64 is written out")
+    if pattern == "prefix":
+        return Choice("sdpa", sdpa, f"flash-attn: {TAKES_NO_MASK}")
     obstacles = {flash_name: _obstacle(flash_name, device, dtype) for flash_name in FLASH}
     usable = next((flash_name for flash_name, obstacle in obstacles.items() if not obstacle), None)
     if usable:

@@ -37,6 +37,7 @@ class EvalCarry(NamedTuple):
     z_L: torch.Tensor  # (B, T, D)
     x: torch.Tensor  # (B, T, D) the embedded input, which no step changes
     steps: torch.Tensor  # (B,) int32
+    prefix_len: torch.Tensor | None = None  # (B,) int32
 
 
 class TorchMetrics:
@@ -75,7 +76,9 @@ class TorchBackend:
         self._compiled = options.compile == "on" or (
             options.compile == "auto" and self._device.type == "cuda"
         )
-        self._attention = attention.choose(options.attention, self._device, self._dtype)
+        self._attention = attention.choose(
+            options.attention, self._device, self._dtype, config.attention
+        )
         self._compiler = self._choose_compiler()
         self._model = HRM(config, self._dtype, self._device, self._attention.kernel)
         self._roles = {name: parameter.role for name, parameter in parameter_table(config).items()}
@@ -211,7 +214,7 @@ class TorchBackend:
             "z_H": at_least_float32(step.carry.z_H),
             "z_L": at_least_float32(step.carry.z_L),
             "loss": step.total * len(batch.inputs),
-            **{f"current/{name}": tensor for name, tensor in data._asdict().items()},
+            **{f"current/{name}": tensor for name, tensor in _present(data).items()},
             **{f"metrics/{name}": tensor for name, tensor in step.metrics.items()},
             **{f"grad/{name}": tensor for name, tensor in result.gradients.items()},
         }
@@ -233,7 +236,7 @@ class TorchBackend:
         carry = self._state.carry
         slots = {
             **{f"carry.{name}": getattr(carry, name) for name in ("z_H", "z_L", "steps", "halted")},
-            **{f"carry.{name}": tensor for name, tensor in carry.data._asdict().items()},
+            **{f"carry.{name}": tensor for name, tensor in _present(carry.data).items()},
         }
         named = {
             **{f"m.{name}": tensor for name, tensor in self._state.m.items()},
@@ -255,6 +258,9 @@ class TorchBackend:
         def tensor(name: str) -> torch.Tensor:
             return from_numpy(np.ascontiguousarray(state[f"carry.{name}"][mine]), self._device)
 
+        rows: list[Any] = [
+            tensor(name) if f"carry.{name}" in state else None for name in Data._fields
+        ]
         if self._weight_dtype == torch.float64:
             weights = {
                 name: array for name, array in self.weights().items() if f"w.{name}" not in state
@@ -279,7 +285,7 @@ class TorchBackend:
                 tensor("z_L").to(self._dtype),
                 tensor("steps"),
                 tensor("halted"),
-                Data(*(tensor(name) for name in Data._fields)),
+                Data(*rows),
             ),
         )
 
@@ -290,27 +296,27 @@ class TorchBackend:
         vectors = self._state.table[ids] if self._state.table is not None else None
         x = self._embed.call(self._working_weights(), self._tensor(batch.inputs), vectors)
         z_H, z_L = (z.expand_as(x) for z in self._start)
-        return EvalCarry(z_H, z_L, x, torch.zeros_like(ids))
+        return EvalCarry(z_H, z_L, x, torch.zeros_like(ids), self._prefix_len(batch))
 
     @torch.inference_mode()
     def step(self, carry: EvalCarry) -> tuple[EvalCarry, Answers]:
         """One ACT step of every slot, without halting."""
         z_H, z_L, logits, q_halt, q_continue = self._think(
-            self._working_weights(), carry.z_H, carry.z_L, carry.x
+            self._working_weights(), carry.z_H, carry.z_L, carry.x, carry.prefix_len
         )
-        carry = EvalCarry(z_H, z_L, carry.x, carry.steps + 1)
+        carry = carry._replace(z_H=z_H, z_L=z_L, steps=carry.steps + 1)
         return carry, Answers(logits, q_halt, q_continue, self.config.loss_type)
 
     @torch.inference_mode()
     def take(self, carry: EvalCarry, slots: IntArray) -> EvalCarry:
         """The carry of these slots only."""
         chosen = self._tensor(slots)
-        return EvalCarry(*(tensor[chosen] for tensor in carry))
+        return _mapped(lambda tensor: tensor[chosen], carry)
 
     @torch.inference_mode()
     def join(self, first: EvalCarry, second: EvalCarry) -> EvalCarry:
         """One carry with the slots of both."""
-        return EvalCarry(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
+        return _mapped(lambda *pair: torch.cat(pair), first, second)
 
     @torch.inference_mode()
     def perturb(self, carry: EvalCarry, noise_H: FloatArray, noise_L: FloatArray) -> EvalCarry:
@@ -341,12 +347,31 @@ class TorchBackend:
         """Values that the device reads; the caller may go on to write into the array on the host."""
         return torch.tensor(array).to(self._device, non_blocking=True)
 
+    def _prefix_len(self, batch: Batch) -> torch.Tensor | None:
+        if self.config.attention != "prefix":
+            return None
+        assert batch.prefix_len is not None, "Split.check_serves has seen to that"
+        return self._tensor(batch.prefix_len)
+
     def _data(self, batch: Batch) -> Data:
         return Data(
             self._tensor(batch.inputs),
             self._tensor(batch.labels),
             self._tensor(batch.puzzle_identifiers),
+            self._prefix_len(batch),
         )
+
+
+def _mapped(function: Callable[..., torch.Tensor], *carries: EvalCarry) -> EvalCarry:
+    """A carry of what a function makes of each tensor of some; those that this model has not stay away."""
+    columns = zip(*carries, strict=True)
+    found: list[Any] = [None if column[0] is None else function(*column) for column in columns]
+    return EvalCarry(*found)
+
+
+def _present(data: Data) -> Tensors:
+    """The tensors of rows that this model has, by name."""
+    return {name: tensor for name, tensor in data._asdict().items() if tensor is not None}
 
 
 def _explained(compiled: Callable[..., Any]) -> Callable[..., Any]:

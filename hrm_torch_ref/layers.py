@@ -1,4 +1,4 @@
-"""The parts of the network. Post-norm, no biases, no norm weights, bidirectional attention.
+"""The parts of the network. Post-norm, no biases, no norm weights.
 
 Shapes: B sequences, T positions (puzzle slots included), D hidden, N heads, h = D / N, I inside SwiGLU.
 """
@@ -75,7 +75,7 @@ class Linear(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every position attends to every position."""
+    """Every position attends to every position, or to those that the model's pattern lets it see."""
 
     def __init__(self, config: ModelConfig, kernel: Kernel) -> None:
         super().__init__()
@@ -85,15 +85,17 @@ class Attention(nn.Module):
         self.qkv_proj = Linear(config.hidden_size, 3 * config.hidden_size)
         self.o_proj = Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, x: torch.Tensor, rope: RotaryEmbedding | None) -> torch.Tensor:
-        """Shapes: (B, T, D) -> (B, T, D)."""
+    def forward(
+        self, x: torch.Tensor, rope: RotaryEmbedding | None, visible: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Shapes: (B, T, D), `visible` (B, 1, T, T) bool -> (B, T, D)."""
         B, T, D = x.shape
         q, k, v = (
             self.qkv_proj(x).view(B, T, 3, self.num_heads, self.head_dim).unbind(2)
         )  # (B, T, N, h) each
         if rope is not None:
             q, k = rope(q), rope(k)
-        heads = self.kernel(q, k, v, self.head_dim**-0.5)
+        heads = self.kernel(q, k, v, self.head_dim**-0.5, visible)
         return self.o_proj(heads.reshape(B, T, D))
 
 
@@ -120,7 +122,9 @@ class Block(nn.Module):
         self.self_attn = Attention(config, kernel)
         self.mlp = SwiGLU(config)
 
-    def forward(self, x: torch.Tensor, rope: RotaryEmbedding | None) -> torch.Tensor:
-        """Shapes: (B, T, D) -> (B, T, D)."""
-        x = rms_norm(x + self.self_attn(x, rope), self.eps)
+    def forward(
+        self, x: torch.Tensor, rope: RotaryEmbedding | None, visible: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Shapes: (B, T, D), `visible` (B, 1, T, T) bool -> (B, T, D)."""
+        x = rms_norm(x + self.self_attn(x, rope, visible), self.eps)
         return rms_norm(x + self.mlp(x), self.eps)

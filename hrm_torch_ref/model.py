@@ -36,12 +36,16 @@ class ReasoningModule(nn.Module):
         self.layers = nn.ModuleList([Block(config, kernel) for _ in range(num_layers)])
 
     def forward(
-        self, state: torch.Tensor, injection: torch.Tensor, rope: RotaryEmbedding | None
+        self,
+        state: torch.Tensor,
+        injection: torch.Tensor,
+        rope: RotaryEmbedding | None,
+        visible: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Shapes: (B, T, D), (B, T, D) -> (B, T, D)."""
+        """Shapes: (B, T, D), (B, T, D), `visible` (B, 1, T, T) bool -> (B, T, D)."""
         x = state + injection
         for layer in self.layers:
-            x = layer(x, rope)
+            x = layer(x, rope, visible)
         return x
 
 
@@ -82,20 +86,38 @@ class HRM(nn.Module):
             x = 0.707106781 * (x + self.embed_pos.embedding_weight.to(self.dtype))
         return config.hidden_size**0.5 * x
 
-    def forward(self, z_H: torch.Tensor, z_L: torch.Tensor, x: torch.Tensor) -> Output:
-        """Think for all cycles; only the last call of each level has a gradient. Shapes: (B, T, D) each."""
+    def visible(self, prefix_len: torch.Tensor | None) -> torch.Tensor | None:
+        """Which positions each one sees, where that differs from row to row: those up to it, and the prefix behind the puzzle slots.
+
+        Shapes: (B,) -> (B, 1, T, T) bool.
+        """
+        if prefix_len is None:
+            return None
+        positions = torch.arange(self.config.total_len, device=prefix_len.device)
+        ends = self.config.puzzle_emb_len + prefix_len[:, None, None, None]
+        return (positions <= positions[:, None]) | (positions < ends)
+
+    def forward(
+        self,
+        z_H: torch.Tensor,
+        z_L: torch.Tensor,
+        x: torch.Tensor,
+        prefix_len: torch.Tensor | None = None,
+    ) -> Output:
+        """Think for all cycles; only the last call of each level has a gradient. Shapes: (B, T, D) each, `prefix_len` (B,)."""
         config, rope = self.config, self.rope
+        visible = self.visible(prefix_len)
         with torch.no_grad():
             for i in range(config.H_cycles):
                 for j in range(config.L_cycles):
                     if (i, j) != (config.H_cycles - 1, config.L_cycles - 1):
-                        z_L = self.L_level(z_L, z_H + x, rope)
+                        z_L = self.L_level(z_L, z_H + x, rope, visible)
                 if i != config.H_cycles - 1:
-                    z_H = self.H_level(z_H, z_L, rope)
+                    z_H = self.H_level(z_H, z_L, rope, visible)
         z_L = self.L_level(
-            z_L, z_H + x, rope
+            z_L, z_H + x, rope, visible
         )  # x is injected at every cycle, not only at the first
-        z_H = self.H_level(z_H, z_L, rope)
+        z_H = self.H_level(z_H, z_L, rope, visible)
         logits = self.lm_head(z_H)[:, config.puzzle_emb_len :]
         q = self.q_head(z_H[:, 0])
         q = q.to(torch.promote_types(q.dtype, torch.float32))

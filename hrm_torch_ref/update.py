@@ -159,6 +159,8 @@ def working_weights(weights: Tensors, dtype: torch.dtype) -> Tensors:
 
 def _rows(tree: Any, slots: range) -> Any:
     """The rows of these slots of every tensor in a tuple of tuples."""
+    if tree is None:
+        return None
     if isinstance(tree, torch.Tensor):
         return tree[slots.start : slots.stop]
     return type(tree)(*(_rows(child, slots) for child in tree))
@@ -177,6 +179,8 @@ def _written(step: StepLoss, carry: Carry) -> StepLoss:
 
 def _copy(source: Any, target: Any) -> None:
     """Write every tensor in a tuple of tuples over that in another."""
+    if source is None:
+        return
     if isinstance(source, torch.Tensor):
         target.copy_(source)
         return

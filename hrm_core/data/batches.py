@@ -21,7 +21,7 @@ from hrm_core.data.store import ExampleSet, IntArray, Split
 from hrm_core.errors import CheckpointError, ConfigError, DataError
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class DrawnBatch(Batch):
     """What one rank works on, and where it came from: always full, padded at the end of a test set."""
 
@@ -251,6 +251,9 @@ def _read(
         inputs=_padded(inputs, size, split.metadata.pad_id, np.int32),
         labels=_padded(labels, size, IGNORE_LABEL_ID, np.int32),
         puzzle_identifiers=_padded(identifiers, size, split.metadata.blank_identifier_id, np.int32),
+        prefix_len=None
+        if examples.prefix_len is None
+        else _padded(examples.prefix_len[rows], size, 0, np.int32),
         example_index=_padded(rows, size, -1, np.int64),
         set_name=examples.name,
         effective_size=effective_size,

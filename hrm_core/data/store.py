@@ -3,7 +3,8 @@
     <dir>/{train,test}/dataset.json            what the arrays hold: `DatasetMetadata`
     <dir>/{split}/{set}__{inputs,labels}.npy   tokens; never loaded whole
     <dir>/{split}/{set}__{puzzle_identifiers,puzzle_indices,group_indices}.npy
-    <dir>/{split}/{set}__ratings.npy           optional and ours, like build.json: published readers ignore both
+    <dir>/{split}/{set}__ratings.npy           optional and ours, like the next and build.json: published readers ignore them
+    <dir>/{split}/{set}__prefix_len.npy        optional: how many first tokens of a row every position sees
     <dir>/identifiers.json                     name of each puzzle identifier
     <dir>/build.json                           what was made, from what, how, and the version of this layout
 
@@ -28,7 +29,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
 from hrm_core.backend import IGNORE_LABEL_ID
-from hrm_core.config import DataSizes
+from hrm_core.config import ArchConfig, DataSizes
 from hrm_core.errors import DataError
 from hrm_core.messages import first_line
 
@@ -77,6 +78,7 @@ class ExampleSet:
     puzzle_indices: IntArray  # (P + 1,)
     group_indices: IntArray  # (G + 1,)
     ratings: IntArray | None  # (N,): the difficulty that tables of results are split by
+    prefix_len: IntArray | None = None  # (N,): first tokens that every position sees, 0 to S
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -97,6 +99,15 @@ class Split:
     folder: Path
     metadata: DatasetMetadata
     sets: dict[str, ExampleSet]
+
+    def check_serves(self, config: ArchConfig) -> None:
+        """Refuse a split without what a model wants beside tokens. Raises: DataError naming the file."""
+        for examples in self.sets.values():
+            if config.attention == "prefix" and examples.prefix_len is None:
+                raise DataError(
+                    f"{examples.path('prefix_len')} is missing, which model.attention=prefix needs; "
+                    "build the data set with it or choose another model.attention"
+                )
 
     def check_inputs(
         self, examples: ExampleSet, rows: Sequence[int] | IntArray, tokens: IntArray
@@ -395,7 +406,7 @@ def _load_set(folder: Path, name: str, metadata: DatasetMetadata) -> ExampleSet:
     inputs = _open_array(array_path(folder, name, "inputs"), (None, metadata.seq_len))
     labels = _open_array(array_path(folder, name, "labels"), inputs.shape)
     identifiers = _load_array(array_path(folder, name, "puzzle_identifiers"), (None,))
-    ratings = array_path(folder, name, "ratings")
+    ratings, prefix_len = (array_path(folder, name, field) for field in ("ratings", "prefix_len"))
     loaded = ExampleSet(
         folder=folder,
         name=name,
@@ -407,12 +418,15 @@ def _load_set(folder: Path, name: str, metadata: DatasetMetadata) -> ExampleSet:
         ),
         group_indices=_load_array(array_path(folder, name, "group_indices"), (None,)),
         ratings=_load_array(ratings, (len(inputs),)) if ratings.exists() else None,
+        prefix_len=_load_array(prefix_len, (len(inputs),)) if prefix_len.exists() else None,
     )
     _check_index(loaded.path("puzzle_indices"), loaded.puzzle_indices, len(inputs), "examples")
     _check_index(loaded.path("group_indices"), loaded.group_indices, len(identifiers), "puzzles")
     _check_range(loaded.path("puzzle_identifiers"), identifiers, metadata.num_puzzle_identifiers)
     if loaded.ratings is not None:
         _check_range(ratings, loaded.ratings, 1 << 31)
+    if loaded.prefix_len is not None:
+        _check_range(prefix_len, loaded.prefix_len, metadata.seq_len + 1)
     return loaded
 
 

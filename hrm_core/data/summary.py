@@ -25,7 +25,15 @@ from hrm_core.data.store import (
 )
 from hrm_core.errors import DataError
 
-FIELDS = ("inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices", "ratings")
+FIELDS = (
+    "inputs",
+    "labels",
+    "puzzle_identifiers",
+    "puzzle_indices",
+    "group_indices",
+    "ratings",
+    "prefix_len",
+)
 
 
 @dataclass(frozen=True)

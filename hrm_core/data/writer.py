@@ -53,6 +53,13 @@ class Examples:
     puzzle_sizes: IntArray | None = None  # (P,) examples of each puzzle; None: one each
     group_sizes: IntArray | None = None  # (G,) puzzles of each group; None: one each
     puzzle_identifiers: IntArray | None = None  # (P,); None: the blank one
+    prefix_len: IntArray | None = None  # (N,) tokens, as ratings
+
+    @property
+    def optional(self) -> dict[str, IntArray]:
+        """The arrays (N,) that a set may have or not, by their names."""
+        given = {"ratings": self.ratings, "prefix_len": self.prefix_len}
+        return {name: array for name, array in given.items() if array is not None}
 
 
 @dataclass(frozen=True)
@@ -189,7 +196,7 @@ def _write_set(folder: Path, name: str, layout: Layout, blocks: Iterator[Example
     with ExitStack() as stack:
         files = {
             field: stack.enter_context(ArrayFile(array_path(folder, name, field), dtype, columns))
-            for field, dtype, columns in _fields(layout, rated=block.ratings is not None)
+            for field, dtype, columns in _fields(layout, block)
         }
         files["puzzle_indices"].append([0])
         files["group_indices"].append([0])
@@ -200,8 +207,8 @@ def _write_set(folder: Path, name: str, layout: Layout, blocks: Iterator[Example
     return counts
 
 
-def _fields(layout: Layout, rated: bool) -> list[tuple[str, npt.DTypeLike, tuple[int, ...]]]:
-    """Name, dtype and shape of a row of each array of a set."""
+def _fields(layout: Layout, first: Examples) -> list[tuple[str, npt.DTypeLike, tuple[int, ...]]]:
+    """Name, dtype and shape of a row of each array of a set that begins with this block."""
     ignored = layout.ignore_label_id or 0
     token_dtype = (
         np.uint8 if ignored >= 0 and max(layout.vocab_size - 1, ignored) < 256 else np.int32
@@ -213,7 +220,7 @@ def _fields(layout: Layout, rated: bool) -> list[tuple[str, npt.DTypeLike, tuple
         ("puzzle_indices", np.int32, ()),
         ("group_indices", np.int32, ()),
     ]
-    return [*fields, ("ratings", np.int32, ())] if rated else fields
+    return [*fields, *((name, np.int32, ()) for name in first.optional)]
 
 
 def _check_block(
@@ -227,11 +234,12 @@ def _check_block(
         raise DataError(
             f"{inputs}: block of inputs {block.inputs.shape} and labels {block.labels.shape}, expected {shape} for both"
         )
-    num_ratings = None if block.ratings is None else len(block.ratings)
-    if num_ratings != (len(rows) if "ratings" in files else None):
-        raise DataError(
-            f"{inputs}: a block of {len(rows)} examples has {num_ratings} ratings; give one an example, or none in any block"
-        )
+    for name, values in (("ratings", block.ratings), ("prefix_len", block.prefix_len)):
+        found = None if values is None else len(values)
+        if found != (len(rows) if name in files else None):
+            raise DataError(
+                f"{inputs}: a block of {len(rows)} examples has {found} {name}; give one an example, or none in any block"
+            )
     check_tokens(inputs, rows, block.inputs, layout.vocab_size)
     check_tokens(
         labels,
@@ -258,8 +266,8 @@ def _write_block(
     files["puzzle_identifiers"].append(identifiers)
     files["puzzle_indices"].append(done.examples + np.cumsum(puzzle_sizes))
     files["group_indices"].append(done.puzzles + np.cumsum(group_sizes))
-    if block.ratings is not None:
-        files["ratings"].append(block.ratings)
+    for name, values in block.optional.items():
+        files[name].append(values)
     return done + Counts(len(block.inputs), len(puzzle_sizes), len(group_sizes))
 
 

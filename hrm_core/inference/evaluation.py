@@ -72,8 +72,9 @@ def answer_step_by_step(
     puzzle_identifiers: IntArray,
     batch_size: int = 256,
     halt: Halt = "fixed",
+    prefix_len: IntArray | None = None,
 ) -> StepAnswers:
-    """Answer puzzles and keep the answer after each ACT step. Shapes: (N, S) tokens, (N,).
+    """Answer puzzles and keep the answer after each ACT step. Shapes: (N, S) tokens, (N,), `prefix_len` (N,).
 
     A puzzle that halts early keeps its last answer in the steps that others still take.
     """
@@ -82,7 +83,7 @@ def answer_step_by_step(
     answers = np.zeros((num_steps, *inputs.shape), np.int32)
     q_halt_logits = np.zeros((num_steps, count), np.float32)
     steps = np.zeros(count, np.int32)
-    waiting = iter([Questions.unlabelled(inputs, puzzle_identifiers)])
+    waiting = iter([Questions.unlabelled(inputs, puzzle_identifiers, prefix_len)])
     for result in think(backend, waiting, batch_size, halt):
         busy = result.busy
         numbers = result.questions.number[busy]
@@ -111,6 +112,7 @@ def check_fits(split: Split, config: ModelConfig, source: Path) -> None:
             f"{split.folder} does not fit {source}: {'; '.join(misfits)}; "
             "use the data the model was trained for"
         )
+    split.check_serves(config)
 
 
 def check_task(data: Dataset, model: Model) -> None:
@@ -222,12 +224,14 @@ def _questions(
         rated = split.sets[batch.set_name].ratings
         if rated is not None:
             ratings = rated[batch.example_index[rows]]
+        prefix_len = np.zeros(len(rows), np.int32) if batch.prefix_len is None else batch.prefix_len
         questions = Questions(
             np.arange(number, number + count),
             batch.inputs[rows],
             batch.puzzle_identifiers[rows],
             batch.labels[rows],
             ratings,
+            prefix_len[rows],
         )
         number += count
         yield _moved(questions, options)

@@ -33,10 +33,13 @@ class Questions:
     puzzle_identifiers: IntArray  # (N,)
     labels: IntArray  # (N, S)
     ratings: IntArray  # (N,)
+    prefix_len: IntArray  # (N,) 0 where there is none
 
     @classmethod
-    def unlabelled(cls, inputs: IntArray, puzzle_identifiers: IntArray) -> Self:
-        """Puzzles of which nothing else is known. Shapes: (N, S), (N,)."""
+    def unlabelled(
+        cls, inputs: IntArray, puzzle_identifiers: IntArray, prefix_len: IntArray | None = None
+    ) -> Self:
+        """Puzzles of which nothing else is known. Shapes: (N, S), (N,), (N,)."""
         count = len(inputs)
         return cls(
             np.arange(count),
@@ -44,6 +47,7 @@ class Questions:
             puzzle_identifiers,
             np.full(inputs.shape, IGNORE_LABEL_ID),
             np.full(count, -1),
+            np.zeros(count, np.int32) if prefix_len is None else prefix_len,
         )
 
     def __len__(self) -> int:
@@ -173,6 +177,7 @@ class _Slots:
             inputs,
             np.full_like(inputs, IGNORE_LABEL_ID),
             np.ascontiguousarray(questions.puzzle_identifiers, np.int32),
+            np.ascontiguousarray(questions.prefix_len, np.int32),
         )
         zeros, busy = np.zeros(len(questions), np.int32), np.ones(len(questions), np.bool_)
         return cls(questions, backend.begin(batch), zeros, zeros, np.full_like(inputs, -1), busy)

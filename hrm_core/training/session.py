@@ -34,6 +34,8 @@ def assign(config: RunConfig, data: Path) -> Assignment:
     if test is not None:
         _check_fits(test, train)
     model = config.model.sized(metadata.sizes)
+    for split in filter(None, (train, test)):
+        split.check_serves(model)
     updates = total_updates(config.train, metadata.total_groups, metadata.mean_puzzle_examples)
     updates = min(updates, config.train.max_updates or updates)
     if updates < 1:

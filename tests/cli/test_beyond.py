@@ -88,3 +88,65 @@ def test_killed_run_with_fixed_halting_goes_on_bit_for_bit(
     found, expected = load_file(model_of(run)), load_file(model_of(fixed_run))
     for name in expected:
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def prefix_data(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
+    """The tiny data set with a prefix of another length in each row."""
+    data = tmp_path_factory.mktemp("data") / "prefix"
+    shutil.copytree(tiny_data, data)
+    for split in ("train", "test"):
+        count = len(np.load(data / split / "all__inputs.npy"))
+        lengths = np.arange(count, dtype=np.int32) % 17
+        np.save(data / split / "all__prefix_len.npy", lengths)
+    return data
+
+
+PREFIX = [
+    *("--set", "model.attention=prefix", "--set", "model.halting=fixed"),
+    *("--set", "train.max_updates=6"),
+]
+
+
+@pytest.mark.parametrize("backend", ["mlx", "torch"])
+def test_prefix_model_is_trained_and_measured(
+    backend: str,
+    hrm: Callable[..., tuple[int, str, str]],
+    tiny_config: Path,
+    prefix_data: Path,
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip(backend)
+    run, chosen = tmp_path / "run", ["--backend", backend, "--device", "cpu"]
+    status, _, err = hrm(
+        "train", tiny_config, "--data", prefix_data, "--run", run, *PREFIX, *chosen
+    )
+    assert status == 0, err
+    status, out, _ = hrm("eval", run, "--json", *chosen)
+    assert status == 0
+    assert json.loads(out)["steps"] == 2
+    state = load_file(model_of(run).with_name("train_state.safetensors"))
+    assert set(state["carry.prefix_len"].tolist()) <= set(range(17))
+    assert len(set(state["carry.prefix_len"].tolist())) > 1
+
+
+def test_data_without_prefix_lengths_is_refused_for_a_prefix_model(
+    refusal: Callable[..., str], tiny_config: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    message = refusal("train", tiny_config, "--data", tiny_data, "--run", run, *PREFIX)
+    assert message == (
+        f"{tiny_data}/train/all__prefix_len.npy is missing, which model.attention=prefix needs; "
+        "build the data set with it or choose another model.attention"
+    )
+    assert not run.exists()
+
+
+def test_prefix_lengths_are_ignored_by_other_models(
+    hrm: Callable[..., tuple[int, str, str]], tiny_run: Path, tiny_data: Path, prefix_data: Path
+) -> None:
+    found, expected = (
+        json.loads(hrm("eval", tiny_run, "--data", data, "--json")[1])
+        for data in (prefix_data, tiny_data)
+    )
+    assert {**found, "seconds": 0, "halt": 0} == {**expected, "seconds": 0, "halt": 0}

@@ -439,3 +439,12 @@ def test_other_values_of_these_fields_are_refused(tmp_path: Path) -> None:
     assert "model.loss_average: found 1 (a whole number)" in refusal(
         tmp_path, GOOD, "model.loss_average=1"
     )
+
+
+def test_causal_attention_needs_fixed_halting(tmp_path: Path) -> None:
+    for attention in ("causal", "prefix"):
+        chosen = f"model.attention={attention}"
+        assert f"model: attention={attention} needs halting=fixed" in refusal(
+            tmp_path, GOOD, chosen
+        )
+        assert load(tmp_path, GOOD, chosen, "model.halting=fixed").model.attention == attention

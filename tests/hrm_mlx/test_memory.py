@@ -71,9 +71,11 @@ def test_kept_attention_weights_would_be_noticed() -> None:
 def test_short_sequences_are_computed_once(seq_len: int, times: int) -> None:
     lengths = []
 
-    def counting(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
+    def counting(
+        q: mx.array, k: mx.array, v: mx.array, scale: float, visible: mx.array | None
+    ) -> mx.array:
         lengths.append(q.shape[2])
-        return kernels.eager(q, k, v, scale)
+        return kernels.eager(q, k, v, scale, visible)
 
     level = ReasoningModule(config(seq_len), 1, kernels.recomputed(counting))
     x = mx.zeros((1, seq_len, SIZES["hidden_size"]))

@@ -190,6 +190,68 @@ def test_flash_is_called_as_documented(
     assert torch.equal(choose(name, CUDA, torch.bfloat16).kernel(q, k, v, 0.3), found)
 
 
+@pytest.mark.parametrize(
+    ("name", "function", "capability"),
+    [
+        ("flash2", flash2, AMPERE),
+        ("flash3", flash3, HOPPER),
+        ("flash3", older_flash3, HOPPER),
+        ("flash4", flash4, BLACKWELL),
+    ],
+)
+def test_flash_is_causal_where_the_model_is(
+    gpu: Any, install: Install, name: str, function: Any, capability: tuple[int, int]
+) -> None:
+    gpu(capability)
+    install(**{name: function})
+    q, k, v = heads(torch.bfloat16)
+    later = [x.clone() for x in (q, k, v)]
+    for x in later:
+        x[:, 7:] += 1
+    for asked in (name, "auto"):
+        kernel = choose(asked, CUDA, torch.bfloat16, "causal").kernel
+        found, other = kernel(q, k, v, 0.3), kernel(*later, 0.3)
+        assert torch.equal(found[:, :7], other[:, :7])
+        torch.testing.assert_close(found, eager(q, k, v, 0.3, causal=True), rtol=0, atol=2e-2)
+    full = choose(name, CUDA, torch.bfloat16).kernel
+    assert not torch.equal(full(q, k, v, 0.3)[:, :7], full(*later, 0.3)[:, :7])
+
+
+def test_flash_is_refused_where_a_mask_is_needed(gpu: Any, install: Install) -> None:
+    gpu(HOPPER)
+    install(flash2=flash2, flash3=flash3, flash4=flash4)
+    expected = (
+        "--attention flash3 cannot be used: it takes no mask, which model.attention=prefix needs; "
+        "--attention auto takes what is there"
+    )
+    with pytest.raises(BackendError) as caught:
+        choose("flash3", CUDA, torch.bfloat16, "prefix")
+    assert str(caught.value) == expected
+    choice = choose("auto", CUDA, torch.bfloat16, "prefix")
+    assert (choice.name, choice.kernel) == ("sdpa", sdpa)
+    assert "it takes no mask" in choice.reason
+
+
+@pytest.mark.parametrize("dtype", LIMITS, ids=str)
+def test_kernels_agree_on_what_is_visible(dtype: Any) -> None:
+    """Rows that see more and more, and causal attention as a mask of its own."""
+    q, k, v = heads(dtype)
+    positions = torch.arange(T)
+    ends = torch.tensor([3, 7])[:, None, None, None]
+    visible = (positions <= positions[:, None]) | (positions < ends)
+    expected = eager(q, k, v, 0.3, visible)
+    torch.testing.assert_close(sdpa(q, k, v, 0.3, visible), expected, rtol=0, atol=LIMITS[dtype])
+    triangle = (positions <= positions[:, None])[None, None]
+    for kernel in (eager, sdpa):
+        torch.testing.assert_close(
+            kernel(q, k, v, 0.3, causal=True),
+            kernel(q, k, v, 0.3, triangle.expand(B, 1, T, T)),
+            rtol=0,
+            atol=LIMITS[dtype],
+        )
+    assert (expected - eager(q, k, v, 0.3)).abs().max() > 0.1
+
+
 @pytest.mark.parametrize("calling", ["by place", "heads first", "as a tuple"])
 def test_other_calling_conventions_would_be_noticed(calling: str) -> None:
     """The control of the test above: the mistakes that the documentation warns of."""

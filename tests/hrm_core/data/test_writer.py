@@ -338,3 +338,21 @@ def test_directory_that_is_filled_meanwhile_is_not_replaced(tmp_path: Path) -> N
         write_dataset(tmp_path / "out", LAYOUT, {"train": {"all": blocks()}}, {})
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_prefix_lengths_are_written_and_read(tmp_path: Path) -> None:
+    write(tmp_path / "out", boards(4, prefix_len=[0, 3, 81, 7]), boards(2, prefix_len=[1, 2]))
+    (examples,) = load_split(tmp_path / "out", "train").sets.values()
+    assert examples.prefix_len is not None
+    assert examples.prefix_len.tolist() == [0, 3, 81, 7, 1, 2]
+
+
+def test_prefix_beyond_the_row_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"all__prefix_len.npy: entry 1 is 82, expected 0 to 81"):
+        write(tmp_path / "out", boards(2, prefix_len=[0, 82]))
+    assert not (tmp_path / "out").exists()
+
+
+def test_block_without_prefix_lengths_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a block of 2 examples has None prefix_len; give one"):
+        write(tmp_path / "out", boards(4, prefix_len=[0, 1, 2, 3]), boards(2))

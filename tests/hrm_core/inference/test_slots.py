@@ -74,7 +74,12 @@ def puzzles(halts: list[int], start: int = 0) -> Questions:
         [np.array(halts), np.arange(start, start + count), np.zeros(count, int)], axis=1
     )
     return Questions(
-        np.arange(start, start + count), inputs, np.zeros(count, int), inputs, np.full(count, -1)
+        np.arange(start, start + count),
+        inputs,
+        np.zeros(count, int),
+        inputs,
+        np.full(count, -1),
+        np.zeros(count, int),
     )
 
 
