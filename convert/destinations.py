@@ -137,7 +137,9 @@ def _write_draft(draft: Path, to: Format, model: Written) -> None:
     else:
         write_official(draft / WEIGHTS_FILE, model.config, model.tensors)
         write_published_config(draft / CONFIG_FILE, model.config, model.training)
-        sizes = Sizes(task=model.task, **model.config.sizes._asdict())
+        found = model.config.sizes._asdict()
+        del found["num_chunks"]  # 1: a model of several has no published form
+        sizes = Sizes(task=model.task, **found)
         (draft / SIZES_FILE).write_text(sizes.model_dump_json() + "\n", encoding="utf-8")
 
 

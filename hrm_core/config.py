@@ -89,6 +89,7 @@ class DataSizes(NamedTuple):
     vocab_size: int
     seq_len: int
     num_puzzle_identifiers: int
+    num_chunks: int = 1
 
 
 class ArchConfig(Settings):
@@ -120,6 +121,8 @@ class ArchConfig(Settings):
     attention: Literal["full", "causal", "prefix"] = beyond("full")  # what a position sees
     halting: Literal["q", "fixed"] = beyond("q")  # fixed: every slot takes halt_max_steps steps
     loss_average: Literal["example", "token"] = beyond("example")  # token: divided by seq_len
+    num_chunks: Size | None = beyond(None)  # of seq_len tokens each, one after the other
+    steps_per_chunk: Size = beyond(1)  # ACT steps; those that are left go to the last chunk
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
@@ -142,6 +145,21 @@ class ArchConfig(Settings):
                 "would let the number of steps depend on them"
             )
         return self
+
+    @model_validator(mode="after")
+    def _chunks_fit(self) -> Self:
+        needed = self.steps_before_last_chunk + self.steps_per_chunk
+        if self.halt_max_steps < needed:
+            raise ValueError(
+                f"halt_max_steps={self.halt_max_steps} does not reach the end of the last chunk: "
+                f"num_chunks={self.num_chunks or 1} of steps_per_chunk={self.steps_per_chunk} take {needed}"
+            )
+        return self
+
+    @property
+    def steps_before_last_chunk(self) -> int:
+        """ACT steps on all chunks but the last."""
+        return ((self.num_chunks or 1) - 1) * self.steps_per_chunk
 
     @property
     def learns_to_halt(self) -> bool:
@@ -174,7 +192,7 @@ class ArchConfig(Settings):
                 raise ConfigError(
                     f"model.{name}={stated} but the data has {name}={found}; correct the one or choose other data"
                 )
-        return ModelConfig.model_validate({**self.model_dump(), **sizes._asdict()})
+        return validated(ModelConfig, {**self.model_dump(), **sizes._asdict()}, "model")
 
 
 class ModelConfig(ArchConfig):
@@ -183,6 +201,17 @@ class ModelConfig(ArchConfig):
     vocab_size: PositiveInt
     seq_len: PositiveInt
     num_puzzle_identifiers: PositiveInt
+    num_chunks: Size = beyond(1)
+
+    @property
+    def num_cells(self) -> int:
+        """Tokens of an example, those of all chunks."""
+        return self.num_chunks * self.seq_len
+
+    @property
+    def slots_are_staggered(self) -> bool:
+        """True if slots begin on different chunks in training, or fixed halting would keep them in step."""
+        return self.num_chunks > 1 and not self.learns_to_halt
 
     @property
     def total_len(self) -> int:
@@ -192,7 +221,9 @@ class ModelConfig(ArchConfig):
     @property
     def sizes(self) -> DataSizes:
         """The sizes that data for this model must have."""
-        return DataSizes(self.vocab_size, self.seq_len, self.num_puzzle_identifiers)
+        return DataSizes(
+            self.vocab_size, self.seq_len, self.num_puzzle_identifiers, self.num_chunks
+        )
 
 
 class OptimConfig(Settings):

@@ -1,7 +1,7 @@
 """Adaptive computation time: the carry from ACT step to ACT step, its loss and its metrics.
 
 A slot works on one example until it halts, then takes its row of the next batch.
-Shapes: B slots, S tokens, T positions, D hidden, E puzzle_emb_ndim, V vocabulary.
+Shapes: B slots, C chunks, S tokens of one, T positions, D hidden, E puzzle_emb_ndim, V vocabulary.
 """
 
 from typing import NamedTuple
@@ -16,12 +16,10 @@ from hrm_mlx.model import HRM, Output
 class Data(NamedTuple):
     """One row for each slot."""
 
-    inputs: mx.array  # (B, S) int32
-    labels: mx.array  # (B, S) int32
+    inputs: mx.array  # (B, C S) int32
+    labels: mx.array  # (B, C S) int32
     puzzle_identifiers: mx.array  # (B,) int32
-    prefix_len: mx.array | None = (
-        None  # (B,) int32, of the rows of a model whose attention is prefix
-    )
+    prefix_len: mx.array | None = None  # (B,) int32, of prefix attention
 
 
 class Carry(NamedTuple):
@@ -29,7 +27,7 @@ class Carry(NamedTuple):
 
     z_H: mx.array  # (B, T, D)
     z_L: mx.array  # (B, T, D)
-    steps: mx.array  # (B,) int32
+    steps: mx.array  # (B,) int32; of a slot that has not worked yet, minus the step it begins with
     halted: mx.array  # (B,) bool
     data: Data
 
@@ -41,24 +39,34 @@ class Start(NamedTuple):
     L_init: mx.array  # (D,)
 
 
-def empty_carry(config: ModelConfig, batch_size: int, dtype: mx.Dtype) -> Carry:
-    """A carry in which every slot is halted, so the first step fills it."""
+def empty_carry(
+    config: ModelConfig, batch_size: int, dtype: mx.Dtype, first_slot: int = 0
+) -> Carry:
+    """A carry in which every slot is halted, so the first step fills it; `first_slot` counts those of other replicas."""
     z = mx.zeros((batch_size, config.total_len, config.hidden_size), dtype)
-    cells = mx.zeros((batch_size, config.seq_len), mx.int32)
+    cells = mx.zeros((batch_size, config.num_cells), mx.int32)
     slots = mx.zeros((batch_size,), mx.int32)
     prefix_len = slots if config.attention == "prefix" else None
     data = Data(cells, cells, slots, prefix_len)
-    return Carry(z, z, slots, mx.ones((batch_size,), mx.bool_), data)
+    steps = slots
+    if config.slots_are_staggered:
+        numbers = mx.arange(first_slot, first_slot + batch_size, dtype=mx.int32)
+        steps = -config.steps_per_chunk * (numbers % config.num_chunks)
+    return Carry(z, z, steps, mx.ones((batch_size,), mx.bool_), data)
 
 
-def refill(carry: Carry, batch: Data, start: Start) -> Carry:
-    """Give each halted slot its row of the new batch and a fresh state; the others keep theirs."""
+def refill(carry: Carry, batch: Data, start: Start, staggered: bool = False) -> Carry:
+    """Give each halted slot its row of the new batch and a fresh state; the others keep theirs.
+
+    Where slots are staggered, the first row of each begins on another chunk.
+    """
     halted = carry.halted
+    first = mx.maximum(-carry.steps, 0) if staggered else 0
     state, row = halted[:, None, None], halted[:, None]
     return Carry(
         z_H=mx.where(state, start.H_init, carry.z_H),
         z_L=mx.where(state, start.L_init, carry.z_L),
-        steps=mx.where(halted, 0, carry.steps),
+        steps=mx.where(halted, first, carry.steps),
         halted=halted,
         data=Data(
             mx.where(row, batch.inputs, carry.data.inputs),
@@ -83,8 +91,20 @@ def halting(
     last = steps >= config.halt_max_steps
     if config.halt_max_steps == 1 or not config.learns_to_halt:
         return last, last
-    wants = last | (output.q_halt_logits > output.q_continue_logits)
+    wants = output.q_halt_logits > output.q_continue_logits
+    if config.num_chunks > 1:
+        wants = wants & (steps > config.steps_before_last_chunk)
+    wants = last | wants
     return wants & (steps >= min_steps), last
+
+
+def worked_on(rows: mx.array, steps: mx.array, config: ModelConfig) -> mx.array:
+    """The chunk of each row that a slot works on after so many steps. Shapes: (B, C ...), (B,) -> (B, ...)."""
+    if config.num_chunks == 1:
+        return rows
+    chunk = mx.minimum(steps // config.steps_per_chunk, config.num_chunks - 1)
+    chunks = rows.reshape(len(rows), config.num_chunks, -1)
+    return chunks[mx.arange(len(rows)), chunk]
 
 
 class StepLoss(NamedTuple):
@@ -108,44 +128,59 @@ def step_loss(
 ) -> StepLoss:
     """One ACT step in training from a refilled carry. Source: arXiv 2506.21734, section 2; sapientinc/HRM models/losses.py."""
     config, data = model.config, carry.data
-    x = model.embed(data.inputs, puzzle_vectors)
+    inputs, labels = (worked_on(rows, carry.steps, config) for rows in data[:2])
+    x = model.embed(inputs, puzzle_vectors)
     output = model(carry.z_H, carry.z_L, x, data.prefix_len)
     steps = carry.steps + 1
     halted, last = halting(output, steps, min_steps, config)
 
-    valid = data.labels >= 0
+    valid = labels >= 0
     count = valid.sum(axis=-1)
     divisor = mx.maximum(count, 1)
-    token_losses = TOKEN_LOSSES[config.loss_type](output.logits, data.labels)
+    token_losses = TOKEN_LOSSES[config.loss_type](output.logits, labels)
     cells = config.seq_len if config.loss_average == "token" else divisor
     lm_loss = (token_losses.sum(axis=-1) / cells).sum()
-    right = (mx.argmax(output.logits, axis=-1) == data.labels) & valid
+    right = (mx.argmax(output.logits, axis=-1) == labels) & valid
     num_right = right.sum(axis=-1)
     seq_correct = num_right == count
 
-    counted = halted & (count > 0)
+    counted = _ends(halted, steps, config) & (count > 0)
+    finished, asked = counted, counted
+    if config.num_chunks > 1:  # an example ends once, its chunks each
+        finished, asked = halted, halted & (count > 0)
     total, target = lm_loss, mx.zeros_like(output.q_continue_logits)
     q_accuracy: dict[str, mx.array] = {}
     q_losses: dict[str, mx.array] = {}
     if config.learns_to_halt:
         says_right = (output.q_halt_logits >= 0) == seq_correct
-        q_accuracy = {"q_halt_accuracy": (counted & says_right).sum().astype(mx.float32)}
+        q_accuracy = {"q_halt_accuracy": (asked & says_right).sum().astype(mx.float32)}
         halt_losses = binary_cross_entropy(output.q_halt_logits, seq_correct.astype(mx.float32))
-        q_losses = {"q_halt_loss": halt_losses.sum(), "q_continue_loss": mx.array(0.0)}
+        judged = _is_judged(steps, count, config)
+        q_losses = {
+            "q_halt_loss": _sum_where(judged, halt_losses),
+            "q_continue_loss": mx.array(0.0),
+        }
         if config.halt_max_steps > 1:
             target = _target_q_continue(model, output, mx.stop_gradient(x), last)
+            if config.num_chunks > 1:
+                target = mx.where(steps > config.steps_before_last_chunk, target, 0)
             continue_losses = binary_cross_entropy(output.q_continue_logits, target)
-            q_losses["q_continue_loss"] = continue_losses.sum()
+            q_losses["q_continue_loss"] = _sum_where(judged, continue_losses)
         total = lm_loss + 0.5 * (q_losses["q_halt_loss"] + q_losses["q_continue_loss"])
     metrics = {
         "count": counted.sum().astype(mx.float32),
         "accuracy": mx.where(counted, num_right / divisor, 0).sum(),
         "exact_accuracy": (counted & seq_correct).sum().astype(mx.float32),
         **q_accuracy,
-        "steps": mx.where(counted, steps, 0).sum().astype(mx.float32),
+        "steps": mx.where(finished, steps, 0).sum().astype(mx.float32),
         "lm_loss": lm_loss,
         **q_losses,
     }
+    if config.num_chunks > 1:
+        metrics |= {
+            "halts": finished.sum().astype(mx.float32),
+            "judged_halts": asked.sum().astype(mx.float32),
+        }
     return StepLoss(
         total / global_batch_size,
         Carry(output.z_H, output.z_L, steps, halted, data),
@@ -160,3 +195,22 @@ def _target_q_continue(model: HRM, output: Output, x: mx.array, last: mx.array) 
     next_step = model(output.z_H, output.z_L, x)
     better = mx.maximum(next_step.q_halt_logits, next_step.q_continue_logits)
     return mx.stop_gradient(mx.sigmoid(mx.where(last, next_step.q_halt_logits, better)))
+
+
+def _ends(halted: mx.array, steps: mx.array, config: ModelConfig) -> mx.array:
+    """Which slots took the last step on their chunk. Shapes: (B,) -> (B,) bool."""
+    if config.num_chunks == 1:
+        return halted
+    is_early = steps <= config.steps_before_last_chunk
+    return halted | (is_early & (steps % config.steps_per_chunk == 0))
+
+
+def _is_judged(steps: mx.array, count: mx.array, config: ModelConfig) -> mx.array | None:
+    """Which slots have a loss of Q: those on their last chunk, if it has labels. None: all. Shapes: (B,) -> (B,) bool."""
+    if config.num_chunks == 1:
+        return None
+    return (steps > config.steps_before_last_chunk) & (count > 0)
+
+
+def _sum_where(judged: mx.array | None, losses: mx.array) -> mx.array:
+    return losses.sum() if judged is None else mx.where(judged, losses, 0).sum()

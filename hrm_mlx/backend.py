@@ -16,7 +16,7 @@ from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.errors import BackendError
 from hrm_core.parameters import INITIAL_STATES, PUZZLE_TABLE, Role, parameter_table
 from hrm_core.schedule import Rates
-from hrm_mlx.act import Carry, Data, Start, empty_carry
+from hrm_mlx.act import Carry, Data, Start, empty_carry, worked_on
 from hrm_mlx.answers import Answers
 from hrm_mlx.arrays import from_numpy, to_numpy
 from hrm_mlx.devices import choose_device, gemm_rate, num_cores, num_workers
@@ -34,9 +34,11 @@ class EvalCarry(NamedTuple):
 
     z_H: mx.array  # (B, T, D)
     z_L: mx.array  # (B, T, D)
-    x: mx.array  # (B, T, D) the embedded input, which no step changes
+    x: mx.array  # (B, T, D) the embedded input, which no step changes but the first on a chunk
     steps: mx.array  # (B,) int32
     prefix_len: mx.array | None = None  # (B,) int32
+    inputs: mx.array | None = None  # (B, C S) int32, of several chunks
+    vectors: mx.array | None = None  # (B, E), of several chunks
 
 
 class MLXMetrics:
@@ -240,14 +242,21 @@ class MLXBackend:
         bind(self._model, self._working_weights())
         ids = mx.array(batch.puzzle_identifiers)
         vectors = self._state.table[ids] if self._state.table is not None else None
-        x = self._model.embed(mx.array(batch.inputs), vectors)
+        inputs, steps = mx.array(batch.inputs), mx.zeros((len(ids),), mx.int32)
+        x = self._model.embed(worked_on(inputs, steps, self.config), vectors)
         z_H, z_L = (mx.broadcast_to(z, x.shape) for z in self._start)
-        steps = mx.zeros((len(ids),), mx.int32)
-        return EvalCarry(z_H, z_L, x, steps, self._prefix_len(batch))
+        carry = EvalCarry(z_H, z_L, x, steps, self._prefix_len(batch))
+        if self.config.num_chunks > 1:
+            return carry._replace(inputs=inputs, vectors=vectors)
+        return carry
 
     def step(self, carry: EvalCarry) -> tuple[EvalCarry, Answers]:
         """One ACT step of every slot, without halting."""
         working = self._working_weights()
+        if carry.inputs is not None:
+            bind(self._model, working)
+            inputs = worked_on(carry.inputs, carry.steps, self.config)
+            carry = carry._replace(x=self._model.embed(inputs, carry.vectors))
         mx.eval(working, carry)
 
         def think(slots: range) -> tuple[mx.array, ...]:

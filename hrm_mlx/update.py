@@ -72,6 +72,7 @@ class Updater:
             batch_size,
         )
         self._unmoved = unmoved
+        self._staggered = model.config.slots_are_staggered
         self._groups = split(range(batch_size), -(-batch_size // (micro_batch or batch_size)))
         self._in_steps = (
             not compiled or len(self._groups) > 1
@@ -141,7 +142,7 @@ class Updater:
         batch: Data,
         min_steps: mx.array,
     ) -> Piece:
-        carry = refill(carry, batch, self._start)
+        carry = refill(carry, batch, self._start, self._staggered)
 
         def loss(leaves: Tensors) -> tuple[mx.array, StepLoss]:
             weights = dict(leaves)

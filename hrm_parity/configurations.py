@@ -99,6 +99,23 @@ BEYOND = (  # a model with each field beyond the published network
         "learned positions, softmax, a prefix of another length in each row",
         _small(puzzle_emb_ndim=64, halting="fixed", attention="prefix", **LEARNED, **SOFTMAX),
     ),
+    Configuration(
+        "chunks",
+        "three chunks of a step each, the last one of two; it halts by Q",
+        _small(puzzle_emb_ndim=64, num_chunks=3),
+    ),
+    Configuration(
+        "chunks, prefix",
+        "two chunks of two steps each, fixed halting, slots that begin on different chunks",
+        _small(
+            puzzle_emb_ndim=64,
+            num_chunks=2,
+            steps_per_chunk=2,
+            halting="fixed",
+            attention="prefix",
+            loss_average="token",
+        ),
+    ),
 )
 
 CONFIGURATIONS = (
@@ -154,6 +171,8 @@ def shared_situation(config: ModelConfig) -> Situation:
     )
     labels = _labels(rng, config)
     labels[5] = IGNORE_LABEL_ID
+    if config.num_chunks > 1:  # a last chunk without labels
+        labels[4, -config.seq_len :] = IGNORE_LABEL_ID
     last = config.halt_max_steps - 1
     state = {
         **{
@@ -178,7 +197,7 @@ def shared_situation(config: ModelConfig) -> Situation:
     return Situation(weights, state, batch, min_steps, OPTIM, rates(UPDATE, 10, OPTIM))
 
 
-def settled(situation: Situation, answers: Arrays) -> Situation:
+def settled(situation: Situation, answers: Arrays, config: ModelConfig) -> Situation:
     """The same situation with moments, and with no decision too close to call, from what an update made of it.
 
     Moments are of the size of the gradients. The bias of q_halt moves so that slot 5 halts by `MARGIN`; slot 3 is answered exactly
@@ -191,9 +210,15 @@ def settled(situation: Situation, answers: Arrays) -> Situation:
     is_close = logits[..., -1] - logits[..., -2] < MARGIN  # (B, S)
     best = answers["logits"].argmax(axis=-1).astype(np.int32)
 
+    chunk = _chunk_worked_on(situation, config)
+
     def relabelled(labels: AnyArray) -> AnyArray:
-        labels = np.where(np.arange(SLOTS)[:, None] == 3, best, labels)
-        return np.where(is_close, np.int32(IGNORE_LABEL_ID), labels)
+        chunks = labels.reshape(SLOTS, config.num_chunks, config.seq_len).copy()
+        rows = np.arange(SLOTS)
+        current = chunks[rows, chunk]
+        current = np.where(rows[:, None] == 3, best, current)
+        chunks[rows, chunk] = np.where(is_close, np.int32(IGNORE_LABEL_ID), current)
+        return chunks.reshape(labels.shape)
 
     assert situation.state is not None
     state = {
@@ -203,6 +228,14 @@ def settled(situation: Situation, answers: Arrays) -> Situation:
     }
     batch = replace(situation.batch, labels=relabelled(situation.batch.labels))
     return replace(situation, weights=weights, state=state, batch=batch)
+
+
+def _chunk_worked_on(situation: Situation, config: ModelConfig) -> AnyArray:
+    """The chunk of each slot in the update that a situation starts. Shapes: (B,)."""
+    assert situation.state is not None
+    steps = np.where(situation.state["carry.halted"], 0, situation.state["carry.steps"])
+    chunk: AnyArray = np.minimum(steps // config.steps_per_chunk, config.num_chunks - 1)
+    return chunk
 
 
 def initial_situation(config: ModelConfig) -> Situation:
@@ -273,12 +306,12 @@ def _states(rng: np.random.Generator, config: ModelConfig) -> AnyArray:
 
 def _inputs(rng: np.random.Generator, config: ModelConfig) -> AnyArray:
     """Tokens of all kinds but the last. Shapes: (B, S)."""
-    return rng.integers(0, config.vocab_size - 1, (SLOTS, config.seq_len), np.int32)
+    return rng.integers(0, config.vocab_size - 1, (SLOTS, config.num_cells), np.int32)
 
 
 def _labels(rng: np.random.Generator, config: ModelConfig) -> AnyArray:
     """Tokens of all kinds, a fifth of the cells without one. Shapes: (B, S)."""
-    labels = rng.integers(0, config.vocab_size, (SLOTS, config.seq_len), np.int32)
+    labels = rng.integers(0, config.vocab_size, (SLOTS, config.num_cells), np.int32)
     return np.where(rng.random(labels.shape) < 0.2, np.int32(IGNORE_LABEL_ID), labels)
 
 

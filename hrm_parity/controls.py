@@ -357,6 +357,82 @@ def prefix_off_by_one(visible: Any) -> Any:
     return lambda self, prefix_len: visible(self, None if prefix_len is None else prefix_len + 1)
 
 
+def rope_over_chunks(step_loss: Any) -> Any:
+    """Tokens count on from chunk to chunk; the puzzle slots stand at 0 each time."""
+    import mlx.core as mx
+
+    def call(model: Any, carry: Any, *others: Any) -> Any:
+        config, (rope,) = model.config, model._rope
+        chunk = mx.minimum(carry.steps // config.steps_per_chunk, config.num_chunks - 1)
+        positions = mx.arange(config.total_len)
+        later = positions + chunk[:, None] * config.seq_len
+        positions = mx.where(positions < config.puzzle_emb_len, positions, later)
+        pairs = mx.arange(0, config.head_dim, 2) / config.head_dim
+        angles = positions[:, None, :, None] / config.rope_theta**pairs
+        tables = rope.cos, rope.sin
+        rope.cos, rope.sin = mx.cos(angles), mx.sin(angles)
+        step = step_loss(model, carry, *others)
+        rope.cos, rope.sin = tables
+        return step
+
+    return call
+
+
+def halts_on_early_chunks(halting: Any) -> Any:
+    """A slot may halt on any chunk."""
+
+    def call(output: Any, steps: Any, min_steps: Any, config: Any) -> Any:
+        return halting(output, steps, min_steps, config.model_copy(update={"num_chunks": 1}))
+
+    return call
+
+
+def judges_unlabelled_chunks(judged: Any) -> Any:
+    """A last chunk without labels counts as right."""
+    return lambda steps, count, config: judged(steps, count + 1, config)
+
+
+def judges_early_chunks(_: Any) -> Any:
+    """Q has a loss on every labelled chunk."""
+    return lambda steps, count, config: count > 0
+
+
+def resets_between_chunks(refill: Any) -> Any:
+    """Every chunk begins with a fresh state."""
+    import mlx.core as mx
+
+    def call(carry: Any, batch: Any, start: Any, staggered: bool) -> Any:
+        taken = refill(carry, batch, start, staggered)
+        first = (taken.steps > 0)[:, None, None]  # in this case every step begins a chunk
+        return taken._replace(
+            z_H=mx.where(first, start.H_init, taken.z_H),
+            z_L=mx.where(first, start.L_init, taken.z_L),
+        )
+
+    return call
+
+
+def forgets_between_chunks(step: Any) -> Any:
+    """The same at inference."""
+    import mlx.core as mx
+
+    def call(self: Any, carry: Any) -> Any:
+        z_H, z_L = (mx.broadcast_to(z, carry.x.shape) for z in self._start)
+        return step(self, carry._replace(z_H=z_H, z_L=z_L))
+
+    return call
+
+
+def begins_on_chunk_0(empty_carry: Any) -> Any:
+    """All slots start on the first chunk."""
+
+    def call(*sizes: Any) -> Any:
+        carry = empty_carry(*sizes)
+        return carry._replace(steps=carry.steps * 0)
+
+    return call
+
+
 def _break(name: str, case: str, quantity: str, target: str, replace: Replacement) -> Break:
     return Break(
         name,
@@ -513,5 +589,54 @@ BREAKS = (
     ),
     _beyond(
         "prefix off by one", "prefix", "logits", "hrm_mlx.model:HRM.visible", prefix_off_by_one
+    ),
+    _beyond(
+        "RoPE counted over chunks",
+        "chunks",
+        "logits",
+        "hrm_mlx.update:step_loss",
+        rope_over_chunks,
+    ),
+    _beyond(
+        "halting allowed on an early chunk",
+        "chunks",
+        "steps, halted",
+        "hrm_mlx.act:halting",
+        halts_on_early_chunks,
+    ),
+    _beyond(
+        "an unlabelled chunk counted as right",
+        "chunks",
+        "losses, of loss",
+        "hrm_mlx.act:_is_judged",
+        judges_unlabelled_chunks,
+    ),
+    _beyond(
+        "q losses not masked",
+        "chunks",
+        "losses, of loss",
+        "hrm_mlx.act:_is_judged",
+        judges_early_chunks,
+    ),
+    _beyond(
+        "z reset between chunks",
+        "chunks",
+        "z",
+        "hrm_mlx.update:refill",
+        resets_between_chunks,
+    ),
+    _beyond(
+        "z reset between chunks at inference",
+        "chunks",
+        "z",
+        "hrm_mlx.backend:MLXBackend.step",
+        forgets_between_chunks,
+    ),
+    _beyond(
+        "all slots starting on chunk 0",
+        "chunks, prefix",
+        "steps, halted",
+        "hrm_mlx.backend:empty_carry",
+        begins_on_chunk_0,
     ),
 )

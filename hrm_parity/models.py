@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.backend import Arrays, Backend, BackendOptions, Batch
+from hrm_core.config import ModelConfig
 from hrm_core.runs.checkpoint import Model
 from hrm_parity.checks import Factory
 from hrm_parity.compare import Row
@@ -109,7 +110,7 @@ def compare_models(
         )
     if not len(pairs[0]):
         return Comparison({}, [], [*left_out, "anything: no puzzle vector is in both models"])
-    drawn = _draw_inputs(pairs, (NUM_SLOTS, before.config.seq_len), vocab_size, seed)
+    drawn = _draw_inputs(pairs, before.config, vocab_size, seed)
     found, described = zip(
         *(
             _run(model, batch, before.config.seq_len, vocab_size, make)
@@ -141,13 +142,13 @@ def _common_identifiers(
 
 
 def _draw_inputs(
-    pairs: tuple[Any, Any], shape: tuple[int, int], vocab_size: int, seed: int
+    pairs: tuple[Any, Any], config: ModelConfig, vocab_size: int, seed: int
 ) -> list[Batch]:
     """The same tokens for both models, with the puzzle identifiers that each has for the same vectors."""
     rng = np.random.Generator(np.random.Philox(seed))
-    tokens = rng.integers(0, vocab_size, shape, np.int32)
-    chosen = rng.integers(0, len(pairs[0]), shape[0])
-    prefix_len = np.linspace(0, shape[1], shape[0]).astype(np.int32)
+    tokens = rng.integers(0, vocab_size, (NUM_SLOTS, config.num_cells), np.int32)
+    chosen = rng.integers(0, len(pairs[0]), NUM_SLOTS)
+    prefix_len = np.linspace(0, config.seq_len, NUM_SLOTS).astype(np.int32)
     return [
         Batch(tokens, tokens, ids[chosen].astype(np.int32), prefix_len=prefix_len) for ids in pairs
     ]

@@ -72,7 +72,7 @@ UPDATE_RULES = (
     Rule(r"loss|metrics/.*_loss", "losses, of loss", of_loss),
     Rule(r"metrics/accuracy", "mean accuracy", difference),
     Rule(
-        r"metrics/(count|exact_accuracy|q_halt_accuracy|steps)",
+        r"metrics/(count|exact_accuracy|q_halt_accuracy|steps|halts|judged_halts)",
         "counts, exact accuracy",
         differs,
         number,
@@ -85,10 +85,11 @@ UPDATE_RULES = (
     Rule(r"weight/[HL]_init", "H_init, L_init", differs, number),
 )
 
-PARTS, SHARED, INITIAL = (
+PARTS, SHARED, INITIAL, CHUNKS = (
     "layers, losses, optimizers",
     "one ACT step and update from a shared state",
     "one update from the published initialisation",
+    "all chunks of an example in a row",
 )
 TURNED = "weights turned, gradient below the noise"
 
@@ -136,7 +137,7 @@ def prepare(configuration: Configuration) -> Iterator[Prepared]:
     yield Prepared(configuration, PARTS, None, *parts)
     situation = shared_situation(config)
     situation = settled(
-        situation, one_update(make(config, BackendOptions(dtype="float32")), situation)
+        situation, one_update(make(config, BackendOptions(dtype="float32")), situation), config
     )
     for check, start in ((SHARED, situation), (INITIAL, initial_situation(config))):
         updates = (
@@ -144,6 +145,12 @@ def prepare(configuration: Configuration) -> Iterator[Prepared]:
             for dtype in ("float32", "float64")
         )
         yield Prepared(configuration, check, start, *updates)
+    if config.num_chunks > 1:
+        steps = (
+            all_chunks(make(config, BackendOptions(dtype=dtype)), situation)
+            for dtype in ("float32", "float64")
+        )
+        yield Prepared(configuration, CHUNKS, situation, *steps)
 
 
 def hold(machine: Machine, prepared: Prepared) -> Report:
@@ -155,6 +162,9 @@ def hold(machine: Machine, prepared: Prepared) -> Report:
         if prepared.situation is None:
             mine = part_results(machine.side(config, initial_values(config, SEED)))
             rows = _rows(mine, prepared, PART_RULES, limits.PARTS, certified)
+        elif prepared.check == CHUNKS:
+            mine = all_chunks(backend, prepared.situation)
+            rows = _rows(mine, prepared, UPDATE_RULES, limits.UPDATE, certified)
         else:
             mine = one_update(backend, prepared.situation)
             rows = _rows_of_update(mine, prepared, certified)
@@ -179,6 +189,17 @@ def one_update(backend: Backend, situation: Situation) -> Arrays:
     trace |= {f"weight/{name}": array for name, array in backend.weights().items()}
     moments = {name: array for name, array in backend.state().items() if name[:2] in ("m.", "v.")}
     return trace | {f"{name[0]}/{name[2:]}": array for name, array in moments.items()}
+
+
+def all_chunks(backend: Backend, situation: Situation) -> Arrays:
+    """Take every ACT step of an example, chunk after chunk. Names: logits, z_H and z_L, (A, B, ...) each."""
+    backend.load_weights(situation.weights)
+    carry, steps = backend.begin(situation.batch), []
+    for _ in range(backend.config.halt_max_steps):
+        carry, answers = backend.step(carry)
+        state = backend.carry_arrays(carry)
+        steps.append({"logits": answers.logits, "z_H": state["z_H"], "z_L": state["z_L"]})
+    return {name: np.stack([step[name] for step in steps]) for name in steps[0]}
 
 
 def _per_identifier(trace: Arrays, table: AnyArray) -> AnyArray:

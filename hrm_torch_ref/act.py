@@ -1,7 +1,7 @@
 """Adaptive computation time: the carry from ACT step to ACT step, its loss and its metrics.
 
 A slot works on one example until it halts, then takes its row of the next batch.
-Shapes: B slots, S tokens, T positions, D hidden, E puzzle_emb_ndim, V vocabulary.
+Shapes: B slots, C chunks, S tokens of one, T positions, D hidden, E puzzle_emb_ndim, V vocabulary.
 """
 
 from typing import NamedTuple
@@ -16,12 +16,10 @@ from hrm_torch_ref.model import HRM, Output
 class Data(NamedTuple):
     """One row for each slot."""
 
-    inputs: torch.Tensor  # (B, S) int32
-    labels: torch.Tensor  # (B, S) int32
+    inputs: torch.Tensor  # (B, C S) int32
+    labels: torch.Tensor  # (B, C S) int32
     puzzle_identifiers: torch.Tensor  # (B,) int32
-    prefix_len: torch.Tensor | None = (
-        None  # (B,) int32, of the rows of a model whose attention is prefix
-    )
+    prefix_len: torch.Tensor | None = None  # (B,) int32, of prefix attention
 
 
 class Carry(NamedTuple):
@@ -29,7 +27,9 @@ class Carry(NamedTuple):
 
     z_H: torch.Tensor  # (B, T, D)
     z_L: torch.Tensor  # (B, T, D)
-    steps: torch.Tensor  # (B,) int32
+    steps: (
+        torch.Tensor
+    )  # (B,) int32; of a slot that has not worked yet, minus the step it begins with
     halted: torch.Tensor  # (B,) bool
     data: Data
 
@@ -42,14 +42,25 @@ class Start(NamedTuple):
 
 
 def empty_carry(
-    config: ModelConfig, batch_size: int, dtype: torch.dtype, device: torch.device
+    config: ModelConfig,
+    batch_size: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    first_slot: int = 0,
 ) -> Carry:
-    """A carry in which every slot is halted, so the first step fills it."""
+    """A carry in which every slot is halted, so the first step fills it; `first_slot` counts those of other replicas."""
     z_H, z_L = torch.zeros(
         (2, batch_size, config.total_len, config.hidden_size), dtype=dtype, device=device
     )
-    inputs, labels = torch.zeros((2, batch_size, config.seq_len), dtype=torch.int32, device=device)
+    inputs, labels = torch.zeros(
+        (2, batch_size, config.num_cells), dtype=torch.int32, device=device
+    )
     steps, ids, prefix_len = torch.zeros((3, batch_size), dtype=torch.int32, device=device)
+    if config.slots_are_staggered:
+        numbers = torch.arange(
+            first_slot, first_slot + batch_size, dtype=torch.int32, device=device
+        )
+        steps = -config.steps_per_chunk * (numbers % config.num_chunks)
     return Carry(
         z_H,
         z_L,
@@ -59,14 +70,18 @@ def empty_carry(
     )
 
 
-def refill(carry: Carry, batch: Data, start: Start) -> Carry:
-    """Give each halted slot its row of the new batch and a fresh state; the others keep theirs."""
+def refill(carry: Carry, batch: Data, start: Start, staggered: bool = False) -> Carry:
+    """Give each halted slot its row of the new batch and a fresh state; the others keep theirs.
+
+    Where slots are staggered, the first row of each begins on another chunk.
+    """
     halted = carry.halted
+    first = (-carry.steps).clamp(min=0) if staggered else 0
     state, row = halted[:, None, None], halted[:, None]
     return Carry(
         z_H=torch.where(state, start.H_init, carry.z_H),
         z_L=torch.where(state, start.L_init, carry.z_L),
-        steps=torch.where(halted, 0, carry.steps),
+        steps=torch.where(halted, first, carry.steps),
         halted=halted,
         data=Data(
             torch.where(row, batch.inputs, carry.data.inputs),
@@ -93,8 +108,20 @@ def halting(
     last = steps >= config.halt_max_steps
     if config.halt_max_steps == 1 or not config.learns_to_halt:
         return last, last
-    wants = last | (output.q_halt_logits > output.q_continue_logits)
+    wants = output.q_halt_logits > output.q_continue_logits
+    if config.num_chunks > 1:
+        wants = wants & (steps > config.steps_before_last_chunk)
+    wants = last | wants
     return wants & (steps >= min_steps), last
+
+
+def worked_on(rows: torch.Tensor, steps: torch.Tensor, config: ModelConfig) -> torch.Tensor:
+    """The chunk of each row that a slot works on after so many steps. Shapes: (B, C ...), (B,) -> (B, ...)."""
+    if config.num_chunks == 1:
+        return rows
+    chunk = (steps // config.steps_per_chunk).clamp(max=config.num_chunks - 1)
+    chunks = rows.reshape(len(rows), config.num_chunks, -1)
+    return chunks[torch.arange(len(rows), device=rows.device), chunk]
 
 
 class StepLoss(NamedTuple):
@@ -118,46 +145,56 @@ def step_loss(
 ) -> StepLoss:
     """One ACT step in training from a refilled carry. Source: arXiv 2506.21734, section 2; sapientinc/HRM models/losses.py."""
     config, data = model.config, carry.data
-    x = model.embed(data.inputs, puzzle_vectors)
+    inputs, labels = (worked_on(rows, carry.steps, config) for rows in data[:2])
+    x = model.embed(inputs, puzzle_vectors)
     output = model(carry.z_H, carry.z_L, x, data.prefix_len)
     steps = carry.steps + 1
     halted, last = halting(output, steps, min_steps, config)
 
-    valid = data.labels >= 0
+    valid = labels >= 0
     count = valid.sum(dim=-1)
     divisor = count.clamp(min=1)
-    token_losses = TOKEN_LOSSES[config.loss_type](output.logits, data.labels)
+    token_losses = TOKEN_LOSSES[config.loss_type](output.logits, labels)
     cells = config.seq_len if config.loss_average == "token" else divisor
     lm_loss = (token_losses.sum(dim=-1) / cells).sum()
-    right = (output.logits.argmax(dim=-1) == data.labels) & valid
+    right = (output.logits.argmax(dim=-1) == labels) & valid
     num_right = right.sum(dim=-1)
     seq_correct = num_right == count
 
-    counted = halted & (count > 0)
+    counted = _ends(halted, steps, config) & (count > 0)
+    finished, asked = counted, counted
+    if config.num_chunks > 1:  # an example ends once, its chunks each
+        finished, asked = halted, halted & (count > 0)
     total, target = lm_loss, torch.zeros_like(output.q_continue_logits)
     q_accuracy: dict[str, torch.Tensor] = {}
     q_losses: dict[str, torch.Tensor] = {}
     if config.learns_to_halt:
         says_right = (output.q_halt_logits >= 0) == seq_correct
-        q_accuracy = {"q_halt_accuracy": (counted & says_right).sum()}
+        q_accuracy = {"q_halt_accuracy": (asked & says_right).sum()}
         halt_losses = binary_cross_entropy(
             output.q_halt_logits, seq_correct.to(output.q_halt_logits.dtype)
         )
-        q_losses = {"q_halt_loss": halt_losses.sum(), "q_continue_loss": torch.zeros_like(lm_loss)}
+        judged = _is_judged(steps, count, config)
+        q_halt_loss = _sum_where(judged, halt_losses)
+        q_losses = {"q_halt_loss": q_halt_loss, "q_continue_loss": torch.zeros_like(lm_loss)}
         if config.halt_max_steps > 1:
             target = _target_q_continue(model, output, x.detach(), last)
+            if config.num_chunks > 1:
+                target = torch.where(steps > config.steps_before_last_chunk, target, 0)
             continue_losses = binary_cross_entropy(output.q_continue_logits, target)
-            q_losses["q_continue_loss"] = continue_losses.sum()
+            q_losses["q_continue_loss"] = _sum_where(judged, continue_losses)
         total = lm_loss + 0.5 * (q_losses["q_halt_loss"] + q_losses["q_continue_loss"])
     metrics = {
         "count": counted.sum(),
         "accuracy": torch.where(counted, num_right / divisor, 0).sum(),
         "exact_accuracy": (counted & seq_correct).sum(),
         **q_accuracy,
-        "steps": torch.where(counted, steps, 0).sum(),
+        "steps": torch.where(finished, steps, 0).sum(),
         "lm_loss": lm_loss.detach(),
         **{name: loss.detach() for name, loss in q_losses.items()},
     }
+    if config.num_chunks > 1:
+        metrics |= {"halts": finished.sum(), "judged_halts": asked.sum()}
     return StepLoss(
         total / global_batch_size,
         Carry(output.z_H, output.z_L, steps, halted, data),
@@ -175,3 +212,24 @@ def _target_q_continue(
         next_step = model(output.z_H, output.z_L, x)
         better = torch.maximum(next_step.q_halt_logits, next_step.q_continue_logits)
         return torch.where(last, next_step.q_halt_logits, better).sigmoid()
+
+
+def _ends(halted: torch.Tensor, steps: torch.Tensor, config: ModelConfig) -> torch.Tensor:
+    """Which slots took the last step on their chunk. Shapes: (B,) -> (B,) bool."""
+    if config.num_chunks == 1:
+        return halted
+    is_early = steps <= config.steps_before_last_chunk
+    return halted | (is_early & (steps % config.steps_per_chunk == 0))
+
+
+def _is_judged(
+    steps: torch.Tensor, count: torch.Tensor, config: ModelConfig
+) -> torch.Tensor | None:
+    """Which slots have a loss of Q: those on their last chunk, if it has labels. None: all. Shapes: (B,) -> (B,) bool."""
+    if config.num_chunks == 1:
+        return None
+    return (steps > config.steps_before_last_chunk) & (count > 0)
+
+
+def _sum_where(judged: torch.Tensor | None, losses: torch.Tensor) -> torch.Tensor:
+    return losses.sum() if judged is None else torch.where(judged, losses, 0).sum()

@@ -19,7 +19,7 @@ from hrm_core.messages import reason
 from hrm_core.parameters import INITIAL_STATES, PUZZLE_TABLE, Role, parameter_table
 from hrm_core.schedule import Rates
 from hrm_torch_ref import attention, distributed
-from hrm_torch_ref.act import Carry, Data, Start, empty_carry
+from hrm_torch_ref.act import Carry, Data, Start, empty_carry, worked_on
 from hrm_torch_ref.answers import Answers
 from hrm_torch_ref.arrays import at_least_float32, from_numpy, to_numpy
 from hrm_torch_ref.devices import choose_device, device_name, gemm_rate, peak_memory
@@ -35,9 +35,11 @@ class EvalCarry(NamedTuple):
 
     z_H: torch.Tensor  # (B, T, D)
     z_L: torch.Tensor  # (B, T, D)
-    x: torch.Tensor  # (B, T, D) the embedded input, which no step changes
+    x: torch.Tensor  # (B, T, D) the embedded input, which no step changes but the first on a chunk
     steps: torch.Tensor  # (B,) int32
     prefix_len: torch.Tensor | None = None  # (B,) int32
+    inputs: torch.Tensor | None = None  # (B, C S) int32, of several chunks
+    vectors: torch.Tensor | None = None  # (B, E), of several chunks
 
 
 class TorchMetrics:
@@ -173,9 +175,9 @@ class TorchBackend:
             {name: torch.zeros_like(weight) for name, weight in self._state.weights.items()}
             for _ in range(2)
         )
-        carry = empty_carry(
-            self.config, batch_size // self.replica.num_replicas, self._dtype, self._device
-        )
+        slots = batch_size // self.replica.num_replicas
+        first_slot = self.replica.rank * slots
+        carry = empty_carry(self.config, slots, self._dtype, self._device, first_slot)
         self._optim = optim
         self._state = self._state._replace(m=m, v=v, carry=carry)
         self._updater = Updater(
@@ -294,15 +296,24 @@ class TorchBackend:
         """A carry for evaluation, every slot at its first ACT step."""
         ids = self._tensor(batch.puzzle_identifiers)
         vectors = self._state.table[ids] if self._state.table is not None else None
-        x = self._embed.call(self._working_weights(), self._tensor(batch.inputs), vectors)
+        inputs, steps = self._tensor(batch.inputs), torch.zeros_like(ids)
+        first = worked_on(inputs, steps, self.config)
+        x = self._embed.call(self._working_weights(), first, vectors)
         z_H, z_L = (z.expand_as(x) for z in self._start)
-        return EvalCarry(z_H, z_L, x, torch.zeros_like(ids), self._prefix_len(batch))
+        carry = EvalCarry(z_H, z_L, x, steps, self._prefix_len(batch))
+        if self.config.num_chunks > 1:
+            return carry._replace(inputs=inputs, vectors=vectors)
+        return carry
 
     @torch.inference_mode()
     def step(self, carry: EvalCarry) -> tuple[EvalCarry, Answers]:
         """One ACT step of every slot, without halting."""
+        working = self._working_weights()
+        if carry.inputs is not None:
+            inputs = worked_on(carry.inputs, carry.steps, self.config)
+            carry = carry._replace(x=self._embed.call(working, inputs, carry.vectors))
         z_H, z_L, logits, q_halt, q_continue = self._think(
-            self._working_weights(), carry.z_H, carry.z_L, carry.x, carry.prefix_len
+            working, carry.z_H, carry.z_L, carry.x, carry.prefix_len
         )
         carry = carry._replace(z_H=z_H, z_L=z_L, steps=carry.steps + 1)
         return carry, Answers(logits, q_halt, q_continue, self.config.loss_type)

@@ -59,6 +59,7 @@ class Updater:
     ) -> None:
         self._dtype, self._start, self._optim, self._replica = model.dtype, start, optim, replica
         self._unmoved = unmoved
+        self._staggered = model.config.slots_are_staggered
         self._step_loss = Lending(model, partial(step_loss, global_batch_size=batch_size))
         slots = range(batch_size // replica.num_replicas)
         self._groups = [
@@ -107,7 +108,7 @@ class Updater:
         batch: Data,
         min_steps: torch.Tensor,
     ) -> Piece:
-        carry = refill(carry, batch, self._start)
+        carry = refill(carry, batch, self._start, self._staggered)
         vectors = None if table is None else table[carry.data.puzzle_identifiers].requires_grad_()
         step = self._loss(working, carry, vectors, min_steps)
         leaves = working if vectors is None else {**working, "": vectors}

@@ -11,7 +11,7 @@
 Examples puzzle_indices[i]:puzzle_indices[i+1] belong to puzzle i, and group_indices does the same for the puzzles of a group:
 one original puzzle with its augmentations.
 
-Shapes: N examples, P puzzles, G groups, S `seq_len`, V `vocab_size`.
+Shapes: N examples, P puzzles, G groups, S cells (`num_chunks` times `seq_len`), V `vocab_size`.
 Source: sapientinc/HRM puzzle_dataset.py and dataset/common.py.
 """
 
@@ -55,6 +55,9 @@ class DatasetMetadata(BaseModel, frozen=True, strict=True, allow_inf_nan=False):
     )
     vocab_size: PositiveInt
     seq_len: PositiveInt
+    num_chunks: PositiveInt = (
+        1  # a row has so many times seq_len tokens; ours, written where it is not 1
+    )
     num_puzzle_identifiers: PositiveInt
     total_groups: PositiveInt
     mean_puzzle_examples: PositiveFloat
@@ -63,7 +66,9 @@ class DatasetMetadata(BaseModel, frozen=True, strict=True, allow_inf_nan=False):
     @property
     def sizes(self) -> DataSizes:
         """The sizes that a model takes from its data."""
-        return DataSizes(self.vocab_size, self.seq_len, self.num_puzzle_identifiers)
+        return DataSizes(
+            self.vocab_size, self.seq_len, self.num_puzzle_identifiers, self.num_chunks
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -403,7 +408,9 @@ def _load_metadata(path: Path) -> DatasetMetadata:
 
 def _load_set(folder: Path, name: str, metadata: DatasetMetadata) -> ExampleSet:
     """Open the arrays of one set and check them against each other."""
-    inputs = _open_array(array_path(folder, name, "inputs"), (None, metadata.seq_len))
+    inputs = _open_array(
+        array_path(folder, name, "inputs"), (None, metadata.num_chunks * metadata.seq_len)
+    )
     labels = _open_array(array_path(folder, name, "labels"), inputs.shape)
     identifiers = _load_array(array_path(folder, name, "puzzle_identifiers"), (None,))
     ratings, prefix_len = (array_path(folder, name, field) for field in ("ratings", "prefix_len"))

@@ -1,6 +1,6 @@
 """Writes a data set as a stream of blocks, into a hidden sibling that takes its place only when all of it is there.
 
-Shapes: N examples, P puzzles, G groups, S `seq_len`.
+Shapes: N examples, P puzzles, G groups, S cells (`num_chunks` times `seq_len`).
 """
 
 import json
@@ -41,6 +41,12 @@ class Layout:
     ignore_label_id: int | None = 0
     blank_identifier_id: int = 0
     identifiers: tuple[str, ...] = (BLANK_IDENTIFIER,)  # name of each puzzle identifier
+    num_chunks: int = 1
+
+    @property
+    def num_cells(self) -> int:
+        """Tokens of an example, those of all chunks."""
+        return self.num_chunks * self.seq_len
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,12 +183,13 @@ def _write_split(folder: Path, layout: Layout, sets: Mapping[str, Iterable[Examp
         blank_identifier_id=layout.blank_identifier_id,
         vocab_size=layout.vocab_size,
         seq_len=layout.seq_len,
+        num_chunks=layout.num_chunks,
         num_puzzle_identifiers=len(layout.identifiers),
         total_groups=totals.groups,
         mean_puzzle_examples=totals.examples / totals.puzzles,
         sets=tuple(sets),
     )
-    _write_json(folder / "dataset.json", metadata.model_dump(mode="json"))
+    _write_json(folder / "dataset.json", metadata.model_dump(mode="json", exclude_defaults=True))
 
 
 def _write_set(folder: Path, name: str, layout: Layout, blocks: Iterator[Examples]) -> Counts:
@@ -214,8 +221,8 @@ def _fields(layout: Layout, first: Examples) -> list[tuple[str, npt.DTypeLike, t
         np.uint8 if ignored >= 0 and max(layout.vocab_size - 1, ignored) < 256 else np.int32
     )
     fields: list[tuple[str, npt.DTypeLike, tuple[int, ...]]] = [
-        ("inputs", token_dtype, (layout.seq_len,)),
-        ("labels", token_dtype, (layout.seq_len,)),
+        ("inputs", token_dtype, (layout.num_cells,)),
+        ("labels", token_dtype, (layout.num_cells,)),
         ("puzzle_identifiers", np.int32, ()),
         ("puzzle_indices", np.int32, ()),
         ("group_indices", np.int32, ()),
@@ -228,7 +235,7 @@ def _check_block(
 ) -> None:
     """Refuse a block that would be written as something else than it is."""
     rows = range(done.examples, done.examples + len(block.inputs))
-    shape = (len(rows), layout.seq_len)
+    shape = (len(rows), layout.num_cells)
     inputs, labels = files["inputs"].path, files["labels"].path
     if block.inputs.shape != shape or block.labels.shape != shape:
         raise DataError(

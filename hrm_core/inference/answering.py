@@ -113,7 +113,7 @@ def open_for_models(
         check_identifiers(path, model.config.num_puzzle_identifiers, dataset)
     label = dataset.label or models[0].task
     sizes = opened.metadata.sizes
-    return opened, task_of_shape(sizes.vocab_size, sizes.seq_len, label)
+    return opened, task_of_shape(sizes.vocab_size, sizes.seq_len, label, sizes.num_chunks)
 
 
 def inference_options(

@@ -50,6 +50,8 @@ class StepAnswers(NamedTuple):
     answers: IntArray  # (A, N, S) tokens
     q_halt_logits: npt.NDArray[np.float32]  # (A, N)
     steps: IntArray  # (N,) ACT steps taken
+    num_chunks: int = 1
+    steps_per_chunk: int = 1
 
     @property
     def final(self) -> IntArray:
@@ -59,11 +61,17 @@ class StepAnswers(NamedTuple):
 
     @property
     def settled_step(self) -> IntArray:
-        """Return the ACT step (N,), from 1, after which each answer stopped changing."""
-        changed = (self.answers[1:] != self.answers[:-1]).any(axis=2)  # (A - 1, N)
-        steps = np.arange(2, len(self.answers) + 1)[:, None]
+        """Return the ACT step (N,), from 1, after which the answer on the last chunk stopped changing."""
+        return self.settled_steps[:, -1]
+
+    @property
+    def settled_steps(self) -> IntArray:
+        """Return the same for each chunk (N, C), at the earliest its first step."""
+        chunks = self.answers.reshape(*self.answers.shape[:2], self.num_chunks, -1)
+        changed = (chunks[1:] != chunks[:-1]).any(axis=3)  # (A - 1, N, C)
+        steps = np.arange(2, len(chunks) + 1)[:, None, None]
         settled: IntArray = np.where(changed, steps, 1).max(axis=0, initial=1)
-        return settled
+        return np.maximum(settled, 1 + self.steps_per_chunk * np.arange(self.num_chunks))
 
 
 def answer_step_by_step(
@@ -78,8 +86,8 @@ def answer_step_by_step(
 
     A puzzle that halts early keeps its last answer in the steps that others still take.
     """
-    count = len(inputs)
-    num_steps = backend.config.halt_max_steps
+    config, count = backend.config, len(inputs)
+    num_steps = config.halt_max_steps
     answers = np.zeros((num_steps, *inputs.shape), np.int32)
     q_halt_logits = np.zeros((num_steps, count), np.float32)
     steps = np.zeros(count, np.int32)
@@ -89,12 +97,13 @@ def answer_step_by_step(
         numbers = result.questions.number[busy]
         step = result.steps[busy]
         place = step - 1, numbers
-        answers[place] = result.answers.tokens[busy]
+        answers[place] = result.tokens[busy]
         q_halt_logits[place] = result.answers.q_halt_logits[busy]
         steps[numbers] = step
     all_steps = np.arange(num_steps)[:, None]
     known = np.minimum(all_steps, steps - 1), np.arange(count)
-    return StepAnswers(answers[known], q_halt_logits[known], steps)
+    chunks = config.num_chunks, config.steps_per_chunk
+    return StepAnswers(answers[known], q_halt_logits[known], steps, *chunks)
 
 
 def check_fits(split: Split, config: ModelConfig, source: Path) -> None:
@@ -149,16 +158,19 @@ def evaluate(
     # ARC has hundreds of thousands of canvases
     stored = np.uint8 if backend.config.vocab_size <= 256 else np.int32
     numbers: list[IntArray] = [np.empty(0, np.intp)]
-    tokens: list[IntArray] = [np.empty((0, backend.config.seq_len), stored)]
+    tokens: list[IntArray] = [np.empty((0, backend.config.num_cells), stored)]
     predictions = [NO_PREDICTIONS]
     slots = max(1, batch_size // backend.replica.num_replicas)
     waiting = _questions(backend, split, batch_size, limit, options)
+    cell_losses = _CellLosses(backend.config)
     for result in think(backend, waiting, slots, options.halt, options.noise):
+        if result.ends.any():
+            cell_losses.keep(result)
         halted = result.questions.number[result.halts]
         if not len(halted):
             continue
         numbers.append(halted)
-        predictions.append(_predictions(result, task))
+        predictions.append(_predictions(result, task, cell_losses.give(result)))
         tokens.append(_moved_back(result, options).astype(stored))
         on_batch(len(halted))
     order = np.argsort(np.concatenate(numbers))
@@ -255,21 +267,46 @@ def _moved(questions: Questions, options: InferenceOptions) -> Questions:
 
 def _moved_back(result: StepResult, options: InferenceOptions) -> IntArray:
     """Return the answers that halt with their symmetry undone. Shapes: (n, S)."""
-    tokens = result.answers.tokens[result.halts]
+    tokens = result.tokens[result.halts]
     if options.symmetries is None:
         return tokens
     numbers = result.questions.number[result.halts]
     return options.symmetries(numbers).inverse().apply(tokens)
 
 
-def _predictions(result: StepResult, task: Task | None) -> Predictions:
+class _CellLosses:
+    """The losses of each example's cells, chunk by chunk until it halts."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self._config = config
+        self._open: dict[int, npt.NDArray[np.float32]] = {}  # (C, S) by the number of the example
+
+    def keep(self, result: StepResult) -> None:
+        """Note the losses of the chunks whose answers are final now."""
+        slots = len(result.chunk)
+        shape = self._config.num_chunks, self._config.seq_len
+        labels = result.questions.labels.astype(np.int32, copy=False)
+        labels = labels.reshape(slots, *shape)[np.arange(slots), result.chunk]
+        losses = result.answers.label_losses(np.ascontiguousarray(labels))
+        for slot in np.flatnonzero(result.ends).tolist():
+            number = int(result.questions.number[slot])
+            rows = self._open.setdefault(number, np.zeros(shape, np.float32))
+            rows[result.chunk[slot]] = losses[slot]
+
+    def give(self, result: StepResult) -> npt.NDArray[np.float32]:
+        """Hand over the losses of the examples that halt. Shapes: (n, S)."""
+        numbers = result.questions.number[result.halts].tolist()
+        return np.stack([self._open.pop(number).reshape(-1) for number in numbers])
+
+
+def _predictions(
+    result: StepResult, task: Task | None, losses: npt.NDArray[np.float32]
+) -> Predictions:
     """Compare the answers that halt with their labels."""
     answers, halts = result.answers, result.halts
-    labels = result.questions.labels.astype(np.int32, copy=False)
-    losses = answers.label_losses(labels)[halts]
     questions = result.questions.select(halts)
     is_given = given_cells(task, questions.inputs)
-    scores = score(answers.tokens[halts], questions.labels, is_given, losses)
+    scores = score(result.tokens[halts], questions.labels, is_given, losses)
     return Predictions(
         **scores,  # type: ignore[arg-type]
         q_halt_logits=answers.q_halt_logits[halts],

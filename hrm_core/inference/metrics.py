@@ -14,6 +14,7 @@ from hrm_core.tasks.confidence import sigmoid
 from hrm_core.tasks.contract import Measures
 from hrm_core.tasks.predictions import Predictions
 
+OF_EXAMPLES = {"steps": "halts", "q_halt_accuracy": "judged_halts"}  # metric -> its own divisor
 IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.floating]
@@ -85,13 +86,16 @@ def by_band(
 def reduced(sums: Mapping[str, float], num_slots: int) -> dict[str, float]:
     """Divide sums of training metrics: losses by `num_slots`, all others by the halted slots.
 
-    `num_slots` is slots times updates. `count`, the number of halted slots, stays a sum.
+    `num_slots` is slots times updates. `count`, the number of halted slots, stays a sum. Of examples
+    with several chunks it counts labelled chunks; steps and Q are then divided by examples.
     """
-    count = max(sums["count"], 1.0)
     means = {}
     for name, total in sums.items():
+        if name in OF_EXAMPLES.values():
+            continue
+        counted = sums.get(OF_EXAMPLES.get(name, "count"), sums["count"])
         is_loss = name.endswith("loss")
-        means[name] = total / (num_slots if is_loss else count)
+        means[name] = total / (num_slots if is_loss else max(counted, 1.0))
     return {**means, "count": sums["count"]}
 
 

@@ -1,6 +1,6 @@
 """Puzzles on their way through a model: each takes a slot, thinks ACT step by ACT step, and makes room when it halts.
 
-Shapes: B slots, N puzzles, S cells, T positions, D hidden.
+Shapes: B slots, N puzzles, S cells (those of all chunks, but for `answers`), T positions, D hidden.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.backend import IGNORE_LABEL_ID, Answers, Backend, Batch, Carry
-from hrm_core.config import ArchConfig
+from hrm_core.config import ArchConfig, ModelConfig
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import ConfigError
 
@@ -96,10 +96,13 @@ class StepResult:
     """All slots after one ACT step."""
 
     questions: Questions  # (B,) what each works on
-    answers: Answers
+    answers: Answers  # of the chunk that each works on
+    chunk: IntArray  # (B,) which one that is
+    tokens: IntArray  # (B, S) the answer so far; of chunks not worked on yet, the question
     steps: IntArray  # (B,) ACT steps taken
-    settled_step: IntArray  # (B,) the step after which the answer has not changed
+    settled_step: IntArray  # (B,) the step after which the answer on this chunk has not changed
     busy: BoolArray  # (B,) who is still thinking; the others idle
+    ends: BoolArray  # (B,) whose answer on this chunk is final now
     halts: BoolArray  # (B,) whose answer is final now
 
 
@@ -145,10 +148,21 @@ def think(
         slots.count_step(answers.tokens)
         done = slots.steps >= config.halt_max_steps
         if halt == "q":
-            done |= answers.q_halt_logits > answers.q_continue_logits
+            may_halt = slots.steps > config.steps_before_last_chunk
+            done |= may_halt & (answers.q_halt_logits > answers.q_continue_logits)
         done &= slots.busy
+        is_early = slots.steps <= config.steps_before_last_chunk
+        ends = done | (slots.busy & is_early & (slots.steps % config.steps_per_chunk == 0))
         yield StepResult(
-            slots.questions, answers, slots.steps, slots.settled_step, slots.busy, done
+            slots.questions,
+            answers,
+            slots.chunk,
+            slots.tokens,
+            slots.steps,
+            slots.settled_step,
+            slots.busy,
+            ends,
+            done,
         )
         slots.busy = slots.busy & ~done
         more = queue.take(batch_size - int(slots.busy.sum()))
@@ -162,8 +176,10 @@ def think(
 class _Slots:
     """What the model works on now."""
 
+    config: ModelConfig
     questions: Questions
     carry: Carry
+    chunk: IntArray
     steps: IntArray
     settled_step: IntArray
     tokens: IntArray
@@ -180,14 +196,20 @@ class _Slots:
             np.ascontiguousarray(questions.prefix_len, np.int32),
         )
         zeros, busy = np.zeros(len(questions), np.int32), np.ones(len(questions), np.bool_)
-        return cls(questions, backend.begin(batch), zeros, zeros, np.full_like(inputs, -1), busy)
+        carry = backend.begin(batch)
+        return cls(backend.config, questions, carry, zeros, zeros, zeros, inputs, busy)
 
     def count_step(self, tokens: IntArray) -> None:
-        """Note what the model says after one more step."""
-        changed = (tokens != self.tokens).any(axis=1)
+        """Note what the model says of a chunk (B, S) after one more step."""
+        config, rows = self.config, np.arange(len(tokens))
+        self.chunk = np.minimum(self.steps // config.steps_per_chunk, config.num_chunks - 1)
+        is_first = self.steps == self.chunk * config.steps_per_chunk
+        answers = self.tokens.reshape(len(rows), config.num_chunks, -1).copy()
+        changed = (tokens != answers[rows, self.chunk]).any(axis=1)
+        answers[rows, self.chunk] = tokens
         self.steps = self.steps + 1
-        self.settled_step = np.where(changed, self.steps, self.settled_step)
-        self.tokens = tokens
+        self.settled_step = np.where(is_first | changed, self.steps, self.settled_step)
+        self.tokens = answers.reshape(self.tokens.shape)
 
     def refilled(self, backend: Backend, questions: Questions) -> Self:
         """The busy slots, and fresh ones."""
@@ -195,8 +217,10 @@ class _Slots:
             return self.of(backend, questions)
         busy = np.flatnonzero(self.busy).astype(np.int32)
         kept = type(self)(
+            self.config,
             self.questions.select(busy),
             backend.take(self.carry, busy),
+            self.chunk[busy],
             self.steps[busy],
             self.settled_step[busy],
             self.tokens[busy],
@@ -206,13 +230,13 @@ class _Slots:
 
     def join(self, backend: Backend, others: Self) -> Self:
         """These slots, then others."""
-        arrays = ("steps", "settled_step", "tokens", "busy")
+        arrays = ("chunk", "steps", "settled_step", "tokens", "busy")
         joined = {
             name: np.concatenate([getattr(self, name), getattr(others, name)]) for name in arrays
         }
-        return type(self)(
-            self.questions.join(others.questions), backend.join(self.carry, others.carry), **joined
-        )
+        questions = self.questions.join(others.questions)
+        carry = backend.join(self.carry, others.carry)
+        return type(self)(self.config, questions, carry, **joined)
 
 
 class _Queue:

@@ -29,14 +29,21 @@ def label_of(task: Task | None) -> str:
     return f"{task.name} {settings}" if task.settings else task.name
 
 
-def task_of_shape(vocab_size: int, seq_len: int, label: str = "") -> Task | None:
-    """Return the task of a label, or of a shape where there is no label. None if no task fits."""
+def task_of_shape(
+    vocab_size: int, seq_len: int, label: str = "", num_chunks: int | None = None
+) -> Task | None:
+    """Return the task of a label, or of a shape where there is no label. None if no task fits.
+
+    `num_chunks` is that of the data, where it is known.
+    """
     name, _, text = label.partition(" ")
     name = name or name_of_shape(vocab_size, seq_len)
     settings = _settings(text)
     if settings is None or name not in task_packages():
         return None
     task: Task | None = _kind(name).for_shape(vocab_size, seq_len, settings)
+    if task is None or num_chunks not in (None, task.num_chunks):
+        return None
     return task
 
 

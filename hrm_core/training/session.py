@@ -44,7 +44,9 @@ def assign(config: RunConfig, data: Path) -> Assignment:
             f"batch of {config.train.global_batch_size}; raise train.epochs or lower "
             "train.global_batch_size"
         )
-    task = task_of_shape(metadata.vocab_size, metadata.seq_len, dataset.label or "")
+    task = task_of_shape(
+        metadata.vocab_size, metadata.seq_len, dataset.label or "", metadata.num_chunks
+    )
     return Assignment(config, model, dataset, task, train, test, updates)
 
 
@@ -139,7 +141,7 @@ def _names_to_keep(assignment: Assignment) -> Sequence[str]:
 
 
 def _check_fits(test: Split, train: Split) -> None:
-    for name in ("vocab_size", "seq_len", "num_puzzle_identifiers"):
+    for name in ("vocab_size", "seq_len", "num_puzzle_identifiers", "num_chunks"):
         found, expected = getattr(test.metadata, name), getattr(train.metadata, name)
         if found != expected:
             raise DataError(
@@ -164,7 +166,8 @@ def _initial_weights(assignment: Assignment, init: Model | None) -> dict[str, An
     if init is None:
         return dict(initial_values(assignment.model, assignment.config.train.seed))
     found, expected = init.config.sizes, assignment.model.sizes
-    if found[:2] != expected[:2] or found.num_puzzle_identifiers > expected.num_puzzle_identifiers:
+    same_shape = found._replace(num_puzzle_identifiers=expected.num_puzzle_identifiers) == expected
+    if not same_shape or found.num_puzzle_identifiers > expected.num_puzzle_identifiers:
         raise ConfigError(
             f"{init.source} is a model of {_listed(found)}, this data has {_listed(expected)}; "
             f"choose another model, or make one with hrm convert {init.source} DEST --to "
@@ -176,7 +179,10 @@ def _initial_weights(assignment: Assignment, init: Model | None) -> dict[str, An
 
 
 def _listed(sizes: DataSizes) -> str:
-    return ", ".join(f"{name}={size}" for name, size in sizes._asdict().items())
+    named = sizes._asdict()
+    if sizes.num_chunks == 1:
+        del named["num_chunks"]
+    return ", ".join(f"{name}={size}" for name, size in named.items())
 
 
 def _warn_of_changes(before: dict[str, str], now: dict[str, str], reporter: Reporter) -> None:

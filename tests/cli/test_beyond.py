@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from hrm_core.data.writer import Examples, Layout, write_dataset
+
 
 @pytest.fixture(scope="module")
 def fixed_run(
@@ -150,3 +152,67 @@ def test_prefix_lengths_are_ignored_by_other_models(
         for data in (prefix_data, tiny_data)
     )
     assert {**found, "seconds": 0, "halt": 0} == {**expected, "seconds": 0, "halt": 0}
+
+
+@pytest.fixture(scope="module")
+def chunk_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows of three chunks whose answer is the question, and a prefix of each row."""
+    data = tmp_path_factory.mktemp("data") / "chunks"
+    layout = Layout(vocab_size=6, seq_len=8, num_chunks=3)
+    splits = {}
+    for split, count in (("train", 40), ("test", 20)):
+        tokens = np.random.default_rng(count).integers(1, 6, (count, 24))
+        lengths = np.arange(count) % 9
+        splits[split] = {"all": [Examples(tokens, tokens, prefix_len=lengths)]}
+    write_dataset(data, layout, splits, {"task": "lines"})
+    return data
+
+
+IN_CHUNKS = [
+    *("--set", "model.halt_max_steps=4", "--set", "train.max_updates=12"),
+    *("--set", "train.save_every_updates=5", "--set", "train.report_every=1"),
+]
+
+
+@pytest.mark.parametrize("halting", ["q", "fixed"])
+@pytest.mark.parametrize("backend", ["mlx", "torch"])
+def test_run_in_chunks_goes_on_in_the_middle_of_one(
+    backend: str,
+    halting: str,
+    hrm: Callable[..., tuple[int, str, str]],
+    tiny_config: Path,
+    chunk_data: Path,
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip(backend)
+    run, chosen = tmp_path / "run", ["--backend", backend, "--device", "cpu"]
+    more = [*IN_CHUNKS, "--set", f"model.halting={halting}"]
+    status, _, err = hrm("train", tiny_config, "--data", chunk_data, "--run", run, *more, *chosen)
+    assert status == 0, err
+    expected, log = load_file(model_of(run)), (run / "log.jsonl").read_text()
+    shutil.rmtree(model_of(run).parent)
+    assert model_of(run).parent.name == "update_00000010"
+    status, _, err = hrm("train", "--run", run, "--resume", *chosen)
+    assert status == 0, err
+    found = load_file(model_of(run))
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    lines = [
+        [json.loads(line) for line in text.splitlines()]
+        for text in (log, (run / "log.jsonl").read_text())
+    ]
+    for name in ("update", "count", "steps", "accuracy", "lm_loss"):
+        assert [line.get(name) for line in lines[0]] == [line.get(name) for line in lines[1]]
+    status, out, _ = hrm("eval", run, "--json", *chosen)
+    assert status == 0
+    assert json.loads(out)["count"] == 20
+
+
+def test_model_of_one_chunk_is_refused_for_data_of_three(
+    refusal: Callable[..., str], tiny_config: Path, chunk_data: Path, tmp_path: Path
+) -> None:
+    start = ["train", tiny_config, "--data", chunk_data, "--run", tmp_path / "run"]
+    assert "model.num_chunks=1 but the data has num_chunks=3" in refusal(
+        *start, "--set", "model.num_chunks=1"
+    )
+    assert "does not reach the end of the last chunk" in refusal(*start)

@@ -416,7 +416,7 @@ def test_any_override_is_applied_or_refused(override: str) -> None:
     assert_accepted_or_refused(lambda: load_config("sudoku-4x4", [override]))
 
 
-BEYOND = {"halting": "fixed", "loss_average": "token"}
+BEYOND = {"halting": "fixed", "loss_average": "token", "num_chunks": 4, "steps_per_chunk": 2}
 
 
 @pytest.mark.parametrize("name", BEYOND)
@@ -424,7 +424,8 @@ def test_field_beyond_the_published_network_is_written_where_it_differs(
     name: str, tmp_path: Path
 ) -> None:
     default = ArchConfig.model_fields[name].default
-    plain, stated = load(tmp_path, GOOD), load(tmp_path, GOOD, f"model.{name}={default}")
+    plain, given = load(tmp_path, GOOD), "null" if default is None else default
+    stated = load(tmp_path, GOOD, f"model.{name}={given}")
     changed = load(tmp_path, GOOD, f"model.{name}={BEYOND[name]}")
     assert plain.to_yaml() == stated.to_yaml()
     assert name not in plain.to_yaml()
@@ -448,3 +449,11 @@ def test_causal_attention_needs_fixed_halting(tmp_path: Path) -> None:
             tmp_path, GOOD, chosen
         )
         assert load(tmp_path, GOOD, chosen, "model.halting=fixed").model.attention == attention
+
+
+def test_steps_that_do_not_reach_the_last_chunk_are_refused(tmp_path: Path) -> None:
+    message = refusal(tmp_path, GOOD, "model.num_chunks=5", "model.steps_per_chunk=4")
+    assert message.endswith(
+        "model: halt_max_steps=16 does not reach the end of the last chunk: "
+        "num_chunks=5 of steps_per_chunk=4 take 20"
+    )

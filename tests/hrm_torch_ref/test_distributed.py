@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 
 from hrm_core.config import DataSizes, load_config
 from hrm_core.data.store import load_split
+from hrm_core.data.writer import Examples, Layout, write_dataset
 from hrm_core.parameters import initial_values
 from hrm_core.runs.checkpoint import MODEL_FILE, STATE_FILE, TRAIN_STATE_FILE, save_model
 from hrm_tasks.sudoku.build import Options, build
@@ -221,6 +222,35 @@ def test_two_processes_measure_what_one_measures(
         for name in expected.keys() - {"seconds", "lm_loss"}:
             assert found[name] == expected[name], name
         assert found["lm_loss"] == pytest.approx(expected["lm_loss"], rel=1e-5)
+
+
+def test_two_processes_with_chunks_and_prefixes_follow_one(
+    tmp_path: Path, hrm: Callable[..., Any]
+) -> None:
+    """Slots begin on the chunk of their number, counted over both processes; 3 does not divide 8."""
+    rng = np.random.default_rng(2)
+    examples = Examples(*rng.integers(1, 7, (2, 40, 3 * 6)), prefix_len=rng.integers(0, 7, 40))
+    layout = Layout(vocab_size=7, seq_len=6, num_chunks=3)
+    write_dataset(tmp_path / "data", layout, {"train": {"all": [examples]}}, {"task": "lines"})
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    changes = ("attention=prefix", "halting=fixed")
+    settings = [part for change in changes for part in ("--set", f"model.{change}")]
+    runs = tmp_path / "alone", tmp_path / "together"
+    given = tmp_path / "config.yaml", "--data", tmp_path / "data", *settings, *OPTIONS
+    commands = [["train", *given, "--run-directory", run] for run in runs]
+    assert hrm(*commands[0]).status == 0
+    status, _, err = finish(start("-m", "hrm_cli", *commands[1]))
+    assert status == 0, err
+    logs = [records(run, "train") for run in runs]
+    for name in ("update", "count", "steps", "exact_accuracy"):
+        assert [line[name] for line in logs[0]] == [line[name] for line in logs[1]]
+    states = [load_file(run / "checkpoints" / LAST / TRAIN_STATE_FILE) for run in runs]
+    for name in ("carry.steps", "carry.inputs", "carry.prefix_len", "carry.halted"):
+        np.testing.assert_array_equal(states[0][name], states[1][name], err_msg=name)
+    assert len(set(states[0]["carry.steps"].tolist())) == 3
+    tensors = [load_file(run / "checkpoints" / LAST / MODEL_FILE) for run in runs]
+    for name, array in tensors[0].items():
+        np.testing.assert_allclose(tensors[1][name], array, rtol=0, atol=2e-5, err_msg=name)
 
 
 def test_slots_halt_at_different_steps(alone: Path) -> None:

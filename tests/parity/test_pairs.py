@@ -11,7 +11,7 @@ from hrm_core.parameters import Role, parameter_table
 from hrm_parity import limits
 from hrm_parity.checks import Report
 from hrm_parity.compare import Row
-from hrm_parity.configurations import CONFIGURATIONS, MARGIN, Configuration
+from hrm_parity.configurations import CONFIGURATIONS, MARGIN, SLOTS, Configuration
 from hrm_parity.controls import patched, scale_of_127, swapped_levels
 from hrm_parity.limits import Verdict
 from hrm_parity.pairs import (
@@ -93,7 +93,10 @@ def test_no_decision_of_the_shared_state_is_close(prepared: dict[str, Prepared])
     assert np.abs(answers["q_halt_logits"]).min() > MARGIN / 10
     assert abs(difference[5] - MARGIN) < 1e-5
     best_two = np.sort(answers["logits"], axis=-1)[..., -2:]
-    labelled = answers["current/labels"] != IGNORE_LABEL_ID
+    config = prepared[SHARED].configuration.model
+    chunk = np.minimum((answers["steps"] - 1) // config.steps_per_chunk, config.num_chunks - 1)
+    chunks = answers["current/labels"].reshape(SLOTS, config.num_chunks, -1)
+    labelled = chunks[np.arange(SLOTS), chunk] != IGNORE_LABEL_ID
     assert (best_two[..., 1] - best_two[..., 0])[labelled].min() > MARGIN / 2
 
 
