@@ -24,7 +24,7 @@ from hrm_core.files import (
 from hrm_core.runs.checkpoint import CONVERTED, MODEL_FILE, STATE_FILE, write_state
 
 from .official import write_official
-from .published_config import CONFIG_FILE, write_published_config
+from .published_config import CONFIG_FILE, SIZES, write_published_config
 from .safetensors_file import write_model
 from .sources import SIZES_FILE, WEIGHTS_FILE, Format, Sizes
 from .tensors import ConversionError, Dtype, Tensor
@@ -137,9 +137,10 @@ def _write_draft(draft: Path, to: Format, model: Written) -> None:
     else:
         write_official(draft / WEIGHTS_FILE, model.config, model.tensors)
         write_published_config(draft / CONFIG_FILE, model.config, model.training)
-        found = model.config.sizes._asdict()
-        del found["num_chunks"]  # 1: a model of several has no published form
-        sizes = Sizes(task=model.task, **found)
+        found = (
+            model.config.sizes._asdict()
+        )  # those that are published: no other is off its default
+        sizes = Sizes(task=model.task, **{name: found[name] for name in SIZES})
         (draft / SIZES_FILE).write_text(sizes.model_dump_json() + "\n", encoding="utf-8")
 
 

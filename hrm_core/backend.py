@@ -38,6 +38,7 @@ class Batch:
     labels: IntArray  # (B, S) tokens; IGNORE_LABEL_ID where there is none
     puzzle_identifiers: IntArray  # (B,)
     prefix_len: IntArray | None = None  # (B,) first tokens that all see; of attention "prefix"
+    images: npt.NDArray[np.uint8] | None = None  # (B, H, W), or (B, C, H, W), a frame a chunk
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,9 @@ BEYOND: dict[str, Any] = {"beyond_published": True}  # marks a field
 EXTENDS = "extends"  # names the preset that a preset or file differs from
 MAX_SEED = 2**32 - 1  # numpy's legacy stream, part of the published batch order, takes no more
 Size = Annotated[int, Field(gt=0, le=2**20)]  # of what a tensor or a loop is made of
+ImageSize = Annotated[
+    tuple[Size, ...], Field(strict=False, min_length=2, max_length=3)
+]  # strict=False: YAML and JSON have lists
 KINDS = {
     int: "a whole number",
     float: "a number",
@@ -90,6 +93,9 @@ class DataSizes(NamedTuple):
     seq_len: int
     num_puzzle_identifiers: int
     num_chunks: int = 1
+    image_size: tuple[int, ...] | None = (
+        None  # of one example; None also where a model looks at none
+    )
 
 
 class ArchConfig(Settings):
@@ -123,6 +129,11 @@ class ArchConfig(Settings):
     loss_average: Literal["example", "token"] = beyond("example")  # token: divided by seq_len
     num_chunks: Size | None = beyond(None)  # of seq_len tokens each, one after the other
     steps_per_chunk: Size = beyond(1)  # ACT steps; those that are left go to the last chunk
+    image_size: ImageSize | None = beyond(
+        None
+    )  # H, W, cut into strips; or C, H, W, a frame a chunk
+    patch_size: Size | None = beyond(None)  # side of the squares that a picture is cut into
+    first_chunk: Literal["strip", "overview"] = beyond("strip")  # overview: the whole picture
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
@@ -181,11 +192,16 @@ class ArchConfig(Settings):
         """Slots in front of the tokens that the puzzle vector takes."""
         return -(-self.puzzle_emb_ndim // self.hidden_size)
 
+    def seen(self, sizes: DataSizes) -> DataSizes:
+        """The sizes of data as far as this model looks at it: images are left alone without a patch size."""
+        return sizes if self.patch_size else sizes._replace(image_size=None)
+
     def sized(self, sizes: DataSizes) -> "ModelConfig":
         """The same architecture for data of these sizes.
 
         Raises: ConfigError where a size is stated and differs.
         """
+        sizes = self.seen(sizes)
         for name, found in sizes._asdict().items():
             stated = getattr(self, name)
             if stated is not None and stated != found:
@@ -202,6 +218,58 @@ class ModelConfig(ArchConfig):
     seq_len: PositiveInt
     num_puzzle_identifiers: PositiveInt
     num_chunks: Size = beyond(1)
+
+    @model_validator(mode="after")
+    def _patches_fit(self) -> Self:
+        if self.patch_size is None and self.image_size is None and self.first_chunk == "strip":
+            return self
+        if self.patch_size is None or self.image_size is None:
+            raise ValueError(
+                "image_size, patch_size and first_chunk belong together: set patch_size, "
+                "and use data with images"
+            )
+        frames, (H, W) = self.image_size[:-2], self.image_size[-2:]
+        if frames not in ((), (self.num_chunks,)):
+            raise ValueError(
+                f"image_size={frames[0]} frames, expected num_chunks={self.num_chunks}"
+            )
+        if self.first_chunk == "overview" and (frames or self.num_chunks == 1):
+            raise ValueError(
+                f"first_chunk=overview takes one picture and num_chunks of 2 or more; "
+                f"found image_size={list(self.image_size)}, num_chunks={self.num_chunks}"
+            )
+        if W % self.num_strips or H % self.patch_size or self.strip_size[1] % self.patch_size:
+            raise ValueError(
+                f"image_size={list(self.image_size)} in {self.num_strips} strips cannot be cut into "
+                f"squares of patch_size={self.patch_size}; it must divide the height and the width of a strip"
+            )
+        if self.num_patches > self.seq_len:
+            raise ValueError(
+                f"image_size={list(self.image_size)} has {self.num_patches} patches of "
+                f"patch_size={self.patch_size} a chunk, seq_len={self.seq_len} has no room for them"
+            )
+        return self
+
+    @property
+    def num_strips(self) -> int:
+        """Vertical strips that the picture of an example is cut into; 1 where each chunk has a frame of its own."""
+        if self.image_size is None or len(self.image_size) == 3:
+            return 1
+        return self.num_chunks - (self.first_chunk == "overview")
+
+    @property
+    def strip_size(self) -> tuple[int, int]:
+        """Height and width of what a chunk shows."""
+        assert self.image_size is not None
+        return self.image_size[-2], self.image_size[-1] // self.num_strips
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of a chunk; they stand on the first positions behind the puzzle slots."""
+        if self.patch_size is None:
+            return 0
+        height, width = self.strip_size
+        return (height // self.patch_size) * (width // self.patch_size)
 
     @property
     def num_cells(self) -> int:
@@ -222,7 +290,11 @@ class ModelConfig(ArchConfig):
     def sizes(self) -> DataSizes:
         """The sizes that data for this model must have."""
         return DataSizes(
-            self.vocab_size, self.seq_len, self.num_puzzle_identifiers, self.num_chunks
+            self.vocab_size,
+            self.seq_len,
+            self.num_puzzle_identifiers,
+            self.num_chunks,
+            self.image_size,
         )
 
 

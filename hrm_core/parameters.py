@@ -72,6 +72,8 @@ def parameter_table(config: ModelConfig) -> dict[str, Parameter]:
     table["q_head.bias"] = Parameter((2,), of_q_head, fill=Q_HEAD_BIAS)
     table["H_init"] = Parameter((D,), Role.CONSTANT, std=1.0)
     table["L_init"] = Parameter((D,), Role.CONSTANT, std=1.0)
+    if config.patch_size:  # last: initial values are drawn by place
+        table["embed_patches.weight"] = _linear(D, config.patch_size**2)
     return table
 
 

@@ -25,7 +25,9 @@ def flops_per_example(config: ModelConfig) -> float:
     layer = 2 * T * (4 * D * D + 3 * D * intermediate) + 4 * T * T * D
     passes = config.H_cycles * (config.L_cycles * config.L_layers + config.H_layers)
     num_forwards = 2 if config.halt_max_steps > 1 and config.learns_to_halt else 1
-    return layer * (num_forwards * passes + 2 * (config.H_layers + config.L_layers))
+    patches = 2 * config.num_patches * (config.patch_size or 0) ** 2 * D
+    layers = layer * (num_forwards * passes + 2 * (config.H_layers + config.L_layers))
+    return layers + 2 * patches  # forward, and the gradient of their weight
 
 
 def blocks_of_rows(shape: Sequence[int]) -> Iterator[tuple[slice, slice]]:
@@ -46,14 +48,10 @@ def state_bytes(config: ModelConfig) -> int:
 
 
 def carry_bytes(config: ModelConfig, batch_size: int, dtype: str | None = None) -> int:
-    """Memory of the two states of all slots, by default in the dtype the model was made for."""
-    return (
-        WIDTHS[dtype or config.forward_dtype]
-        * 2
-        * batch_size
-        * config.total_len
-        * config.hidden_size
-    )
+    """Memory of the two states of all slots, by default in the dtype the model was made for, and of their images."""
+    width = WIDTHS[dtype or config.forward_dtype]
+    states = width * 2 * config.total_len * config.hidden_size
+    return batch_size * (states + math.prod(config.image_size or (0,)))
 
 
 def activation_bytes(config: ModelConfig, slots: int, dtype: str) -> int:

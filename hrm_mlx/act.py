@@ -20,6 +20,7 @@ class Data(NamedTuple):
     labels: mx.array  # (B, C S) int32
     puzzle_identifiers: mx.array  # (B,) int32
     prefix_len: mx.array | None = None  # (B,) int32, of prefix attention
+    images: mx.array | None = None  # (B, H, W) or (B, C, H, W) uint8, of patches
 
 
 class Carry(NamedTuple):
@@ -47,7 +48,8 @@ def empty_carry(
     cells = mx.zeros((batch_size, config.num_cells), mx.int32)
     slots = mx.zeros((batch_size,), mx.int32)
     prefix_len = slots if config.attention == "prefix" else None
-    data = Data(cells, cells, slots, prefix_len)
+    images = mx.zeros((batch_size, *(config.image_size or ())), mx.uint8)
+    data = Data(cells, cells, slots, prefix_len, images if config.patch_size else None)
     steps = slots
     if config.slots_are_staggered:
         numbers = mx.arange(first_slot, first_slot + batch_size, dtype=mx.int32)
@@ -73,6 +75,7 @@ def refill(carry: Carry, batch: Data, start: Start, staggered: bool = False) -> 
             mx.where(row, batch.labels, carry.data.labels),
             mx.where(halted, batch.puzzle_identifiers, carry.data.puzzle_identifiers),
             _taken(halted, batch.prefix_len, carry.data.prefix_len),
+            _taken(halted, batch.images, carry.data.images),
         ),
     )
 
@@ -98,11 +101,41 @@ def halting(
     return wants & (steps >= min_steps), last
 
 
+def chunk_number(steps: mx.array, config: ModelConfig) -> mx.array:
+    """The chunk that a slot works on after so many steps. Shapes: (B,) -> (B,)."""
+    return mx.minimum(steps // config.steps_per_chunk, config.num_chunks - 1)
+
+
+def patches_worked_on(
+    images: mx.array | None, steps: mx.array, config: ModelConfig
+) -> mx.array | None:
+    """The patches of each slot's chunk, row by row, their pixels too; those of the overview are means.
+
+    Shapes: (B, H, W) or (B, C, H, W), (B,) -> (B, n, p p) float32, from 0 to 255.
+    """
+    if images is None or config.patch_size is None:
+        return None
+    (height, width), p, B = config.strip_size, config.patch_size, len(images)
+    slots, chunk = mx.arange(B), chunk_number(steps, config)
+    if images.ndim == 4:
+        picture = images[slots, chunk].astype(mx.float32)
+    else:
+        strips = images.reshape(B, height, config.num_strips, width)
+        is_overview = config.first_chunk == "overview"
+        shown = mx.maximum(chunk - 1, 0) if is_overview else chunk
+        picture = strips[slots, :, shown].astype(mx.float32)
+        if is_overview:
+            blocks = images.reshape(B, height, width, config.num_strips).astype(mx.float32)
+            picture = mx.where((chunk == 0)[:, None, None], blocks.mean(axis=-1), picture)
+    squares = picture.reshape(B, height // p, p, width // p, p).transpose(0, 1, 3, 2, 4)
+    return squares.reshape(B, config.num_patches, p * p)
+
+
 def worked_on(rows: mx.array, steps: mx.array, config: ModelConfig) -> mx.array:
     """The chunk of each row that a slot works on after so many steps. Shapes: (B, C ...), (B,) -> (B, ...)."""
     if config.num_chunks == 1:
         return rows
-    chunk = mx.minimum(steps // config.steps_per_chunk, config.num_chunks - 1)
+    chunk = chunk_number(steps, config)
     chunks = rows.reshape(len(rows), config.num_chunks, -1)
     return chunks[mx.arange(len(rows)), chunk]
 
@@ -129,7 +162,8 @@ def step_loss(
     """One ACT step in training from a refilled carry. Source: arXiv 2506.21734, section 2; sapientinc/HRM models/losses.py."""
     config, data = model.config, carry.data
     inputs, labels = (worked_on(rows, carry.steps, config) for rows in data[:2])
-    x = model.embed(inputs, puzzle_vectors)
+    patches = patches_worked_on(data.images, carry.steps, config)
+    x = model.embed(inputs, puzzle_vectors, patches)
     output = model(carry.z_H, carry.z_L, x, data.prefix_len)
     steps = carry.steps + 1
     halted, last = halting(output, steps, min_steps, config)

@@ -16,7 +16,7 @@ from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.errors import BackendError
 from hrm_core.parameters import INITIAL_STATES, PUZZLE_TABLE, Role, parameter_table
 from hrm_core.schedule import Rates
-from hrm_mlx.act import Carry, Data, Start, empty_carry, worked_on
+from hrm_mlx.act import Carry, Data, Start, empty_carry, patches_worked_on, worked_on
 from hrm_mlx.answers import Answers
 from hrm_mlx.arrays import from_numpy, to_numpy
 from hrm_mlx.devices import choose_device, gemm_rate, num_cores, num_workers
@@ -39,6 +39,7 @@ class EvalCarry(NamedTuple):
     prefix_len: mx.array | None = None  # (B,) int32
     inputs: mx.array | None = None  # (B, C S) int32, of several chunks
     vectors: mx.array | None = None  # (B, E), of several chunks
+    images: mx.array | None = None  # (B, H, W) or (B, C, H, W) uint8, of several chunks
 
 
 class MLXMetrics:
@@ -243,11 +244,12 @@ class MLXBackend:
         ids = mx.array(batch.puzzle_identifiers)
         vectors = self._state.table[ids] if self._state.table is not None else None
         inputs, steps = mx.array(batch.inputs), mx.zeros((len(ids),), mx.int32)
-        x = self._model.embed(worked_on(inputs, steps, self.config), vectors)
+        images = self._images(batch)
+        x = self._embedded(inputs, vectors, images, steps)
         z_H, z_L = (mx.broadcast_to(z, x.shape) for z in self._start)
         carry = EvalCarry(z_H, z_L, x, steps, self._prefix_len(batch))
         if self.config.num_chunks > 1:
-            return carry._replace(inputs=inputs, vectors=vectors)
+            return carry._replace(inputs=inputs, vectors=vectors, images=images)
         return carry
 
     def step(self, carry: EvalCarry) -> tuple[EvalCarry, Answers]:
@@ -255,8 +257,8 @@ class MLXBackend:
         working = self._working_weights()
         if carry.inputs is not None:
             bind(self._model, working)
-            inputs = worked_on(carry.inputs, carry.steps, self.config)
-            carry = carry._replace(x=self._model.embed(inputs, carry.vectors))
+            x = self._embedded(carry.inputs, carry.vectors, carry.images, carry.steps)
+            carry = carry._replace(x=x)
         mx.eval(working, carry)
 
         def think(slots: range) -> tuple[mx.array, ...]:
@@ -323,12 +325,30 @@ class MLXBackend:
         assert batch.prefix_len is not None, "Split.check_serves has seen to that"
         return mx.array(batch.prefix_len)
 
+    def _images(self, batch: Batch) -> mx.array | None:
+        if not self.config.patch_size:
+            return None
+        assert batch.images is not None, "Split.check_serves has seen to that"
+        return mx.array(batch.images)
+
+    def _embedded(
+        self,
+        inputs: mx.array,
+        vectors: mx.array | None,
+        images: mx.array | None,
+        steps: mx.array,
+    ) -> mx.array:
+        """What the network sees of the chunk that each slot works on. Shapes: (B, T, D)."""
+        patches = patches_worked_on(images, steps, self.config)
+        return self._model.embed(worked_on(inputs, steps, self.config), vectors, patches)
+
     def _data(self, batch: Batch) -> Data:
         return Data(
             mx.array(batch.inputs),
             mx.array(batch.labels),
             mx.array(batch.puzzle_identifiers),
             self._prefix_len(batch),
+            self._images(batch),
         )
 
 

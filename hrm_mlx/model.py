@@ -60,6 +60,8 @@ class HRM(nn.Module):
         self.L_level = ReasoningModule(config, config.L_layers, kernel)
         self.lm_head = Linear(config.hidden_size, config.vocab_size)
         self.q_head = Linear(config.hidden_size, 2, bias=True)
+        if config.patch_size:  # last, as in the weight table
+            self.embed_patches = Linear(config.patch_size**2, config.hidden_size)
         # A tuple, not attributes of their own: MLX would take an array attribute for a weight
         self._rope = (
             (RotaryEmbedding(config.head_dim, config.total_len, config.rope_theta),)
@@ -67,10 +69,21 @@ class HRM(nn.Module):
             else (None,)
         )
 
-    def embed(self, inputs: mx.array, puzzle_vectors: mx.array | None) -> mx.array:
-        """Token rows behind the puzzle vector. Shapes: (B, S) int, (B, E) float32 -> (B, T, D)."""
+    def embed(
+        self, inputs: mx.array, puzzle_vectors: mx.array | None, patches: mx.array | None = None
+    ) -> mx.array:
+        """Token rows, the first with patches of a picture, behind the puzzle vector.
+
+        Shapes: (B, S) int, (B, E) float32, (B, n, p p) pixels from 0 to 255 -> (B, T, D).
+        """
         config = self.config
-        x = self.embed_tokens(inputs).astype(self.dtype)
+        x = self.embed_tokens(inputs)
+        if patches is not None:
+            n = patches.shape[1]
+            pixels = (patches / 255 - 0.5) / 0.25
+            seen = x[:, :n] + config.hidden_size**-0.5 * self.embed_patches(pixels)
+            x = mx.concatenate([seen, x[:, n:]], axis=1)
+        x = x.astype(self.dtype)
         if puzzle_vectors is not None:
             B = len(inputs)
             padding = config.puzzle_emb_len * config.hidden_size - config.puzzle_emb_ndim

@@ -116,6 +116,22 @@ BEYOND = (  # a model with each field beyond the published network
             loss_average="token",
         ),
     ),
+    Configuration(
+        "patches",
+        "an overview and two strips of a picture, tokens behind the patches",
+        _small(
+            puzzle_emb_ndim=64,
+            num_chunks=3,
+            image_size=(6, 12),
+            patch_size=2,
+            first_chunk="overview",
+        ),
+    ),
+    Configuration(
+        "patches, frames",
+        "two frames, learned positions, no puzzle table",
+        _small(puzzle_emb_ndim=0, num_chunks=2, image_size=(2, 8, 8), patch_size=2, **LEARNED),
+    ),
 )
 
 CONFIGURATIONS = (
@@ -194,6 +210,9 @@ def shared_situation(config: ModelConfig) -> Situation:
     batch = Batch(
         _inputs(rng, config), _labels(rng, config), offered, prefix_len=_prefix_lengths(config)
     )
+    if config.patch_size:
+        state["carry.images"] = draw_images(rng, SLOTS, config)
+        batch = replace(batch, images=draw_images(rng, SLOTS, config))
     return Situation(weights, state, batch, min_steps, OPTIM, rates(UPDATE, 10, OPTIM))
 
 
@@ -246,6 +265,7 @@ def initial_situation(config: ModelConfig) -> Situation:
         _labels(rng, config),
         np.arange(SLOTS, dtype=np.int32) % 4 % config.num_puzzle_identifiers,
         prefix_len=_prefix_lengths(config),
+        images=draw_images(rng, SLOTS, config) if config.patch_size else None,
     )
     return Situation(
         initial_values(config, SEED),
@@ -313,6 +333,11 @@ def _labels(rng: np.random.Generator, config: ModelConfig) -> AnyArray:
     """Tokens of all kinds, a fifth of the cells without one. Shapes: (B, S)."""
     labels = rng.integers(0, config.vocab_size, (SLOTS, config.num_cells), np.int32)
     return np.where(rng.random(labels.shape) < 0.2, np.int32(IGNORE_LABEL_ID), labels)
+
+
+def draw_images(rng: np.random.Generator, count: int, config: ModelConfig) -> AnyArray:
+    """Pictures of all brightnesses. Shapes: (B, H, W) or (B, C, H, W) uint8."""
+    return rng.integers(0, 256, (count, *(config.image_size or ())), np.uint8)
 
 
 def _prefix_lengths(config: ModelConfig) -> AnyArray:

@@ -433,6 +433,32 @@ def begins_on_chunk_0(empty_carry: Any) -> Any:
     return call
 
 
+def column_major(patches_worked_on: Any) -> Any:
+    """The pixels of a patch are read column by column."""
+
+    def call(images: Any, steps: Any, config: Any) -> Any:
+        patches = patches_worked_on(images, steps, config)
+        if patches is None:
+            return None
+        side = config.patch_size
+        squares = patches.reshape(*patches.shape[:2], side, side)
+        return squares.swapaxes(2, 3).reshape(patches.shape)
+
+    return call
+
+
+def patches_in_the_middle(parameter_table: Any) -> Any:
+    """The weights of patches stand behind those of tokens, and what follows is drawn by another stream."""
+
+    def call(config: Any) -> Any:
+        table = dict(parameter_table(config))
+        moved = [name for name in table if name == "embed_patches.weight"]
+        first, *others = (name for name in table if name not in moved)
+        return {name: table[name] for name in (first, *moved, *others)}
+
+    return call
+
+
 def _break(name: str, case: str, quantity: str, target: str, replace: Replacement) -> Break:
     return Break(
         name,
@@ -638,5 +664,19 @@ BREAKS = (
         "steps, halted",
         "hrm_mlx.backend:empty_carry",
         begins_on_chunk_0,
+    ),
+    _beyond(
+        "patches column-major",
+        "patches",
+        "logits",
+        "hrm_mlx.act:patches_worked_on",
+        column_major,
+    ),
+    _beyond(
+        "embed_patches in the middle of the table",
+        "patches",
+        "attention",
+        "hrm_core.parameters:parameter_table",
+        patches_in_the_middle,
     ),
 )

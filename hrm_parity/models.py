@@ -149,8 +149,9 @@ def _draw_inputs(
     tokens = rng.integers(0, vocab_size, (NUM_SLOTS, config.num_cells), np.int32)
     chosen = rng.integers(0, len(pairs[0]), NUM_SLOTS)
     prefix_len = np.linspace(0, config.seq_len, NUM_SLOTS).astype(np.int32)
+    images = rng.integers(0, 256, (NUM_SLOTS, *(config.image_size or ())), np.uint8)
     return [
-        Batch(tokens, tokens, ids[chosen].astype(np.int32), prefix_len=prefix_len) for ids in pairs
+        Batch(tokens, tokens, ids[chosen].astype(np.int32), prefix_len, images) for ids in pairs
     ]
 
 

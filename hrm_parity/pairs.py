@@ -164,7 +164,7 @@ def hold(machine: Machine, prepared: Prepared) -> Report:
             rows = _rows(mine, prepared, PART_RULES, limits.PARTS, certified)
         elif prepared.check == CHUNKS:
             mine = all_chunks(backend, prepared.situation)
-            rows = _rows(mine, prepared, UPDATE_RULES, limits.UPDATE, certified)
+            rows = _rows(mine, prepared, UPDATE_RULES, limits.CHUNKS, certified)
         else:
             mine = one_update(backend, prepared.situation)
             rows = _rows_of_update(mine, prepared, certified)

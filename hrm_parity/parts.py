@@ -69,12 +69,21 @@ def _layers(side: Side, rng: np.random.Generator) -> Iterator[Part]:
     yield Part("H level", lambda x: model.H_level(x, injection, rope, visible), x)
     yield Part("L level", lambda x: model.L_level(x, injection, rope, visible), x)
     tokens = rng.integers(0, config.vocab_size, (B, config.seq_len), np.int32)
+    patches = None
+    if config.patch_size:
+        pixels = rng.integers(0, 256, (B, config.num_patches, config.patch_size**2))
+        patches = side.array(pixels.astype(np.float32))
     if config.puzzle_emb_ndim:
         vectors = normal(rng, (B, config.puzzle_emb_ndim), 1.0)
-        yield Part("embedding", lambda vectors: model.embed(side.array(tokens), vectors), vectors)
+        yield Part(
+            "embedding", lambda vectors: model.embed(side.array(tokens), vectors, patches), vectors
+        )
     else:
         yield Part(
-            "embedding", lambda tokens: model.embed(tokens, None), tokens, has_gradient=False
+            "embedding",
+            lambda tokens: model.embed(tokens, None, patches),
+            tokens,
+            has_gradient=False,
         )
 
 

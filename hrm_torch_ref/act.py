@@ -20,6 +20,7 @@ class Data(NamedTuple):
     labels: torch.Tensor  # (B, C S) int32
     puzzle_identifiers: torch.Tensor  # (B,) int32
     prefix_len: torch.Tensor | None = None  # (B,) int32, of prefix attention
+    images: torch.Tensor | None = None  # (B, H, W) or (B, C, H, W) uint8, of patches
 
 
 class Carry(NamedTuple):
@@ -56,6 +57,8 @@ def empty_carry(
         (2, batch_size, config.num_cells), dtype=torch.int32, device=device
     )
     steps, ids, prefix_len = torch.zeros((3, batch_size), dtype=torch.int32, device=device)
+    image_size = config.image_size or ()
+    images = torch.zeros((batch_size, *image_size), dtype=torch.uint8, device=device)
     if config.slots_are_staggered:
         numbers = torch.arange(
             first_slot, first_slot + batch_size, dtype=torch.int32, device=device
@@ -66,7 +69,13 @@ def empty_carry(
         z_L,
         steps,
         torch.ones((batch_size,), dtype=torch.bool, device=device),
-        Data(inputs, labels, ids, prefix_len if config.attention == "prefix" else None),
+        Data(
+            inputs,
+            labels,
+            ids,
+            prefix_len if config.attention == "prefix" else None,
+            images if config.patch_size else None,
+        ),
     )
 
 
@@ -88,6 +97,7 @@ def refill(carry: Carry, batch: Data, start: Start, staggered: bool = False) -> 
             torch.where(row, batch.labels, carry.data.labels),
             torch.where(halted, batch.puzzle_identifiers, carry.data.puzzle_identifiers),
             _taken(halted, batch.prefix_len, carry.data.prefix_len),
+            _taken(halted, batch.images, carry.data.images),
         ),
     )
 
@@ -115,11 +125,41 @@ def halting(
     return wants & (steps >= min_steps), last
 
 
+def chunk_number(steps: torch.Tensor, config: ModelConfig) -> torch.Tensor:
+    """The chunk that a slot works on after so many steps. Shapes: (B,) -> (B,)."""
+    return (steps // config.steps_per_chunk).clamp(max=config.num_chunks - 1)
+
+
+def patches_worked_on(
+    images: torch.Tensor | None, steps: torch.Tensor, config: ModelConfig
+) -> torch.Tensor | None:
+    """The patches of each slot's chunk, row by row, their pixels too; those of the overview are means.
+
+    Shapes: (B, H, W) or (B, C, H, W), (B,) -> (B, n, p p) float32, from 0 to 255.
+    """
+    if images is None or config.patch_size is None:
+        return None
+    (height, width), p, B = config.strip_size, config.patch_size, len(images)
+    slots, chunk = torch.arange(B, device=images.device), chunk_number(steps, config)
+    if images.ndim == 4:
+        picture = images[slots, chunk].float()
+    else:
+        strips = images.reshape(B, height, config.num_strips, width)
+        is_overview = config.first_chunk == "overview"
+        shown = (chunk - 1).clamp(min=0) if is_overview else chunk
+        picture = strips[slots, :, shown].float()
+        if is_overview:
+            blocks = images.reshape(B, height, width, config.num_strips).float()
+            picture = torch.where((chunk == 0)[:, None, None], blocks.mean(dim=-1), picture)
+    squares = picture.reshape(B, height // p, p, width // p, p).permute(0, 1, 3, 2, 4)
+    return squares.reshape(B, config.num_patches, p * p)
+
+
 def worked_on(rows: torch.Tensor, steps: torch.Tensor, config: ModelConfig) -> torch.Tensor:
     """The chunk of each row that a slot works on after so many steps. Shapes: (B, C ...), (B,) -> (B, ...)."""
     if config.num_chunks == 1:
         return rows
-    chunk = (steps // config.steps_per_chunk).clamp(max=config.num_chunks - 1)
+    chunk = chunk_number(steps, config)
     chunks = rows.reshape(len(rows), config.num_chunks, -1)
     return chunks[torch.arange(len(rows), device=rows.device), chunk]
 
@@ -146,7 +186,8 @@ def step_loss(
     """One ACT step in training from a refilled carry. Source: arXiv 2506.21734, section 2; sapientinc/HRM models/losses.py."""
     config, data = model.config, carry.data
     inputs, labels = (worked_on(rows, carry.steps, config) for rows in data[:2])
-    x = model.embed(inputs, puzzle_vectors)
+    patches = patches_worked_on(data.images, carry.steps, config)
+    x = model.embed(inputs, puzzle_vectors, patches)
     output = model(carry.z_H, carry.z_L, x, data.prefix_len)
     steps = carry.steps + 1
     halted, last = halting(output, steps, min_steps, config)

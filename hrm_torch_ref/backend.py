@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch._dynamo.exc import BackendCompilerFailed
 
-from hrm_core.backend import Arrays, BackendOptions, Batch, FloatArray, IntArray
+from hrm_core.backend import AnyArray, Arrays, BackendOptions, Batch, FloatArray, IntArray
 from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.errors import BackendError
 from hrm_core.messages import reason
 from hrm_core.parameters import INITIAL_STATES, PUZZLE_TABLE, Role, parameter_table
 from hrm_core.schedule import Rates
 from hrm_torch_ref import attention, distributed
-from hrm_torch_ref.act import Carry, Data, Start, empty_carry, worked_on
+from hrm_torch_ref.act import Carry, Data, Start, empty_carry, patches_worked_on, worked_on
 from hrm_torch_ref.answers import Answers
 from hrm_torch_ref.arrays import at_least_float32, from_numpy, to_numpy
 from hrm_torch_ref.devices import choose_device, device_name, gemm_rate, peak_memory
@@ -40,6 +40,7 @@ class EvalCarry(NamedTuple):
     prefix_len: torch.Tensor | None = None  # (B,) int32
     inputs: torch.Tensor | None = None  # (B, C S) int32, of several chunks
     vectors: torch.Tensor | None = None  # (B, E), of several chunks
+    images: torch.Tensor | None = None  # (B, H, W) or (B, C, H, W) uint8, of several chunks
 
 
 class TorchMetrics:
@@ -297,12 +298,12 @@ class TorchBackend:
         ids = self._tensor(batch.puzzle_identifiers)
         vectors = self._state.table[ids] if self._state.table is not None else None
         inputs, steps = self._tensor(batch.inputs), torch.zeros_like(ids)
-        first = worked_on(inputs, steps, self.config)
-        x = self._embed.call(self._working_weights(), first, vectors)
+        images = self._images(batch)
+        x = self._embedded(inputs, vectors, images, steps)
         z_H, z_L = (z.expand_as(x) for z in self._start)
         carry = EvalCarry(z_H, z_L, x, steps, self._prefix_len(batch))
         if self.config.num_chunks > 1:
-            return carry._replace(inputs=inputs, vectors=vectors)
+            return carry._replace(inputs=inputs, vectors=vectors, images=images)
         return carry
 
     @torch.inference_mode()
@@ -310,8 +311,8 @@ class TorchBackend:
         """One ACT step of every slot, without halting."""
         working = self._working_weights()
         if carry.inputs is not None:
-            inputs = worked_on(carry.inputs, carry.steps, self.config)
-            carry = carry._replace(x=self._embed.call(working, inputs, carry.vectors))
+            x = self._embedded(carry.inputs, carry.vectors, carry.images, carry.steps)
+            carry = carry._replace(x=x)
         z_H, z_L, logits, q_halt, q_continue = self._think(
             working, carry.z_H, carry.z_L, carry.x, carry.prefix_len
         )
@@ -354,7 +355,7 @@ class TorchBackend:
             self._working = {**moved, **self._unmoved}
         return self._working
 
-    def _tensor(self, array: IntArray | FloatArray) -> torch.Tensor:
+    def _tensor(self, array: AnyArray) -> torch.Tensor:
         """Values that the device reads; the caller may go on to write into the array on the host."""
         return torch.tensor(array).to(self._device, non_blocking=True)
 
@@ -364,12 +365,32 @@ class TorchBackend:
         assert batch.prefix_len is not None, "Split.check_serves has seen to that"
         return self._tensor(batch.prefix_len)
 
+    def _images(self, batch: Batch) -> torch.Tensor | None:
+        if not self.config.patch_size:
+            return None
+        assert batch.images is not None, "Split.check_serves has seen to that"
+        return self._tensor(batch.images)
+
+    def _embedded(
+        self,
+        inputs: torch.Tensor,
+        vectors: torch.Tensor | None,
+        images: torch.Tensor | None,
+        steps: torch.Tensor,
+    ) -> torch.Tensor:
+        """What the network sees of the chunk that each slot works on. Shapes: (B, T, D)."""
+        patches = patches_worked_on(images, steps, self.config)
+        chunk = worked_on(inputs, steps, self.config)
+        x: torch.Tensor = self._embed.call(self._working_weights(), chunk, vectors, patches)
+        return x
+
     def _data(self, batch: Batch) -> Data:
         return Data(
             self._tensor(batch.inputs),
             self._tensor(batch.labels),
             self._tensor(batch.puzzle_identifiers),
             self._prefix_len(batch),
+            self._images(batch),
         )
 
 

@@ -66,6 +66,8 @@ class HRM(nn.Module):
             self.L_level = ReasoningModule(config, config.L_layers, kernel)
             self.lm_head = Linear(config.hidden_size, config.vocab_size)
             self.q_head = Linear(config.hidden_size, 2, bias=True)
+            if config.patch_size:  # last, as in the weight table
+                self.embed_patches = Linear(config.patch_size**2, config.hidden_size)
         is_rope = config.pos_encodings == "rope"
         self.rope = (
             RotaryEmbedding(config.head_dim, config.total_len, config.rope_theta, dtype, device)
@@ -73,10 +75,24 @@ class HRM(nn.Module):
             else None
         )
 
-    def embed(self, inputs: torch.Tensor, puzzle_vectors: torch.Tensor | None) -> torch.Tensor:
-        """Token rows behind the puzzle vector. Shapes: (B, S) int, (B, E) float32 -> (B, T, D)."""
+    def embed(
+        self,
+        inputs: torch.Tensor,
+        puzzle_vectors: torch.Tensor | None,
+        patches: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Token rows, the first with patches of a picture, behind the puzzle vector.
+
+        Shapes: (B, S) int, (B, E) float32, (B, n, p p) pixels from 0 to 255 -> (B, T, D).
+        """
         config = self.config
-        x = self.embed_tokens(inputs).to(self.dtype)
+        x = self.embed_tokens(inputs)
+        if patches is not None:
+            n = patches.shape[1]
+            pixels = (patches.to(x.dtype) / 255 - 0.5) / 0.25
+            seen = x[:, :n] + config.hidden_size**-0.5 * self.embed_patches(pixels)
+            x = torch.cat([seen, x[:, n:]], dim=1)
+        x = x.to(self.dtype)
         if puzzle_vectors is not None:
             B = len(inputs)
             padding = config.puzzle_emb_len * config.hidden_size - config.puzzle_emb_ndim

@@ -224,7 +224,7 @@ def test_every_setting_is_explained_with_its_default(section: str) -> None:
 
 def default_of(section: str, name: str) -> str:
     default = SECTIONS[section].model_fields[name].default
-    if name in ("vocab_size", "seq_len", "num_puzzle_identifiers", "num_chunks"):
+    if name in ("vocab_size", "seq_len", "num_puzzle_identifiers", "num_chunks", "image_size"):
         return "the data's"
     if default is PydanticUndefined:
         return "required"

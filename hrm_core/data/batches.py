@@ -254,6 +254,9 @@ def _read(
         prefix_len=None
         if examples.prefix_len is None
         else _padded(examples.prefix_len[rows], size, 0, np.int32),
+        images=None
+        if examples.images is None
+        else _padded(examples.images[rows], size, 0, np.uint8),
         example_index=_padded(rows, size, -1, np.int64),
         set_name=examples.name,
         effective_size=effective_size,

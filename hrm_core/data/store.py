@@ -5,6 +5,7 @@
     <dir>/{split}/{set}__{puzzle_identifiers,puzzle_indices,group_indices}.npy
     <dir>/{split}/{set}__ratings.npy           optional and ours, like the next and build.json: published readers ignore them
     <dir>/{split}/{set}__prefix_len.npy        optional: how many first tokens of a row every position sees
+    <dir>/{split}/{set}__images.npy            optional: a picture of each row, or of each chunk of it; never loaded whole
     <dir>/identifiers.json                     name of each puzzle identifier
     <dir>/build.json                           what was made, from what, how, and the version of this layout
 
@@ -19,7 +20,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,6 +85,7 @@ class ExampleSet:
     group_indices: IntArray  # (G + 1,)
     ratings: IntArray | None  # (N,): the difficulty that tables of results are split by
     prefix_len: IntArray | None = None  # (N,): first tokens that every position sees, 0 to S
+    images: npt.NDArray[np.uint8] | None = None  # (N, H, W) or (N, C, H, W), memory-mapped
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -105,6 +107,12 @@ class Split:
     metadata: DatasetMetadata
     sets: dict[str, ExampleSet]
 
+    @property
+    def sizes(self) -> DataSizes:
+        """The sizes that a model takes from this split, that of its images included."""
+        images = next(iter(self.sets.values())).images
+        return self.metadata.sizes._replace(image_size=None if images is None else images.shape[1:])
+
     def check_serves(self, config: ArchConfig) -> None:
         """Refuse a split without what a model wants beside tokens. Raises: DataError naming the file."""
         for examples in self.sets.values():
@@ -112,6 +120,11 @@ class Split:
                 raise DataError(
                     f"{examples.path('prefix_len')} is missing, which model.attention=prefix needs; "
                     "build the data set with it or choose another model.attention"
+                )
+            if config.patch_size is not None and examples.images is None:
+                raise DataError(
+                    f"{examples.path('images')} is missing, which model.patch_size needs; "
+                    "build the data set with images or leave model.patch_size out"
                 )
 
     def check_inputs(
@@ -238,6 +251,7 @@ class Dataset:
         metadata = _load_metadata(folder / METADATA_FILE)
         sets = {set_name: _load_set(folder, set_name, metadata) for set_name in metadata.sets}
         _check_totals(folder / METADATA_FILE, metadata, sets)
+        _check_image_sizes(sets)
         return Split(folder, metadata, sets)
 
 
@@ -413,7 +427,8 @@ def _load_set(folder: Path, name: str, metadata: DatasetMetadata) -> ExampleSet:
     )
     labels = _open_array(array_path(folder, name, "labels"), inputs.shape)
     identifiers = _load_array(array_path(folder, name, "puzzle_identifiers"), (None,))
-    ratings, prefix_len = (array_path(folder, name, field) for field in ("ratings", "prefix_len"))
+    optional = ("ratings", "prefix_len", "images")
+    ratings, prefix_len, images = (array_path(folder, name, field) for field in optional)
     loaded = ExampleSet(
         folder=folder,
         name=name,
@@ -432,6 +447,8 @@ def _load_set(folder: Path, name: str, metadata: DatasetMetadata) -> ExampleSet:
     _check_range(loaded.path("puzzle_identifiers"), identifiers, metadata.num_puzzle_identifiers)
     if loaded.ratings is not None:
         _check_range(ratings, loaded.ratings, 1 << 31)
+    if images.exists():
+        loaded = replace(loaded, images=_open_images(images, len(inputs), metadata.num_chunks))
     if loaded.prefix_len is not None:
         _check_range(prefix_len, loaded.prefix_len, metadata.seq_len + 1)
     return loaded
@@ -465,6 +482,22 @@ def _open_array(path: Path, shape: Sequence[int | None]) -> IntArray:
             f"{path} is {path.stat().st_size} bytes long, its header says {array.offset + array.nbytes}; {WAY_OUT}"
         )
     return array
+
+
+def _open_images(path: Path, num_examples: int, num_chunks: int) -> npt.NDArray[np.uint8]:
+    """Memory-map one picture an example, or one a chunk.
+
+    Raises: DataError if there are other numbers of them, or pixels are not uint8.
+    """
+    try:
+        dimensions = np.load(path, mmap_mode="r").ndim
+    except (OSError, ValueError, EOFError):
+        dimensions = 0  # what is wrong with it is told below
+    frames = (num_chunks,) if dimensions == 4 else ()
+    images = _open_array(path, (num_examples, *frames, None, None))
+    if images.dtype != np.uint8:
+        raise DataError(f"{path} holds {images.dtype}, expected uint8; {WAY_OUT}")
+    return images.astype(np.uint8, copy=False)
 
 
 def _load_array(path: Path, shape: Sequence[int | None]) -> IntArray:
@@ -511,6 +544,18 @@ def _check_totals(path: Path, metadata: DatasetMetadata, sets: dict[str, Example
         raise DataError(
             f"{path}: mean_puzzle_examples={metadata.mean_puzzle_examples}, the puzzle_indices of its sets give {mean:g}; {WAY_OUT}"
         )
+
+
+def _check_image_sizes(sets: dict[str, ExampleSet]) -> None:
+    """Refuse sets of a split whose images differ in size, or that have none where others have."""
+    sizes = {
+        examples.path("images"): None if examples.images is None else examples.images.shape[1:]
+        for examples in sets.values()
+    }
+    (first, expected), *others = sizes.items()
+    for path, found in others:
+        if found != expected:
+            raise DataError(f"{path} has images of size {found}, {first} of {expected}; {WAY_OUT}")
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:

@@ -33,6 +33,7 @@ FIELDS = (
     "group_indices",
     "ratings",
     "prefix_len",
+    "images",
 )
 
 

@@ -28,6 +28,7 @@ from hrm_core.data.store import (
 from hrm_core.errors import DataError
 from hrm_core.files import Refusal, parents_made, remove_leftovers, staged
 
+OPTIONAL = ("ratings", "prefix_len", "images")  # all blocks of a set have them, or none
 IN_USE = Refusal(DataError, "choose another directory")
 
 
@@ -60,11 +61,12 @@ class Examples:
     group_sizes: IntArray | None = None  # (G,) puzzles of each group; None: one each
     puzzle_identifiers: IntArray | None = None  # (P,); None: the blank one
     prefix_len: IntArray | None = None  # (N,) tokens, as ratings
+    images: npt.NDArray[np.uint8] | None = None  # (N, H, W), or (N, C, H, W), a frame a chunk
 
     @property
-    def optional(self) -> dict[str, IntArray]:
-        """The arrays (N,) that a set may have or not, by their names."""
-        given = {"ratings": self.ratings, "prefix_len": self.prefix_len}
+    def optional(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays (N, ...) that a set may have or not, by their names."""
+        given = {"ratings": self.ratings, "prefix_len": self.prefix_len, "images": self.images}
         return {name: array for name, array in given.items() if array is not None}
 
 
@@ -88,7 +90,7 @@ class ArrayFile:
     def __init__(self, path: Path, dtype: npt.DTypeLike, columns: tuple[int, ...] = ()) -> None:
         self.path = path
         self._dtype = np.dtype(dtype)
-        self._columns = columns
+        self.columns = columns
         self._rows = 0
         self._file = path.open("wb")
         self._write_header()
@@ -101,7 +103,7 @@ class ArrayFile:
 
     def _write_header(self) -> None:
         # numpy pads a header so that the first axis can grow without moving the data
-        shape = (self._rows, *self._columns)
+        shape = (self._rows, *self.columns)
         header = {
             "shape": shape,
             "fortran_order": False,
@@ -227,7 +229,10 @@ def _fields(layout: Layout, first: Examples) -> list[tuple[str, npt.DTypeLike, t
         ("puzzle_indices", np.int32, ()),
         ("group_indices", np.int32, ()),
     ]
-    return [*fields, *((name, np.int32, ()) for name in first.optional)]
+    for name, values in first.optional.items():
+        dtype = np.uint8 if name == "images" else np.int32
+        fields.append((name, dtype, np.shape(values)[1:]))
+    return fields
 
 
 def _check_block(
@@ -241,8 +246,10 @@ def _check_block(
         raise DataError(
             f"{inputs}: block of inputs {block.inputs.shape} and labels {block.labels.shape}, expected {shape} for both"
         )
-    for name, values in (("ratings", block.ratings), ("prefix_len", block.prefix_len)):
-        found = None if values is None else len(values)
+    if block.images is not None:
+        _check_images(files, block.images)
+    for name in OPTIONAL:
+        found = len(block.optional[name]) if name in block.optional else None
         if found != (len(rows) if name in files else None):
             raise DataError(
                 f"{inputs}: a block of {len(rows)} examples has {found} {name}; give one an example, or none in any block"
@@ -255,6 +262,17 @@ def _check_block(
         layout.vocab_size,
         () if layout.ignore_label_id is None else (layout.ignore_label_id,),
     )
+
+
+def _check_images(files: Mapping[str, ArrayFile], images: npt.NDArray[np.uint8]) -> None:
+    """Refuse images that would be written as something else than they are."""
+    if images.dtype != np.uint8:
+        raise DataError(f"a block of images holds {images.dtype}, expected uint8 from 0 to 255")
+    if "images" in files and files["images"].columns != images.shape[1:]:
+        raise DataError(
+            f"{files['images'].path}: a block of images of size {images.shape[1:]}, "
+            f"expected {files['images'].columns} as in the first block"
+        )
 
 
 def _write_block(

@@ -19,7 +19,7 @@ from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import DataError
 from hrm_core.files import replaced_whole
 from hrm_core.inference.metrics import score
-from hrm_core.inference.slots import Halt, Noise, Questions, StepResult, think
+from hrm_core.inference.slots import Halt, Noise, Questions, StepResult, no_images, think
 from hrm_core.runs.checkpoint import Model
 from hrm_core.tasks.capabilities import Variable, given_cells
 from hrm_core.tasks.contract import Task
@@ -81,8 +81,9 @@ def answer_step_by_step(
     batch_size: int = 256,
     halt: Halt = "fixed",
     prefix_len: IntArray | None = None,
+    images: npt.NDArray[np.uint8] | None = None,
 ) -> StepAnswers:
-    """Answer puzzles and keep the answer after each ACT step. Shapes: (N, S) tokens, (N,), `prefix_len` (N,).
+    """Answer puzzles and keep the answer after each ACT step. Shapes: (N, S) tokens, (N,), `prefix_len` (N,), `images` (N, ...).
 
     A puzzle that halts early keeps its last answer in the steps that others still take.
     """
@@ -91,7 +92,7 @@ def answer_step_by_step(
     answers = np.zeros((num_steps, *inputs.shape), np.int32)
     q_halt_logits = np.zeros((num_steps, count), np.float32)
     steps = np.zeros(count, np.int32)
-    waiting = iter([Questions.unlabelled(inputs, puzzle_identifiers, prefix_len)])
+    waiting = iter([Questions.unlabelled(inputs, puzzle_identifiers, prefix_len, images)])
     for result in think(backend, waiting, batch_size, halt):
         busy = result.busy
         numbers = result.questions.number[busy]
@@ -111,9 +112,10 @@ def check_fits(split: Split, config: ModelConfig, source: Path) -> None:
 
     Raises: DataError naming the sizes that differ.
     """
+    split.check_serves(config)
     expected = config.sizes._asdict()
     misfits = []
-    for name, size in split.metadata.sizes._asdict().items():
+    for name, size in config.seen(split.sizes)._asdict().items():
         if size != expected[name]:
             misfits.append(f"{name}={size}, expected {expected[name]}")
     if misfits:
@@ -121,7 +123,6 @@ def check_fits(split: Split, config: ModelConfig, source: Path) -> None:
             f"{split.folder} does not fit {source}: {'; '.join(misfits)}; "
             "use the data the model was trained for"
         )
-    split.check_serves(config)
 
 
 def check_task(data: Dataset, model: Model) -> None:
@@ -244,6 +245,7 @@ def _questions(
             batch.labels[rows],
             ratings,
             prefix_len[rows],
+            no_images(count) if batch.images is None else batch.images[rows],
         )
         number += count
         yield _moved(questions, options)

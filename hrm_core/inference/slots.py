@@ -34,12 +34,17 @@ class Questions:
     labels: IntArray  # (N, S)
     ratings: IntArray  # (N,)
     prefix_len: IntArray  # (N,) 0 where there is none
+    images: npt.NDArray[np.uint8]  # (N, H, W) or (N, C, H, W); (N, 0) where there are none
 
     @classmethod
     def unlabelled(
-        cls, inputs: IntArray, puzzle_identifiers: IntArray, prefix_len: IntArray | None = None
+        cls,
+        inputs: IntArray,
+        puzzle_identifiers: IntArray,
+        prefix_len: IntArray | None = None,
+        images: npt.NDArray[np.uint8] | None = None,
     ) -> Self:
-        """Puzzles of which nothing else is known. Shapes: (N, S), (N,), (N,)."""
+        """Puzzles of which nothing else is known. Shapes: (N, S), (N,), (N,), (N, ...)."""
         count = len(inputs)
         return cls(
             np.arange(count),
@@ -48,6 +53,7 @@ class Questions:
             np.full(inputs.shape, IGNORE_LABEL_ID),
             np.full(count, -1),
             np.zeros(count, np.int32) if prefix_len is None else prefix_len,
+            no_images(count) if images is None else images,
         )
 
     def __len__(self) -> int:
@@ -65,6 +71,11 @@ class Questions:
                 for field in fields(self)
             }
         )
+
+
+def no_images(count: int) -> npt.NDArray[np.uint8]:
+    """The images of questions that have none. Shapes: (N, 0)."""
+    return np.empty((count, 0), np.uint8)
 
 
 NO_QUESTIONS = Questions.unlabelled(np.empty((0, 0), np.int32), np.empty(0, np.int32))
@@ -187,13 +198,20 @@ class _Slots:
 
     @classmethod
     def of(cls, backend: Backend, questions: Questions) -> Self:
-        """Fresh slots."""
+        """Fresh slots. Raises: ConfigError without the images that the model looks at."""
+        config = backend.config
+        if config.patch_size and questions.images.shape[1:] != config.image_size:
+            raise ConfigError(
+                f"this model looks at images of size {config.image_size}, "
+                f"the questions have {questions.images.shape[1:]}; give each its image"
+            )
         inputs = np.ascontiguousarray(questions.inputs, np.int32)
         batch = Batch(
             inputs,
             np.full_like(inputs, IGNORE_LABEL_ID),
             np.ascontiguousarray(questions.puzzle_identifiers, np.int32),
             np.ascontiguousarray(questions.prefix_len, np.int32),
+            np.ascontiguousarray(questions.images) if config.patch_size else None,
         )
         zeros, busy = np.zeros(len(questions), np.int32), np.ones(len(questions), np.bool_)
         carry = backend.begin(batch)

@@ -33,9 +33,9 @@ def assign(config: RunConfig, data: Path) -> Assignment:
     metadata = train.metadata
     if test is not None:
         _check_fits(test, train)
-    model = config.model.sized(metadata.sizes)
     for split in filter(None, (train, test)):
-        split.check_serves(model)
+        split.check_serves(config.model)
+    model = config.model.sized(train.sizes)
     updates = total_updates(config.train, metadata.total_groups, metadata.mean_puzzle_examples)
     updates = min(updates, config.train.max_updates or updates)
     if updates < 1:
@@ -141,8 +141,8 @@ def _names_to_keep(assignment: Assignment) -> Sequence[str]:
 
 
 def _check_fits(test: Split, train: Split) -> None:
-    for name in ("vocab_size", "seq_len", "num_puzzle_identifiers", "num_chunks"):
-        found, expected = getattr(test.metadata, name), getattr(train.metadata, name)
+    for name in DataSizes._fields:
+        found, expected = getattr(test.sizes, name), getattr(train.sizes, name)
         if found != expected:
             raise DataError(
                 f"{test.folder} has {name}={found}, {train.folder} has {expected}; "
@@ -179,10 +179,9 @@ def _initial_weights(assignment: Assignment, init: Model | None) -> dict[str, An
 
 
 def _listed(sizes: DataSizes) -> str:
-    named = sizes._asdict()
-    if sizes.num_chunks == 1:
-        del named["num_chunks"]
-    return ", ".join(f"{name}={size}" for name, size in named.items())
+    defaults = DataSizes._field_defaults
+    named = sizes._asdict().items()
+    return ", ".join(f"{name}={size}" for name, size in named if size != defaults.get(name))
 
 
 def _warn_of_changes(before: dict[str, str], now: dict[str, str], reporter: Reporter) -> None:

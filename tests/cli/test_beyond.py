@@ -216,3 +216,80 @@ def test_model_of_one_chunk_is_refused_for_data_of_three(
         *start, "--set", "model.num_chunks=1"
     )
     assert "does not reach the end of the last chunk" in refusal(*start)
+
+
+@pytest.fixture(scope="module")
+def picture_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One token behind the patches of two strips: is the picture's mean above half?"""
+    data = tmp_path_factory.mktemp("data") / "pictures"
+    layout = Layout(vocab_size=4, seq_len=5, num_chunks=2, ignore_label_id=0)
+    splits = {}
+    for split, count in (("train", 40), ("test", 20)):
+        images = np.random.default_rng(count).integers(0, 256, (count, 4, 8), np.uint8)
+        inputs = np.ones((count, 10), np.int64)
+        labels = np.zeros_like(inputs)
+        labels[:, -1] = 2 + (images.mean(axis=(1, 2)) > 127)
+        splits[split] = {"all": [Examples(inputs, labels, images=images)]}
+    write_dataset(data, layout, splits, {"task": "bright"})
+    return data
+
+
+LOOKING = [*IN_CHUNKS, "--set", "model.patch_size=2"]
+
+
+@pytest.mark.parametrize("backend", ["mlx", "torch"])
+def test_run_on_pictures_goes_on_bit_for_bit(
+    backend: str,
+    hrm: Callable[..., tuple[int, str, str]],
+    tiny_config: Path,
+    picture_data: Path,
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip(backend)
+    run, chosen = tmp_path / "run", ["--backend", backend, "--device", "cpu"]
+    status, _, err = hrm(
+        "train", tiny_config, "--data", picture_data, "--run", run, *LOOKING, *chosen
+    )
+    assert status == 0, err
+    assert "patch_size: 2" in (run / "config.yaml").read_text()
+    expected = load_file(model_of(run))
+    assert expected["embed_patches.weight"].shape == (32, 4)
+    shutil.rmtree(model_of(run).parent)
+    status, _, err = hrm("train", "--run", run, "--resume", *chosen)
+    assert status == 0, err
+    found = load_file(model_of(run))
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    status, out, _ = hrm("eval", run, "--json", *chosen)
+    assert status == 0
+    assert json.loads(out)["count"] == 20
+
+
+def test_model_without_patches_leaves_pictures_alone(
+    hrm: Callable[..., tuple[int, str, str]], tiny_config: Path, picture_data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    status, _, err = hrm("train", tiny_config, "--data", picture_data, "--run", run, *IN_CHUNKS)
+    assert status == 0, err
+    assert "embed_patches.weight" not in load_file(model_of(run))
+
+
+def test_data_without_the_pictures_of_its_model_is_refused(
+    refusal: Callable[..., str],
+    tiny_config: Path,
+    tiny_data: Path,
+    picture_data: Path,
+    tmp_path: Path,
+) -> None:
+    start = ["train", tiny_config, "--run", tmp_path / "run", *IN_CHUNKS]
+    assert refusal(*start, "--data", tiny_data, "--set", "model.patch_size=2") == (
+        f"{tiny_data}/train/all__images.npy is missing, which model.patch_size needs; "
+        "build the data set with images or leave model.patch_size out"
+    )
+    stated = ["--set", "model.patch_size=2", "--set", "model.image_size=[4, 16]"]
+    assert "model.image_size=(4, 16) but the data has image_size=(4, 8)" in refusal(
+        *start, "--data", picture_data, *stated
+    )
+    assert "cannot be cut into squares of patch_size=3" in refusal(
+        *start, "--data", picture_data, "--set", "model.patch_size=3"
+    )

@@ -1,8 +1,10 @@
 """The network beyond the published one (SPEC.md, section 13), in both backends."""
 
+import importlib
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,16 @@ import numpy as np
 import pytest
 
 from hrm_core.backend import Backend, BackendOptions, Batch
-from hrm_core.config import ArchConfig, ModelConfig, OptimConfig
+from hrm_core.config import ArchConfig, ModelConfig, OptimConfig, validated
 from hrm_core.data.store import load_split
 from hrm_core.data.writer import Examples, Layout, write_dataset
 from hrm_core.errors import ConfigError
 from hrm_core.inference.evaluation import InferenceOptions, answer_step_by_step, evaluate
 from hrm_core.parameters import initial_values
 from hrm_core.schedule import rates
+from hrm_core.sizing import flops_per_example
 from hrm_parity.checks import backend_named
+from hrm_parity.sides import MLXSide, TorchSide
 
 B, S, V = 6, 9, 7
 OPTIM = OptimConfig(
@@ -501,3 +505,298 @@ def test_chunks_of_a_data_set_are_those_of_the_model(tmp_path: Path) -> None:
         "model: halt_max_steps=2 does not reach the end of the last chunk: "
         "num_chunks=3 of steps_per_chunk=1 take 3"
     )
+
+
+PICTURES: dict[str, dict[str, Any]] = {
+    "strips": {"image_size": [4, 12], "num_chunks": 3},
+    "overview": {"image_size": [4, 8], "num_chunks": 3, "first_chunk": "overview"},
+    "frames": {"image_size": [3, 4, 4], "num_chunks": 3},
+    "one picture": {"image_size": [4, 8], "num_chunks": 1},
+}
+
+
+def looking(kind: str, **changes: Any) -> ModelConfig:
+    steps = PICTURES[kind]["num_chunks"] * K + 1
+    return config_with(
+        **PICTURES[kind], patch_size=2, steps_per_chunk=K, halt_max_steps=steps, **changes
+    )
+
+
+def drawn_images(config: ModelConfig, seed: int = 3) -> Any:
+    assert config.image_size is not None
+    return np.random.default_rng(seed).integers(0, 256, (B, *config.image_size), np.uint8)
+
+
+def expected_patches(images: Any, chunk: int, config: ModelConfig) -> Any:
+    """The patches of one chunk, pixel by pixel. Shapes: -> (B, n, p p)."""
+    height, width = config.strip_size
+    strips = config.num_chunks - (config.first_chunk == "overview")
+    found = []
+    for image in images:
+        if image.ndim == 3:
+            picture = image[chunk].astype(float)
+        elif config.first_chunk == "overview" and chunk == 0:
+            columns = [image[:, x * strips : (x + 1) * strips].mean(axis=1) for x in range(width)]
+            picture = np.stack(columns, axis=1)
+        else:
+            strip = chunk - (config.first_chunk == "overview")
+            picture = image[:, strip * width : (strip + 1) * width].astype(float)
+        rows = [
+            picture[y : y + 2, x : x + 2].ravel()
+            for y in range(0, height, 2)
+            for x in range(0, width, 2)
+        ]
+        found.append(rows)
+    return np.array(found)
+
+
+@pytest.fixture(params=["mlx", "torch"])
+def side(request: pytest.FixtureRequest) -> Any:
+    pytest.importorskip("torch" if request.param == "torch" else "mlx")
+    kind = TorchSide if request.param == "torch" else MLXSide
+    return lambda config: kind(config, drawn_weights(config), device="cpu")
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_patches_are_cut_row_by_row(side: Any, kind: str) -> None:
+    config = looking(kind)
+    images, made = drawn_images(config), side(config)
+    act = importlib.import_module(made.layers.__name__.replace("layers", "act"))
+    for step in range(config.halt_max_steps):
+        steps = made.array(np.full(B, step, np.int32))
+        found = made.evaluate(partial(act.patches_worked_on, steps=steps, config=config), images)
+        chunk = min(step // K, config.num_chunks - 1)
+        np.testing.assert_allclose(found, expected_patches(images, chunk, config), atol=1e-4)
+    assert found.dtype == np.float32
+
+
+def test_patches_are_added_to_their_tokens(side: Any) -> None:
+    """Behind the puzzle slot; the tokens behind the patches are as they were."""
+    config = looking("strips")
+    made, weights = side(config), drawn_weights(config)
+    tokens = drawn_batch().inputs
+    patches = expected_patches(drawn_images(config), 0, config).astype(np.float32)
+    assert patches.shape[1] == config.num_patches == 4
+    vectors = np.zeros((B, 32), np.float32)
+    given = made.array(tokens), made.array(vectors)
+    found = made.evaluate(partial(made.model.embed, *given), patches)
+    rows = weights["embed_tokens.embedding_weight"][tokens].astype(float)
+    seen = (patches / 255.0 - 0.5) / 0.25 @ weights["embed_patches.weight"].T.astype(float)
+    rows[:, :4] += 32**-0.5 * seen
+    np.testing.assert_allclose(found[:, 1:], 32**0.5 * rows, atol=1e-4)
+
+
+def test_weights_of_patches_are_drawn_last() -> None:
+    plain, patched = config_with(), looking("one picture")
+    values, others = initial_values(patched, seed=2), initial_values(plain, seed=2)
+    assert list(values) == [*others, "embed_patches.weight"]
+    for name, array in others.items():
+        np.testing.assert_array_equal(values[name], array, err_msg=name)
+    assert values["embed_patches.weight"].shape == (32, 4)
+    assert values["embed_patches.weight"].std() == pytest.approx(0.5, rel=0.15)
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_pictures_go_on_with_their_slot(make: Make, kind: str) -> None:
+    """In training, at inference and in a run that is resumed, micro-batches or not."""
+    config = looking(kind)
+    first, second, third = make(config), make(config), make(config, micro_batch=4)
+    images, others = drawn_images(config), drawn_images(config, seed=4)
+    chunks = config.num_chunks
+    updated(first, replace(drawn_batch(1, chunks), images=images), 1)
+    updated(third, replace(drawn_batch(1, chunks), images=images), 1)
+    second.load_weights({name: weight.copy() for name, weight in first.weights().items()})
+    second.load_state({name: array.copy() for name, array in first.state().items()})
+    batch = replace(drawn_batch(2, chunks), images=others)
+    traces = [updated(backend, batch, 2) for backend in (first, second, third)]
+    halted = traces[0]["steps"] == 1
+    expected = np.where(halted.reshape(-1, *[1] * (images.ndim - 1)), others, images)
+    np.testing.assert_array_equal(traces[0]["current/images"], expected)
+    for name, array in traces[0].items():
+        np.testing.assert_array_equal(traces[1][name], array, err_msg=name)
+    np.testing.assert_allclose(traces[2]["logits"], traces[0]["logits"], atol=1e-3)
+    assert np.abs(traces[0]["grad/embed_patches.weight"]).max() > 0
+
+
+def test_what_a_strip_shows_is_seen_in_its_chunk_and_later(make: Make) -> None:
+    config = looking("strips")
+    backend, batch = (
+        make(config),
+        replace(drawn_batch(0, 3), images=drawn_images(looking("strips"))),
+    )
+    assert batch.images is not None
+    other = batch.images.copy()
+    other[:, :, 4:8] = 255 - other[:, :, 4:8]  # the second strip
+    said = []
+    for images in (batch.images, other):
+        carry, logits = backend.begin(replace(batch, images=images)), []
+        for _ in range(config.halt_max_steps):
+            carry, answers = backend.step(carry)
+            logits.append(answers.logits.copy())
+        said.append(np.stack(logits))
+    differs = (said[0] != said[1]).any(axis=(1, 2, 3))
+    np.testing.assert_array_equal(differs, [False] * K + [True] * (2 * K + 1))
+
+
+WRONG_PICTURES = {
+    "patches that do not fit": (
+        {"image_size": [4, 10], "patch_size": 2, "num_chunks": 2, "halt_max_steps": 2},
+        "image_size=[4, 10] in 2 strips cannot be cut into squares of patch_size=2",
+    ),
+    "strips that do not fit": (
+        {"image_size": [4, 10], "patch_size": 2, "num_chunks": 3},
+        "image_size=[4, 10] in 3 strips cannot be cut into squares of patch_size=2",
+    ),
+    "too many": (
+        {"image_size": [8, 8], "patch_size": 2},
+        "image_size=[8, 8] has 16 patches of patch_size=2 a chunk, seq_len=9 has no room",
+    ),
+    "other frames": (
+        {"image_size": [4, 4, 4], "patch_size": 2, "num_chunks": 3},
+        "image_size=4 frames, expected num_chunks=3",
+    ),
+    "overview of frames": (
+        {"image_size": [3, 4, 4], "patch_size": 2, "num_chunks": 3, "first_chunk": "overview"},
+        "first_chunk=overview takes one picture",
+    ),
+    "overview alone": (
+        {"image_size": [4, 4], "patch_size": 2, "first_chunk": "overview"},
+        "first_chunk=overview takes one picture",
+    ),
+    "no patch size": ({"image_size": [4, 4]}, "belong together: set patch_size"),
+    "no picture": ({"patch_size": 2}, "belong together: set patch_size, and use data with images"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_PICTURES)
+def test_pictures_that_do_not_fit_are_refused(name: str) -> None:
+    changes, message = WRONG_PICTURES[name]
+    with pytest.raises(ConfigError) as refused:
+        validated(ModelConfig, {**SIZES, **changes}, "mine")
+    assert message in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_questions_without_their_picture_are_refused(make: Make) -> None:
+    backend = make(looking("one picture"))
+    with pytest.raises(ConfigError, match=r"looks at images of size \(4, 8\)"):
+        answer_step_by_step(backend, drawn_batch().inputs, np.zeros(B, np.int32))
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_pictures_are_read_through_a_map(make: Make, tmp_path: Path, kind: str) -> None:
+    config = looking(kind)
+    rng = np.random.default_rng(1)
+    assert config.image_size is not None
+    images = rng.integers(0, 256, (N, *config.image_size), np.uint8)
+    inputs = rng.integers(0, V, (N, config.num_cells))
+    layout = Layout(V, S, identifiers=("<blank>", "a", "b"), num_chunks=config.num_chunks)
+    blocks = [
+        Examples(inputs[rows], inputs[rows], images=images[rows])
+        for rows in (slice(0, 5), slice(5, N))
+    ]
+    write_dataset(tmp_path / "data", layout, {"test": {"all": blocks}}, {"task": "pictures"})
+    split = load_split(tmp_path / "data", "test")
+    assert isinstance(split.sets["all"].images, np.memmap)
+    assert config.seen(split.sizes) == config.sizes
+    backend = make(config)
+    _, answers = evaluate(backend, split, None, 4)
+    ids = np.zeros(N, np.int32)
+    found = answer_step_by_step(backend, inputs, ids, batch_size=4, images=images)
+    np.testing.assert_array_equal(answers, found.final)
+
+
+BRIGHT_SLOTS, BRIGHT_UPDATES = 64, 400
+BRIGHT_OPTIM = OptimConfig(lr=3e-3, lr_warmup_steps=20, weight_decay=0.1, puzzle_emb_lr=0.0)
+
+
+def bright_config(num_chunks: int) -> ModelConfig:
+    """Strips of 8 x 8 pixels in patches of 4 x 4, one token behind them."""
+    looks = {"seq_len": 5, "image_size": [8, 8 * num_chunks], "patch_size": 4}
+    small = {"H_cycles": 1, "L_cycles": 1, "puzzle_emb_ndim": 0, "pos_encodings": "learned"}
+    halts = {"halting": "fixed", "halt_max_steps": num_chunks, "num_chunks": num_chunks}
+    return config_with(**looks, **small, **halts, loss_type="softmax_cross_entropy")
+
+
+def bright_batch(rng: np.random.Generator, count: int, num_chunks: int) -> Batch:
+    """Is the right half brighter than the left one? The last token says so; of one strip the right one is shown."""
+    halves = rng.uniform(60, 196, (count, 2))
+    noise = rng.normal(0, 10, (count, 8, 16))
+    images = (np.repeat(halves, 8, axis=1)[:, None] + noise).clip(0, 255).astype(np.uint8)
+    labels = np.full((count, 5 * num_chunks), -100, np.int32)
+    labels[:, -1] = 2 + (halves[:, 1] > halves[:, 0])
+    shown = np.ascontiguousarray(images[..., -8 * num_chunks :])
+    return Batch(np.ones_like(labels), labels, np.zeros(count, np.int32), images=shown)
+
+
+def auroc(scores: Any, truth: Any) -> float:
+    """Share of pairs of a true and a false one that the scores order rightly."""
+    ranks = np.argsort(np.argsort(scores))
+    num_true = truth.sum()
+    wins = ranks[truth].sum() - num_true * (num_true - 1) / 2
+    return float(wins / (num_true * (len(truth) - num_true)))
+
+
+def trained_to_compare(make: Make, num_chunks: int) -> Backend:
+    backend = make(bright_config(num_chunks))
+    backend.load_weights(initial_values(backend.config, seed=0))
+    backend.begin_training(BRIGHT_OPTIM, BRIGHT_SLOTS)
+    rng, floors = np.random.default_rng(0), np.zeros(BRIGHT_SLOTS, np.int32)
+    for update in range(1, BRIGHT_UPDATES + 1):
+        batch = bright_batch(rng, BRIGHT_SLOTS, num_chunks)
+        backend.update(batch, floors, rates(update, BRIGHT_UPDATES, BRIGHT_OPTIM))
+    return backend
+
+
+def measured_auroc(backend: Backend, forgets: bool = False) -> float:
+    """AUROC after the last chunk; `forgets` gives each chunk a fresh state."""
+    num_chunks = backend.config.num_chunks
+    batch = bright_batch(np.random.default_rng(1), 1000, num_chunks)
+    carry = backend.begin(batch)
+    for _ in range(num_chunks):
+        if forgets:
+            state = backend.carry_arrays(carry)
+            noise_H, noise_L = moved_from_start(backend, batch, state)
+            carry = backend.perturb(carry, -noise_H, -noise_L)
+        carry, answers = backend.step(carry)
+    chances = answers.probabilities(np.array([4], np.int32), np.array([2, 3], np.int32))
+    return auroc(chances[:, 0, 1], batch.labels[:, -1] == 3)
+
+
+def test_two_strips_are_compared_through_the_state(make: Make) -> None:
+    """Of one strip alone no more than 5/6 can be told."""
+    both = trained_to_compare(make, 2)
+    assert measured_auroc(both) > 0.97  # 0.986
+    assert measured_auroc(both, forgets=True) < 0.87  # 0.78
+    assert measured_auroc(trained_to_compare(make, 1)) < 0.87
+
+
+@pytest.mark.parametrize("kind", ["full", "causal", "prefix", *PICTURES])
+def test_operations_of_a_forward_are_those_of_the_formula(kind: str) -> None:
+    """One forward and the embedding, but for both heads, counted by PyTorch."""
+    pytest.importorskip("torch")
+    from torch.utils.flop_counter import FlopCounterMode
+
+    config = looking(kind) if kind in PICTURES else seeing(kind, 32)
+    backend = backend_named("torch")(config, BackendOptions(device="cpu", attention="eager"))
+    backend.load_weights(drawn_weights(config))
+    batch = replace(drawn_batch(0, config.num_chunks), prefix_len=PREFIX_LEN)
+    if config.patch_size:
+        batch = replace(batch, images=drawn_images(config))
+    carry = backend.begin(batch)
+    with FlopCounterMode(display=False) as counter:
+        if config.num_chunks == 1:
+            backend.begin(batch)
+        backend.step(carry)
+    heads = 2 * config.hidden_size * (config.total_len * V + 2)
+    assert counter.get_total_flops() == B * (forward_flops(config) + heads)
+
+
+def forward_flops(config: ModelConfig) -> float:
+    """Those of one forward: a second one and the gradient of both levels and of the patches are taken away."""
+    fixed = config.model_copy(update={"halting": "fixed"})
+    D, T, I = config.hidden_size, config.total_len, config.intermediate_size  # noqa: E741
+    layer = 2 * T * (4 * D * D + 3 * D * I) + 4 * T * T * D
+    gradient = 2 * layer * (config.H_layers + config.L_layers)
+    patches = 2 * config.num_patches * (config.patch_size or 0) ** 2 * D
+    return flops_per_example(fixed) - gradient - patches

@@ -356,3 +356,35 @@ def test_prefix_beyond_the_row_is_refused(tmp_path: Path) -> None:
 def test_block_without_prefix_lengths_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="a block of 2 examples has None prefix_len; give one"):
         write(tmp_path / "out", boards(4, prefix_len=[0, 1, 2, 3]), boards(2))
+
+
+def pictures(count: int, side: int = 4, dtype: type = np.uint8) -> np.ndarray:
+    return np.zeros((count, side, side), dtype)
+
+
+def test_pictures_of_another_size_or_dtype_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a block of images holds int64, expected uint8"):
+        write(tmp_path / "a", boards(2, images=pictures(2, dtype=np.int64)))
+    with pytest.raises(DataError, match=r"size \(8, 8\), expected \(4, 4\) as in the first block"):
+        write(tmp_path / "b", boards(2, images=pictures(2)), boards(3, images=pictures(3, 8)))
+    with pytest.raises(DataError, match="a block of 3 examples has 2 images"):
+        write(tmp_path / "c", boards(3, images=pictures(2)))
+
+
+def test_damaged_pictures_are_refused_when_they_are_read(tmp_path: Path) -> None:
+    write(tmp_path / "out", boards(2, images=pictures(2)))
+    path = tmp_path / "out" / "train" / "all__images.npy"
+    for damaged, message in (
+        (pictures(2, dtype=np.int16), "holds int16, expected uint8"),
+        (pictures(3), r"has shape \(3, 4, 4\), expected \(2, any, any\)"),
+        (
+            np.zeros((2, 3, 4, 4), np.uint8),
+            r"has shape \(2, 3, 4, 4\), expected \(2, 1, any, any\)",
+        ),
+    ):
+        np.save(path, damaged)
+        with pytest.raises(DataError, match=message):
+            load_split(tmp_path / "out", "train")
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"cut short or not an \.npy file"):
+        load_split(tmp_path / "out", "train")

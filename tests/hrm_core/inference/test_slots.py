@@ -10,7 +10,7 @@ import pytest
 from hrm_core.backend import Batch, Replica
 from hrm_core.config import ModelConfig
 from hrm_core.inference.evaluation import answer_step_by_step
-from hrm_core.inference.slots import Noise, Questions, StepResult, think
+from hrm_core.inference.slots import Noise, Questions, StepResult, no_images, think
 
 CONFIG = ModelConfig(
     vocab_size=9,
@@ -80,6 +80,7 @@ def puzzles(halts: list[int], start: int = 0) -> Questions:
         inputs,
         np.full(count, -1),
         np.zeros(count, int),
+        no_images(count),
     )
 
 
