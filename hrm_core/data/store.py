@@ -228,7 +228,10 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """Its fingerprint, see `dataset_hash`."""
+        """Hash names and bytes of its published files and its ratings, as hex.
+
+        Raises: DataError if there is no data set or a file cannot be read.
+        """
         return _hash(self.directory, self.splits)
 
     @property
@@ -325,14 +328,6 @@ def check_tokens(
         )
 
 
-def dataset_hash(directory: Path) -> str:
-    """Fingerprint (sha256, hex) of what a data set holds: names and bytes of its published files and its ratings.
-
-    Raises: DataError if there is no data set or a file cannot be read.
-    """
-    return Dataset(directory).sha256
-
-
 def read_identifiers(path: Path) -> list[str]:
     """The names in an identifiers.json, in the order of the identifiers. Raises: DataError if it is anything else."""
     try:
@@ -350,14 +345,6 @@ def read_identifiers(path: Path) -> list[str]:
             f"{path} is no list of names; expected the {IDENTIFIERS_FILE} of a data set"
         )
     return names
-
-
-def task_label(directory: Path) -> str | None:
-    """The task a data set was built for, see `Dataset.label`.
-
-    Raises: DataError as `read_build` does, and if what it says is no name and settings.
-    """
-    return Dataset(directory).label
 
 
 def _label(build: dict[str, Any], path: Path) -> str | None:

@@ -11,14 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrm_core.data import store
-from hrm_core.data.store import (
-    check,
-    dataset_hash,
-    load_split,
-    present_splits,
-    task_label,
-    token_blocks,
-)
+from hrm_core.data.store import Dataset, check, load_split, present_splits, token_blocks
 from hrm_core.errors import DataError
 
 FIELDS = ["inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices", "ratings"]
@@ -268,9 +261,9 @@ def test_hash_is_of_names_and_bytes(dataset: Path, tmp_path: Path) -> None:
     shutil.copytree(dataset, copy)
     (copy / "build.json").write_text("{}")  # how it was made is not what it is
     (copy / "notes.txt").write_text("mine")
-    assert dataset_hash(copy) == dataset_hash(dataset)
+    assert Dataset(copy).sha256 == Dataset(dataset).sha256
     (copy / "test" / "all__inputs.npy").rename(copy / "test" / "other__inputs.npy")
-    assert dataset_hash(copy) != dataset_hash(dataset)
+    assert Dataset(copy).sha256 != Dataset(dataset).sha256
 
 
 @pytest.mark.parametrize(
@@ -278,11 +271,11 @@ def test_hash_is_of_names_and_bytes(dataset: Path, tmp_path: Path) -> None:
     ["identifiers.json", "train/dataset.json", "test/all__labels.npy", "test/all__ratings.npy"],
 )
 def test_hash_sees_every_byte(dataset: Path, name: str) -> None:
-    before = dataset_hash(dataset)
+    before = Dataset(dataset).sha256
     content = bytearray((dataset / name).read_bytes())
     content[-3] ^= 1
     (dataset / name).write_bytes(content)
-    assert dataset_hash(dataset) != before
+    assert Dataset(dataset).sha256 != before
 
 
 @pytest.mark.parametrize(
@@ -290,17 +283,23 @@ def test_hash_sees_every_byte(dataset: Path, name: str) -> None:
 )
 def test_task_is_read_from_the_build(dataset: Path, content: str, task: str | None) -> None:
     (dataset / "build.json").write_text(content)
-    assert task_label(dataset) == task
+    assert Dataset(dataset).label == task
 
 
 def test_task_of_a_published_data_set_is_not_known(dataset: Path) -> None:
     (dataset / "build.json").unlink()
-    assert task_label(dataset) is None
+    assert Dataset(dataset).label is None
 
 
 @pytest.mark.parametrize("layout", [2, 10**30, "1.1", None])
 @pytest.mark.parametrize(
-    "read", [present_splits, dataset_hash, task_label, lambda dataset: load_split(dataset, "train")]
+    "read",
+    [
+        present_splits,
+        lambda dataset: Dataset(dataset).sha256,
+        lambda dataset: Dataset(dataset).label,
+        lambda dataset: load_split(dataset, "train"),
+    ],
 )
 def test_data_set_of_a_newer_layout_is_refused(
     dataset: Path, layout: object, read: Callable[[Path], object]
@@ -327,7 +326,7 @@ def test_data_set_of_this_layout_or_of_none_that_it_tells_is_read(
 def test_damaged_build_is_named(dataset: Path, content: bytes) -> None:
     (dataset / "build.json").write_bytes(content)
     with pytest.raises(DataError, match=r"build\.json is not a JSON object"):
-        task_label(dataset)
+        Dataset(dataset).label  # noqa: B018
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hrm_core.data.store import Dataset, dataset_hash
+from hrm_core.data.store import Dataset
 from hrm_core.data.summary import band_names, summarize
 from hrm_core.errors import DataError
 
 
 def test_counts_are_those_of_the_arrays(dataset: Path) -> None:
     summary = summarize(Dataset(dataset), [0, 1, 50, 100])
-    assert (summary.task, summary.sha256) == ("toy", dataset_hash(dataset))
+    assert (summary.task, summary.sha256) == ("toy", Dataset(dataset).sha256)
     assert list(summary.splits) == ["train", "test"]
     first = summary.splits["train"].sets["first"]
     labels = np.load(dataset / "train" / "first__labels.npy")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hrm_core.data.store import dataset_hash, load_split
+from hrm_core.data.store import Dataset, load_split
 from hrm_core.data.writer import ArrayFile, Examples, Layout, refuse_used, write_dataset
 from hrm_core.errors import DataError
 
@@ -146,7 +146,7 @@ def test_equal_input_gives_equal_bytes(
         for out in (tmp_path / "first", tmp_path / "second")
     )
     assert first == second
-    assert dataset_hash(tmp_path / "first") == dataset_hash(tmp_path / "second")
+    assert Dataset(tmp_path / "first").sha256 == Dataset(tmp_path / "second").sha256
 
 
 def test_build_is_read_when_all_blocks_are_written(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from hrm_core.data.store import Dataset, dataset_hash
+from hrm_core.data.store import Dataset
 from hrm_core.data.writer import Examples, Layout, write_dataset
 from hrm_core.errors import ConfigError, DataError
 from hrm_core.parameters import PUZZLE_TABLE
@@ -82,7 +82,7 @@ def test_data_set_that_the_model_was_not_trained_on_is_refused(copy: Path) -> No
     other = build(copy / "other", ["<blank>", "b", "a"])
     with pytest.raises(
         DataError,
-        match=rf"other is not the data set .*run was trained on \(sha256 {dataset_hash(other)[:12]}, expected",
+        match=rf"other is not the data set .*run was trained on \(sha256 {Dataset(other).sha256[:12]}, expected",
     ):
         load_identifiers(copy / "run", 3, other)
     lone = Path(shutil.copy(find_model(copy / "run"), copy / "lone.safetensors"))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hrm_core.data.store import Dataset, check, dataset_hash, load_split
+from hrm_core.data.store import Dataset, check, load_split
 from hrm_core.errors import DataError
 from hrm_core.tasks.contract import TokenArray
 from hrm_core.tasks.registry import task_of_shape
@@ -455,7 +455,7 @@ def test_seed_decides_everything(source: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         built(tmp_path / name, [source], augment=5, seed=seed)
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
-    assert dataset_hash(tmp_path / "a") != dataset_hash(tmp_path / "c")
+    assert Dataset(tmp_path / "a").sha256 != Dataset(tmp_path / "c").sha256
 
 
 def test_output_that_is_not_known_is_ignored_in_the_test(tmp_path: Path) -> None:

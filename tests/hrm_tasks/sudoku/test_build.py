@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hrm_core.data.puzzles import Puzzles
-from hrm_core.data.store import check, dataset_hash, load_split
+from hrm_core.data.store import Dataset, check, load_split
 from hrm_core.errors import DataError, PuzzleError
 from hrm_tasks.sudoku.build import build, symmetry_classes
 from hrm_tasks.sudoku.csv_rows import read_csv
@@ -63,7 +63,7 @@ def test_group_is_a_puzzle_with_its_copies(tmp_path: Path) -> None:
 def test_seed_decides_everything(tmp_path: Path) -> None:
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         built(tmp_path / name, size=4, generate=20, test=5, givens=(4, 8), augment=2, seed=seed)
-    hashes = [dataset_hash(tmp_path / name) for name in "abc"]
+    hashes = [Dataset(tmp_path / name).sha256 for name in "abc"]
     assert hashes[0] == hashes[1] != hashes[2]
 
 
