@@ -148,7 +148,9 @@ def _described(solution: "Solution", tells_identifier: bool) -> str:
 
 
 def _asked_under(solution: "Solution") -> str:
-    if solution.identifier == "blank":
+    from hrm_core.runs.identifiers import BLANK
+
+    if solution.identifier == BLANK:
         return "asked under the blank identifier"
     if solution.num_identifiers == 1:
         return f"asked under the identifier of {solution.identifier}"
