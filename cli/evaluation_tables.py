@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from hrm_core.inference.answering import Outcome
-from hrm_core.inference.metrics import by_band, calibration, step_counts
+from hrm_core.inference.metrics import by_band, calibration, measured, step_counts
 from hrm_core.tasks.capabilities import Table
 from hrm_core.tasks.contract import Measures
 from hrm_core.tasks.predictions import Predictions
@@ -75,16 +75,16 @@ def record(
 
 
 def _record(outcome: Outcome, bands: Sequence[int], measures: Measures) -> dict[str, Any]:
-    measured: dict[str, Any] = dict(measures.measure(outcome.predictions))
-    is_scored = bool(measured["count"])
+    values: dict[str, Any] = measured(outcome.predictions, measures)
+    is_scored = bool(values["count"])
     several: dict[str, Any] = {}
     if len(outcome.each) > 1:
         several = {"oracle": outcome.oracle, "each": _headlines(outcome, measures)}
     if not is_scored:  # null where nothing is known
-        measured = {**dict.fromkeys(measured), "count": 0}
+        values = {**dict.fromkeys(values), "count": 0}
         several = dict.fromkeys(several)
     record = {
-        **measured,
+        **values,
         **several,
         "module_calls": outcome.mean_module_calls if is_scored else None,
         "seconds": round(outcome.seconds, 3),
@@ -99,7 +99,7 @@ def _record(outcome: Outcome, bands: Sequence[int], measures: Measures) -> dict[
 def _headlines(outcome: Outcome, measures: Measures) -> list[float]:
     """Measure the headline of each answer alone."""
     key = measures.headline.key
-    return [measures.measure(predictions)[key] for predictions in outcome.each]
+    return [measured(predictions, measures)[key] for predictions in outcome.each]
 
 
 def _answers(outcome: Outcome) -> str:
@@ -117,7 +117,7 @@ def _print_metrics(
         columns.append("95 % interval")
     columns += [metric.heading for metric in measures.metrics]
     columns += ["ACT steps", "settled", "puzzles"]
-    rows = [_row("all", measures.measure(predictions), measures)]
+    rows = [_row("all", measured(predictions, measures), measures)]
     for band, values in by_band(predictions, bands, measures).items():
         rows.append(_row(f"rating {band}", values, measures))
     print_table(name, columns, rows)
@@ -138,7 +138,7 @@ def _print_choice(outcome: Outcome, measures: Measures) -> None:
     headline = measures.headline
     single = _headlines(outcome, measures)
     mean = sum(single) / len(single)
-    chosen = measures.measure(outcome.predictions)[headline.key]
+    chosen = measured(outcome.predictions, measures)[headline.key]
     best = f"any of {len(single)}: what a choice that knew the solution would reach"
     rows = [
         ["chosen, without looking at a label", headline.text(chosen)],
@@ -168,7 +168,7 @@ def _print_calibration(outcome: Outcome, measures: Measures) -> None:
         bounds = f"{row['from']:.1f} – {row['from'] + 0.1:.1f}"
         shares = [f"{row['confidence']:.1%}", f"{row['exact']:.1%}"]
         rows.append([bounds, *shares, f"{row['count']:,}"])
-    right = measures.measure(outcome.predictions)["q_halt_accuracy"]
+    right = measured(outcome.predictions, measures)["q_halt_accuracy"]
     title = f"Halting: q_halt ≥ 0 tells exact from wrong in {right:.2%}"
     print_table(title, ["sigmoid(q_halt)", "mean", "exact", "puzzles"], rows)
 
@@ -177,7 +177,7 @@ def _print_costs(outcomes: Mapping[str, Outcome], measures: Measures) -> None:
     headline = measures.headline
     rows = []
     for halt, outcome in outcomes.items():
-        values = measures.measure(outcome.predictions)
+        values = measured(outcome.predictions, measures)
         score = headline.text(values[headline.key])
         calls, seconds = f"{outcome.mean_module_calls:.1f}", f"{outcome.seconds:.1f} s"
         rows.append([halt, score, f"{values['steps']:.2f}", calls, seconds])

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.data.summary import band_names
+from hrm_core.tasks.cells import measure_cells
 from hrm_core.tasks.confidence import sigmoid
 from hrm_core.tasks.contract import Measures
 from hrm_core.tasks.predictions import Predictions
@@ -18,6 +19,8 @@ OF_EXAMPLES = {"steps": "halts", "q_halt_accuracy": "judged_halts"}  # metric ->
 IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.floating]
+
+OF_ANY_TASK = ("q_halt_accuracy", "steps", "settled_step", "count")
 
 
 def calibration(predictions: Predictions, num_bins: int = 10) -> list[dict[str, float]]:
@@ -69,18 +72,27 @@ def score(
     }
 
 
+def measured(predictions: Predictions, measures: Measures) -> dict[str, float]:
+    """Compute the numbers of a task, and those of halting where the task leaves them out."""
+    values = dict(measures.measure(predictions))
+    cells = measure_cells(predictions)
+    for name in OF_ANY_TASK:
+        values.setdefault(name, cells[name])
+    return values
+
+
 def by_band(
     predictions: Predictions, bounds: Sequence[int], measures: Measures
-) -> dict[str, Mapping[str, float]]:
+) -> dict[str, dict[str, float]]:
     """Measure each band of ratings that has examples; none without ratings."""
     rated = predictions.ratings >= 0
     bands = np.searchsorted(np.asarray(bounds), predictions.ratings, side="right") - 1
-    measured = {}
+    found = {}
     for i, name in enumerate(band_names(bounds)):
         is_inside = rated & (bands == i)
         if is_inside.any():
-            measured[name] = measures.measure(predictions.select(is_inside))
-    return measured
+            found[name] = measured(predictions.select(is_inside), measures)
+    return found
 
 
 def reduced(sums: Mapping[str, float], num_slots: int) -> dict[str, float]:

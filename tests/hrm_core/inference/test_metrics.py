@@ -5,12 +5,14 @@ from hrm_core.inference.metrics import (
     by_band,
     calibration,
     is_finite,
+    measured,
     reduced,
     score,
     step_counts,
 )
 from hrm_core.tasks.cells import UNKNOWN, measure_cells, wilson_interval
-from hrm_core.tasks.predictions import Predictions, joined
+from hrm_core.tasks.contract import Metric
+from hrm_core.tasks.predictions import FIELDS, Predictions, joined
 
 LABELS = np.array([[2, 3, 4, 5], [2, 3, -100, -100], [-100] * 4])
 TOKENS = np.array([[2, 3, 4, 4], [2, 3, 9, 9], [1, 1, 1, 1]])
@@ -112,3 +114,19 @@ def test_finite_is_told_from_the_rest() -> None:
     assert is_finite(np.full(5, 3e38, np.float32))
     for value in (np.nan, np.inf, -np.inf):
         assert not is_finite(np.array([1, value, -value], np.float32))
+
+
+class OnlyLoss:
+    headline = Metric("lm_loss", "loss", "loss", format=".3f", higher_is_better=False)
+    metrics = ()
+
+    def measure(self, predictions: Predictions) -> dict[str, float]:
+        return {"lm_loss": float(predictions.lm_loss.mean())}
+
+
+def test_a_task_with_one_measure_is_shown_with_steps_and_halting() -> None:
+    values = {name: np.ones(2) for name in FIELDS}
+    predictions = Predictions(**values)  # type: ignore[arg-type]
+    expected = {"lm_loss": 1, "q_halt_accuracy": 1, "steps": 1, "settled_step": 1, "count": 2}
+    assert measured(predictions, OnlyLoss()) == expected
+    assert by_band(predictions, [0], OnlyLoss()) == {"0+": expected}
