@@ -93,9 +93,15 @@ class DataSizes(NamedTuple):
     seq_len: int
     num_puzzle_identifiers: int
     num_chunks: int = 1
-    image_size: tuple[int, ...] | None = (
-        None  # of one example; None also where a model looks at none
-    )
+    image_size: tuple[int, ...] | None = None  # of one example; None also for models without
+
+    def __repr__(self) -> str:
+        """Name the sizes; those that only extensions have are left out at their defaults."""
+        named = self._asdict()
+        for name, default in self._field_defaults.items():
+            if named[name] == default:
+                del named[name]
+        return f"DataSizes({', '.join(f'{name}={size!r}' for name, size in named.items())})"
 
 
 class ArchConfig(Settings):

@@ -20,7 +20,7 @@ from hrm_core.backend import Backend
 from hrm_core.errors import PuzzleError
 from hrm_core.inference.evaluation import StepAnswers, answer_step_by_step
 from hrm_core.inference.slots import Halt
-from hrm_core.inference.voting import Candidates, asked_under_symmetries
+from hrm_core.inference.voting import polling_of
 from hrm_core.pictures.animations import thinking_frames
 from hrm_core.pictures.sheets import cell_size
 from hrm_core.runs.identifiers import BLANK, ONLY_BLANK, Identifiers
@@ -32,6 +32,7 @@ from hrm_core.tasks.capabilities import (
     Judged,
     Named,
     Polled,
+    Polling,
     Question,
     Readable,
     given_cells,
@@ -125,6 +126,7 @@ class _AskedPuzzle(NamedTuple):
     name: str  # name of the puzzle that it is asked as
     identifiers: IntArray  # (K,)
     asked: Asked
+    polling: Polling
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,20 +198,21 @@ class Solver:
         self, number: int, question: Question, name: str, identifiers: IntArray, votes: int | None
     ) -> _AskedPuzzle:
         """Ask a puzzle under the identifiers of a name, or under one of them and symmetries."""
+        polling = polling_of(self.task, number)
+        count = votes or polling.votes
         is_known = bool(identifiers[0])
         name = name if is_known else BLANK
-        tokens = question.tokens
         if not isinstance(self.task, Polled):
-            asked = asked_under_symmetries(self.task, tokens, number, votes or 1)
-            own = np.repeat(identifiers[:1], len(asked.inputs))
-            return _AskedPuzzle(question, name, own, asked)
+            own = np.repeat(identifiers[:1], count)
+            asked = polling.ask(question.tokens, [name] * count)
+            return _AskedPuzzle(question, name, own, asked, polling)
         if not is_known:  # the model has no augmentations of it
-            asked = Asked(tokens[None], lambda k, answers: answers)
-            return _AskedPuzzle(question, name, identifiers[:1], asked)
-        chosen = identifiers[: votes or self.task.votes]
+            asked = Asked(question.tokens[None], lambda k, answers: answers)
+            return _AskedPuzzle(question, name, identifiers[:1], asked, polling)
+        chosen = identifiers[:count]
         names = [self.identifiers.names[number] for number in chosen.tolist()]
-        asked = self.task.ask(tokens, names)
-        return _AskedPuzzle(question, name, chosen, asked)
+        asked = polling.ask(question.tokens, names)
+        return _AskedPuzzle(question, name, chosen, asked, polling)
 
     def _solution(self, puzzle: _AskedPuzzle, steps: StepAnswers, rows: slice) -> Solution:
         """Choose the answer to one puzzle, whose K answers are these rows."""
@@ -217,7 +220,8 @@ class Solver:
         q_halt_logits = steps.q_halt_logits[-1, rows]
         undone = [undo(k, answer[None]) for k, answer in enumerate(steps.final[rows])]
         answers = np.concatenate(undone)
-        attempts, best = self._best(question.tokens, answers, q_halt_logits)
+        attempts = puzzle.polling.attempts(question.tokens, answers, q_halt_logits)
+        best = attempts[0].row if attempts else 0
         row = rows.start + best
         num_steps = int(steps.steps[row])
         agreeing = (answers == answers[best]).all(axis=1)
@@ -231,20 +235,9 @@ class Solver:
             num_identifiers=len(np.unique(puzzle.identifiers)),
             num_answers=len(answers),
             num_agreeing=int(agreeing.sum()),
-            attempts=attempts,
+            attempts=attempts if isinstance(self.task, Polled) else (),
             solution=question.solution,
         )
-
-    def _best(
-        self, question: TokenArray, answers: TokenArray, q_halt_logits: npt.NDArray[np.float32]
-    ) -> tuple[list[Candidate], int]:
-        """Return the attempts of a polled task, and which of K answers (K, S) to give."""
-        if isinstance(self.task, Polled):
-            attempts = self.task.attempts(answers, q_halt_logits)
-            return attempts, attempts[0].row if attempts else 0
-        candidates = Candidates(question[None], answers[:, None], q_halt_logits[:, None])
-        chosen = candidates.choose("rules", self.task)
-        return [], int(chosen[0])
 
 
 def require_readable(task: Task) -> Readable:

@@ -1,9 +1,10 @@
 """Answer each puzzle several times and choose which answer to give.
 
-A puzzle is asked under symmetries of its task, unless the task says how it is asked (`Polled`).
+A puzzle is asked under symmetries (`BySymmetries`), unless its task says how (`Polled`).
 A choice never sees a label. Shapes: K answers a puzzle, N puzzles, S cells.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +14,15 @@ import numpy.typing as npt
 from hrm_core.data.symmetry import Symmetry
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import PuzzleError
-from hrm_core.tasks.capabilities import Asked, Judged, PartlySymmetric, Symmetric
+from hrm_core.tasks.capabilities import (
+    Asked,
+    Candidate,
+    Judged,
+    PartlySymmetric,
+    Polled,
+    Polling,
+    Symmetric,
+)
 from hrm_core.tasks.confidence import sigmoid
 from hrm_core.tasks.contract import Task, TokenArray
 
@@ -49,27 +58,6 @@ class Symmetries:
         return Symmetry(cells, tokens)
 
 
-def asked_under_symmetries(task: Task, question: TokenArray, number: int, votes: int) -> Asked:
-    """Return a question (S,) under `votes` symmetries, the first of which changes nothing.
-
-    `number` is that of the puzzle; its symmetries are drawn from it.
-
-    Raises: PuzzleError if the task or the question has no symmetries.
-    """
-    symmetries = _drawn_symmetries(task, question, number, votes - 1)
-    moved = [symmetry.apply(question[None]) for symmetry in symmetries]
-    inputs = np.concatenate([question[None], *moved])
-
-    def undo(k: int, answers: TokenArray) -> TokenArray:
-        if k == 0:
-            return answers
-        inverse = symmetries[k - 1].inverse()
-        rows = [inverse.apply(answer[None]) for answer in answers]
-        return np.concatenate(rows)
-
-    return Asked(inputs, undo)
-
-
 @dataclass(frozen=True, eq=False)
 class Candidates:
     """K answers to each of N puzzles."""
@@ -97,16 +85,56 @@ class Candidates:
         return np.asarray(rank.argmax(axis=0))
 
 
-def _drawn_symmetries(task: Task, question: TokenArray, number: int, count: int) -> list[Symmetry]:
-    """Draw symmetries of one puzzle. Raises: PuzzleError as `asked_under_symmetries` does."""
-    if count == 0:
-        return []
-    if not isinstance(task, Symmetric):
-        raise PuzzleError(f"{task.name} has no symmetries to vote with; leave out votes")
-    if isinstance(task, PartlySymmetric):
-        task.check_symmetric(question)
-    numbers = np.array([number])
-    return [Symmetries(task, vote)(numbers) for vote in range(1, count + 1)]
+@dataclass(frozen=True)
+class BySymmetries:
+    """The default of `Polling`: asks a puzzle under symmetries, and its rules choose the answer."""
+
+    task: Task
+    number: int  # of the puzzle; its symmetries are drawn from it
+    votes: int = 1
+
+    def ask(self, question: TokenArray, names: Sequence[str]) -> Asked:
+        """Return a question (S,) under one symmetry a name, the first of which changes nothing.
+
+        Raises: PuzzleError if the task or the question has no symmetries.
+        """
+        symmetries = self._drawn(question, len(names) - 1)
+        moved = [symmetry.apply(question[None]) for symmetry in symmetries]
+
+        def undo(k: int, answers: TokenArray) -> TokenArray:
+            if k == 0:
+                return answers
+            inverse = symmetries[k - 1].inverse()
+            rows = [inverse.apply(answer[None]) for answer in answers]
+            return np.concatenate(rows)
+
+        return Asked(np.concatenate([question[None], *moved]), undo)
+
+    def attempts(
+        self, question: TokenArray, answers: TokenArray, q_halt_logits: FloatArray
+    ) -> list[Candidate]:
+        """Return the answer that is chosen among K. Shapes: (S,), (K, S), (K,)."""
+        candidates = Candidates(question[None], answers[:, None], q_halt_logits[:, None])
+        row = int(candidates.choose("rules", self.task)[0])
+        same = (answers == answers[row]).all(axis=1)
+        confidence = float(sigmoid(q_halt_logits[same]).mean())
+        return [Candidate(answers[row], int(same.sum()), confidence, row)]
+
+    def _drawn(self, question: TokenArray, count: int) -> list[Symmetry]:
+        """Draw symmetries of the puzzle. Raises: PuzzleError as `ask` does."""
+        if count == 0:
+            return []
+        if not isinstance(self.task, Symmetric):
+            raise PuzzleError(f"{self.task.name} has no symmetries to vote with; leave out votes")
+        if isinstance(self.task, PartlySymmetric):
+            self.task.check_symmetric(question)
+        numbers = np.array([self.number])
+        return [Symmetries(self.task, vote)(numbers) for vote in range(1, count + 1)]
+
+
+def polling_of(task: Task, number: int) -> Polling:
+    """Return how the puzzle of this number is asked several times and its answer chosen."""
+    return task if isinstance(task, Polled) else BySymmetries(task, number)
 
 
 def _agreement(answers: IntArray, confidence: FloatArray) -> FloatArray:

@@ -199,22 +199,34 @@ class Poll(Protocol):
         ...
 
 
-@runtime_checkable
-class Polled(Named, Protocol):
-    """Asks one question under several identifiers and pools the answers.
+class Polling(Protocol):
+    """Asks one question in K forms, pools the answers and chooses.
 
-    Other tasks are asked under their symmetries, see `hrm_core/inference/voting.py`.
+    The default is `BySymmetries` of `hrm_core/inference/voting.py`; a `Polled` task overrides it.
     """
 
-    votes: int  # default number of identifiers that a question is asked under
+    @property
+    def votes(self) -> int:
+        """K if the user does not say."""
+        ...
 
     def ask(self, question: TokenArray, names: Sequence[str]) -> Asked:
-        """Return a question (S,) in the form of each of K identifiers, given by their names."""
+        """Return a question (S,) in K forms, each for the identifier of a name."""
         ...
 
-    def attempts(self, answers: TokenArray, q_halt_logits: FloatArray) -> list[Candidate]:
-        """Pool K answers, undone, and return the best few, the best first. Shapes: (K, S), (K,)."""
+    def attempts(
+        self, question: TokenArray, answers: TokenArray, q_halt_logits: FloatArray
+    ) -> list[Candidate]:
+        """Pool K answers, undone, and return the best few, the best first.
+
+        Shapes: (S,), (K, S), (K,).
+        """
         ...
+
+
+@runtime_checkable
+class Polled(Named, Polling, Protocol):
+    """Asks one question under several identifiers and pools the answers."""
 
     def poll(
         self, split: Split, names: Sequence[str], answered: Sequence[tuple[IntArray, FloatArray]]

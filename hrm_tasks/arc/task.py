@@ -135,7 +135,9 @@ class Arc(CellMeasures):
 
         return Asked(pooling.asked_as(decode(question), names, self.side), undo)
 
-    def attempts(self, answers: TokenArray, q_halt_logits: FloatArray) -> list[Candidate]:
+    def attempts(
+        self, question: TokenArray, answers: TokenArray, q_halt_logits: FloatArray
+    ) -> list[Candidate]:
         """Return the two best of K answers (K, S) to a test input; fewer where they do not differ."""
         return pooling.attempts(answers, q_halt_logits)
 
