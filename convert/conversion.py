@@ -57,7 +57,8 @@ def convert(source: str, dest: Path, request: Request) -> Conversion:
     Raises: HRMError subclasses: the source cannot be read, the destination may not be written, or
     the request does not fit.
     """
-    request = _with_data(request)
+    data = Dataset(request.data) if request.data else None
+    request = _with_data(request, data)
     with open_source(source, request.seq_len) as opened:
         to = chosen_format(dest, request.to, opened.format)
         _check_dtype(request, to)
@@ -68,7 +69,7 @@ def convert(source: str, dest: Path, request: Request) -> Conversion:
             _check_published(source, change.config)
         dtype = FLOATS[request.dtype]
         tensors, rows = _account(opened, change, to, dtype)
-        task = _task(opened, change.config, request)
+        task = _task(opened, change.config, data)
         notes = [
             *opened.notes,
             *_travel_notes(opened, to),
@@ -109,22 +110,22 @@ def _check_dtype(request: Request, to: Format) -> None:
         )
 
 
-def _with_data(request: Request) -> Request:
+def _with_data(request: Request, data: Dataset | None) -> Request:
     """Return the request with the sizes and identifiers of its data set, if it names one."""
-    if request.data is None:
+    if data is None:
         return request
-    metadata = Dataset(request.data).metadata
+    metadata = data.metadata
     for name in ("vocab_size", "seq_len"):
         asked, found = getattr(request, name), getattr(metadata, name)
         if asked not in (None, found):
             raise ConversionError(
-                f"{request.data} has {name} {found}, not {asked}; leave one of them out"
+                f"{data.directory} has {name} {found}, not {asked}; leave one of them out"
             )
-    names = request.identifiers or request.data / IDENTIFIERS_FILE
+    names = request.identifiers or data.directory / IDENTIFIERS_FILE
     count = len(read_identifiers(names))
     if count != metadata.num_puzzle_identifiers:
         raise ConversionError(
-            f"{request.data} has {metadata.num_puzzle_identifiers} puzzle identifiers, "
+            f"{data.directory} has {metadata.num_puzzle_identifiers} puzzle identifiers, "
             f"{count} have names; build it again"
         )
     return replace(
@@ -219,11 +220,11 @@ def _renaming(name: str, stored: str, written: str) -> list[str]:
     return [f"renamed: {', '.join(parts)}"]
 
 
-def _task(source: Source, config: ModelConfig, request: Request) -> str:
+def _task(source: Source, config: ModelConfig, data: Dataset | None) -> str:
     """Return the label of the task of the converted model."""
     if config.sizes == source.config.sizes:
         return source.task
-    label = Dataset(request.data).label if request.data else None
+    label = data.label if data else None
     return label or name_of_shape(config.vocab_size, config.seq_len)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from hrm_core.backend import Arrays, Backend, Batch, IntArray
 from hrm_core.data import batches, store
-from hrm_core.inference import metrics as scoring
+from hrm_core.inference import metrics
 from hrm_core.parameters import PUZZLE_TABLE
 from hrm_core.schedule import rates
 from hrm_parity.golden import CaseError, ModelCase, OrderCase, Recorded
@@ -45,7 +45,7 @@ def replay_forward(backend: Backend, case: ModelCase, recorded: Recorded) -> Arr
 def evaluation_loss(step: Named, tokens: IntArray, labels: IntArray, loss_type: str) -> Named:
     """Loss and sums of metrics of one ACT step in evaluation. Source: sapientinc/HRM models/losses.py."""
     losses = token_losses(step["logits"], labels, loss_type)
-    scores = scoring.score(tokens, labels, np.zeros(labels.shape, np.bool_), losses)
+    scores = metrics.score(tokens, labels, np.zeros(labels.shape, np.bool_), losses)
     right, count = (np.asarray(scores[name], np.int64) for name in ("num_right", "num_labelled"))
     exact, counted = right == count, step["halted"] & (count > 0)
     q = step["q_halt_logits"].astype(np.float64)
@@ -195,7 +195,7 @@ def _reduced(trace: Named, batch_size: int) -> Named:
         for name, value in trace.items()
         if name.startswith("metrics/")
     }
-    means = scoring.reduced(sums, batch_size)
+    means = metrics.reduced(sums, batch_size)
     return _prefixed("reduced/", {**means, "count": float(means["count"] > 0)})
 
 

@@ -16,11 +16,8 @@ from hrm_core.data.store import (
     BUILD_FILE,
     IDENTIFIERS_FILE,
     WAY_OUT,
+    Dataset,
     ExampleSet,
-    load_split,
-    present_splits,
-    read_build,
-    read_identifiers,
     read_rows,
 )
 from hrm_core.data.summary import LeftOut
@@ -130,8 +127,9 @@ def _write_joined(
     directory: Path, beside: Path, paths: Sequence[Path], watch: Watch
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write a data set with its tasks and new ones. Returns: as `add` does."""
-    record, built, known = _read_build(directory)
-    old_names = _identifiers(directory, built)
+    data = Dataset(directory)
+    record, built, known = _read_build(data)
+    old_names = _identifiers(data, built)
     sources = [read_source(path) for path in paths]
     side = built.task_settings.canvas
     splits = split_tasks(_fitting(directory, sources, side), known)
@@ -151,7 +149,7 @@ def _write_joined(
         "namesakes": _merged(built.namesakes, splits.namesakes),
         "dropped_pairs": [*built.dropped_pairs, *splits.dropped_pairs],
     }
-    examples = _joined(directory, blocks(tasks, watch))
+    examples = _joined(data, blocks(tasks, watch))
     build = write(beside, side, old_names, examples, about, tasks)
     return build, drops(splits)
 
@@ -198,14 +196,14 @@ def _merged(old: Mapping[str, list[str]], new: Mapping[str, list[str]]) -> dict[
     return merged
 
 
-def _read_build(directory: Path) -> tuple[dict[str, Any], BuildFile, Known]:
+def _read_build(data: Dataset) -> tuple[dict[str, Any], BuildFile, Known]:
     """Read and check build.json. Returns: all of it, the checked part, and the known tasks."""
-    path = directory / BUILD_FILE
-    record = read_build(directory)
+    path = data.directory / BUILD_FILE
+    record = data.build
     task = record.get("task", "an unknown task")
     if task != TASK:
         raise DataError(
-            f"{directory} is a data set of {str(task)[:40]}, expected arc; "
+            f"{data.directory} is a data set of {str(task)[:40]}, expected arc; "
             "only those that `hrm data arc` made take more tasks"
         )
     try:
@@ -223,16 +221,15 @@ def _read_build(directory: Path) -> tuple[dict[str, Any], BuildFile, Known]:
         raise DataError(f"{path} is damaged ({str(error)[:80]}); {WAY_OUT}") from error
 
 
-def _identifiers(directory: Path, built: BuildFile) -> list[str]:
+def _identifiers(data: Dataset, built: BuildFile) -> list[str]:
     """Read the names of a data set's identifiers.
 
     Raises: DataError unless there are as many as its arrays and its build.json count.
     """
-    path = directory / IDENTIFIERS_FILE
-    names = read_identifiers(path)
-    split = load_split(directory, present_splits(directory)[0])
+    path = data.directory / IDENTIFIERS_FILE
+    names = data.names
     num_built = 1 + sum(task.identifiers for task in built.tasks.values())
-    for expected in (split.metadata.num_puzzle_identifiers, num_built):
+    for expected in (data.metadata.num_puzzle_identifiers, num_built):
         if len(names) != expected:
             raise DataError(f"{path} has {len(names)} names, expected {expected}; {WAY_OUT}")
     for name in names:
@@ -241,14 +238,13 @@ def _identifiers(directory: Path, built: BuildFile) -> list[str]:
     return names
 
 
-def _joined(directory: Path, new: Blocks) -> Blocks:
+def _joined(data: Dataset, new: Blocks) -> Blocks:
     """Return the examples of a data set, then new ones."""
-    present = present_splits(directory)
     joined: Blocks = {}
     for split in ("train", "test"):
         parts = []
-        if split in present:
-            parts.append(copied(load_split(directory, split).sets[SET]))
+        if split in data.splits:
+            parts.append(copied(data.split(split).sets[SET]))
         if split in new:
             parts.append(new[split][SET])
         if parts:
