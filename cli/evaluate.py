@@ -23,6 +23,7 @@ from .options import (
     print_warning,
     refuse_same,
     seed_option,
+    steps_option,
     write_then_show,
 )
 
@@ -44,6 +45,7 @@ class EvalOptions:
     data: Path | None
     split: str
     halt: Any
+    max_steps: int | None
     votes: int
     noise: float
     rollouts: int
@@ -89,6 +91,7 @@ class Evaluation:
     help="fixed: all ACT steps, as published. q: a puzzle is done when q_halt > q_continue. "
     "both: side by side.",
 )
+@steps_option
 @click.option(
     "--votes",
     type=click.IntRange(1),
@@ -156,11 +159,12 @@ def evaluate(
     Examples:
         hrm eval runs/small --data data/sudoku-4x4
         hrm eval runs/small --halt both --votes 9
+        hrm eval runs/small --steps 64
         hrm eval runs/small --sheet mistakes.png
     """
     from hrm_core.data.store import Dataset
     from hrm_core.inference.answering import open_for_models, polled, recorded_data
-    from hrm_core.inference.slots import check_halt
+    from hrm_core.inference.slots import check_halt, check_steps
     from hrm_core.tasks.capabilities import Polled
 
     options = EvalOptions(**typed)
@@ -168,6 +172,7 @@ def evaluate(
     loaded = [open_model(model) for model in models]
     for model in loaded:
         check_halt(options.halt, model.config)
+        check_steps(options.max_steps, model.config)
     dataset = Dataset(options.data) if options.data else recorded_data(models, print_warning)
     split, task = open_for_models(dataset, options.split, models, loaded)
     _check_task(task, split.folder, options)
@@ -182,7 +187,7 @@ def evaluate(
         polls = {name: polled(pools, dataset, split, each) for name, each in outcomes.items()}
     sources = [str(model.source) for model in loaded]
     found = Evaluation(models, sources, dataset, split, task, outcomes, polls)
-    write_then_show(_files(found, options, drawn), partial(_show, found, options.split, as_json))
+    write_then_show(_files(found, options, drawn), partial(_show, found, options, as_json))
 
 
 def _is_whole_test(options: EvalOptions) -> bool:
@@ -203,7 +208,13 @@ def _answer_all(
     asked = {}
     for halt in HALTS.get(options.halt, [options.halt]):
         asked[halt] = inference_options(
-            task, halt, options.votes, options.noise, options.rollouts, options.seed
+            task,
+            halt,
+            options.votes,
+            options.noise,
+            options.rollouts,
+            options.seed,
+            options.max_steps,
         )
     num_asked = sum(map(len, asked.values()))
     total = num_examples(split, limit) * len(backends) * num_asked
@@ -219,7 +230,7 @@ def _answer_all(
         }
 
 
-def _show(found: Evaluation, split: str, as_json: bool) -> None:
+def _show(found: Evaluation, options: EvalOptions, as_json: bool) -> None:
     """Print results as tables, or as JSON."""
     from hrm_core.tasks.capabilities import bands_of
     from hrm_core.tasks.cells import UNKNOWN
@@ -229,10 +240,18 @@ def _show(found: Evaluation, split: str, as_json: bool) -> None:
     bands, measures = bands_of(found.task), found.task or UNKNOWN
     if as_json:
         more = {halt: poll.record() for halt, poll in found.polls.items()}
-        content = record(found.sources, split, found.outcomes, bands, measures, more)
+        content = record(
+            found.sources,
+            options.split,
+            found.outcomes,
+            bands,
+            measures,
+            more,
+            options.max_steps,
+        )
         click.echo(json.dumps(content))
         return
-    print_outcomes(found.sources, found.outcomes, bands, measures)
+    print_outcomes(found.sources, found.outcomes, bands, measures, options.max_steps)
     for halt, poll in found.polls.items():
         title = f"Halting: {halt}" if len(found.polls) > 1 else ""
         print_pages(poll.pages(), title=title)

@@ -24,10 +24,12 @@ def print_outcomes(
     outcomes: Mapping[str, Outcome],
     bands: Sequence[int],
     measures: Measures,
+    max_steps: int | None = None,
 ) -> None:
     """Print metrics, steps and calibration of each way to halt, then compare the costs of two."""
+    limit = f", at most {max_steps:,} ACT steps" if max_steps else ""
     for halt, outcome in outcomes.items():
-        name = f"{', '.join(sources)}: halting {halt}, {_answers(outcome)}"
+        name = f"{', '.join(sources)}: halting {halt}{limit}, {_answers(outcome)}"
         if not outcome.predictions.is_counted.any():
             click.echo(f"{name}: no solution is known, so nothing is scored\n")
             continue
@@ -60,10 +62,11 @@ def record(
     bands: Sequence[int],
     measures: Measures,
     more: Mapping[str, Mapping[str, Any]],
+    max_steps: int | None = None,
 ) -> dict[str, Any]:
     """Return the results for scripts; `more` holds what a task adds for each way to halt.
 
-    The numbers of the first way stand at the top.
+    The numbers of the first way stand at the top. `max_steps` is there where it was asked for.
     """
     records = {}
     for halt, outcome in outcomes.items():
@@ -71,7 +74,8 @@ def record(
         records[halt] = {**own, **more.get(halt, {})}
     model = sources[0] if len(sources) == 1 else list(sources)
     first = next(iter(records.values()))
-    return {"model": model, "split": split, **first, "halt": records}
+    asked = {"max_steps": max_steps} if max_steps else {}
+    return {"model": model, "split": split, **asked, **first, "halt": records}
 
 
 def _record(outcome: Outcome, bands: Sequence[int], measures: Measures) -> dict[str, Any]:

@@ -54,6 +54,13 @@ digits_option = click.option(
     is_flag=True,
     help="ARC: write the number of each colour into its cells in pictures.",
 )
+steps_option = click.option(
+    "--steps",
+    "max_steps",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Take so many ACT steps instead of `halt_max_steps`.",
+)
 seed_option = click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),

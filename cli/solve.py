@@ -17,6 +17,7 @@ from .options import (
     drawn_task,
     json_option,
     open_model,
+    steps_option,
     write_then_show,
 )
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     help="q: think until q_halt > q_continue. fixed: take all ACT steps, "
     "as the published evaluation does.  [default: q]",
 )
+@steps_option
 @click.option(
     "--identifier",
     default="",
@@ -63,6 +65,7 @@ def solve(
     model: Path,
     puzzles: tuple[str, ...],
     halt: Any,
+    max_steps: int | None,
     identifier: str,
     data: Path | None,
     votes: int | None,
@@ -80,6 +83,7 @@ def solve(
     Examples:
         hrm solve runs/demo "1... ..2. .3.. ...4"
         hrm solve runs/demo puzzles.txt --votes 9 --gif thinking.gif
+        hrm solve runs/demo puzzles.txt --halt fixed --steps 32
         hrm solve runs/arc 007bbfb7.json
         hrm solve runs/mine question.txt --identifier mirror
     """
@@ -103,12 +107,13 @@ def solve(
         check_halt(halt, loaded.config)
     backend = make_backend(loaded.config)
     backend.load_weights(loaded.weights)
-    solutions = Solver(backend, task, identifiers).solve_puzzles(asked, halt, identifier, votes)
+    solver = Solver(backend, task, identifiers)
+    solutions = solver.solve_puzzles(asked, halt, identifier, votes, max_steps)
 
     def show() -> None:
         for number, solution in enumerate(solutions):
             if as_json:
-                click.echo(json.dumps(_record(solution)))
+                click.echo(json.dumps(_record(solution, max_steps)))
                 continue
             if number:
                 click.echo()
@@ -167,8 +172,11 @@ def _attempts(solution: "Solution") -> list[str]:
     return drawn or [f"no attempt: none {of} has a grid"]
 
 
-def _record(solution: "Solution") -> dict[str, Any]:
-    """Return a solution as JSON-serialisable values, with `attempts` if the task makes several."""
+def _record(solution: "Solution", max_steps: int | None) -> dict[str, Any]:
+    """Return a solution as JSON-serialisable values, with `attempts` if the task makes several.
+
+    `max_steps` is there where it was asked for.
+    """
     from hrm_core.inference.solving import require_readable
     from hrm_core.tasks.capabilities import Polled
 
@@ -193,6 +201,7 @@ def _record(solution: "Solution") -> dict[str, Any]:
         "num_agreeing": solution.num_agreeing,
         "accepted": solution.accepted,
         "verdict": solution.verdict,
+        **({"max_steps": max_steps} if max_steps else {}),
         "steps": len(solution.answers),
         "settled_step": solution.settled_step,
         "q_halt": [round(float(value), 4) for value in solution.q_halt_logits],

@@ -39,6 +39,7 @@ class InferenceOptions:
     noise: Noise | None = None
     # of puzzles by number (N,): applied to the question, undone in the answer
     symmetries: Callable[[IntArray], Symmetry] | None = None
+    max_steps: int | None = None  # ACT steps; `halt_max_steps` of the model if not set
 
 
 PUBLISHED = InferenceOptions()
@@ -82,25 +83,28 @@ def answer_step_by_step(
     halt: Halt = "fixed",
     prefix_len: IntArray | None = None,
     images: npt.NDArray[np.uint8] | None = None,
+    max_steps: int | None = None,
 ) -> StepAnswers:
     """Answer puzzles and keep the answer after each ACT step. Shapes: (N, S) tokens, (N,), `prefix_len` (N,), `images` (N, ...).
 
     A puzzle that halts early keeps its last answer in the steps that others still take.
     """
     config, count = backend.config, len(inputs)
-    num_steps = config.halt_max_steps
-    answers = np.zeros((num_steps, *inputs.shape), np.int32)
-    q_halt_logits = np.zeros((num_steps, count), np.float32)
     steps = np.zeros(count, np.int32)
+    said = []  # the answer and its value at each place
     waiting = iter([Questions.unlabelled(inputs, puzzle_identifiers, prefix_len, images)])
-    for result in think(backend, waiting, batch_size, halt):
+    for result in think(backend, waiting, batch_size, halt, max_steps=max_steps):
         busy = result.busy
         numbers = result.questions.number[busy]
         step = result.steps[busy]
         place = step - 1, numbers
-        answers[place] = result.tokens[busy]
-        q_halt_logits[place] = result.answers.q_halt_logits[busy]
+        said.append((place, result.tokens[busy], result.answers.q_halt_logits[busy]))
         steps[numbers] = step
+    num_steps = int(steps.max(initial=0))
+    answers = np.zeros((num_steps, *inputs.shape), np.int32)
+    q_halt_logits = np.zeros((num_steps, count), np.float32)
+    for place, tokens, values in said:
+        answers[place], q_halt_logits[place] = tokens, values
     all_steps = np.arange(num_steps)[:, None]
     known = np.minimum(all_steps, steps - 1), np.arange(count)
     chunks = config.num_chunks, config.steps_per_chunk
@@ -164,7 +168,8 @@ def evaluate(
     slots = max(1, batch_size // backend.replica.num_replicas)
     waiting = _questions(backend, split, batch_size, limit, options)
     cell_losses = _CellLosses(backend.config)
-    for result in think(backend, waiting, slots, options.halt, options.noise):
+    results = think(backend, waiting, slots, options.halt, options.noise, options.max_steps)
+    for result in results:
         if result.ends.any():
             cell_losses.keep(result)
         halted = result.questions.number[result.halts]

@@ -3,6 +3,7 @@
 Shapes: B slots, N puzzles, S cells (those of all chunks, but for `answers`), T positions, D hidden.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Literal, Self
@@ -19,9 +20,9 @@ IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 
-Halt = Literal[
-    "fixed", "q"
-]  # after `halt_max_steps` steps, as published; or as soon as q_halt > q_continue
+Halt = Literal["fixed", "q"]  # after all steps, as published; or as soon as q_halt > q_continue
+
+MAX_STEPS = 2**20  # as `model.halt_max_steps` in a config
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,14 +127,39 @@ def check_halt(halt: Halt | Literal["both"], config: ArchConfig) -> None:
         )
 
 
+def check_steps(max_steps: int | None, config: ModelConfig) -> None:
+    """Refuse a number of ACT steps that a model cannot take; warn of one that makes it worse.
+
+    None stands for its `halt_max_steps`.
+
+    Raises: ConfigError.
+    """
+    if max_steps is None:
+        return
+    fewest = config.num_chunks * config.steps_per_chunk
+    if not fewest <= max_steps <= MAX_STEPS:
+        raise ConfigError(
+            f"{max_steps} ACT steps are asked for; this model takes {fewest} to {MAX_STEPS:,}"
+        )
+    if config.halting == "fixed" and max_steps > config.halt_max_steps:
+        warnings.warn(
+            f"{max_steps} ACT steps are asked for, but the model was trained to take exactly "
+            f"{config.halt_max_steps}: its answers get worse after them",
+            stacklevel=2,
+        )
+
+
 def think(
     backend: Backend,
     waiting: Iterator[Questions],
     batch_size: int,
     halt: Halt = "fixed",
     noise: Noise | None = None,
+    max_steps: int | None = None,
 ) -> Iterator[StepResult]:
     """Let a model think about puzzles, `batch_size` at once. A slot whose puzzle halts takes the next one that waits.
+
+    A puzzle takes `max_steps` ACT steps at most, `halt_max_steps` if that is not set.
 
     Every puzzle halts in exactly one moment. When none waits any more, slots are given up by halves, so that a compiled
     model meets few batch sizes; until then they idle and do not halt again.
@@ -142,6 +168,7 @@ def think(
     """
     config = backend.config
     check_halt(halt, config)
+    last_step = max_steps or config.halt_max_steps
     queue = _Queue(waiting)
     questions = queue.take(batch_size)
     if not len(questions):
@@ -157,7 +184,7 @@ def think(
             )
         slots.carry, answers = backend.step(slots.carry)
         slots.count_step(answers.tokens)
-        done = slots.steps >= config.halt_max_steps
+        done = slots.steps >= last_step
         if halt == "q":
             may_halt = slots.steps > config.steps_before_last_chunk
             done |= may_halt & (answers.q_halt_logits > answers.q_continue_logits)

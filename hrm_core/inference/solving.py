@@ -19,7 +19,7 @@ from PIL import Image
 from hrm_core.backend import Backend
 from hrm_core.errors import PuzzleError
 from hrm_core.inference.evaluation import StepAnswers, answer_step_by_step
-from hrm_core.inference.slots import Halt
+from hrm_core.inference.slots import Halt, check_steps
 from hrm_core.inference.voting import polling_of
 from hrm_core.pictures.animations import thinking_frames
 from hrm_core.pictures.sheets import cell_size
@@ -138,18 +138,24 @@ class Solver:
     identifiers: Identifiers = ONLY_BLANK
 
     def solve(
-        self, text: str, halt: Halt | None = None, identifier: str = "", votes: int | None = None
+        self,
+        text: str,
+        halt: Halt | None = None,
+        identifier: str = "",
+        votes: int | None = None,
+        steps: int | None = None,
     ) -> list[Solution]:
         """Solve every puzzle in a text.
 
         `identifier` is the name of a puzzle that the model was trained on, or "blank"; it is
         needed if there are several. `votes` is the number of answers to choose from: answers to
-        augmentations for ARC, 100 if not set; else answers to symmetries, 1 if not set.
+        augmentations for ARC, 100 if not set; else answers to symmetries, 1 if not set. `steps` is
+        the number of ACT steps that an answer takes at most, `halt_max_steps` if not set.
 
         Raises: PuzzleError naming the puzzle and the place in it; or if no puzzle of that name was
-        trained, or there are no symmetries.
+        trained, or there are no symmetries. ConfigError if the model cannot take so many steps.
         """
-        return self.solve_puzzles(read_text(self.task, text), halt, identifier, votes)
+        return self.solve_puzzles(read_text(self.task, text), halt, identifier, votes, steps)
 
     def solve_tokens(
         self,
@@ -157,6 +163,7 @@ class Solver:
         halt: Halt | None = None,
         identifier: str = "",
         votes: int | None = None,
+        steps: int | None = None,
     ) -> list[Solution]:
         """Solve puzzles (N, S) given as tokens.
 
@@ -164,7 +171,7 @@ class Solver:
         If it is not set, it is "q", or "fixed" for a model that did not learn when to halt.
         """
         asked = list(map(Question, questions))
-        return self.solve_puzzles(asked, halt, identifier, votes)
+        return self.solve_puzzles(asked, halt, identifier, votes, steps)
 
     def solve_puzzles(
         self,
@@ -172,12 +179,14 @@ class Solver:
         halt: Halt | None = None,
         identifier: str = "",
         votes: int | None = None,
+        steps: int | None = None,
     ) -> list[Solution]:
         """Solve puzzles, each under its own name or all of them as the one that `identifier` names.
 
         Raises: PuzzleError if the model was trained on none of that name, or if there are no
-        symmetries to vote with.
+        symmetries to vote with; ConfigError if it cannot take so many steps.
         """
+        check_steps(steps, self.backend.config)
         names = [identifier or question.name for question in questions]
         found = {name: self.identifiers.find(name, self.task) for name in dict.fromkeys(names)}
         asked = []
@@ -186,11 +195,11 @@ class Solver:
         inputs = np.concatenate([puzzle.asked.inputs for puzzle in asked])
         identifiers = np.concatenate([puzzle.identifiers for puzzle in asked])
         chosen = halt or self.backend.config.halting
-        steps = answer_step_by_step(self.backend, inputs, identifiers, halt=chosen)
+        path = answer_step_by_step(self.backend, inputs, identifiers, halt=chosen, max_steps=steps)
         solutions, start = [], 0
         for puzzle in asked:
             stop = start + len(puzzle.asked.inputs)
-            solutions.append(self._solution(puzzle, steps, slice(start, stop)))
+            solutions.append(self._solution(puzzle, path, slice(start, stop)))
             start = stop
         return solutions
 

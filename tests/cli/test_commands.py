@@ -15,9 +15,10 @@ import yaml
 from hrm_cli.options import write_then_show
 from PIL import Image
 
+import hrm_mlx
 from hrm_core.backends import BackendMaker
 from hrm_core.data.store import load_split
-from hrm_core.errors import HRMError
+from hrm_core.errors import ConfigError, HRMError
 from hrm_mlx import blas, devices
 from hrm_mlx.backend import MLXBackend
 from hrm_tasks.sudoku.task import Sudoku
@@ -289,6 +290,11 @@ def test_eval_of_a_lone_file_needs_data_of_its_size(
             "two outputs would be a.png; give each a name of its own",
         ),
         (["--digits"], "--digits are written into pictures; add --sheet, or leave it out"),
+        (
+            ["--steps", "2000000"],
+            "2000000 ACT steps are asked for; this model takes 1 to 1,048,576",
+        ),
+        (["--steps", "0"], "0 is not in the range x>=1"),
     ],
 )
 def test_what_eval_cannot_do_is_refused_before_the_work(
@@ -407,6 +413,23 @@ def test_votes_rollouts_and_models_multiply(hrm: Hrm, tiny_run: Path) -> None:
     assert found["oracle"] >= found["exact_accuracy"]
 
 
+@pytest.mark.parametrize("halt", ["fixed", "q"])
+def test_eval_takes_as_many_steps_as_it_is_told_and_says_so(
+    hrm: Hrm, tiny_run: Path, halt: str
+) -> None:
+    trained = json.loads(hrm("eval", tiny_run, "--halt", halt, "--json").out)
+    options = ("--halt", halt, "--steps", 5)
+    found = json.loads(hrm("eval", tiny_run, *options, "--json").out)
+    assert "max_steps" not in trained
+    assert found["max_steps"] == 5
+    assert trained["steps"] == max(map(int, trained["step_counts"])) == 2
+    assert max(map(int, found["step_counts"])) == 5
+    assert found["steps"] == 5 if halt == "fixed" else 2 < found["steps"] <= 5
+    assert found["module_calls"] == found["steps"] * trained["module_calls"] / 2
+    drawn = hrm("eval", tiny_run, *options)
+    assert f"halting {halt}, at most 5 ACT steps, one answer" in " ".join(drawn.out.split())
+
+
 def test_demo_refuses_other_settings_than_its_run_has(
     refusal: Refusal, hrm: Hrm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,6 +483,26 @@ def test_exit_status_of_solve_says_whether_the_rules_accept(
     )
     assert "NOT a solution" in (wrong := hrm("solve", tiny_run, text)).out
     assert (right.status, wrong.status) == (0, 1)
+
+
+def test_solve_takes_as_many_steps_as_it_is_told(
+    hrm: Hrm, refusal: Refusal, tiny_run: Path, tmp_path: Path
+) -> None:
+    gif = tmp_path / "thinking.gif"
+    outcome = hrm("solve", tiny_run, PUZZLE, "--steps", 5, "--json", "--gif", gif)
+    found = json.loads(outcome.out)
+    assert (found["max_steps"], found["steps"], len(found["q_halt"])) == (5, 5, 5)
+    assert gif.is_file()
+    solver = hrm_mlx.load(tiny_run)
+    (solution,) = solver.solve(PUZZLE, steps=5)
+    (shorter,) = solver.solve(PUZZLE)
+    assert (len(solution.frames()), len(shorter.frames())) == (6, 3)  # the question, then steps
+    np.testing.assert_array_equal(solution.answers[:2], shorter.answers)
+    assert "max_steps" not in json.loads(hrm("solve", tiny_run, PUZZLE, "--json").out)
+    message = refusal("solve", tiny_run, PUZZLE, "--steps", 2**21)
+    assert message == "2097152 ACT steps are asked for; this model takes 1 to 1,048,576"
+    with pytest.raises(ConfigError, match=r"^0 ACT steps are asked for"):
+        solver.solve(PUZZLE, steps=0)
 
 
 def test_solve_draws(hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:

@@ -9,8 +9,17 @@ import pytest
 
 from hrm_core.backend import Batch, Replica
 from hrm_core.config import ModelConfig
+from hrm_core.errors import ConfigError
 from hrm_core.inference.evaluation import answer_step_by_step
-from hrm_core.inference.slots import Noise, Questions, StepResult, no_images, think
+from hrm_core.inference.slots import (
+    MAX_STEPS,
+    Noise,
+    Questions,
+    StepResult,
+    check_steps,
+    no_images,
+    think,
+)
 
 CONFIG = ModelConfig(
     vocab_size=9,
@@ -115,6 +124,49 @@ def test_fixed_halting_takes_all_steps() -> None:
     assert found == {n: (4, 4, n, 0) for n in range(len(HALTS))}
 
 
+@pytest.mark.parametrize("max_steps", [1, 3, 7, 40])
+def test_asked_number_of_steps_takes_the_place_of_the_models(max_steps: int) -> None:
+    fixed = answers(think(Counting(), in_batches(HALTS, 3), 4, max_steps=max_steps))
+    assert fixed == {n: (max_steps, max_steps, n, 0) for n in range(len(HALTS))}
+    early = answers(think(Counting(), in_batches(HALTS, 3), 4, "q", max_steps=max_steps))
+    assert early == {n: (min(h, max_steps),) * 2 + (n, 0) for n, h in enumerate(HALTS)}
+
+
+def test_noise_of_more_steps_begins_as_that_of_few() -> None:
+    noise = Noise(0.5, seed=3)
+    for max_steps in (2, 6):
+        halting = think(Counting(), in_batches([2, 9], 2), 2, "q", noise, max_steps)
+        assert (
+            answers(halting)[0] == answers(think(Counting(), in_batches([2], 1), 1, "q", noise))[0]
+        )
+
+
+def test_number_of_steps_is_refused_where_a_model_cannot_take_it() -> None:
+    check_steps(None, CONFIG)
+    check_steps(1, CONFIG)
+    check_steps(100, CONFIG)  # a model that halts by q may think on
+    for max_steps in (0, MAX_STEPS + 1):
+        with pytest.raises(ConfigError, match=f"^{max_steps} ACT steps are asked for; .* 1 to"):
+            check_steps(max_steps, CONFIG)
+
+
+FIXED_CHUNKS = CONFIG.model_copy(
+    update={"halting": "fixed", "halt_max_steps": 8, "num_chunks": 3, "steps_per_chunk": 2}
+)
+
+
+def test_more_steps_than_a_fixed_model_was_trained_for_are_warned_of() -> None:
+    check_steps(8, FIXED_CHUNKS)
+    with pytest.warns(UserWarning, match="was trained to take exactly 8: its answers get worse"):
+        check_steps(9, FIXED_CHUNKS)
+
+
+def test_steps_must_reach_the_last_chunk() -> None:
+    check_steps(6, FIXED_CHUNKS)
+    with pytest.raises(ConfigError, match=r"^5 ACT steps are asked for; this model takes 6 to"):
+        check_steps(5, FIXED_CHUNKS)
+
+
 def test_the_cost_is_that_of_the_steps_really_taken() -> None:
     halts = [1, 2, 1, 1] * 50
     early, fixed = Counting(), Counting()
@@ -159,3 +211,16 @@ def test_thoughts_keep_the_answer_of_a_puzzle_that_has_halted() -> None:
     assert path.steps.tolist() == [2, 4, 1]
     assert path.answers[:, :, 0].T.tolist() == [[1, 2, 2, 2], [1, 2, 3, 4], [1, 1, 1, 1]]
     assert path.settled_step.tolist() == [2, 4, 1]
+
+
+def test_thoughts_go_on_as_long_as_they_are_asked_to() -> None:
+    inputs = puzzles([2, 9, 1]).inputs
+    ids = np.zeros(3, int)
+    path = answer_step_by_step(Counting(), inputs, ids, batch_size=2, halt="q", max_steps=6)
+    assert path.steps.tolist() == [2, 6, 1]
+    assert path.answers[:, :, 0].T.tolist() == [
+        [1, 2, 2, 2, 2, 2],
+        [1, 2, 3, 4, 5, 6],
+        [1, 1, 1, 1, 1, 1],
+    ]
+    assert path.settled_step.tolist() == [2, 6, 1]
