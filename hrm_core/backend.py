@@ -156,6 +156,13 @@ class Backend(Protocol):
         """
         ...
 
+    def averaged_weights(self) -> Arrays:
+        """The same, with the average of the weights where updates make one (`Rates.average_decay`): a model to be used.
+
+        The puzzle table and constants are not averaged. `begin` and `step` compute with these weights.
+        """
+        ...
+
     def load_weights(self, weights: Arrays) -> None:
         """Take over weights that fit the weight table."""
         ...
@@ -168,7 +175,10 @@ class Backend(Protocol):
         ...
 
     def update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> PendingMetrics:
-        """One ACT step of every slot and one optimizer update. Nothing is waited for."""
+        """One ACT step of every slot and one optimizer update. Nothing is waited for.
+
+        An average of the weights begins with the weights before the first update whose rates have a decay of it.
+        """
         ...
 
     def trace_update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Arrays:
@@ -180,14 +190,14 @@ class Backend(Protocol):
         ...
 
     def state(self) -> Arrays:
-        """Optimizer state, carry and the data it works on, of all replicas; with the float32 weights all that the next update needs.
+        """Optimizer state, carry and the data it works on, of all replicas; with `averaged_weights` all that the next update needs.
 
-        All replicas must ask.
+        raw.<weight> are the weights beside their average, where there is one. All replicas must ask.
         """
         ...
 
     def load_state(self, state: Arrays) -> None:
-        """Continue from what `state` gave."""
+        """Continue from what `state` gave, with `averaged_weights` of then loaded."""
         ...
 
     def begin(self, batch: Batch) -> Carry:

@@ -336,6 +336,7 @@ class TrainConfig(Settings):
     report_every: PositiveInt = 20  # updates
     save_every_updates: PositiveInt = 1000
     save_every_minutes: PositiveFloat = 10.0
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = beyond(None)  # decay of an average of weights
     keep_checkpoints: PositiveInt = 3  # the best one is kept besides
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Learning rates and bias corrections of each update, in double precision on the host."""
+"""Learning rates, bias corrections and the decay of the average, of each update, in double precision."""
 
 import math
 from typing import NamedTuple
@@ -13,6 +13,7 @@ class Rates(NamedTuple):
     puzzle_emb_lr: float
     bias_correction1: float  # 1 - beta1^t
     bias_correction2: float  # 1 - beta2^t
+    average_decay: float | None = None  # of the average of the weights; None: there is none
 
 
 def total_updates(train: TrainConfig, total_groups: int, mean_puzzle_examples: float) -> int:
@@ -31,12 +32,21 @@ def learning_rate(base: float, update: int, total: int, warmup: int, min_ratio: 
     return base * (min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def rates(update: int, total: int, optim: OptimConfig) -> Rates:
-    """Compute the scalars of update `update` (from 1) of `total`."""
+def average_decay(ema: float, update: int) -> float:
+    """Compute the decay of the average after an update (from 1).
+
+    It is short at first, so that the initial values are soon forgotten.
+    """
+    return min(ema, (1 + update) / (10 + update))
+
+
+def rates(update: int, total: int, optim: OptimConfig, ema: float | None = None) -> Rates:
+    """Compute the scalars of update `update` (from 1) of `total`; `ema` as in `TrainConfig`."""
     schedule = update, total, optim.lr_warmup_steps, optim.lr_min_ratio
     return Rates(
         lr=learning_rate(optim.lr, *schedule),
         puzzle_emb_lr=learning_rate(optim.puzzle_emb_lr, *schedule),
         bias_correction1=1 - optim.beta1**update,
         bias_correction2=1 - optim.beta2**update,
+        average_decay=None if ema is None else average_decay(ema, update),
     )

@@ -74,8 +74,10 @@ def update_bytes(config: ModelConfig, train: TrainConfig, dtype: str) -> int:
     gradients = (
         FLOAT_BYTES * num_trainable(config) if train.slots_at_once < train.global_batch_size else 0
     )  # besides their sum
+    average = FLOAT_BYTES * num_trainable(config) if train.ema else 0
     return (
         state_bytes(config)
+        + average
         + carries
         + activation_bytes(config, train.slots_at_once, dtype)
         + gradients

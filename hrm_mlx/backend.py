@@ -86,7 +86,7 @@ class MLXBackend:
         self._roles = {name: parameter.role for name, parameter in parameter_table(config).items()}
         self._constants: Tensors = {}
         self._working: Tensors | None = None
-        self._state = TrainState({}, {}, {}, None, empty_carry(config, 0, self._model.dtype))
+        self._state = TrainState({}, {}, {}, {}, None, empty_carry(config, 0, self._model.dtype))
         self._updater: Updater | None = None
         self._think = mx.compile(self._think_once) if self._compiled else self._think_once
 
@@ -118,7 +118,14 @@ class MLXBackend:
 
     def weights(self) -> Arrays:
         """Every tensor of the weight table, float32."""
-        everything = {**self._state.weights, **self._constants}
+        return self._table_of(self._state.weights)
+
+    def averaged_weights(self) -> Arrays:
+        """The same, with the average of the weights where updates make one."""
+        return self._table_of(self._state.average or self._state.weights)
+
+    def _table_of(self, weights: Tensors) -> Arrays:
+        everything = {**weights, **self._constants}
         if self._state.table is not None:
             everything[PUZZLE_TABLE] = self._state.table
         return {name: to_numpy(everything[name]) for name in self._roles}
@@ -132,7 +139,9 @@ class MLXBackend:
         trained = {
             name: tensors[name] for name, role in self._roles.items() if role is Role.TRAINED
         }
-        self._state = self._state._replace(weights=trained, table=tensors.get(PUZZLE_TABLE))
+        self._state = self._state._replace(
+            weights=trained, average={}, table=tensors.get(PUZZLE_TABLE)
+        )
         self._working = None
 
     @property
@@ -202,8 +211,14 @@ class MLXBackend:
         if self._updater is None:
             raise RuntimeError("begin_training comes before the first update")
         self._working = None
+        average = {}
+        if rates.average_decay is not None:
+            average = self._state.average or self._state.weights
         self._state, result = self._updater.run(
-            self._state, self._data(batch), mx.array(min_steps), scalars(rates, self._optim)
+            self._state._replace(average=average),
+            self._data(batch),
+            mx.array(min_steps),
+            scalars(rates, self._optim),
         )
         return result
 
@@ -213,13 +228,14 @@ class MLXBackend:
         named = {
             **{f"m.{name}": array for name, array in self._state.m.items()},
             **{f"v.{name}": array for name, array in self._state.v.items()},
+            **{f"raw.{name}": self._state.weights[name] for name in self._state.average},
             **{f"carry.{name}": getattr(carry, name) for name in ("z_H", "z_L", "steps", "halted")},
             **{f"carry.{name}": array for name, array in _present(carry.data).items()},
         }
         return {name: to_numpy(array) for name, array in named.items()}
 
     def load_state(self, state: Arrays) -> None:
-        """Continue from what `state` gave."""
+        """Continue from what `state` gave, with `averaged_weights` of then loaded."""
         carry = {
             name.removeprefix("carry."): from_numpy(array)
             for name, array in state.items()
@@ -227,15 +243,20 @@ class MLXBackend:
         }
         rows: list[Any] = [carry.get(name) for name in Data._fields]
         z_H, z_L = (carry[name].astype(self._model.dtype) for name in ("z_H", "z_L"))
-        m, v = (
-            {
-                name: from_numpy(state[f"{moment}.{name}"].astype(np.float32, copy=False))
+
+        def tensors(kind: str) -> Tensors:
+            return {
+                name: from_numpy(state[f"{kind}.{name}"].astype(np.float32, copy=False))
                 for name in self._state.weights
             }
-            for moment in "mv"
-        )
+
+        if any(name.startswith("raw.") for name in state):
+            self._state = self._state._replace(weights=tensors("raw"), average=self._state.weights)
+        self._working = None
         self._state = self._state._replace(
-            m=m, v=v, carry=Carry(z_H, z_L, carry["steps"], carry["halted"], Data(*rows))
+            m=tensors("m"),
+            v=tensors("v"),
+            carry=Carry(z_H, z_L, carry["steps"], carry["halted"], Data(*rows)),
         )
 
     def begin(self, batch: Batch) -> EvalCarry:
@@ -304,8 +325,8 @@ class MLXBackend:
 
     def _working_weights(self) -> Tensors:
         if self._working is None:
-            moved = working_weights(self._state.weights, self._model.dtype)
-            self._working = {**moved, **self._unmoved}
+            weights = self._state.average or self._state.weights
+            self._working = {**working_weights(weights, self._model.dtype), **self._unmoved}
         return self._working
 
     def _think_once(

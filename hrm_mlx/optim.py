@@ -1,4 +1,4 @@
-"""The two optimizers, as functions from arrays to arrays.
+"""The two optimizers and the average of the weights, as functions from arrays to arrays.
 
 Shapes: B slots, E puzzle_emb_ndim.
 """
@@ -19,6 +19,7 @@ class Scalars(NamedTuple):
     second_scale: mx.array  # 1 / sqrt(1 - beta2^t)
     puzzle_keep: mx.array
     puzzle_step: mx.array
+    average_step: mx.array  # 1 - decay of the average of the weights; of no use where there is none
 
 
 def scalars(rates: Rates, optim: OptimConfig) -> Scalars:
@@ -29,6 +30,7 @@ def scalars(rates: Rates, optim: OptimConfig) -> Scalars:
         mx.array(rates.bias_correction2**-0.5),
         mx.array(1 - rates.puzzle_emb_lr * optim.puzzle_emb_weight_decay),
         mx.array(rates.puzzle_emb_lr),
+        mx.array(1 - (rates.average_decay or 0.0)),
     )
 
 
@@ -48,6 +50,11 @@ def adam_atan2(
     v = optim.beta2 * v + (1 - optim.beta2) * mx.square(gradient)
     weight = weight * rates.keep - rates.step * mx.arctan2(m, mx.sqrt(v) * rates.second_scale)
     return weight, m, v
+
+
+def averaged(average: mx.array, weight: mx.array, rates: Scalars) -> mx.array:
+    """The exponential moving average after an update: decay * average + (1 - decay) * weight."""
+    return average + rates.average_step * (weight - average)
 
 
 def sign_sgd(rows: mx.array, ids: mx.array, gradients: mx.array, rates: Scalars) -> mx.array:

@@ -15,7 +15,7 @@ from mlx.utils import tree_map, tree_unflatten
 from hrm_core.config import OptimConfig
 from hrm_mlx.act import Carry, Data, Start, StepLoss, refill, step_loss
 from hrm_mlx.model import HRM
-from hrm_mlx.optim import Scalars, adam_atan2, sign_sgd
+from hrm_mlx.optim import Scalars, adam_atan2, averaged, sign_sgd
 from hrm_mlx.workers import Workers, split
 
 Tensors = dict[str, mx.array]
@@ -29,6 +29,7 @@ class TrainState(NamedTuple):
     weights: Tensors  # float32, what Adam-atan2 moves
     m: Tensors
     v: Tensors
+    average: Tensors  # of the weights, over updates; empty where none is asked for
     table: mx.array | None  # (R, E) puzzle vectors
     carry: Carry
 
@@ -48,6 +49,7 @@ class Updated(NamedTuple):
     m: mx.array
     v: mx.array
     gradient: mx.array
+    average: mx.array | None
 
 
 class Updater:
@@ -105,10 +107,13 @@ class Updater:
                 table, result.step.carry.data.puzzle_identifiers, result.puzzle_gradients, rates
             )
         updated = self._optimize(state, gradients, rates)
-        weights, m, v, total = (
-            {name: arrays[i] for name, arrays in updated.items()} for i in range(4)
-        )
-        return TrainState(weights, m, v, table, result.step.carry), result._replace(gradients=total)
+        weights = {name: each.weight for name, each in updated.items()}
+        m = {name: each.m for name, each in updated.items()}
+        v = {name: each.v for name, each in updated.items()}
+        total = {name: each.gradient for name, each in updated.items()}
+        average = {name: each.average for name, each in updated.items() if each.average is not None}
+        state = TrainState(weights, m, v, average, table, result.step.carry)
+        return state, result._replace(gradients=total)
 
     def _compute_pieces(
         self, working: Tensors, state: TrainState, batch: Data, min_steps: mx.array
@@ -182,7 +187,7 @@ class Updater:
     def _compute_weights(
         self, state: TrainState, gradients: list[Tensors], rates: Scalars
     ) -> dict[str, Updated]:
-        """Adam-atan2 on every tensor, each worker taking about as many elements."""
+        """Adam-atan2 and the average of every tensor, each worker taking about as many elements."""
 
         def optimize(names: list[str]) -> dict[str, Updated]:
             updated = {}
@@ -191,7 +196,10 @@ class Updater:
                 moved = adam_atan2(
                     state.weights[name], state.m[name], state.v[name], gradient, self._optim, rates
                 )
-                updated[name] = Updated(*moved, gradient)
+                average = None
+                if state.average:
+                    average = averaged(state.average[name], moved[0], rates)
+                updated[name] = Updated(*moved, gradient, average)
             return updated
 
         parts = self._workers.map(optimize, _balanced(state.weights, len(self._workers)))

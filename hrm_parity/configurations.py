@@ -12,7 +12,7 @@ import numpy as np
 from hrm_core.backend import IGNORE_LABEL_ID, AnyArray, Arrays, Batch
 from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.parameters import PUZZLE_TABLE, Role, initial_values, parameter_table
-from hrm_core.schedule import Rates, rates
+from hrm_core.schedule import Rates, average_decay, rates
 
 SEED = 0
 SLOTS = 6
@@ -37,6 +37,7 @@ class Configuration(NamedTuple):
     is_paper: bool = (
         False  # of the paper's size: there the noise of PyTorch's float32 decides as well
     )
+    ema: float | None = None  # decay of an average of the weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +132,12 @@ BEYOND = (  # a model with each field beyond the published network
         "patches, frames",
         "two frames, learned positions, no puzzle table",
         _small(puzzle_emb_ndim=0, num_chunks=2, image_size=(2, 8, 8), patch_size=2, **LEARNED),
+    ),
+    Configuration(
+        "average of weights",
+        "an exponential moving average of the weights",
+        _small(puzzle_emb_ndim=64),
+        ema=0.9,
     ),
 )
 
@@ -275,6 +282,14 @@ def initial_situation(config: ModelConfig) -> Situation:
         INITIAL_OPTIM,
         rates(1, 10, INITIAL_OPTIM),
     )
+
+
+def averaging(situation: Situation, ema: float | None, update: int) -> Situation:
+    """The same situation with an average of the weights, which begins with those before the update."""
+    if ema is None:
+        return situation
+    scalars = situation.rates._replace(average_decay=average_decay(ema, update))
+    return replace(situation, rates=scalars)
 
 
 def _weights(config: ModelConfig, rng: np.random.Generator) -> dict[str, AnyArray]:

@@ -459,6 +459,20 @@ def patches_in_the_middle(parameter_table: Any) -> Any:
     return call
 
 
+def average_of_weights_before(compute_weights: Any) -> Any:
+    """The average takes in the weights that the update began with."""
+    from hrm_mlx.optim import averaged
+
+    def call(self: Any, state: Any, gradients: Any, rates: Any) -> Any:
+        updated = compute_weights(self, state, gradients, rates)
+        for name in state.average:
+            late = averaged(state.average[name], state.weights[name], rates)
+            updated[name] = updated[name]._replace(average=late)
+        return updated
+
+    return call
+
+
 def _break(name: str, case: str, quantity: str, target: str, replace: Replacement) -> Break:
     return Break(
         name,
@@ -678,5 +692,12 @@ BREAKS = (
         "attention",
         "hrm_core.parameters:parameter_table",
         patches_in_the_middle,
+    ),
+    _beyond(
+        "EMA of the wrong weights",
+        "average of weights",
+        "average of the weights",
+        "hrm_mlx.update:Updater._compute_weights",
+        average_of_weights_before,
     ),
 )

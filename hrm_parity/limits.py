@@ -123,6 +123,7 @@ UPDATE: Limits = {  #                                 from the referee, every si
     "gradients, of largest": 5e-5,  #                 9.1e-6  1.5e-5
     "puzzle gradient, of largest": 5e-5,  #           5.5e-6  1.6e-5
     "weights after the update": 5e-7,  #              1.4e-7  1.5e-7
+    "average of the weights": 5e-7,  #                3.7e-8  4.5e-8
     "puzzle table after the update": 2e-7,  #         2.3e-8  2.3e-8
     "moments after the update, of largest": 1e-4,  #  1.1e-5  2.4e-5
     "H_init, L_init": 0,  #                           0       0

@@ -32,8 +32,10 @@ from hrm_parity.compare import (
 from hrm_parity.configurations import (
     SEED,
     SLOTS,
+    UPDATE,
     Configuration,
     Situation,
+    averaging,
     initial_situation,
     settled,
     shared_situation,
@@ -80,6 +82,7 @@ UPDATE_RULES = (
     Rule(rf"grad/{WEIGHT}", "gradients, of largest", of_largest),
     Rule(r"grad/puzzle_emb\..*", "puzzle gradient, of largest", of_largest),
     Rule(rf"weight/{WEIGHT}", "weights after the update", of_weight),
+    Rule(rf"average/{WEIGHT}", "average of the weights", of_weight),
     Rule(r"weight/puzzle_emb\..*", "puzzle table after the update", difference),
     Rule(r"[mv]/.*", "moments after the update, of largest", of_largest),
     Rule(r"weight/[HL]_init", "H_init, L_init", differs, number),
@@ -139,7 +142,11 @@ def prepare(configuration: Configuration) -> Iterator[Prepared]:
     situation = settled(
         situation, one_update(make(config, BackendOptions(dtype="float32")), situation), config
     )
-    for check, start in ((SHARED, situation), (INITIAL, initial_situation(config))):
+    starts = (
+        (SHARED, averaging(situation, configuration.ema, UPDATE)),
+        (INITIAL, averaging(initial_situation(config), configuration.ema, 1)),
+    )
+    for check, start in starts:
         updates = (
             one_update(make(config, BackendOptions(dtype=dtype)), start)
             for dtype in ("float32", "float64")
@@ -177,7 +184,7 @@ def hold(machine: Machine, prepared: Prepared) -> Report:
 
 
 def one_update(backend: Backend, situation: Situation) -> Arrays:
-    """Make one update. Names: those of `trace_update`, grad/<weight>, weight/<weight>, m/<weight> and v/<weight>."""
+    """Make one update. Names: those of `trace_update`, and grad, weight, average, m and v of each weight."""
     backend.load_weights(situation.weights)
     backend.begin_training(situation.optim, SLOTS)
     if situation.state is not None:
@@ -187,7 +194,10 @@ def one_update(backend: Backend, situation: Situation) -> Arrays:
         trace[f"grad/{PUZZLE_TABLE}"] = _per_identifier(trace, situation.weights[PUZZLE_TABLE])
         del trace["puzzle_grad_local"]
     trace |= {f"weight/{name}": array for name, array in backend.weights().items()}
-    moments = {name: array for name, array in backend.state().items() if name[:2] in ("m.", "v.")}
+    state, model = backend.state(), backend.averaged_weights()
+    averaged = [name.removeprefix("raw.") for name in state if name.startswith("raw.")]
+    trace |= {f"average/{name}": model[name] for name in averaged}
+    moments = {name: array for name, array in state.items() if name[:2] in ("m.", "v.")}
     return trace | {f"{name[0]}/{name[2:]}": array for name, array in moments.items()}
 
 
@@ -241,10 +251,11 @@ def without_turned(
     Returns: the arrays with the referee's value in these places, and the places of each tensor, (n, axes).
     """
     cleaned, places = dict(mine), {}
-    for name in (
-        name for name in mine if name.startswith("weight/") and f"grad/{name[7:]}" in referee
-    ):
-        gradient = np.abs(referee[f"grad/{name[7:]}"])
+    for name in mine:
+        kind, _, tensor = name.partition("/")
+        if kind not in ("weight", "average") or f"grad/{tensor}" not in referee:
+            continue
+        gradient = np.abs(referee[f"grad/{tensor}"])
         is_noise = (gradient > 0) & (
             gradient <= slack * limits.UPDATE["gradients, of largest"] * gradient.max()
         )

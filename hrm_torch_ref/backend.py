@@ -88,7 +88,7 @@ class TorchBackend:
         self._constants: Tensors = {}
         self._working: Tensors | None = None
         self._state = TrainState(
-            {}, {}, {}, None, empty_carry(config, 0, self._dtype, self._device)
+            {}, {}, {}, {}, None, empty_carry(config, 0, self._dtype, self._device)
         )
         self._updater: Updater | None = None
         self._embed, self._inner = (
@@ -140,7 +140,14 @@ class TorchBackend:
 
     def weights(self) -> Arrays:
         """Every tensor of the weight table, float32; in a float64 backend float64."""
-        everything = {**self._state.weights, **self._constants}
+        return self._table_of(self._state.weights)
+
+    def averaged_weights(self) -> Arrays:
+        """The same, with the average of the weights where updates make one."""
+        return self._table_of(self._state.average or self._state.weights)
+
+    def _table_of(self, weights: Tensors) -> Arrays:
+        everything = {**weights, **self._constants}
         if self._state.table is not None:
             everything[PUZZLE_TABLE] = self._state.table
         return {name: to_numpy(everything[name]) for name in self._roles}
@@ -157,7 +164,9 @@ class TorchBackend:
         trained = {
             name: tensors[name] for name, role in self._roles.items() if role is Role.TRAINED
         }
-        self._state = self._state._replace(weights=trained, table=tensors.get(PUZZLE_TABLE))
+        self._state = self._state._replace(
+            weights=trained, average={}, table=tensors.get(PUZZLE_TABLE)
+        )
         self._working = None
 
     @property
@@ -231,6 +240,11 @@ class TorchBackend:
         if self._updater is None:
             raise RuntimeError("begin_training comes before the first update")
         self._working = None
+        average = {}
+        if rates.average_decay is not None:
+            weights = self._state.weights
+            average = self._state.average or {name: w.clone() for name, w in weights.items()}
+        self._state = self._state._replace(average=average)
         factors = scalars(rates, self._optim, self._weight_dtype, self._device)
         return self._updater.run(self._state, self._data(batch), self._tensor(min_steps), factors)
 
@@ -246,15 +260,16 @@ class TorchBackend:
             **{f"v.{name}": tensor for name, tensor in self._state.v.items()},
             **{name: distributed.gathered(tensor, self.replica) for name, tensor in slots.items()},
         }
+        average = self._state.average
+        named |= {f"raw.{name}": self._state.weights[name] for name in average}
         if self._weight_dtype == torch.float64:
             table = {} if self._state.table is None else {PUZZLE_TABLE: self._state.table}
-            named |= {
-                f"w.{name}": tensor for name, tensor in {**self._state.weights, **table}.items()
-            }
+            model = {**(average or self._state.weights), **table}
+            named |= {f"w.{name}": tensor for name, tensor in model.items()}
         return {name: to_numpy(tensor) for name, tensor in named.items()}
 
     def load_state(self, state: Arrays) -> None:
-        """Continue from what `state` gave, each process with its slots."""
+        """Continue from what `state` gave, with `averaged_weights` of then loaded, each process with its slots."""
         slots = len(self._state.carry.steps)
         mine = slice(self.replica.rank * slots, (self.replica.rank + 1) * slots)
 
@@ -274,15 +289,19 @@ class TorchBackend:
                     **{name[2:]: array for name, array in state.items() if name.startswith("w.")},
                 }
             )
+
+        def tensors(kind: str) -> Tensors:
+            return {
+                name: from_numpy(state[f"{kind}.{name}"], self._device).to(self._weight_dtype)
+                for name in self._state.weights
+            }
+
+        if any(name.startswith("raw.") for name in state):
+            self._state = self._state._replace(weights=tensors("raw"), average=self._state.weights)
+        self._working = None
         self._state = self._state._replace(
-            m={
-                name: from_numpy(state[f"m.{name}"], self._device).to(self._weight_dtype)
-                for name in self._state.weights
-            },
-            v={
-                name: from_numpy(state[f"v.{name}"], self._device).to(self._weight_dtype)
-                for name in self._state.weights
-            },
+            m=tensors("m"),
+            v=tensors("v"),
             carry=Carry(
                 tensor("z_H").to(self._dtype),
                 tensor("z_L").to(self._dtype),
@@ -351,8 +370,8 @@ class TorchBackend:
 
     def _working_weights(self) -> Tensors:
         if self._working is None:
-            moved = working_weights(self._state.weights, self._dtype)
-            self._working = {**moved, **self._unmoved}
+            weights = self._state.average or self._state.weights
+            self._working = {**working_weights(weights, self._dtype), **self._unmoved}
         return self._working
 
     def _tensor(self, array: AnyArray) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The two optimizers. Both write in place: the weights and moments that they are given, or the rows.
+"""The two optimizers, and the average of the weights. They write in place: the weights and moments that they are given, or the rows.
 
 Shapes: B slots, E puzzle_emb_ndim.
 """
@@ -19,6 +19,9 @@ class Scalars(NamedTuple):
     second_scale: torch.Tensor  # 1 / sqrt(1 - beta2^t)
     puzzle_keep: torch.Tensor
     puzzle_step: torch.Tensor
+    average_step: (
+        torch.Tensor
+    )  # 1 - decay of the average of the weights; of no use where there is none
 
 
 def scalars(rates: Rates, optim: OptimConfig, dtype: torch.dtype, device: torch.device) -> Scalars:
@@ -29,6 +32,7 @@ def scalars(rates: Rates, optim: OptimConfig, dtype: torch.dtype, device: torch.
         rates.bias_correction2**-0.5,
         1 - rates.puzzle_emb_lr * optim.puzzle_emb_weight_decay,
         rates.puzzle_emb_lr,
+        1 - (rates.average_decay or 0.0),
     )
     return Scalars(
         *torch.tensor(values, dtype=torch.float64).to(dtype).to(device, non_blocking=True).unbind()
@@ -50,6 +54,11 @@ def adam_atan2(
     m.lerp_(gradient, 1 - optim.beta1)
     v.mul_(optim.beta2).addcmul_(gradient, gradient, value=1 - optim.beta2)
     weight.mul_(rates.keep).sub_(torch.atan2(m, v.sqrt().mul_(rates.second_scale)).mul_(rates.step))
+
+
+def averaged(average: torch.Tensor, weight: torch.Tensor, rates: Scalars) -> None:
+    """The exponential moving average after an update: decay * average + (1 - decay) * weight."""
+    average.add_((weight - average).mul_(rates.average_step))
 
 
 def sign_sgd(

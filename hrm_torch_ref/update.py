@@ -17,7 +17,7 @@ from hrm_core.sizing import LONG
 from hrm_torch_ref.act import Carry, Data, Start, StepLoss, refill, step_loss
 from hrm_torch_ref.distributed import gathered, summed
 from hrm_torch_ref.model import HRM, Lending
-from hrm_torch_ref.optim import Scalars, adam_atan2, sign_sgd
+from hrm_torch_ref.optim import Scalars, adam_atan2, averaged, sign_sgd
 
 Tensors = dict[str, torch.Tensor]
 Compiler = Callable[
@@ -31,6 +31,7 @@ class TrainState(NamedTuple):
     weights: Tensors  # float32 or better, what Adam-atan2 moves
     m: Tensors
     v: Tensors
+    average: Tensors  # of the weights, over updates; empty where none is asked for
     table: torch.Tensor | None  # (R, E) puzzle vectors
     carry: Carry
 
@@ -97,7 +98,7 @@ class Updater:
                 self._move_rows(
                     state.table, state.carry.data.puzzle_identifiers, result.puzzle_gradients, rates
                 )
-            self._optimize(state.weights, state.m, state.v, gradients, rates)
+            self._optimize(state.weights, state.m, state.v, state.average, gradients, rates)
         return result._replace(gradients=gradients, step=result.step._replace(carry=state.carry))
 
     def _compute_piece(
@@ -146,11 +147,19 @@ class Updater:
         table[ids] = sign_sgd(table[ids], ids, gradients, rates)  # equal ids write equal rows
 
     def _move_weights(
-        self, weights: Tensors, m: Tensors, v: Tensors, gradients: Tensors, rates: Scalars
+        self,
+        weights: Tensors,
+        m: Tensors,
+        v: Tensors,
+        average: Tensors,
+        gradients: Tensors,
+        rates: Scalars,
     ) -> None:
-        """Adam-atan2 on every tensor, in place."""
+        """Adam-atan2 and the average of every tensor, in place."""
         for name, weight in weights.items():
             adam_atan2(weight, m[name], v[name], gradients[name], self._optim, rates)
+            if average:
+                averaged(average[name], weight, rates)
 
 
 def working_weights(weights: Tensors, dtype: torch.dtype) -> Tensors:

@@ -156,7 +156,8 @@ class Trainer:
 
     def _update(self) -> None:
         update = self._position.update + 1
-        scalars = rates(update, self._job.total_updates, self._job.config.optim)
+        optim, ema = self._job.config.optim, self._settings.ema
+        scalars = rates(update, self._job.total_updates, optim, ema)
         min_steps = self._min_steps(update)
         batch = next(self._order)
         self._pending.append(self._backend.update(batch, min_steps, scalars))
@@ -294,10 +295,13 @@ class Trainer:
         self._read_metrics()
         weights = {
             name: weight.astype(np.float32, copy=False)
-            for name, weight in self._backend.weights().items()
+            for name, weight in self._backend.averaged_weights().items()
         }
+        held = list(weights.values())
+        if self._settings.ema is not None:
+            held += self._backend.weights().values()
         # the metrics cover only the weights before the last update
-        if not all(map(is_finite, weights.values())):
+        if not all(map(is_finite, held)):
             self._check_finite({"weights": math.nan})
         state = {
             "update": self._position.update,

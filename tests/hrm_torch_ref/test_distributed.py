@@ -56,6 +56,7 @@ train:
   report_every: 1
   save_every_updates: 10
 """
+AVERAGED = ["--set", "train.ema=0.9"]
 OPTIONS = ["--backend", "torch", "--device", "cpu"]
 
 
@@ -182,6 +183,7 @@ def outcomes(folder: Path, alone: Path) -> Path:
     commands = {
         "resumed": resume(folder, "resumed_by_two", alone),
         "control": resume(folder, "control", alone),
+        "averaged": train(folder, "averaged", *AVERAGED),
         "odd": train(folder, "odd", "--set", "train.global_batch_size=15"),
         "mlx": [*train(folder, "mlx")[:-4], "--device", "cpu"],
     }
@@ -326,6 +328,25 @@ def test_run_begun_by_two_is_resumed_by_one(
     assert outcome.status == 0
     assert "replicas was 2, is 1" in outcome.err.splitlines()[0]
     assert_same_run(folder / "resumed_by_one", alone, list(range(1, 21)))
+
+
+def test_two_processes_average_the_weights_of_one(
+    outcomes: Path, folder: Path, hrm: Callable[..., Any]
+) -> None:
+    found = [outcome(outcomes, "averaged", rank) for rank in (0, 1)]
+    assert [each["status"] for each in found] == [0, 0], found[0]["err"]
+    assert hrm(*train(folder, "averaged_alone", *AVERAGED)).status == 0
+    averaged, expected = folder / "averaged", folder / "averaged_alone"
+    assert_same_run(averaged, expected, list(range(1, 21)))
+    model = load_file(averaged / "checkpoints" / LAST / MODEL_FILE)
+    state, other = (
+        load_file(run / "checkpoints" / LAST / TRAIN_STATE_FILE) for run in (averaged, expected)
+    )
+    raw = [name for name in state if name.startswith("raw.")]
+    assert raw
+    for name in raw:
+        np.testing.assert_allclose(state[name], other[name], rtol=0, atol=2e-5, err_msg=name)
+        assert np.abs(state[name] - model[name.removeprefix("raw.")]).max() > 1e-4, name
 
 
 def test_gradients_that_are_not_summed_would_be_noticed(

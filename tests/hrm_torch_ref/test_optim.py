@@ -106,7 +106,7 @@ def test_adam_atan2_writes_in_place_and_spares_the_gradient() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_scalars_are_computed_in_double_precision_and_rounded_once(dtype: str) -> None:
-    rate = rates(2, UPDATES, OPTIM)
+    rate = rates(2, UPDATES, OPTIM, ema=0.9)
     found = scalars(rate, OPTIM, DTYPES[dtype], CPU)
     expected = (
         1 - rate.lr * 0.1,
@@ -114,6 +114,7 @@ def test_scalars_are_computed_in_double_precision_and_rounded_once(dtype: str) -
         1 / np.sqrt(1 - 0.95**2),
         1 - rate.puzzle_emb_lr * 0.1,
         rate.puzzle_emb_lr,
+        1 - 3 / 12,
     )
     for scalar, value in zip(found, expected, strict=True):
         assert (scalar.shape, scalar.dtype) == ((), DTYPES[dtype])

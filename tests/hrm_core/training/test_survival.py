@@ -455,6 +455,33 @@ def test_bfloat16_run_is_resumed_as_it_was(
     assert_same_end(again, run)
 
 
+@pytest.mark.parametrize(
+    ("moment", "count"), [("model file", 1), ("state file", 2), ("log", 4), ("rename", 1)]
+)
+def test_killed_run_keeps_its_average(
+    hrm: Callable[..., Any],
+    averaged: list[str | Path],
+    averaged_run: Path,
+    tmp_path: Path,
+    moment: str,
+    count: int,
+) -> None:
+    status, err = finish(start(moment, str(count), *averaged, code=KILLED_AT))
+    assert status == -signal.SIGKILL, err
+    outcome = hrm("train", "--run", tmp_path / "run", *RESUME)
+    assert outcome.status == 0, outcome.err
+    assert_same_end(tmp_path / "run", averaged_run)
+
+
+def test_resume_goes_on_from_the_raw_weights(
+    hrm: Callable[..., Any], averaged_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(averaged_run, tmp_path / "run"))
+    shutil.rmtree(run / "checkpoints" / LAST)
+    assert hrm("train", "--run", run, *RESUME).status == 0
+    assert_same_end(run, averaged_run)
+
+
 # An update takes a second on this clock, an evaluation a thousand.
 SLOW_EVALUATIONS = """
 import sys, types
