@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hrm_core import hub
-from hrm_core.config import ModelConfig, beyond_published
+from hrm_core.config import ModelConfig, beyond_published, validated
 from hrm_core.data.store import IDENTIFIERS_FILE, Dataset, read_identifiers
 from hrm_core.parameters import Role, parameter_table
 from hrm_core.tasks.registry import name_of_shape
@@ -151,7 +151,7 @@ def _change(source: Source, request: Request) -> Change:
         sizes["num_puzzle_identifiers"] = len(names)
         if config.puzzle_emb_ndim:
             identifiers = _identifier_change(source, request, names)
-    new_config = ModelConfig.model_validate({**config.model_dump(), **sizes})
+    new_config = validated(ModelConfig, {**config.model_dump(), **sizes}, "the converted model")
     return Change(new_config, identifiers, request.positions, request.seed)
 
 

@@ -35,6 +35,7 @@ Model = TypeVar("Model", bound=BaseModel)
 BEYOND: dict[str, Any] = {"beyond_published": True}  # marks a field
 EXTENDS = "extends"  # names the preset that a preset or file differs from
 MAX_SEED = 2**32 - 1  # numpy's legacy stream, part of the published batch order, takes no more
+SMALL_VOCABULARY = 256  # tokens; up to here logits of all cells are one array
 Size = Annotated[int, Field(gt=0, le=2**20)]  # of what a tensor or a loop is made of
 ImageSize = Annotated[
     tuple[Size, ...], Field(strict=False, min_length=2, max_length=3)
@@ -142,6 +143,15 @@ class ArchConfig(Settings):
     first_chunk: Literal["strip", "overview"] = beyond("strip")  # overview: the whole picture
 
     @model_validator(mode="after")
+    def _loss_fits(self) -> Self:
+        if (self.vocab_size or 0) > SMALL_VOCABULARY and self.loss_type.startswith("stablemax"):
+            raise ValueError(
+                f"loss_type={self.loss_type} is for up to {SMALL_VOCABULARY} tokens, "
+                f"vocab_size={self.vocab_size}; use loss_type=softmax_cross_entropy"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _heads_fit(self) -> Self:
         if self.hidden_size % self.num_heads:
             raise ValueError(
@@ -205,7 +215,7 @@ class ArchConfig(Settings):
     def sized(self, sizes: DataSizes) -> "ModelConfig":
         """The same architecture for data of these sizes.
 
-        Raises: ConfigError where a size is stated and differs.
+        Raises: ConfigError where a size is stated and differs, or does not go with a setting.
         """
         sizes = self.seen(sizes)
         for name, found in sizes._asdict().items():
@@ -286,6 +296,11 @@ class ModelConfig(ArchConfig):
     def slots_are_staggered(self) -> bool:
         """True if slots begin on different chunks in training, or fixed halting would keep them in step."""
         return self.num_chunks > 1 and not self.learns_to_halt
+
+    @property
+    def has_large_vocabulary(self) -> bool:
+        """True if logits of all cells are never made at once, but in blocks of rows."""
+        return self.vocab_size > SMALL_VOCABULARY
 
     @property
     def total_len(self) -> int:

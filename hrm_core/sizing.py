@@ -12,6 +12,9 @@ from hrm_core.parameters import PUZZLE_TABLE, num_trainable, parameter_table
 FLOAT_BYTES = 4
 WIDTHS = {"bfloat16": 2, "float32": FLOAT_BYTES, "float64": 8}  # bytes of an activation
 BLOCK_VALUES = 4 * 2**20  # logits that are reduced at once: 16 MiB in float32, 32 MiB in float64
+LOSS_BLOCK_VALUES = (
+    6 * 2**20
+)  # logits in a block of the training loss: 24 MiB in float32, 48 MiB in float64
 LONG = 512  # positions from which on no layer keeps its attention weights for the backward pass
 
 
@@ -19,15 +22,16 @@ def flops_per_example(config: ModelConfig) -> float:
     """Floating-point operations of one ACT step of one slot in training, matrix products only.
 
     Both forwards (the second gives the target of Q, if it is learned) pass every cycle; the gradient passes each level once, at
-    twice the cost of its forward.
+    twice the cost of its forward. The head is counted where its vocabulary is large: once and its gradient.
     """
     D, intermediate, T = config.hidden_size, config.intermediate_size, config.total_len
     layer = 2 * T * (4 * D * D + 3 * D * intermediate) + 4 * T * T * D
     passes = config.H_cycles * (config.L_cycles * config.L_layers + config.H_layers)
     num_forwards = 2 if config.halt_max_steps > 1 and config.learns_to_halt else 1
     patches = 2 * config.num_patches * (config.patch_size or 0) ** 2 * D
+    head = 6 * config.seq_len * D * config.vocab_size if config.has_large_vocabulary else 0
     layers = layer * (num_forwards * passes + 2 * (config.H_layers + config.L_layers))
-    return layers + 2 * patches  # forward, and the gradient of their weight
+    return layers + 2 * patches + head  # patches: forward, and the gradient of their weight
 
 
 def blocks_of_rows(shape: Sequence[int]) -> Iterator[tuple[slice, slice]]:
@@ -39,6 +43,13 @@ def blocks_of_rows(shape: Sequence[int]) -> Iterator[tuple[slice, slice]]:
     for slot in range(0, num_slots, slots):
         for cell in range(0, num_cells, cells):
             yield slice(slot, slot + slots), slice(cell, cell + cells)
+
+
+def row_blocks(num_rows: int, vocab_size: int) -> Iterator[slice]:
+    """Slices that part rows of logits (N, V) into blocks of at most LOSS_BLOCK_VALUES, or of one row."""
+    rows = max(1, LOSS_BLOCK_VALUES // vocab_size)
+    for row in range(0, num_rows, rows):
+        yield slice(row, row + rows)
 
 
 def state_bytes(config: ModelConfig) -> int:
@@ -74,10 +85,12 @@ def update_bytes(config: ModelConfig, train: TrainConfig, dtype: str) -> int:
     gradients = (
         FLOAT_BYTES * num_trainable(config) if train.slots_at_once < train.global_batch_size else 0
     )  # besides their sum
+    blocks = 6 * FLOAT_BYTES * LOSS_BLOCK_VALUES if config.has_large_vocabulary else 0
     average = FLOAT_BYTES * num_trainable(config) if train.ema else 0
     return (
         state_bytes(config)
         + average
+        + blocks  # of logits, and what is made of them
         + carries
         + activation_bytes(config, train.slots_at_once, dtype)
         + gradients

@@ -7,12 +7,13 @@ Shapes: B slots, S tokens, V vocabulary, P positions, C outcomes.
 """
 
 from functools import cached_property
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from hrm_core.backend import FloatArray, IntArray, Top
-from hrm_core.sizing import blocks_of_rows
+from hrm_core.sizing import blocks_of_rows, row_blocks
 from hrm_mlx.arrays import to_numpy
 
 
@@ -62,12 +63,30 @@ def accurate_sum(values: mx.array) -> mx.array:
     return values[..., 0]
 
 
+class LazyLogits:
+    """Logits (B, S, V) of a large vocabulary: those of some cells are made when they are asked for."""
+
+    def __init__(self, hidden: mx.array, weight: mx.array) -> None:
+        self._hidden, self._weight = hidden, weight  # (B, S, D), (V, D)
+        self.shape = (*hidden.shape[:-1], len(weight))
+
+    def __len__(self) -> int:
+        return len(self._hidden)
+
+    def __getitem__(self, cells: Any) -> mx.array:
+        return self._hidden[cells] @ self._weight.T
+
+    def of_tokens(self, cells: Any, tokens: mx.array) -> mx.array:
+        """Logits of these tokens (C,) alone. Returns: (..., C)."""
+        return self._hidden[cells] @ self._weight[tokens].T
+
+
 class Answers:
     """Answers that are fetched when they are read."""
 
     def __init__(
         self,
-        logits: mx.array,
+        logits: mx.array | LazyLogits,
         q_halt_logits: mx.array,
         q_continue_logits: mx.array,
         loss_type: str,
@@ -78,7 +97,10 @@ class Answers:
     @cached_property
     def tokens(self) -> IntArray:
         """(B, S) the most likely token of each cell."""
-        return to_numpy(mx.argmax(self._logits, axis=-1).astype(mx.int32))
+        tokens = np.zeros(self._logits.shape[:2], np.int32)
+        for block in blocks_of_rows(self._logits.shape):
+            tokens[block] = to_numpy(mx.argmax(self._logits[block], axis=-1).astype(mx.int32))
+        return tokens
 
     @cached_property
     def q_halt_logits(self) -> FloatArray:
@@ -101,21 +123,29 @@ class Answers:
 
     def probabilities(self, positions: IntArray, tokens: IntArray) -> FloatArray:
         """(B, P, C) softmax over `tokens` alone, at each position."""
-        slots = mx.arange(len(self._logits))[:, None, None]
-        chosen = self._logits[slots, mx.array(positions)[..., None], mx.array(tokens)]
+        cells = mx.arange(len(self._logits))[:, None], mx.array(positions)
+        if isinstance(self._logits, LazyLogits):
+            chosen = self._logits.of_tokens(cells, mx.array(tokens))
+        else:
+            chosen = self._logits[cells[0][..., None], cells[1][..., None], mx.array(tokens)]
         return to_numpy(mx.exp(log_softmax(chosen)))
 
     def top(self, position: int | IntArray, k: int) -> Top:
         """The k most likely tokens of each slot at a position."""
-        logits = self._logits[mx.arange(len(self._logits)), mx.array(position)]  # (B, V)
-        tokens = mx.argsort(-logits, axis=-1)[:, :k]
-        found = mx.take_along_axis(log_softmax(logits), tokens, axis=-1)
-        return Top(to_numpy(tokens.astype(mx.int32)), to_numpy(found))
+        num_slots, _, vocab_size = self._logits.shape
+        positions = mx.broadcast_to(mx.array(position), (num_slots,))
+        parts = []
+        for slots in row_blocks(num_slots, vocab_size):
+            logits = self._logits[mx.arange(num_slots)[slots], positions[slots]]  # (b, V)
+            tokens = mx.argsort(-logits, axis=-1)[:, :k]
+            found = mx.take_along_axis(log_softmax(logits), tokens, axis=-1)
+            parts.append((to_numpy(tokens.astype(mx.int32)), to_numpy(found)))
+        return Top(*map(np.concatenate, zip(*parts, strict=True)))
 
     @cached_property
     def logits(self) -> FloatArray:
         """(B, S, V)."""
-        return to_numpy(self._logits.astype(mx.float32))
+        return to_numpy(self._logits[:].astype(mx.float32))
 
 
 def _chosen(values: mx.array, labels: mx.array) -> mx.array:

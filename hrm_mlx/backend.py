@@ -17,7 +17,7 @@ from hrm_core.errors import BackendError
 from hrm_core.parameters import INITIAL_STATES, PUZZLE_TABLE, Role, parameter_table
 from hrm_core.schedule import Rates
 from hrm_mlx.act import Carry, Data, Start, empty_carry, patches_worked_on, worked_on
-from hrm_mlx.answers import Answers
+from hrm_mlx.answers import Answers, LazyLogits
 from hrm_mlx.arrays import from_numpy, to_numpy
 from hrm_mlx.devices import choose_device, gemm_rate, num_cores, num_workers
 from hrm_mlx.kernels import choose_attention
@@ -25,6 +25,8 @@ from hrm_mlx.model import DTYPES, HRM
 from hrm_mlx.optim import scalars
 from hrm_mlx.update import Piece, Tensors, TrainState, Updater, bind, working_weights
 from hrm_mlx.workers import shared_workers, split
+
+HEAD = "lm_head.weight"
 
 Value = TypeVar("Value")
 
@@ -186,10 +188,12 @@ class MLXBackend:
 
     def trace_update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Arrays:
         """The same update, with everything that went into it."""
+        head = working_weights(self._state.weights, self._model.dtype)[HEAD]
         result = self._advance(batch, min_steps, rates)
         step, data = result.step, result.step.carry.data
+        logits = self._logits(step.output.logits, head)
         named = {
-            "logits": step.output.logits.astype(mx.float32),
+            "logits": logits[:].astype(mx.float32),
             "q_halt_logits": step.output.q_halt_logits,
             "q_continue_logits": step.output.q_continue_logits,
             "target_q_continue": step.target_q_continue,
@@ -289,11 +293,12 @@ class MLXBackend:
 
         size = len(carry.steps)
         parts = self._workers.map(think, split(range(size), min(len(self._workers), size)))
-        z_H, z_L, logits, q_halt, q_continue = (
+        z_H, z_L, said, q_halt, q_continue = (
             mx.concatenate(list(column)) for column in zip(*parts, strict=True)
         )
         carry = carry._replace(z_H=z_H, z_L=z_L, steps=carry.steps + 1)
-        mx.eval(carry, logits, q_halt, q_continue)
+        mx.eval(carry, said, q_halt, q_continue)
+        logits = self._logits(said, working[HEAD])
         return carry, Answers(logits, q_halt, q_continue, self.config.loss_type)
 
     def take(self, carry: EvalCarry, slots: IntArray) -> EvalCarry:
@@ -328,6 +333,9 @@ class MLXBackend:
             weights = self._state.average or self._state.weights
             self._working = {**working_weights(weights, self._model.dtype), **self._unmoved}
         return self._working
+
+    def _logits(self, said: mx.array, head: mx.array) -> mx.array | LazyLogits:
+        return LazyLogits(said, head) if self.config.has_large_vocabulary else said
 
     def _think_once(
         self,

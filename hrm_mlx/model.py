@@ -20,7 +20,8 @@ class Output(NamedTuple):
 
     z_H: mx.array  # (B, T, D)
     z_L: mx.array  # (B, T, D)
-    logits: mx.array  # (B, S, V), in the dtype of activations
+    # (B, S, V), in the dtype of activations; of a large vocabulary (B, S, D), of which lm_head makes them
+    logits: mx.array
     q_halt_logits: mx.array  # (B,) float32
     q_continue_logits: mx.array  # (B,) float32
 
@@ -124,7 +125,8 @@ class HRM(nn.Module):
             z_L, z_H + x, rope, visible
         )  # x is injected at every cycle, not only at the first
         z_H = self.H_level(z_H, z_L, rope, visible)
-        logits = self.lm_head(z_H)[:, config.puzzle_emb_len :]
+        logits = z_H if config.has_large_vocabulary else self.lm_head(z_H)
+        logits = logits[:, config.puzzle_emb_len :]
         q = self.q_head(z_H[:, 0]).astype(mx.float32)
         return Output(mx.stop_gradient(z_H), mx.stop_gradient(z_L), logits, q[:, 0], q[:, 1])
 

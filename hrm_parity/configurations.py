@@ -139,6 +139,11 @@ BEYOND = (  # a model with each field beyond the published network
         _small(puzzle_emb_ndim=64),
         ema=0.9,
     ),
+    Configuration(
+        "large vocabulary",
+        "50,265 tokens, softmax, losses and gradients in blocks of rows",
+        _model(32, 1, 48, 50265, num_heads=2, halt_max_steps=4, puzzle_emb_ndim=32, **SOFTMAX),
+    ),
 )
 
 CONFIGURATIONS = (

@@ -473,6 +473,20 @@ def average_of_weights_before(compute_weights: Any) -> Any:
     return call
 
 
+def without_last_block(softmax_in_blocks: Any) -> Any:
+    """The last block of rows adds neither to the loss nor to the gradient."""
+    import mlx.core as mx
+
+    from hrm_core.sizing import row_blocks
+
+    def call(hidden: Any, weight: Any, labels: Any, shares: Any) -> Any:
+        *_, last = row_blocks(len(hidden), len(weight))
+        kept = mx.where(mx.arange(len(hidden)) < last.start, shares, 0)
+        return softmax_in_blocks(hidden, weight, labels, kept)
+
+    return call
+
+
 def _break(name: str, case: str, quantity: str, target: str, replace: Replacement) -> Break:
     return Break(
         name,
@@ -699,5 +713,12 @@ BREAKS = (
         "average of the weights",
         "hrm_mlx.update:Updater._compute_weights",
         average_of_weights_before,
+    ),
+    _beyond(
+        "the last block of rows left out",
+        "large vocabulary",
+        "losses, of loss",
+        "hrm_mlx.act:softmax_in_blocks",
+        without_last_block,
     ),
 )

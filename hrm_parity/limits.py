@@ -103,6 +103,7 @@ PARTS: Limits = {  #                            from the referee, every size: ML
     "embedding": 1e-5,  #                       3.4e-6  3.4e-6
     "stablemax": 1e-6,  #                       7.0e-8  0
     "softmax": 1e-6,  #                         2.3e-8  2.4e-8
+    "softmax in blocks": 1e-6,  #               9.0e-8  9.0e-8
     "cross entropy of Q": 1e-6,  #              1.2e-8  1.2e-8
     "gradients of these, of largest": 1e-5,  #  1.6e-6  2.1e-6
     "Adam-atan2, weights": 2e-7,  #             3.0e-8  3.0e-8

@@ -55,7 +55,7 @@ PART_RULES = (
     Rule(r"[HL] level/value", "level", difference),
     *(
         Rule(f"{name}/value", name, of_largest)
-        for name in ("stablemax", "softmax", "cross entropy of Q")
+        for name in ("stablemax", "softmax", "softmax in blocks", "cross entropy of Q")
     ),
     Rule(r".*/gradient", "gradients of these, of largest", of_largest),
     Rule(r"Adam-atan2/.*/weight", "Adam-atan2, weights", difference),

@@ -11,6 +11,7 @@ import numpy as np
 
 from hrm_core.backend import IGNORE_LABEL_ID, AnyArray, Arrays
 from hrm_core.schedule import rates
+from hrm_core.sizing import LOSS_BLOCK_VALUES
 from hrm_parity.configurations import OPTIM, SEED, UPDATE, normal
 from hrm_parity.sides import Function, Side
 
@@ -89,6 +90,19 @@ def _layers(side: Side, rng: np.random.Generator) -> Iterator[Part]:
 
 def _losses(side: Side, rng: np.random.Generator) -> Iterator[Part]:
     config = side.config
+    if config.has_large_vocabulary:
+        yield _loss_in_blocks(side, rng)
+    else:
+        yield from _token_losses(side, rng)
+    q = np.repeat(np.array(HARD_Q, np.float32), 3)
+    targets = np.tile(np.array([0, 1, 0.3], np.float32), len(HARD_Q))
+    yield Part(
+        "cross entropy of Q", lambda x: side.losses.binary_cross_entropy(x, side.array(targets)), q
+    )
+
+
+def _token_losses(side: Side, rng: np.random.Generator) -> Iterator[Part]:
+    config = side.config
     logits = normal(rng, (B, config.seq_len, config.vocab_size), 3.0)
     logits[0, :2] = np.resize(HARD_LOGITS, (2, config.vocab_size))
     labels = rng.integers(0, config.vocab_size, (B, config.seq_len), np.int32)
@@ -99,10 +113,21 @@ def _losses(side: Side, rng: np.random.Generator) -> Iterator[Part]:
             partial(_of_labels, getattr(side.losses, f"{name}_cross_entropy"), side.array(labels)),
             logits,
         )
-    q = np.repeat(np.array(HARD_Q, np.float32), 3)
-    targets = np.tile(np.array([0, 1, 0.3], np.float32), len(HARD_Q))
-    yield Part(
-        "cross entropy of Q", lambda x: side.losses.binary_cross_entropy(x, side.array(targets)), q
+
+
+def _loss_in_blocks(side: Side, rng: np.random.Generator) -> Part:
+    """The loss of rows that fill more than one block, a third of them without a label, some of one token and sure of it."""
+    vocab_size = side.config.vocab_size
+    num_rows = LOSS_BLOCK_VALUES // vocab_size + 30
+    hidden = normal(rng, (num_rows, side.config.hidden_size), 1.0)
+    hidden[::5] *= 20
+    labels = rng.integers(0, vocab_size, num_rows, np.int32)
+    shares = np.where(np.arange(num_rows) % 3, np.float32(1 / num_rows), np.float32(0))
+    given = side.model.lm_head.weight, side.array(labels), side.array(shares)
+    return Part(
+        "softmax in blocks",
+        lambda hidden: side.losses.softmax_in_blocks(hidden, *given)[0],
+        hidden,
     )
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from hrm_core.config import ModelConfig
-from hrm_torch_ref.losses import TOKEN_LOSSES, binary_cross_entropy
+from hrm_torch_ref.losses import TOKEN_LOSSES, binary_cross_entropy, softmax_in_blocks
 from hrm_torch_ref.model import HRM, Output
 
 
@@ -195,10 +195,10 @@ def step_loss(
     valid = labels >= 0
     count = valid.sum(dim=-1)
     divisor = count.clamp(min=1)
-    token_losses = TOKEN_LOSSES[config.loss_type](output.logits, labels)
-    cells = config.seq_len if config.loss_average == "token" else divisor
-    lm_loss = (token_losses.sum(dim=-1) / cells).sum()
-    right = (output.logits.argmax(dim=-1) == labels) & valid
+    is_of_tokens = config.loss_average == "token"
+    cells = torch.full_like(count, config.seq_len) if is_of_tokens else divisor
+    lm_loss, tokens = _answer_loss(model, output, labels, cells)
+    right = (tokens == labels) & valid
     num_right = right.sum(dim=-1)
     seq_correct = num_right == count
 
@@ -243,6 +243,23 @@ def step_loss(
         target,
         metrics,
     )
+
+
+def _answer_loss(
+    model: HRM, output: Output, labels: torch.Tensor, divisor: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss of the answers, that of each sequence divided by `divisor`, and the likeliest tokens.
+
+    Shapes: (B, S), (B,) -> (), (B, S).
+    """
+    if not model.config.has_large_vocabulary:
+        token_losses = TOKEN_LOSSES[model.config.loss_type](output.logits, labels)
+        tokens = output.logits.argmax(dim=-1)
+        return (token_losses.sum(dim=-1) / divisor).sum(), tokens
+    hidden = output.logits.reshape(-1, model.config.hidden_size)
+    shares = ((labels >= 0) / divisor[:, None]).reshape(-1)
+    loss, tokens = softmax_in_blocks(hidden, model.lm_head.weight, labels.reshape(-1), shares)
+    return loss, tokens.view(labels.shape)
 
 
 def _target_q_continue(

@@ -7,12 +7,13 @@ Shapes: B slots, S tokens, V vocabulary, P positions, C outcomes.
 """
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 
 from hrm_core.backend import FloatArray, IntArray, Top
-from hrm_core.sizing import blocks_of_rows
+from hrm_core.sizing import blocks_of_rows, row_blocks
 from hrm_torch_ref.arrays import at_least_float32, to_numpy
 
 
@@ -52,12 +53,31 @@ def log_softmax(logits: torch.Tensor) -> torch.Tensor:
     return shifted - torch.log(torch.exp(shifted).sum(dim=-1, keepdim=True))
 
 
+class LazyLogits:
+    """Logits (B, S, V) of a large vocabulary: those of some cells are made when they are asked for."""
+
+    def __init__(self, hidden: torch.Tensor, weight: torch.Tensor) -> None:
+        self._hidden, self._weight = hidden, weight  # (B, S, D), (V, D)
+        self.device = hidden.device
+        self.shape = (*hidden.shape[:-1], len(weight))
+
+    def __len__(self) -> int:
+        return len(self._hidden)
+
+    def __getitem__(self, cells: Any) -> torch.Tensor:
+        return self._hidden[cells] @ self._weight.T
+
+    def of_tokens(self, cells: Any, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits of these tokens (C,) alone. Returns: (..., C)."""
+        return self._hidden[cells] @ self._weight[tokens].T
+
+
 class Answers:
     """Answers that are fetched when they are read."""
 
     def __init__(
         self,
-        logits: torch.Tensor,
+        logits: torch.Tensor | LazyLogits,
         q_halt_logits: torch.Tensor,
         q_continue_logits: torch.Tensor,
         loss_type: str,
@@ -66,9 +86,13 @@ class Answers:
         self._loss_type = loss_type
 
     @cached_property
+    @torch.inference_mode()
     def tokens(self) -> IntArray:
         """(B, S) the most likely token of each cell."""
-        return to_numpy(self._logits.argmax(dim=-1).int())
+        tokens = np.zeros(self._logits.shape[:2], np.int32)
+        for block in blocks_of_rows(self._logits.shape):
+            tokens[block] = to_numpy(self._logits[block].argmax(dim=-1).int())
+        return tokens
 
     @cached_property
     def q_halt_logits(self) -> FloatArray:
@@ -93,23 +117,33 @@ class Answers:
     @torch.inference_mode()
     def probabilities(self, positions: IntArray, tokens: IntArray) -> FloatArray:
         """(B, P, C) softmax over `tokens` alone, at each position."""
-        slots = torch.arange(len(self._logits), device=self._logits.device)[:, None, None]
-        chosen = self._logits[slots, self._tensor(positions)[..., None], self._tensor(tokens)]
+        slots = torch.arange(len(self._logits), device=self._logits.device)
+        cells = slots[:, None], self._tensor(positions)
+        if isinstance(self._logits, LazyLogits):
+            chosen = self._logits.of_tokens(cells, self._tensor(tokens))
+        else:
+            chosen = self._logits[cells[0][..., None], cells[1][..., None], self._tensor(tokens)]
         return to_numpy(torch.exp(log_softmax(chosen)).float())
 
     @torch.inference_mode()
     def top(self, position: int | IntArray, k: int) -> Top:
         """The k most likely tokens of each slot at a position."""
-        slots = torch.arange(len(self._logits), device=self._logits.device)
-        logits = self._logits[slots, self._tensor(position)]  # (B, V)
-        tokens = torch.argsort(logits, dim=-1, descending=True, stable=True)[:, :k]
-        found = log_softmax(logits).gather(-1, tokens)
-        return Top(to_numpy(tokens.int()), to_numpy(found.float()))
+        num_slots, _, vocab_size = self._logits.shape
+        numbers = torch.arange(num_slots, device=self._logits.device)
+        positions = self._tensor(position).expand(num_slots)
+        parts = []
+        for slots in row_blocks(num_slots, vocab_size):
+            logits = self._logits[numbers[slots], positions[slots]]  # (b, V)
+            tokens = torch.argsort(logits, dim=-1, descending=True, stable=True)[:, :k]
+            found = log_softmax(logits).gather(-1, tokens)
+            parts.append((to_numpy(tokens.int()), to_numpy(found.float())))
+        return Top(*map(np.concatenate, zip(*parts, strict=True)))
 
     @cached_property
+    @torch.inference_mode()
     def logits(self) -> FloatArray:
         """(B, S, V)."""
-        return to_numpy(at_least_float32(self._logits))
+        return to_numpy(at_least_float32(self._logits[:]))
 
     def _tensor(self, numbers: int | IntArray) -> torch.Tensor:
         return torch.as_tensor(numbers, dtype=torch.int64).to(self._logits.device)

@@ -20,12 +20,14 @@ from hrm_core.parameters import INITIAL_STATES, PUZZLE_TABLE, Role, parameter_ta
 from hrm_core.schedule import Rates
 from hrm_torch_ref import attention, distributed
 from hrm_torch_ref.act import Carry, Data, Start, empty_carry, patches_worked_on, worked_on
-from hrm_torch_ref.answers import Answers
+from hrm_torch_ref.answers import Answers, LazyLogits
 from hrm_torch_ref.arrays import at_least_float32, from_numpy, to_numpy
 from hrm_torch_ref.devices import choose_device, device_name, gemm_rate, peak_memory
 from hrm_torch_ref.model import DTYPES, HRM, Lending
 from hrm_torch_ref.optim import scalars
 from hrm_torch_ref.update import Compiler, Piece, Tensors, TrainState, Updater, working_weights
+
+HEAD = "lm_head.weight"
 
 Value = TypeVar("Value")
 
@@ -214,10 +216,12 @@ class TorchBackend:
 
     def trace_update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Arrays:
         """The same update, with everything that went into it."""
+        head = working_weights(self._state.weights, self._dtype)[HEAD].clone()
         result = self._advance(batch, min_steps, rates)
         step, data = result.step, result.step.carry.data
+        logits = self._logits(step.output.logits, head)
         named = {
-            "logits": at_least_float32(step.output.logits),
+            "logits": at_least_float32(logits[:]),
             "q_halt_logits": step.output.q_halt_logits,
             "q_continue_logits": step.output.q_continue_logits,
             "target_q_continue": step.target_q_continue,
@@ -332,10 +336,11 @@ class TorchBackend:
         if carry.inputs is not None:
             x = self._embedded(carry.inputs, carry.vectors, carry.images, carry.steps)
             carry = carry._replace(x=x)
-        z_H, z_L, logits, q_halt, q_continue = self._think(
+        z_H, z_L, said, q_halt, q_continue = self._think(
             working, carry.z_H, carry.z_L, carry.x, carry.prefix_len
         )
         carry = carry._replace(z_H=z_H, z_L=z_L, steps=carry.steps + 1)
+        logits = self._logits(said, working[HEAD])
         return carry, Answers(logits, q_halt, q_continue, self.config.loss_type)
 
     @torch.inference_mode()
@@ -367,6 +372,9 @@ class TorchBackend:
             "halted": carry.steps >= self.config.halt_max_steps,
         }
         return {name: to_numpy(tensor) for name, tensor in named.items()}
+
+    def _logits(self, said: torch.Tensor, head: torch.Tensor) -> torch.Tensor | LazyLogits:
+        return LazyLogits(said, head) if self.config.has_large_vocabulary else said
 
     def _working_weights(self) -> Tensors:
         if self._working is None:

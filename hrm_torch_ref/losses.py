@@ -1,10 +1,16 @@
 """Losses per sequence. Labels below zero are ignored.
 
-Shapes: B sequences, S tokens, V vocabulary.
+Shapes: B sequences, S tokens, N rows of one token each, D hidden, V vocabulary.
 """
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+
+from hrm_core.sizing import row_blocks
+
+Tensors = tuple[torch.Tensor, ...]
 
 
 def stablemax_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -33,9 +39,85 @@ TOKEN_LOSSES = {
 }
 
 
+class _InBlocks(torch.autograd.Function):
+    """`_in_blocks` for autograd."""
+
+    @staticmethod
+    def forward(context: Any, *given: torch.Tensor) -> Tensors:
+        loss, tokens, *gradients = _in_blocks(*given)
+        context.save_for_backward(*gradients)
+        context.mark_non_differentiable(tokens)
+        return loss, tokens
+
+    @staticmethod
+    def backward(context: Any, slope: torch.Tensor, _: torch.Tensor) -> Any:
+        of_hidden, of_weight = context.saved_tensors
+        return slope * of_hidden, slope * of_weight, None, None
+
+
+def softmax_in_blocks(
+    hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sum of shares · softmax cross entropy, and the likeliest token of each row, of logits that are never whole.
+
+    The gradient is computed with the loss: each block of logits is needed once. Where a share is 0 the label is ignored.
+    Shapes: (N, D), (V, D), (N,), (N,) float32 or better -> (), (N,) int32.
+    """
+    loss, tokens = _InBlocks.apply(hidden, weight, labels, shares)
+    return loss, tokens
+
+
 def binary_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Cross entropy of sigmoid(logits), whose gradient is exactly sigmoid(logits) - targets. Shapes: (B,), (B,) -> (B,)."""
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+
+
+def _in_blocks(
+    hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor
+) -> Tensors:
+    """Loss (), tokens (N,), and the gradients of hidden (N, D) and weight (V, D), one block after the other."""
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    loss = torch.zeros((), dtype=wide, device=weight.device)
+    of_weight = torch.zeros_like(weight, dtype=wide)  # a sum over blocks
+    tokens: list[torch.Tensor] = []
+    of_hidden: list[torch.Tensor] = []
+    for rows in row_blocks(len(hidden), len(weight)):
+        result = _block(hidden[rows], weight, labels[rows], shares[rows], of_weight)
+        loss, of_weight = loss + result[0], result[3]
+        tokens.append(result[1])
+        of_hidden.append(result[2])
+    return loss, torch.cat(tokens), torch.cat(of_hidden), of_weight.to(weight.dtype)
+
+
+def _block(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    labels: torch.Tensor,
+    shares: torch.Tensor,
+    of_weight: torch.Tensor,
+) -> Tensors:
+    """The same for one block; the gradient of weight is added to that of the blocks before."""
+    logits = F.linear(hidden, weight)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    largest, tokens = logits.max(dim=-1, keepdim=True)
+    chosen = labels.clamp(min=0).long()[:, None]
+    likelihoods = logits.gather(-1, chosen)
+    scores = logits.sub_(largest).exp_()
+    sums = scores.sum(dim=-1, keepdim=True)
+    losses = sums.log() + (largest - likelihoods)
+    slopes = scores.scatter_add_(-1, chosen, -sums).to(hidden.dtype)
+    factors = shares[:, None] / sums  # what makes slopes of softmax of them
+    of_hidden = (slopes @ weight * factors).to(hidden.dtype)
+    scaled = (hidden * factors).to(hidden.dtype)
+    of_weight = _added(of_weight, slopes.T, scaled)
+    return (shares * losses[:, 0]).sum(), tokens[:, 0].int(), of_hidden, of_weight
+
+
+def _added(total: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Total + a @ b, in the dtype of `total` and in its place."""
+    if a.dtype == total.dtype:
+        return total.addmm_(a, b)
+    return total.add_(a @ b)
 
 
 def _chosen(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,8 @@ class Output(NamedTuple):
 
     z_H: torch.Tensor  # (B, T, D)
     z_L: torch.Tensor  # (B, T, D)
-    logits: torch.Tensor  # (B, S, V), in the dtype of activations
+    # (B, S, V), in the dtype of activations; of a large vocabulary (B, S, D), of which lm_head makes them
+    logits: torch.Tensor
     q_halt_logits: torch.Tensor  # (B,) float32 or better
     q_continue_logits: torch.Tensor  # (B,) float32 or better
 
@@ -134,7 +135,8 @@ class HRM(nn.Module):
             z_L, z_H + x, rope, visible
         )  # x is injected at every cycle, not only at the first
         z_H = self.H_level(z_H, z_L, rope, visible)
-        logits = self.lm_head(z_H)[:, config.puzzle_emb_len :]
+        logits = z_H if config.has_large_vocabulary else self.lm_head(z_H)
+        logits = logits[:, config.puzzle_emb_len :]
         q = self.q_head(z_H[:, 0])
         q = q.to(torch.promote_types(q.dtype, torch.float32))
         return Output(z_H.detach(), z_L.detach(), logits, q[:, 0], q[:, 1])

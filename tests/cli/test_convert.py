@@ -210,6 +210,10 @@ def test_other_puzzles_take_their_vectors_by_name(hrm: Hrm, tiny_run: Path, tmp_
             "--mean-of makes vectors for new puzzle identifiers",
         ),
         (["RUN", "TMP/x.safetensors", "--vocab-size", "0"], "0 is not in the range"),
+        (
+            ["RUN", "TMP/x.safetensors", "--vocab-size", "257"],
+            "the converted model: loss_type=stablemax_cross_entropy is for up to 256 tokens",
+        ),
         (["RUN", "TMP/x.safetensors", "--data", "TMP/nope"], "is not a data set"),
     ],
 )
