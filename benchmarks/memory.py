@@ -127,7 +127,7 @@ def main() -> None:
 
 
 def estimate(slots: int, micro_batch: int) -> int:
-    """What `hrm train --dry-run` says."""
+    """Return the estimate of `hrm train --dry-run`."""
     train = TrainConfig(
         global_batch_size=slots, micro_batch_size=micro_batch, epochs=1, eval_interval=1
     )

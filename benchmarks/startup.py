@@ -1,4 +1,4 @@
-"""How long `hrm --help` takes, next to a Python that does nothing.
+"""Time `hrm --help` beside a Python that does nothing.
 
 python -m benchmarks.startup
 """

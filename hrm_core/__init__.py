@@ -1,1 +1,1 @@
-"""What HRM needs that has no tensor in it: config, data, tasks, the training loop, pictures."""
+"""The parts of HRM without a tensor: config, data, tasks, the training loop, pictures."""

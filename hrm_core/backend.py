@@ -43,7 +43,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class BackendOptions:
-    """What a user may choose about a backend. "auto" is bf16, compiled (MLX: on Metal only), on a GPU; f32, eager, on a CPU."""
+    """Options of a backend. "auto" is bf16, compiled (MLX: on Metal only), on a GPU; f32, eager, on a CPU."""
 
     device: Literal["auto", "gpu", "cpu"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float64"] = (
@@ -66,7 +66,7 @@ class Replica(NamedTuple):
 
     @classmethod
     def of_environment(cls) -> Self:
-        """What torchrun says this process is; the only one if it was not started by it."""
+        """Return the place of this process under torchrun; without torchrun it is the only one."""
         return cls(int(os.environ.get("RANK") or 0), int(os.environ.get("WORLD_SIZE") or 1))
 
 
@@ -78,7 +78,7 @@ class Top(NamedTuple):
 
 
 class Answers(Protocol):
-    """What a model says after one ACT step, reduced on the device. Each is fetched when it is read."""
+    """Answers of a model after one ACT step, reduced on the device; each is fetched when it is read."""
 
     @property
     def tokens(self) -> IntArray:
@@ -134,7 +134,11 @@ class Backend(Protocol):
     replica: Replica
 
     def describe(self) -> dict[str, str]:
-        """What results may depend on: backend and version, device, device_type ("cpu" or "gpu"), dtype, BLAS, threads, micro-batch."""
+        """Describe what results may depend on.
+
+        Keys: backend and version, device, device_type ("cpu" or "gpu"), dtype, BLAS, threads,
+        micro-batch.
+        """
         ...
 
     def peak_memory(self) -> int:
@@ -146,7 +150,7 @@ class Backend(Protocol):
         ...
 
     def gather(self, value: Value) -> list[Value]:
-        """What each replica has. All of them must ask."""
+        """Return the values of all replicas. All of them must ask."""
         ...
 
     def weights(self) -> Arrays:

@@ -333,7 +333,7 @@ class OptimConfig(Settings):
 
 
 class TrainConfig(Settings):
-    """How long, on how much at once, and how often to report, evaluate and save."""
+    """Length of a run, sizes of batches, and intervals of reports, evaluations and checkpoints."""
 
     global_batch_size: Size
     micro_batch_size: Size | None = (
@@ -369,7 +369,7 @@ class TrainConfig(Settings):
 
 
 class DataConfig(Settings):
-    """What a run was trained on."""
+    """The data set of a run."""
 
     path: str
     sha256: str

@@ -14,7 +14,7 @@ IntArray = npt.NDArray[np.int32]
 
 
 class Purpose(IntEnum):
-    """What a stream is for. The numbers are part of every recorded seed; they never change."""
+    """Purpose of a random stream. The numbers are part of every recorded seed and never change."""
 
     INITIAL_WEIGHTS = 0  # index: position in the weight table
     EXPLORATION = 1  # index: update

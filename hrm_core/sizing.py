@@ -1,4 +1,4 @@
-"""What a model costs: parameters, operations and memory, worked out from its shape.
+"""Parameters, operations and memory of a model, computed from its shape.
 
 Symbols: T positions, D hidden, I inside SwiGLU.
 """
@@ -100,7 +100,7 @@ def update_bytes(config: ModelConfig, train: TrainConfig, dtype: str) -> int:
 def plan_text(
     config: ModelConfig, train: TrainConfig, updates: int, gemm_rate: float, dtype: str
 ) -> str:
-    """What a whole run takes on a device that multiplies at `gemm_rate` FLOP/s."""
+    """Describe time and memory of a run on a device that multiplies at `gemm_rate` FLOP/s."""
     batch_size = train.global_batch_size
     seconds = batch_size * flops_per_example(config) / gemm_rate
     return "\n".join(
@@ -124,7 +124,7 @@ def duration(seconds: float) -> str:
 
 
 def sizes_text(config: ModelConfig, batch_size: int) -> str:
-    """What a person wants to know before training."""
+    """Describe parameters, operations and memory of a model."""
     flops = flops_per_example(config)
     table = parameter_table(config).get(PUZZLE_TABLE)
     lines = [f"{num_trainable(config):,} trainable parameters"]

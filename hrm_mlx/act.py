@@ -24,7 +24,7 @@ class Data(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """What goes from one ACT step to the next."""
+    """State that one ACT step hands to the next."""
 
     z_H: mx.array  # (B, T, D)
     z_L: mx.array  # (B, T, D)
@@ -90,7 +90,7 @@ def _taken(halted: mx.array, new: mx.array | None, old: mx.array | None) -> mx.a
 def halting(
     output: Output, steps: mx.array, min_steps: mx.array, config: ModelConfig
 ) -> tuple[mx.array, mx.array]:
-    """Which slots halt after this step in training, and for which it was the last step allowed. Shapes: (B,) bool each."""
+    """Return the slots that halt after this training step, and those at their last step. Shapes: (B,) bool each."""
     last = steps >= config.halt_max_steps
     if config.halt_max_steps == 1 or not config.learns_to_halt:
         return last, last
@@ -242,14 +242,14 @@ def _answer_loss(
 
 
 def _target_q_continue(model: HRM, output: Output, x: mx.array, last: mx.array) -> mx.array:
-    """What going on is worth: the value of the better choice one step later, from the new carry."""
+    """Return the value of going on: that of the better choice one step later, from the new carry."""
     next_step = model(output.z_H, output.z_L, x)
     better = mx.maximum(next_step.q_halt_logits, next_step.q_continue_logits)
     return mx.stop_gradient(mx.sigmoid(mx.where(last, next_step.q_halt_logits, better)))
 
 
 def _ends(halted: mx.array, steps: mx.array, config: ModelConfig) -> mx.array:
-    """Which slots took the last step on their chunk. Shapes: (B,) -> (B,) bool."""
+    """Return the slots that took the last step on their chunk. Shapes: (B,) -> (B,) bool."""
     if config.num_chunks == 1:
         return halted
     is_early = steps <= config.steps_before_last_chunk
@@ -257,7 +257,7 @@ def _ends(halted: mx.array, steps: mx.array, config: ModelConfig) -> mx.array:
 
 
 def _is_judged(steps: mx.array, count: mx.array, config: ModelConfig) -> mx.array | None:
-    """Which slots have a loss of Q: those on their last chunk, if it has labels. None: all. Shapes: (B,) -> (B,) bool."""
+    """Return the slots with a Q loss: those on their last chunk, if it has labels. None: all. Shapes: (B,) -> (B,) bool."""
     if config.num_chunks == 1:
         return None
     return (steps > config.steps_before_last_chunk) & (count > 0)

@@ -32,7 +32,7 @@ Value = TypeVar("Value")
 
 
 class EvalCarry(NamedTuple):
-    """What evaluation takes from ACT step to ACT step."""
+    """State that evaluation hands from ACT step to ACT step."""
 
     z_H: mx.array  # (B, T, D)
     z_L: mx.array  # (B, T, D)
@@ -93,7 +93,7 @@ class MLXBackend:
         self._think = mx.compile(self._think_once) if self._compiled else self._think_once
 
     def describe(self) -> dict[str, str]:
-        """What results may depend on."""
+        """Describe what results may depend on."""
         return {
             "backend": f"mlx {version('mlx')}",
             "device_type": "gpu" if self._on_gpu else "cpu",
@@ -115,7 +115,7 @@ class MLXBackend:
         return gemm_rate(self._model.dtype)
 
     def gather(self, value: Value) -> list[Value]:
-        """What each replica has: there is this one."""
+        """Return the values of all replicas: there is one."""
         return [value]
 
     def weights(self) -> Arrays:
@@ -367,7 +367,7 @@ class MLXBackend:
         images: mx.array | None,
         steps: mx.array,
     ) -> mx.array:
-        """What the network sees of the chunk that each slot works on. Shapes: (B, T, D)."""
+        """Embed the chunk that each slot works on. Shapes: (B, T, D)."""
         patches = patches_worked_on(images, steps, self.config)
         return self._model.embed(worked_on(inputs, steps, self.config), vectors, patches)
 

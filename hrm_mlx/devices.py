@@ -1,4 +1,4 @@
-"""Which device computes, with how many streams, and what is known about it."""
+"""The device that computes, its number of streams, and its properties."""
 
 import os
 import time
@@ -15,7 +15,7 @@ SLOW_BLAS = "only MLX's own slow BLAS is there; pip install 'hrm-mlx[blas]', or 
 
 
 def has_gpu() -> bool:
-    """Whether this MLX can compute on a GPU here."""
+    """Return True if this MLX can compute on a GPU here."""
     return bool(mx.metal.is_available() or mx.cuda.is_available())
 
 
@@ -40,7 +40,7 @@ def choose_device(device: str) -> bool:
 
 
 def num_workers(one_graph: bool) -> int:
-    """How many threads share the work: one for a GPU or a compiled graph, else one for each core, up to eight.
+    """Return the number of threads: one for a GPU or a compiled graph, else one for each core, up to eight.
 
     The threads of the BLAS are shared out among them; where the BLAS cannot be told, it keeps the work to itself.
     """
@@ -70,7 +70,7 @@ def gemm_rate(dtype: mx.Dtype, size: int = 2048, repeats: int = 4) -> float:
 
 
 def facts() -> dict[str, str]:
-    """What `hrm doctor` shows about MLX."""
+    """Return the facts that `hrm doctor` shows about MLX."""
     device = mx.gpu if has_gpu() else mx.cpu
     info = mx.device_info(device)
     found = {

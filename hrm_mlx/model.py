@@ -16,7 +16,7 @@ DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16}
 
 
 class Output(NamedTuple):
-    """What one inner forward gives."""
+    """Result of one inner forward."""
 
     z_H: mx.array  # (B, T, D)
     z_L: mx.array  # (B, T, D)
@@ -97,7 +97,7 @@ class HRM(nn.Module):
         return scaled(x, config.hidden_size**0.5)
 
     def visible(self, prefix_len: mx.array | None) -> mx.array | None:
-        """Which positions each one sees, where that differs from row to row: those up to it, and the prefix behind the puzzle slots.
+        """Return the positions that each one sees: those up to it, the puzzle slots and the prefix. None if rows do not differ.
 
         Shapes: (B,) -> (B, 1, T, T) bool.
         """

@@ -12,7 +12,7 @@ from hrm_core.schedule import Rates
 
 
 class Scalars(NamedTuple):
-    """What one update multiplies with, computed in double precision and rounded once."""
+    """Factors of one update, computed in double precision and rounded once."""
 
     keep: mx.array  # 1 - lr * weight_decay
     step: mx.array  # lr / (1 - beta1^t)

@@ -35,7 +35,7 @@ class TrainState(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """What some of the slots contribute to an update."""
+    """Contribution of some slots to an update."""
 
     gradients: Tensors  # float32; of the weights
     puzzle_gradients: mx.array | None  # (B, E)

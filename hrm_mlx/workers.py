@@ -29,7 +29,7 @@ class Workers:
 
     @property
     def are_threads(self) -> bool:
-        """Whether results come evaluated, and what they are computed from must be evaluated."""
+        """True if arguments must be evaluated before and results are evaluated after."""
         return self._pool is not None
 
     def map(self, function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:

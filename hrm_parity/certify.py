@@ -37,7 +37,7 @@ class Certificate:
 
     @property
     def broken(self) -> bool:
-        """Whether a limit is broken."""
+        """True if a limit is broken."""
         return any(report.broken for report in self.reports)
 
     def summary(self) -> Iterator[Report]:

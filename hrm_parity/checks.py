@@ -1,4 +1,4 @@
-"""What a backend is checked on: recorded cases, and one update from the published initialisation.
+"""Checks of one backend: recorded cases, and one update from the published initialisation.
 
 A backend comes as a factory; its module is imported when `backend_named` is asked for it, not before.
 """
@@ -51,7 +51,7 @@ class Report:
 
     @property
     def broken(self) -> bool:
-        """Whether a limit is broken."""
+        """True if a limit is broken."""
         return any(row.verdict is Verdict.BROKEN for row in self.rows)
 
 
@@ -65,7 +65,7 @@ def backend_named(name: str) -> Factory:
 
 
 def is_certified(backend: Backend) -> bool:
-    """Whether the limits were measured on such a device."""
+    """True if the limits were measured on such a device."""
     return backend.describe()["device_type"] == "cpu"
 
 

@@ -129,7 +129,7 @@ def worst(gaps: Sequence[tuple[str, Gaps]]) -> tuple[float, str]:
 
 
 def number(gaps: Sequence[tuple[str, Gaps]]) -> tuple[float, str]:
-    """How many entries differ, and the first of them."""
+    """Count the entries that differ, and name the first."""
     total = sum(array.sum() for _, array in gaps)
     return float(total), next((_place(name, array) for name, array in gaps if array.any()), "")
 
@@ -142,7 +142,7 @@ def root_mean_square(gaps: Sequence[tuple[str, Gaps]]) -> tuple[float, str]:
 
 
 class Rule(NamedTuple):
-    """How tensors of some names are compared."""
+    """Rule by which tensors of some names are compared."""
 
     names: str  # a regular expression of the whole name
     quantity: str  # what `limits` calls it; {} is "forward" or "training"
@@ -243,7 +243,7 @@ def statistics(tensor: AnyArray) -> AnyArray:
 
 
 def state_forms(name: str, z: AnyArray) -> dict[str, AnyArray]:
-    """What is recorded of a state that is too large to be stored. Shapes: (A, B, T, D) -> (A, ...)."""
+    """Return the parts of a large state that are recorded. Shapes: (A, B, T, D) -> (A, ...)."""
     return {
         f"{name}_{form}": np.ascontiguousarray(of(z.astype(np.float64), ndim))
         for form, (of, ndim) in _STATE_FORMS.items()
@@ -337,7 +337,7 @@ _STATE_FORMS = {  # and the number of axes that `state_forms` gives each
 
 
 def _nonzero(values: npt.ArrayLike) -> Gaps:
-    """What to divide by: 1 instead of 0."""
+    """Return a divisor: 1 instead of 0."""
     divisors = np.asarray(values, np.float64)
     return np.where(divisors == 0, 1, divisors)
 

@@ -48,13 +48,13 @@ class CaseConfig(BaseModel, strict=True, extra="allow"):
 
 
 class Loss(BaseModel, strict=True):
-    """Which loss was taken."""
+    """Loss of the recorded network."""
 
     loss_type: str
 
 
 class Hyperparameters(BaseModel, strict=True):
-    """What the updates were made with."""
+    """Settings of the recorded updates."""
 
     total_steps: PositiveInt  # updates
     lr: float
@@ -125,7 +125,7 @@ class ModelCase:
 
 
 class TrainSettings(BaseModel, strict=True):
-    """How training batches were drawn."""
+    """Settings of the recorded training batches."""
 
     seed: NonNegativeInt
     numpy_global_seed: NonNegativeInt
@@ -134,13 +134,13 @@ class TrainSettings(BaseModel, strict=True):
 
 
 class EvaluationSettings(BaseModel, strict=True):
-    """How test batches were cut."""
+    """Settings of the recorded test batches."""
 
     global_batch_size: PositiveInt
 
 
 class RecordedBatch(BaseModel, strict=True):
-    """Where one batch stands in the file, and what was said about it."""
+    """Place of one batch in the file, and its properties."""
 
     prefix: str  # train/it0/b3, test_r2/rank1/b0
     set: str
@@ -167,7 +167,7 @@ class OrderCase:
 
     @property
     def name(self) -> str:
-        """What the case calls itself."""
+        """Name of the case."""
         return self.settings.name
 
 

@@ -1,4 +1,4 @@
-"""How far a backend may be from the published numbers and from the referee, beside how far MLX and PyTorch were.
+"""Limits for the gaps of a backend to the published numbers and the referee, with the gaps measured.
 
 Measured: MLX 0.32.4 and torch 2.13.0 on an x86-64 CPU (AMD EPYC, MKL, 2 cores) with `hrm parity --golden DIR`, the same with
 `--backend torch`, and `hrm parity`. The limits and their reasons: docs/parity.md.
@@ -18,7 +18,7 @@ LARGE_HIDDEN_SIZE = 512  # from here on the Q head sums over more channels
 
 
 class Verdict(Enum):
-    """What a gap means."""
+    """Meaning of a gap."""
 
     OK = "ok"
     BROKEN = "broken"

@@ -31,7 +31,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was compared, and what could not be."""
+    """Result of comparing two models."""
 
     backend: dict[str, str]
     rows: list[Row]
@@ -39,7 +39,7 @@ class Comparison:
 
     @property
     def differs(self) -> bool:
-        """Whether the models disagree by more than rounding."""
+        """True if the models disagree by more than rounding."""
         return any(row.verdict is Verdict.BROKEN for row in self.rows)
 
     def plain(self) -> dict[str, Any]:

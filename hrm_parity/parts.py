@@ -1,4 +1,4 @@
-"""What each layer, each loss and each optimizer of a backend gives for the same numbers.
+"""Results of each layer, loss and optimizer of a backend for the same numbers.
 
 Shapes: B sequences, S tokens, T positions, D hidden, N heads, h head size, E `puzzle_emb_ndim`, V vocabulary.
 """

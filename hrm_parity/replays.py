@@ -189,7 +189,7 @@ def _norms(trace: Named, gradients: Named) -> Named:
 
 
 def _reduced(trace: Named, batch_size: int) -> Named:
-    """What would be logged; of the count, whether there was any."""
+    """Return the metrics that would be logged; of the count, 1 if there was any."""
     sums = {
         name.removeprefix("metrics/"): float(value)
         for name, value in trace.items()

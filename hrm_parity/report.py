@@ -1,4 +1,4 @@
-"""What a check of this machine found, as plain data: to be printed for scripts, written to a file and sent in."""
+"""Results of a check of this machine as plain data: to be printed for scripts, written to a file and sent in."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ Document = dict[str, Any]
 
 
 def environment() -> dict[str, str]:
-    """What numbers may depend on besides the backend, which describes itself."""
+    """Return what numbers may depend on besides the backend."""
     return {
         "platform": platform.platform(),
         "machine": platform.machine(),
@@ -52,7 +52,7 @@ def document(arguments: Sequence[str], found: Certificate | TrainingReport | Sel
 
 
 def conclusion(reports: Sequence[Report]) -> str:
-    """How many quantities are within their limits."""
+    """Say how many quantities are within their limits."""
     rows = [row for report in reports for row in report.rows]
     within = sum(row.verdict in (Verdict.OK, Verdict.UNCERTIFIED) for row in rows)
     uncertified = any(row.verdict is Verdict.UNCERTIFIED for row in rows)

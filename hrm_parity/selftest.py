@@ -30,7 +30,7 @@ class Notice(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one mistake. Each check has its say, as far as it is there and can see the mistake."""
+    """Result of one deliberate mistake, for each check that can see it."""
 
     name: str
     recorded: Notice | None
@@ -39,12 +39,12 @@ class Outcome:
 
     @property
     def is_tested(self) -> bool:
-        """Whether any check was made: some recorded cases do not come with the package."""
+        """True if a check was made; some recorded cases do not come with the package."""
         return bool(self.asked)
 
     @property
     def is_noticed(self) -> bool:
-        """Whether a check noticed. On a device with wider limits one may be blind to what the other sees."""
+        """True if a check noticed. On a device with wider limits one may be blind to what the other sees."""
         return self.recorded is not None or self.compared is not None
 
 
@@ -57,7 +57,7 @@ class SelfTest:
 
     @property
     def broken(self) -> bool:
-        """Whether a mistake went unnoticed, or something was noticed where there is none."""
+        """True if a mistake went unnoticed, or one was reported where there is none."""
         unnoticed = any(outcome.is_tested and not outcome.is_noticed for outcome in self.outcomes)
         return unnoticed or any(report.broken for report in self.clean)
 

@@ -44,7 +44,7 @@ Exact = Mapping[str, float]  # backend -> exact accuracy on the test puzzles
 
 @dataclass(frozen=True)
 class Apart:
-    """How far two backends are from each other after an update."""
+    """Gaps between two backends after an update."""
 
     update: int
     loss: float  # relative
@@ -57,7 +57,7 @@ class Apart:
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """Where and how two backends parted."""
+    """Result of training two backends side by side."""
 
     seed: int
     updates: int
@@ -71,7 +71,7 @@ class TrainingReport:
 
     @property
     def rules(self) -> dict[str, Verdict]:
-        """What was asked of the two. Of a rule that needs a longer run nothing is said."""
+        """Verdict on each rule; rules that need a longer run are left out."""
         said = {}
         if self.updates >= SAME_DECISIONS or self.decisions is not None:
             said[f"same halting decisions in the first {SAME_DECISIONS} updates"] = (
@@ -87,7 +87,7 @@ class TrainingReport:
 
     @property
     def broken(self) -> bool:
-        """Whether the two parted too early or ended too far apart."""
+        """True if the two parted too early or ended too far apart."""
         return Verdict.BROKEN in self.rules.values()
 
 

@@ -24,7 +24,7 @@ class Data(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """What goes from one ACT step to the next."""
+    """State that one ACT step hands to the next."""
 
     z_H: torch.Tensor  # (B, T, D)
     z_L: torch.Tensor  # (B, T, D)
@@ -114,7 +114,7 @@ def _taken(
 def halting(
     output: Output, steps: torch.Tensor, min_steps: torch.Tensor, config: ModelConfig
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which slots halt after this step in training, and for which it was the last step allowed. Shapes: (B,) bool each."""
+    """Return the slots that halt after this training step, and those at their last step. Shapes: (B,) bool each."""
     last = steps >= config.halt_max_steps
     if config.halt_max_steps == 1 or not config.learns_to_halt:
         return last, last
@@ -265,7 +265,7 @@ def _answer_loss(
 def _target_q_continue(
     model: HRM, output: Output, x: torch.Tensor, last: torch.Tensor
 ) -> torch.Tensor:
-    """What going on is worth: the value of the better choice one step later, from the new carry."""
+    """Return the value of going on: that of the better choice one step later, from the new carry."""
     with torch.no_grad():
         next_step = model(output.z_H, output.z_L, x)
         better = torch.maximum(next_step.q_halt_logits, next_step.q_continue_logits)
@@ -273,7 +273,7 @@ def _target_q_continue(
 
 
 def _ends(halted: torch.Tensor, steps: torch.Tensor, config: ModelConfig) -> torch.Tensor:
-    """Which slots took the last step on their chunk. Shapes: (B,) -> (B,) bool."""
+    """Return the slots that took the last step on their chunk. Shapes: (B,) -> (B,) bool."""
     if config.num_chunks == 1:
         return halted
     is_early = steps <= config.steps_before_last_chunk
@@ -283,7 +283,7 @@ def _ends(halted: torch.Tensor, steps: torch.Tensor, config: ModelConfig) -> tor
 def _is_judged(
     steps: torch.Tensor, count: torch.Tensor, config: ModelConfig
 ) -> torch.Tensor | None:
-    """Which slots have a loss of Q: those on their last chunk, if it has labels. None: all. Shapes: (B,) -> (B,) bool."""
+    """Return the slots with a Q loss: those on their last chunk, if it has labels. None: all. Shapes: (B,) -> (B,) bool."""
     if config.num_chunks == 1:
         return None
     return (steps > config.steps_before_last_chunk) & (count > 0)

@@ -1,4 +1,4 @@
-"""Which kernel computes attention, and why.
+"""The choice of the attention kernel.
 
 torch's own scaled dot product attention by default, flash-attn where it is installed and device and dtype allow it, written out
 for float64. The flash-attn calls follow their documentation; on a GPU they have not run yet.

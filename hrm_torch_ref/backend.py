@@ -33,7 +33,7 @@ Value = TypeVar("Value")
 
 
 class EvalCarry(NamedTuple):
-    """What evaluation takes from ACT step to ACT step."""
+    """State that evaluation hands from ACT step to ACT step."""
 
     z_H: torch.Tensor  # (B, T, D)
     z_L: torch.Tensor  # (B, T, D)
@@ -110,7 +110,7 @@ class TorchBackend:
         return lambda function: _explained(torch.compile(function, fullgraph=whole))
 
     def describe(self) -> dict[str, str]:
-        """What results may depend on."""
+        """Describe what results may depend on."""
         return {
             "backend": f"torch {torch.__version__}",
             "device_type": "cpu" if self._device.type == "cpu" else "gpu",
@@ -137,7 +137,7 @@ class TorchBackend:
         return gemm_rate(self._device, self._dtype)
 
     def gather(self, value: Value) -> list[Value]:
-        """What each process has."""
+        """Return the values of all processes."""
         return distributed.gathered_values(value, self.replica)
 
     def weights(self) -> Arrays:
@@ -405,7 +405,7 @@ class TorchBackend:
         images: torch.Tensor | None,
         steps: torch.Tensor,
     ) -> torch.Tensor:
-        """What the network sees of the chunk that each slot works on. Shapes: (B, T, D)."""
+        """Embed the chunk that each slot works on. Shapes: (B, T, D)."""
         patches = patches_worked_on(images, steps, self.config)
         chunk = worked_on(inputs, steps, self.config)
         x: torch.Tensor = self._embed.call(self._working_weights(), chunk, vectors, patches)

@@ -1,4 +1,4 @@
-"""Which device computes, and what is known about it."""
+"""The device that computes, and its properties."""
 
 import os
 import time
@@ -33,7 +33,7 @@ def choose_device(device: str) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """What the device calls itself."""
+    """Return the name of the device."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return "Apple GPU" if device.type == "mps" else str(torch.backends.cpu.get_cpu_capability())
@@ -63,7 +63,7 @@ def gemm_rate(
 
 
 def facts() -> dict[str, str]:
-    """What `hrm doctor` shows about PyTorch."""
+    """Return the facts that `hrm doctor` shows about PyTorch."""
     device = choose_device("auto")
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     choice = attention.choose("auto", device, dtype)

@@ -60,7 +60,7 @@ def gathered(tensor: torch.Tensor, replica: Replica) -> torch.Tensor:
 
 
 def gathered_values(value: Value, replica: Replica) -> list[Value]:
-    """What each process has, in their order."""
+    """Return the values of all processes, in their order."""
     if replica.num_replicas == 1:
         return [value]
     values: list[Value | None] = [None] * replica.num_replicas

@@ -19,7 +19,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch
 
 
 class Output(NamedTuple):
-    """What one inner forward gives."""
+    """Result of one inner forward."""
 
     z_H: torch.Tensor  # (B, T, D)
     z_L: torch.Tensor  # (B, T, D)
@@ -104,7 +104,7 @@ class HRM(nn.Module):
         return config.hidden_size**0.5 * x
 
     def visible(self, prefix_len: torch.Tensor | None) -> torch.Tensor | None:
-        """Which positions each one sees, where that differs from row to row: those up to it, and the prefix behind the puzzle slots.
+        """Return the positions that each one sees: those up to it, the puzzle slots and the prefix. None if rows do not differ.
 
         Shapes: (B,) -> (B, 1, T, T) bool.
         """

@@ -12,7 +12,7 @@ from hrm_core.schedule import Rates
 
 
 class Scalars(NamedTuple):
-    """What one update multiplies with, computed in double precision."""
+    """Factors of one update, computed in double precision."""
 
     keep: torch.Tensor  # 1 - lr * weight_decay
     step: torch.Tensor  # lr / (1 - beta1^t)

@@ -37,7 +37,7 @@ class TrainState(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """What some of the slots contribute to an update."""
+    """Contribution of some slots to an update."""
 
     gradients: Tensors  # in the dtype of the weights
     puzzle_gradients: torch.Tensor | None  # (B, E)

@@ -23,7 +23,7 @@ from hrm_core.errors import CheckpointError, ConfigError, DataError
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DrawnBatch(Batch):
-    """What one rank works on, and where it came from: always full, padded at the end of a test set."""
+    """The batch of one rank and the rows it was read from; padded at the end of a test set."""
 
     example_index: npt.NDArray[
         np.int64
@@ -50,7 +50,7 @@ class GroupOrder:
         return taken
 
     def state(self) -> dict[str, Any]:
-        """Where the order stands, as JSON can hold it."""
+        """Return the place in the order, as JSON can hold it."""
         return {"epoch": self._epoch, "entry": self._entry, "shuffles": self._before}
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ METADATA_FILE = "dataset.json"  # of a split
 IDENTIFIERS_FILE = "identifiers.json"
 BLANK_IDENTIFIER = "<blank>"  # the name of puzzle identifier 0
 BUILD_FILE = "build.json"
-LAYOUT_VERSION = 1  # of these files; published ones, and ours of the first days, do not say theirs and are of this one
+LAYOUT_VERSION = 1  # of these files; data sets without a version are version 1
 BLOCK_CELLS = 1 << 22  # what a scan of the tokens holds in memory
 
 IntArray = npt.NDArray[np.integer]
@@ -95,7 +95,7 @@ class ExampleSet:
         return np.searchsorted(self.puzzle_indices, example_index, side="right") - 1
 
     def path(self, field: str) -> Path:
-        """Where an array of this set is stored."""
+        """Return the file of an array of this set."""
         return array_path(self.folder, self.name, field)
 
 
@@ -169,7 +169,7 @@ def check_layout(directory: Path, build: object) -> None:
 
 
 def read_build(directory: Path) -> dict[str, Any]:
-    """What build.json says of a data set; nothing where another program made it.
+    """Read the build.json of a data set; return {} if another program built it.
 
     Raises: DataError if it is there but cannot be read, or if it is of a newer layout.
     """
@@ -215,7 +215,7 @@ class Dataset:
 
     @cached_property
     def metadata(self) -> DatasetMetadata:
-        """What its first split says of itself."""
+        """The metadata of its first split."""
         return self.split(self.splits[0]).metadata
 
     @cached_property
@@ -546,7 +546,7 @@ def _check_image_sizes(sets: dict[str, ExampleSet]) -> None:
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:
-    """What to say when the system would not hand over a file."""
+    """Return the error for a file that cannot be read."""
     if isinstance(error, FileNotFoundError):
         return DataError(f"{path} is missing; {WAY_OUT}")
     return DataError(f"{path} cannot be read ({error.strerror or error}); {WAY_OUT}")

@@ -34,7 +34,7 @@ IN_USE = Refusal(DataError, "choose another directory")
 
 @dataclass(frozen=True)
 class Layout:
-    """What the splits of a data set have in common."""
+    """The settings that the splits of a data set share."""
 
     vocab_size: int
     seq_len: int
@@ -72,7 +72,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Counts:
-    """How much of a set, or of all sets of a split, has been written."""
+    """Counts of what has been written of a set, or of all sets of a split."""
 
     examples: int = 0
     puzzles: int = 0

@@ -212,7 +212,7 @@ def think(
 
 @dataclass(eq=False)
 class _Slots:
-    """What the model works on now."""
+    """The puzzles that the model works on now."""
 
     config: ModelConfig
     questions: Questions
