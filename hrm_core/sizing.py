@@ -74,8 +74,8 @@ def activation_bytes(config: ModelConfig, slots: int, dtype: str) -> int:
     D, intermediate, T = config.hidden_size, config.intermediate_size, config.total_len
     layers = config.H_layers + config.L_layers
     weights = config.num_heads * T * T * (3 if T >= LONG else 3 + layers)
-    if config.attention == "prefix":  # the mask, and what it makes of the scores
-        weights += T * T * (1 + config.num_heads)
+    if config.attention == "prefix":
+        weights += T * T  # the mask
     return WIDTHS[dtype] * slots * (layers * T * (12 * D + 4 * intermediate) + weights)
 
 
