@@ -66,6 +66,7 @@ class Knowing:
             hidden_size=4,
             num_heads=2,
             halt_max_steps=STEPS,
+            loss_type="softmax_cross_entropy",
         )
 
     def begin(self, batch: Batch) -> list[Any]:
