@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import setuptools  # noqa: F401 - before any test compiles with torch: it must be imported before distutils
 from hrm_cli.main import main
 
 import hrm_mlx  # noqa: F401 - before any test imports mlx: it brings the fast BLAS
