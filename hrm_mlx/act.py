@@ -188,18 +188,8 @@ def step_loss(
     if config.learns_to_halt:
         says_right = (output.q_halt_logits >= 0) == seq_correct
         q_accuracy = {"q_halt_accuracy": (asked & says_right).sum().astype(mx.float32)}
-        halt_losses = binary_cross_entropy(output.q_halt_logits, seq_correct.astype(mx.float32))
         judged = _is_judged(steps, count, config)
-        q_losses = {
-            "q_halt_loss": _sum_where(judged, halt_losses),
-            "q_continue_loss": mx.array(0.0),
-        }
-        if config.halt_max_steps > 1:
-            target = _target_q_continue(model, output, mx.stop_gradient(x), last)
-            if config.num_chunks > 1:
-                target = mx.where(steps > config.steps_before_last_chunk, target, 0)
-            continue_losses = binary_cross_entropy(output.q_continue_logits, target)
-            q_losses["q_continue_loss"] = _sum_where(judged, continue_losses)
+        target, q_losses = _q_losses(model, output, x, seq_correct, steps, last, judged)
         total = lm_loss + 0.5 * (q_losses["q_halt_loss"] + q_losses["q_continue_loss"])
     metrics = {
         "count": counted.sum().astype(mx.float32),
@@ -239,6 +229,32 @@ def _answer_loss(
     shares = ((labels >= 0) / divisor[:, None]).reshape(-1)
     loss, tokens = softmax_in_blocks(hidden, model.lm_head.weight, labels.reshape(-1), shares)
     return loss, tokens.reshape(labels.shape)
+
+
+def _q_losses(
+    model: HRM,
+    output: Output,
+    x: mx.array,
+    seq_correct: mx.array,
+    steps: mx.array,
+    last: mx.array,
+    judged: mx.array | None,
+) -> tuple[mx.array, dict[str, mx.array]]:
+    """The target of q_continue, and both losses of Q summed over the judged slots.
+
+    Shapes: `x` (B, T, D); `seq_correct`, `steps`, `last` and `judged` (B,); the target (B,), each loss ().
+    """
+    config = model.config
+    halt_losses = binary_cross_entropy(output.q_halt_logits, seq_correct.astype(mx.float32))
+    losses = {"q_halt_loss": _sum_where(judged, halt_losses), "q_continue_loss": mx.array(0.0)}
+    if config.halt_max_steps == 1:
+        return mx.zeros_like(output.q_continue_logits), losses
+    target = _target_q_continue(model, output, mx.stop_gradient(x), last)
+    if config.num_chunks > 1:
+        target = mx.where(steps > config.steps_before_last_chunk, target, 0)
+    continue_losses = binary_cross_entropy(output.q_continue_logits, target)
+    losses["q_continue_loss"] = _sum_where(judged, continue_losses)
+    return target, losses
 
 
 def _target_q_continue(model: HRM, output: Output, x: mx.array, last: mx.array) -> mx.array:

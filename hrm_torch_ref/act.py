@@ -212,18 +212,8 @@ def step_loss(
     if config.learns_to_halt:
         says_right = (output.q_halt_logits >= 0) == seq_correct
         q_accuracy = {"q_halt_accuracy": (asked & says_right).sum()}
-        halt_losses = binary_cross_entropy(
-            output.q_halt_logits, seq_correct.to(output.q_halt_logits.dtype)
-        )
         judged = _is_judged(steps, count, config)
-        q_halt_loss = _sum_where(judged, halt_losses)
-        q_losses = {"q_halt_loss": q_halt_loss, "q_continue_loss": torch.zeros_like(lm_loss)}
-        if config.halt_max_steps > 1:
-            target = _target_q_continue(model, output, x.detach(), last)
-            if config.num_chunks > 1:
-                target = torch.where(steps > config.steps_before_last_chunk, target, 0)
-            continue_losses = binary_cross_entropy(output.q_continue_logits, target)
-            q_losses["q_continue_loss"] = _sum_where(judged, continue_losses)
+        target, q_losses = _q_losses(model, output, x, seq_correct, steps, last, judged)
         total = lm_loss + 0.5 * (q_losses["q_halt_loss"] + q_losses["q_continue_loss"])
     metrics = {
         "count": counted.sum(),
@@ -260,6 +250,33 @@ def _answer_loss(
     shares = ((labels >= 0) / divisor[:, None]).reshape(-1)
     loss, tokens = softmax_in_blocks(hidden, model.lm_head.weight, labels.reshape(-1), shares)
     return loss, tokens.view(labels.shape)
+
+
+def _q_losses(
+    model: HRM,
+    output: Output,
+    x: torch.Tensor,
+    seq_correct: torch.Tensor,
+    steps: torch.Tensor,
+    last: torch.Tensor,
+    judged: torch.Tensor | None,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The target of q_continue, and both losses of Q summed over the judged slots.
+
+    Shapes: `x` (B, T, D); `seq_correct`, `steps`, `last` and `judged` (B,); the target (B,), each loss ().
+    """
+    config, q_halt_logits = model.config, output.q_halt_logits
+    halt_losses = binary_cross_entropy(q_halt_logits, seq_correct.to(q_halt_logits.dtype))
+    q_halt_loss = _sum_where(judged, halt_losses)
+    losses = {"q_halt_loss": q_halt_loss, "q_continue_loss": torch.zeros_like(q_halt_loss)}
+    if config.halt_max_steps == 1:
+        return torch.zeros_like(output.q_continue_logits), losses
+    target = _target_q_continue(model, output, x.detach(), last)
+    if config.num_chunks > 1:
+        target = torch.where(steps > config.steps_before_last_chunk, target, 0)
+    continue_losses = binary_cross_entropy(output.q_continue_logits, target)
+    losses["q_continue_loss"] = _sum_where(judged, continue_losses)
+    return target, losses
 
 
 def _target_q_continue(
