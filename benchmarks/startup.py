@@ -21,6 +21,7 @@ def seconds(*arguments: str) -> float:
 
 
 def main() -> None:
+    """Print both as JSON."""
     print(
         json.dumps(
             {

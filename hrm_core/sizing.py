@@ -21,8 +21,9 @@ LONG = 512  # positions from which on no layer keeps its attention weights for t
 def flops_per_example(config: ModelConfig) -> float:
     """Floating-point operations of one ACT step of one slot in training, matrix products only.
 
-    Both forwards (the second gives the target of Q, if it is learned) pass every cycle; the gradient passes each level once, at
-    twice the cost of its forward. The head is counted where its vocabulary is large: once and its gradient.
+    Both forwards (the second gives the target of Q, if it is learned) pass every cycle. The
+    gradient passes each level once, at twice the cost of its forward. The head is counted where
+    its vocabulary is large: once and its gradient.
     """
     D, intermediate, T = config.hidden_size, config.intermediate_size, config.total_len
     layer = 2 * T * (4 * D * D + 3 * D * intermediate) + 4 * T * T * D
@@ -35,7 +36,10 @@ def flops_per_example(config: ModelConfig) -> float:
 
 
 def blocks_of_rows(shape: Sequence[int]) -> Iterator[tuple[slice, slice]]:
-    """Slices of slots and cells that part logits (B, S, V) into blocks of at most BLOCK_VALUES, or of one row."""
+    """Slices of slots and cells that part logits (B, S, V) into blocks.
+
+    A block has at most BLOCK_VALUES, or one row.
+    """
     num_slots, num_cells, vocab_size = shape
     rows = max(1, BLOCK_VALUES // vocab_size)
     cells = min(rows, num_cells)
@@ -46,7 +50,10 @@ def blocks_of_rows(shape: Sequence[int]) -> Iterator[tuple[slice, slice]]:
 
 
 def row_blocks(num_rows: int, vocab_size: int) -> Iterator[slice]:
-    """Slices that part rows of logits (N, V) into blocks of at most LOSS_BLOCK_VALUES, or of one row."""
+    """Slices that part rows of logits (N, V) into blocks.
+
+    A block has at most LOSS_BLOCK_VALUES, or one row.
+    """
     rows = max(1, LOSS_BLOCK_VALUES // vocab_size)
     for row in range(0, num_rows, rows):
         yield slice(row, row + rows)
@@ -59,7 +66,10 @@ def state_bytes(config: ModelConfig) -> int:
 
 
 def carry_bytes(config: ModelConfig, batch_size: int, dtype: str | None = None) -> int:
-    """Memory of the two states of all slots, by default in the dtype the model was made for, and of their images."""
+    """Memory of the two states of all slots and of their images.
+
+    The dtype is the one the model was made for if none is given.
+    """
     width = WIDTHS[dtype or config.forward_dtype]
     states = width * 2 * config.total_len * config.hidden_size
     return batch_size * (states + math.prod(config.image_size or (0,)))
@@ -68,8 +78,9 @@ def carry_bytes(config: ModelConfig, batch_size: int, dtype: str | None = None) 
 def activation_bytes(config: ModelConfig, slots: int, dtype: str) -> int:
     """Memory of what the backward pass of so many slots needs: about so much, as kernels differ.
 
-    A layer keeps its input, q, k and v before and after rotation, and what each projection, product, sum and norm gives; of short
-    sequences the attention weights of each head, too. Those weights and two gradients of theirs are there for one layer at a time.
+    A layer keeps its input, q, k and v before and after rotation, and what each projection,
+    product, sum and norm gives; of short sequences the attention weights of each head, too. Those
+    weights and two gradients of theirs are there for one layer at a time.
     """
     D, intermediate, T = config.hidden_size, config.intermediate_size, config.total_len
     layers = config.H_layers + config.L_layers
@@ -80,7 +91,11 @@ def activation_bytes(config: ModelConfig, slots: int, dtype: str) -> int:
 
 
 def update_bytes(config: ModelConfig, train: TrainConfig, dtype: str) -> int:
-    """Memory of an update: the carry before and after it, activations and gradients of the slots that go through the network at once."""
+    """Memory of an update.
+
+    The carry before and after it, activations and gradients of the slots that go through the
+    network at once, besides weights and moments.
+    """
     carries = 2 * carry_bytes(config, train.global_batch_size, dtype)
     gradients = (
         FLOAT_BYTES * num_trainable(config) if train.slots_at_once < train.global_batch_size else 0
@@ -103,13 +118,15 @@ def plan_text(
     """Describe time and memory of a run on a device that multiplies at `gemm_rate` FLOP/s."""
     batch_size = train.global_batch_size
     seconds = batch_size * flops_per_example(config) / gemm_rate
+    memory = _scaled(update_bytes(config, train, dtype), 1024, "KMGT")
+    rate = _scaled(gemm_rate, 1000, "kMGTP")
     return "\n".join(
         [
             sizes_text(config, batch_size),
             f"{updates:,} updates of {batch_size} slots, {updates * batch_size:,} examples",
-            f"about {_scaled(update_bytes(config, train, dtype), 1024, 'KMGT')}iB of memory in {dtype} with {train.slots_at_once} slots "
+            f"about {memory}iB of memory in {dtype} with {train.slots_at_once} slots "
             "in the network at once (--micro-batch)",
-            f"{_scaled(gemm_rate, 1000, 'kMGTP')}FLOP/s in products of 2048 x 2048 here: at least {duration(seconds)} an update, "
+            f"{rate}FLOP/s in products of 2048 x 2048 here: at least {duration(seconds)} an update, "
             f"{duration(updates * seconds)} in all",
         ]
     )
@@ -126,6 +143,10 @@ def duration(seconds: float) -> str:
 def sizes_text(config: ModelConfig, batch_size: int) -> str:
     """Describe parameters, operations and memory of a model."""
     flops = flops_per_example(config)
+    of_example = _scaled(flops, 1000, "kMGTP")
+    of_update = _scaled(flops * batch_size, 1000, "kMGTP")
+    state = _scaled(state_bytes(config), 1024, "KMGT")
+    carry = _scaled(carry_bytes(config, batch_size), 1024, "KMGT")
     table = parameter_table(config).get(PUZZLE_TABLE)
     lines = [f"{num_trainable(config):,} trainable parameters"]
     if table is not None:
@@ -133,9 +154,8 @@ def sizes_text(config: ModelConfig, batch_size: int) -> str:
             f"{table.size:,} values in the puzzle table of {table.shape[0]:,} x {table.shape[1]}"
         )
     lines += [
-        f"{_scaled(flops, 1000, 'kMGTP')}FLOP an example, {_scaled(flops * batch_size, 1000, 'kMGTP')}FLOP an update of {batch_size} slots",
-        f"{_scaled(state_bytes(config), 1024, 'KMGT')}iB of weights, gradients and moments, "
-        f"{_scaled(carry_bytes(config, batch_size), 1024, 'KMGT')}iB of carry; activations come on top",
+        f"{of_example}FLOP an example, {of_update}FLOP an update of {batch_size} slots",
+        f"{state}iB of weights, gradients and moments, {carry}iB of carry; activations come on top",
     ]
     return "\n".join(lines)
 
