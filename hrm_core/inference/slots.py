@@ -161,7 +161,7 @@ def think(
 
     A puzzle takes `max_steps` ACT steps at most, `halt_max_steps` if that is not set.
 
-    Every puzzle halts in exactly one moment. When none waits any more, slots are given up by halves, so that a compiled
+    Every puzzle halts in exactly one result. When none waits any more, slots are given up by halves, so that a compiled
     model meets few batch sizes; until then they idle and do not halt again.
 
     Raises: ConfigError if it shall halt by Q and has not learned it.
