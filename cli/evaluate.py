@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hrm_core.data.store import Dataset, Split
     from hrm_core.inference.answering import Outcome
     from hrm_core.runs.checkpoint import Model
-    from hrm_core.tasks.capabilities import Drawable, Poll
+    from hrm_core.tasks.capabilities import Drawable, Poll, Report
     from hrm_core.tasks.contract import Task
 
 HALTS: dict[str, list[Any]] = {"both": ["fixed", "q"]}
@@ -77,6 +77,12 @@ class Evaluation:
     task: "Task | None"
     outcomes: dict[str, "Outcome"]
     polls: dict[str, "Poll"]  # of a polled task
+    comparisons: dict[str, "Report"]  # of a task with baselines
+
+    def reports(self, halt: str) -> list["Report"]:
+        """Return what the task says of one way to halt beside its metrics."""
+        found = (self.polls.get(halt), self.comparisons.get(halt))
+        return [report for report in found if report is not None]
 
 
 @click.command("eval")
@@ -186,8 +192,23 @@ def evaluate(
     if pools:
         polls = {name: polled(pools, dataset, split, each) for name, each in outcomes.items()}
     sources = [str(model.source) for model in loaded]
-    found = Evaluation(models, sources, dataset, split, task, outcomes, polls)
+    comparisons = _compared(task, dataset, split, outcomes)
+    found = Evaluation(models, sources, dataset, split, task, outcomes, polls, comparisons)
     write_then_show(_files(found, options, drawn), partial(_show, found, options, as_json))
+
+
+def _compared(
+    task: "Task | None", dataset: "Dataset", split: "Split", outcomes: dict[str, "Outcome"]
+) -> dict[str, "Report"]:
+    """Return the baselines beside each way to halt, of a task that has some."""
+    from hrm_core.tasks.capabilities import Compared
+
+    if not isinstance(task, Compared):
+        return {}
+    return {
+        halt: task.compare(dataset, split, outcome.predictions)
+        for halt, outcome in outcomes.items()
+    }
 
 
 def _is_whole_test(options: EvalOptions) -> bool:
@@ -203,6 +224,7 @@ def _answer_all(
 
     from hrm_core.inference.answering import answer, inference_options
     from hrm_core.inference.evaluation import num_examples
+    from hrm_core.tasks.capabilities import Compared
 
     limit = options.limit
     asked = {}
@@ -215,6 +237,7 @@ def _answer_all(
             options.rollouts,
             options.seed,
             options.max_steps,
+            each_step=isinstance(task, Compared),
         )
     num_asked = sum(map(len, asked.values()))
     total = num_examples(split, limit) * len(backends) * num_asked
@@ -239,7 +262,10 @@ def _show(found: Evaluation, options: EvalOptions, as_json: bool) -> None:
 
     bands, measures = bands_of(found.task), found.task or UNKNOWN
     if as_json:
-        more = {halt: poll.record() for halt, poll in found.polls.items()}
+        more = {}
+        for halt in found.outcomes:
+            records = [report.record() for report in found.reports(halt)]
+            more[halt] = {name: value for each in records for name, value in each.items()}
         content = record(
             found.sources,
             options.split,
@@ -252,9 +278,10 @@ def _show(found: Evaluation, options: EvalOptions, as_json: bool) -> None:
         click.echo(json.dumps(content))
         return
     print_outcomes(found.sources, found.outcomes, bands, measures, options.max_steps)
-    for halt, poll in found.polls.items():
-        title = f"Halting: {halt}" if len(found.polls) > 1 else ""
-        print_pages(poll.pages(), title=title)
+    for halt in found.outcomes:
+        title = f"Halting: {halt}" if len(found.outcomes) > 1 else ""
+        for report in found.reports(halt):
+            print_pages(report.pages(), title=title)
 
 
 def _files(

@@ -120,7 +120,7 @@ def _print_metrics(
     if headline.interval:
         columns.append("95 % interval")
     columns += [metric.heading for metric in measures.metrics]
-    columns += ["ACT steps", "settled", "puzzles"]
+    columns += ["ACT steps", "settled", measures.things]
     rows = [_row("all", measured(predictions, measures), measures)]
     for band, values in by_band(predictions, bands, measures).items():
         rows.append(_row(f"rating {band}", values, measures))

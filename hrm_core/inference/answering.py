@@ -124,13 +124,14 @@ def inference_options(
     rollouts: int = 1,
     seed: int = 0,
     max_steps: int | None = None,
+    each_step: bool = False,
 ) -> list[InferenceOptions]:
     """Combine symmetries and rollouts, K = votes · rollouts; the first is the puzzle as it is."""
     options = []
     for k in range(votes * rollouts):
         noise = Noise(sigma, seed, rollout=k) if sigma else None
         symmetries = _symmetries(task, k // rollouts, seed)
-        options.append(InferenceOptions(halt, noise, symmetries, max_steps))
+        options.append(InferenceOptions(halt, noise, symmetries, max_steps, each_step))
     return options
 
 

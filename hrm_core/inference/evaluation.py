@@ -21,12 +21,13 @@ from hrm_core.files import replaced_whole
 from hrm_core.inference.metrics import score
 from hrm_core.inference.slots import Halt, Noise, Questions, StepResult, no_images, think
 from hrm_core.runs.checkpoint import Model
-from hrm_core.tasks.capabilities import Variable, given_cells
+from hrm_core.tasks.capabilities import Outcomes, Variable, given_cells
 from hrm_core.tasks.contract import Task
 from hrm_core.tasks.predictions import NO_PREDICTIONS, Predictions, joined
 from hrm_core.tasks.registry import task_of_shape
 
 IntArray = npt.NDArray[np.integer]
+Rows = dict[str, npt.NDArray[Any]]
 
 SHOWN = 120  # characters of a task in a message
 
@@ -40,6 +41,7 @@ class InferenceOptions:
     # of puzzles by number (N,): applied to the question, undone in the answer
     symmetries: Callable[[IntArray], Symmetry] | None = None
     max_steps: int | None = None  # ACT steps; `halt_max_steps` of the model if not set
+    each_step: bool = False  # also measure the loss after each ACT step, of one chunk
 
 
 PUBLISHED = InferenceOptions()
@@ -167,16 +169,15 @@ def evaluate(
     predictions = [NO_PREDICTIONS]
     slots = max(1, batch_size // backend.replica.num_replicas)
     waiting = _questions(backend, split, batch_size, limit, options)
-    cell_losses = _CellLosses(backend.config)
+    finals = _Finals(backend.config, task, options)
     results = think(backend, waiting, slots, options.halt, options.noise, options.max_steps)
     for result in results:
-        if result.ends.any():
-            cell_losses.keep(result)
+        finals.keep(result)
         halted = result.questions.number[result.halts]
         if not len(halted):
             continue
         numbers.append(halted)
-        predictions.append(_predictions(result, task, cell_losses.give(result)))
+        predictions.append(_predictions(result, task, finals.give(result)))
         tokens.append(_moved_back(result, options).astype(stored))
         on_batch(len(halted))
     order = np.argsort(np.concatenate(numbers))
@@ -281,43 +282,105 @@ def _moved_back(result: StepResult, options: InferenceOptions) -> IntArray:
     return options.symmetries(numbers).inverse().apply(tokens)
 
 
-class _CellLosses:
-    """The losses of each example's cells, chunk by chunk until it halts."""
+class _Finals:
+    """Values of the answers that are final on their chunk, until their example halts."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, task: Task | None, options: InferenceOptions) -> None:
         self._config = config
-        self._open: dict[int, npt.NDArray[np.float32]] = {}  # (C, S) by the number of the example
+        self._outcomes = task if isinstance(task, Outcomes) else None
+        is_fixed = not config.learns_to_halt and config.num_chunks == 1
+        self._each_step = options.each_step and is_fixed
+        self._num_steps = options.max_steps or config.halt_max_steps
+        self._open: dict[int, Rows] = {}  # by number of the example
 
     def keep(self, result: StepResult) -> None:
-        """Note the losses of the chunks whose answers are final now."""
+        """Note the values of the chunks whose answers are final now."""
+        noted = result.busy if self._each_step else result.ends
+        if not noted.any():
+            return
+        losses = result.answers.label_losses(self._labels(result))
+        probabilities = self._probabilities(result)
+        for slot in np.flatnonzero(noted).tolist():
+            number = int(result.questions.number[slot])
+            if number not in self._open:
+                self._open[number] = self._fresh()
+            rows, chunk = self._open[number], result.chunk[slot]
+            rows["losses"][chunk] = losses[slot]
+            if probabilities is not None:
+                rows["probabilities"][chunk] = probabilities[slot]
+            if self._each_step:
+                rows["step_losses"][result.steps[slot] - 1] = losses[slot].sum(dtype=np.float64)
+
+    def give(self, result: StepResult) -> Rows:
+        """Hand over the values of the examples that halt.
+
+        Returns: losses (n, C S); probabilities (n, C P, K) of a task with outcomes; step_losses
+        (n, A) if they are asked for.
+        """
+        numbers = result.questions.number[result.halts].tolist()
+        rows = [self._open.pop(number) for number in numbers]
+        columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        for name in ("losses", "probabilities"):
+            if name in columns:  # chunk after chunk
+                parts = columns[name]
+                columns[name] = parts.reshape(len(rows), -1, *parts.shape[3:])
+        return columns
+
+    def _labels(self, result: StepResult) -> npt.NDArray[np.int32]:
+        """Return the labels (B, S) of the chunk that each slot works on."""
         slots = len(result.chunk)
         shape = self._config.num_chunks, self._config.seq_len
         labels = result.questions.labels.astype(np.int32, copy=False)
-        labels = labels.reshape(slots, *shape)[np.arange(slots), result.chunk]
-        losses = result.answers.label_losses(np.ascontiguousarray(labels))
-        for slot in np.flatnonzero(result.ends).tolist():
-            number = int(result.questions.number[slot])
-            rows = self._open.setdefault(number, np.zeros(shape, np.float32))
-            rows[result.chunk[slot]] = losses[slot]
+        of_chunks = labels.reshape(slots, *shape)[np.arange(slots), result.chunk]
+        return np.ascontiguousarray(of_chunks)
 
-    def give(self, result: StepResult) -> npt.NDArray[np.float32]:
-        """Hand over the losses of the examples that halt. Shapes: (n, S)."""
-        numbers = result.questions.number[result.halts].tolist()
-        return np.stack([self._open.pop(number).reshape(-1) for number in numbers])
+    def _probabilities(self, result: StepResult) -> npt.NDArray[np.float32] | None:
+        if self._outcomes is None:
+            return None
+        positions = np.asarray(self._outcomes.outcome_positions, np.int32)
+        tokens = np.asarray(self._outcomes.outcome_tokens, np.int32)
+        return result.answers.probabilities(positions, tokens)
+
+    def _fresh(self) -> Rows:
+        num_chunks, seq_len = self._config.num_chunks, self._config.seq_len
+        rows: Rows = {"losses": np.zeros((num_chunks, seq_len), np.float32)}
+        if self._outcomes is not None:
+            places = len(self._outcomes.outcome_positions), len(self._outcomes.outcome_tokens)
+            rows["probabilities"] = np.zeros((num_chunks, *places), np.float32)
+        if self._each_step:
+            rows["step_losses"] = np.zeros(self._num_steps, np.float32)
+        return rows
 
 
-def _predictions(
-    result: StepResult, task: Task | None, losses: npt.NDArray[np.float32]
-) -> Predictions:
+def _predictions(result: StepResult, task: Task | None, finals: Rows) -> Predictions:
     """Compare the answers that halt with their labels."""
     answers, halts = result.answers, result.halts
     questions = result.questions.select(halts)
     is_given = given_cells(task, questions.inputs)
-    scores = score(result.tokens[halts], questions.labels, is_given, losses)
+    scores = score(result.tokens[halts], questions.labels, is_given, finals.pop("losses"))
+    targets = None
+    if isinstance(task, Outcomes):
+        targets = outcome_targets(task, questions.labels)
     return Predictions(
         **scores,  # type: ignore[arg-type]
         q_halt_logits=answers.q_halt_logits[halts],
         steps=result.steps[halts],
         settled_step=result.settled_step[halts],
         ratings=questions.ratings,
+        targets=targets,
+        **finals,
     )
+
+
+def outcome_targets(task: Outcomes, labels: IntArray) -> IntArray:
+    """Return the outcome that each label names, -1 where there is none.
+
+    Shapes: (N, C S) -> (N, C P), in 0..K-1.
+    """
+    places = np.asarray(task.outcome_positions)
+    seq_len = task.seq_len
+    of_places = labels.reshape(len(labels), -1, seq_len)[:, :, places]
+    tokens = np.asarray(task.outcome_tokens)
+    is_token = of_places[..., None] == tokens
+    found: IntArray = np.where(is_token.any(axis=-1), is_token.argmax(axis=-1), -1)
+    return found.reshape(len(labels), -1)

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hrm_core.data.store import Split
+from hrm_core.data.store import Dataset, Split
 from hrm_core.data.symmetry import Symmetry
 from hrm_core.pictures.grids import Mark
 from hrm_core.tasks.contract import BoolArray, IntArray, TokenArray
+from hrm_core.tasks.predictions import Predictions
 
 FloatArray = npt.NDArray[np.floating]
 NO_RATINGS = (0,)  # one band for everything
@@ -187,8 +188,8 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-class Poll(Protocol):
-    """Pooled answers to all questions of a test."""
+class Report(Protocol):
+    """Results of a task that its metrics do not hold."""
 
     def record(self) -> Mapping[str, Any]:
         """Return the results as JSON-serialisable values."""
@@ -196,6 +197,76 @@ class Poll(Protocol):
 
     def pages(self) -> Sequence[str | Table]:
         """Return the results as text and tables for a person, in order."""
+        ...
+
+
+Poll = Report  # pooled answers to all questions of a test
+
+
+@runtime_checkable
+class Compared(Protocol):
+    """Has baselines that stand beside a model: `hrm eval`."""
+
+    def compare(self, data: Dataset, split: Split, predictions: Predictions) -> Report:
+        """Compare predictions with what simpler models make of the same examples.
+
+        `predictions` are in file order; of each set they may hold the first examples only.
+        """
+        ...
+
+
+@runtime_checkable
+class Outcomes(Protocol):
+    """Asks which of K outcomes each of some places has: `hrm predict`."""
+
+    seq_len: int
+    outcomes: Sequence[str]  # names of the outcomes, (K,)
+    outcome_tokens: Sequence[int]  # their tokens, (K,)
+    outcome_positions: Sequence[int]  # places in a chunk of S tokens, (P,)
+
+
+class Continuation(Protocol):
+    """The text of one prompt while it grows: gives out whole characters."""
+
+    def add(self, token: int) -> str:
+        """Return the text that a token completes; "" within a character."""
+        ...
+
+
+@runtime_checkable
+class Generative(Protocol):
+    """Continues sequences of tokens: `hrm generate`."""
+
+    stop_token: int | None  # ends a text; None if texts go on
+    banned_tokens: Sequence[int]  # that no text has: padding
+
+    def encode(self, text: str) -> TokenArray:
+        """Return the tokens (n,) of a prompt, with those that begin a text.
+
+        Raises: PuzzleError naming the character that has no token.
+        """
+        ...
+
+    def decode(self, tokens: TokenArray) -> str:
+        """Return the text of some tokens (n,)."""
+        ...
+
+    def continuation(self) -> Continuation:
+        """Return an empty text behind a prompt."""
+        ...
+
+
+@runtime_checkable
+class Equipped(Protocol):
+    """Needs files beside its settings: they go with data set, run and model file."""
+
+    file_names: Sequence[str]
+
+    def with_files(self, files: Mapping[str, str]) -> Self:
+        """Return the same task with the contents of its files, by name.
+
+        Raises: DataError if one is missing or damaged.
+        """
         ...
 
 

@@ -14,6 +14,7 @@ class CellMeasures:
     """Base of tasks that are measured by exact answers, then by cells."""
 
     num_chunks = 1
+    things = "puzzles"
     headline = EXACT
     metrics = (CELLS, BLANK_CELLS)
 

@@ -66,6 +66,11 @@ class Measures(Protocol):
         """Return the metrics shown beside it; the first decides between equal headlines."""
         ...
 
+    @property
+    def things(self) -> str:
+        """Return the word for examples in reports: "puzzles", "windows", "innings"."""
+        ...
+
     def measure(self, predictions: Predictions) -> Mapping[str, float]:
         """Compute all numbers of a report by their keys, and `count`, the examples measured."""
         ...

@@ -1,10 +1,11 @@
 """Predictions: the scored answers of a model to the examples of an evaluation.
 
-Shapes: N examples. Every array is (N,).
+Shapes: N examples, Q places of an outcome, K outcomes, A ACT steps. Every array is (N, ...).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,12 @@ class Predictions:
     steps: IntArray  # ACT steps taken
     settled_step: IntArray  # ACT step after which the answer stopped changing
     ratings: IntArray  # difficulty; -1 where the data set has none
+    # Of a task with outcomes: (N, Q, K) softmax over its outcomes alone, after the last step on each
+    # chunk, and (N, Q) the outcome that the label names, -1 where there is none
+    probabilities: FloatArray | None = None
+    targets: IntArray | None = None
+    # Of fixed halting and one chunk: (N, A) sum of the losses of all labels after each ACT step
+    step_losses: FloatArray | None = None
 
     @property
     def exact(self) -> BoolArray:
@@ -45,18 +52,24 @@ class Predictions:
 
     def select(self, chosen: BoolArray | IntArray) -> "Predictions":
         """Select examples by a mask or by their indices."""
-        return Predictions(**{name: getattr(self, name)[chosen] for name in FIELDS})
+        return Predictions(**{name: array[chosen] for name, array in self.arrays.items()})
+
+    @property
+    def arrays(self) -> dict[str, Any]:
+        """Return the arrays that are there, by name."""
+        return {name: array for name, array in vars(self).items() if array is not None}
 
 
-FIELDS = tuple(field.name for field in fields(Predictions))
-NO_PREDICTIONS = Predictions(**{name: np.empty(0, np.int64) for name in FIELDS})  # type: ignore[arg-type]
+REQUIRED = tuple(field.name for field in fields(Predictions) if field.default is MISSING)
+NO_PREDICTIONS = Predictions(**{name: np.empty(0, np.int64) for name in REQUIRED})  # type: ignore[arg-type]
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
-    """Join the predictions of several batches."""
+    """Join the predictions of several batches; those without examples have no say."""
+    parts = [part for part in parts if len(part)] or list(parts[:1])
     arrays = {}
-    for name in FIELDS:
-        arrays[name] = np.concatenate([getattr(part, name) for part in parts])
+    for name in parts[0].arrays:
+        arrays[name] = np.concatenate([part.arrays[name] for part in parts])
     return Predictions(**arrays)
 
 
@@ -64,7 +77,7 @@ def picked(each: Sequence[Predictions], choice: IntArray) -> Predictions:
     """Pick one of K predictions for each of the same N examples. Shapes: (N,) in [0, K)."""
     rows = np.arange(len(choice))
     arrays = {}
-    for name in FIELDS:
-        stacked = np.stack([getattr(one, name) for one in each])  # (K, N)
+    for name in each[0].arrays:
+        stacked = np.stack([one.arrays[name] for one in each])  # (K, N, ...)
         arrays[name] = stacked[choice, rows]
     return Predictions(**arrays)

@@ -43,7 +43,7 @@ class ConsoleReporter:
 
     def trained(self, record: Record, total: int) -> None:
         """Show the metrics of the last updates."""
-        line = training_line(record, total)
+        line = training_line(record, total, self._measures)
         if self._live:
             self._live.update(Text(line), refresh=True)
         else:
@@ -123,18 +123,18 @@ class Reporters:
             reporter.warn(message)
 
 
-def training_line(record: Mapping[str, Any], total: int) -> str:
+def training_line(record: Mapping[str, Any], total: int, measures: Measures = UNKNOWN) -> str:
     """Format one report as one line; accuracies are those of the slots that halted."""
     examples_per_update = record["examples"] / record["update"]
     examples_left = (total - record["update"]) * examples_per_update
     seconds_left = examples_left / max(record["examples_per_second"], 1e-9)
-    of_halted = ["exact –", "cells –", "steps –"]
-    if record["count"] > 0:
-        of_halted = [
-            f"exact {record['exact_accuracy']:.1%}",
-            f"cells {record['accuracy']:.1%}",
-            f"steps {record['steps']:.1f}",
-        ]
+    of_halted = []
+    for metric in (measures.headline, *measures.metrics):
+        if metric.key in record:
+            name = metric.short or metric.heading
+            shown = f"{record[metric.key]:.1%}" if record["count"] > 0 else "–"
+            of_halted.append(f"{name} {shown}")
+    of_halted.append(f"steps {record['steps']:.1f}" if record["count"] > 0 else "steps –")
     parts = [
         f"update {record['update']}/{total}",
         f"loss {record['lm_loss']:.3f}",
@@ -156,7 +156,7 @@ def evaluation_line(record: Mapping[str, Any], measures: Measures = UNKNOWN) -> 
     for metric in (measures.headline, *measures.metrics):
         name = metric.short or metric.heading
         values.append(f"{name} {metric.text(record[metric.key])}")
-    return f"{start}{'  '.join(values)}  of {record['count']} puzzles"
+    return f"{start}{'  '.join(values)}  of {record['count']} {measures.things}"
 
 
 def duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ from hrm_core.inference.metrics import (
 )
 from hrm_core.tasks.cells import UNKNOWN, measure_cells, wilson_interval
 from hrm_core.tasks.contract import Metric
-from hrm_core.tasks.predictions import FIELDS, Predictions, joined
+from hrm_core.tasks.predictions import REQUIRED, Predictions, joined
 
 LABELS = np.array([[2, 3, 4, 5], [2, 3, -100, -100], [-100] * 4])
 TOKENS = np.array([[2, 3, 4, 4], [2, 3, 9, 9], [1, 1, 1, 1]])
@@ -125,7 +125,7 @@ class OnlyLoss:
 
 
 def test_a_task_with_one_measure_is_shown_with_steps_and_halting() -> None:
-    values = {name: np.ones(2) for name in FIELDS}
+    values = {name: np.ones(2) for name in REQUIRED}
     predictions = Predictions(**values)  # type: ignore[arg-type]
     expected = {"lm_loss": 1, "q_halt_accuracy": 1, "steps": 1, "settled_step": 1, "count": 2}
     assert measured(predictions, OnlyLoss()) == expected
