@@ -27,6 +27,7 @@ Value = TypeVar("Value")
 
 IGNORE_LABEL_ID = -100  # the label of a cell that is not scored, whatever the data set calls it
 
+Sequences = Any  # the backend's own: sequences that grow, with keys and values of their positions
 Carry = Any  # the backend's own: z_H, z_L, steps, halted and the batch each slot is working on
 
 
@@ -222,6 +223,26 @@ class Backend(Protocol):
 
     def perturb(self, carry: Carry, noise_H: FloatArray, noise_L: FloatArray) -> Carry:
         """Add noise (B, T, D) to z_H and z_L."""
+        ...
+
+    def begin_sequences(
+        self, puzzle_identifiers: IntArray, prefix_len: int = 0, after: Sequences | None = None
+    ) -> Sequences:
+        """Sequences (B,) without a token, for a model whose positions see none behind them.
+
+        `after` is the chunk before this one, whole. The first `prefix_len` tokens come together.
+        """
+        ...
+
+    def extend(self, sequences: Sequences, tokens: IntArray) -> tuple[Sequences, Answers]:
+        """All ACT steps of a chunk for tokens (B, n) behind those that are there; answers are those at the new ones.
+
+        The sequences that are given stay as they are.
+        """
+        ...
+
+    def take_sequences(self, sequences: Sequences, rows: IntArray) -> Sequences:
+        """Some sequences, each as often as it is named."""
         ...
 
     def carry_arrays(self, carry: Carry) -> Arrays:

@@ -292,6 +292,17 @@ class ModelConfig(ArchConfig):
         """Tokens of an example, those of all chunks."""
         return self.num_chunks * self.seq_len
 
+    def steps_on(self, chunk: int) -> int:
+        """ACT steps on a chunk; those that are left go to the last one."""
+        if chunk < self.num_chunks - 1:
+            return self.steps_per_chunk
+        return self.halt_max_steps - self.steps_before_last_chunk
+
+    @property
+    def layers_of_calls(self) -> list[int]:
+        """Layers of each call of a level in one ACT step, in order."""
+        return ([self.L_layers] * self.L_cycles + [self.H_layers]) * self.H_cycles
+
     @property
     def slots_are_staggered(self) -> bool:
         """True if slots begin on different chunks in training, or fixed halting would keep them in step."""

@@ -23,6 +23,7 @@ from hrm_mlx.devices import choose_device, gemm_rate, num_cores, num_workers
 from hrm_mlx.kernels import choose_attention
 from hrm_mlx.model import DTYPES, HRM
 from hrm_mlx.optim import scalars
+from hrm_mlx.sequences import Sequences, empty_sequences, visible_to_new
 from hrm_mlx.update import Piece, Tensors, TrainState, Updater, bind, working_weights
 from hrm_mlx.workers import shared_workers, split
 
@@ -317,6 +318,42 @@ class MLXBackend:
             z_H=carry.z_H + mx.array(noise_H).astype(dtype),
             z_L=carry.z_L + mx.array(noise_L).astype(dtype),
         )
+
+    def begin_sequences(
+        self, puzzle_identifiers: IntArray, prefix_len: int = 0, after: Sequences | None = None
+    ) -> Sequences:
+        """Sequences (B,) without a token; `after` is the whole chunk before this one."""
+        ids = mx.array(puzzle_identifiers)
+        vectors = self._state.table[ids] if self._state.table is not None else None
+        _, kernel = choose_attention(self._options.attention, self._on_gpu, "prefix")
+        return empty_sequences(self.config, kernel, vectors, len(ids), prefix_len, after)
+
+    def extend(self, sequences: Sequences, tokens: IntArray) -> tuple[Sequences, Answers]:
+        """All ACT steps of a chunk for tokens (B, n) behind those that are there."""
+        working = self._working_weights()
+        bind(self._model, working)
+        sequences, count = sequences.copy(), tokens.shape[1]
+        start, is_first = sequences.length, sequences.length == 0
+        vectors = sequences.vectors if is_first else None
+        x = self._model.embed(mx.array(tokens), vectors, start=start)
+        stop = start + x.shape[1]
+        z_H, z_L = (mx.broadcast_to(z, x.shape) for z in self._start)
+        if sequences.states is not None:
+            z_H, z_L = (z[:, start:stop] for z in sequences.states)
+        visible = visible_to_new(self.config, sequences, stop - start)
+        for memory in sequences.memory:
+            z_H, z_L = self._model.extend(z_H, z_L, x, start, visible, memory)
+        sequences.final[0].append(z_H)
+        sequences.final[1].append(z_L)
+        said, none = self._model.head(z_H[:, -count:]), mx.zeros((len(tokens),))
+        mx.eval(said, z_H, z_L)
+        logits = self._logits(said, working[HEAD])
+        answers = Answers(logits, none, none, self.config.loss_type)
+        return sequences._replace(length=stop), answers
+
+    def take_sequences(self, sequences: Sequences, rows: IntArray) -> Sequences:
+        """Some sequences, each as often as it is named."""
+        return sequences.take(mx.array(rows))
 
     def carry_arrays(self, carry: EvalCarry) -> Arrays:
         """z_H, z_L (B, T, D), steps, halted (B,) of a carry."""

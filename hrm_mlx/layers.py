@@ -3,11 +3,14 @@
 Shapes: B sequences, T positions (puzzle slots included), D hidden, N heads, h = D / N, I inside SwiGLU.
 """
 
+from copy import copy
+
 import mlx.core as mx
 import mlx.nn as nn
 
 from hrm_core.config import ModelConfig
 from hrm_mlx.kernels import Kernel, silu
+from hrm_mlx.sequences import KeyValues
 
 
 def rms_norm(x: mx.array, eps: float) -> mx.array:
@@ -26,6 +29,12 @@ class RotaryEmbedding:
         angles = mx.arange(total_len, dtype=mx.float32)[:, None] * frequencies  # (T, h/2)
         self.cos, self.sin = mx.cos(angles), mx.sin(angles)
         mx.eval(self.cos, self.sin)  # so that every stream may use them
+
+    def part(self, start: int, stop: int) -> "RotaryEmbedding":
+        """Return the rotations of some positions."""
+        part = copy(self)
+        part.cos, part.sin = self.cos[start:stop], self.sin[start:stop]
+        return part
 
     def __call__(self, x: mx.array) -> mx.array:
         """Rotate queries or keys, in float32. Shapes: (B, N, T, h) -> (B, N, T, h)."""
@@ -76,9 +85,13 @@ class Attention(nn.Module):
         self.o_proj = Linear(config.hidden_size, config.hidden_size)
 
     def __call__(
-        self, x: mx.array, rope: RotaryEmbedding | None, visible: mx.array | None = None
+        self,
+        x: mx.array,
+        rope: RotaryEmbedding | None,
+        visible: mx.array | None = None,
+        memory: KeyValues | None = None,
     ) -> mx.array:
-        """Shapes: (B, T, D), `visible` (B, 1, T, T) bool -> (B, T, D)."""
+        """Shapes: (B, T, D), `visible` (B, 1, T, T) bool -> (B, T, D); with `memory` (B, n, D), behind what it holds."""
         B, T, D = x.shape
         qkv = (
             self.qkv_proj(x)
@@ -88,7 +101,8 @@ class Attention(nn.Module):
         q, k, v = qkv[0], qkv[1], qkv[2]
         if rope is not None:
             q, k = rope(q), rope(k)
-        heads = self.kernel(q, k, v, self.head_dim**-0.5, visible)
+        attend = self.kernel if memory is None else memory.attend
+        heads = attend(q, k, v, self.head_dim**-0.5, visible)
         return self.o_proj(heads.transpose(0, 2, 1, 3).reshape(B, T, D))
 
 
@@ -116,8 +130,12 @@ class Block(nn.Module):
         self.mlp = SwiGLU(config)
 
     def __call__(
-        self, x: mx.array, rope: RotaryEmbedding | None, visible: mx.array | None = None
+        self,
+        x: mx.array,
+        rope: RotaryEmbedding | None,
+        visible: mx.array | None = None,
+        memory: KeyValues | None = None,
     ) -> mx.array:
-        """Shapes: (B, T, D), `visible` (B, 1, T, T) bool -> (B, T, D)."""
-        x = rms_norm(x + self.self_attn(x, rope, visible), self.eps)
+        """Shapes: as attention."""
+        x = rms_norm(x + self.self_attn(x, rope, visible, memory), self.eps)
         return rms_norm(x + self.mlp(x), self.eps)

@@ -3,6 +3,7 @@
 Shapes: B sequences, S tokens, P puzzle slots, T = P + S, D hidden, E puzzle_emb_ndim, V vocabulary.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -11,6 +12,7 @@ import mlx.nn as nn
 from hrm_core.config import ModelConfig
 from hrm_mlx.kernels import Kernel
 from hrm_mlx.layers import Block, Embedding, Linear, RotaryEmbedding
+from hrm_mlx.sequences import KeyValues
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16}
 
@@ -39,11 +41,12 @@ class ReasoningModule(nn.Module):
         injection: mx.array,
         rope: RotaryEmbedding | None,
         visible: mx.array | None = None,
+        memory: Sequence[KeyValues | None] | None = None,
     ) -> mx.array:
-        """Shapes: (B, T, D), (B, T, D), `visible` (B, 1, T, T) bool -> (B, T, D)."""
+        """Shapes: (B, T, D), (B, T, D), `visible` (B, 1, T, T) bool -> (B, T, D); `memory` has a part for each layer."""
         x = state + injection
-        for layer in self.layers:
-            x = layer(x, rope, visible)
+        for layer, part in zip(self.layers, memory or [None] * len(self.layers), strict=True):
+            x = layer(x, rope, visible, part)
         return x
 
 
@@ -71,9 +74,13 @@ class HRM(nn.Module):
         )
 
     def embed(
-        self, inputs: mx.array, puzzle_vectors: mx.array | None, patches: mx.array | None = None
+        self,
+        inputs: mx.array,
+        puzzle_vectors: mx.array | None,
+        patches: mx.array | None = None,
+        start: int = 0,
     ) -> mx.array:
-        """Token rows, the first with patches of a picture, behind the puzzle vector.
+        """Token rows, the first with patches of a picture, behind the puzzle vector; from position `start` on.
 
         Shapes: (B, S) int, (B, E) float32, (B, n, p p) pixels from 0 to 255 -> (B, T, D).
         """
@@ -93,7 +100,8 @@ class HRM(nn.Module):
                 [slots.reshape(B, config.puzzle_emb_len, config.hidden_size), x], axis=1
             )
         if config.pos_encodings == "learned":
-            x = scaled(x + self.embed_pos.embedding_weight.astype(self.dtype), 0.707106781)
+            positions = self.embed_pos.embedding_weight[start : start + x.shape[1]]
+            x = scaled(x + positions.astype(self.dtype), 0.707106781)
         return scaled(x, config.hidden_size**0.5)
 
     def visible(self, prefix_len: mx.array | None) -> mx.array | None:
@@ -125,10 +133,35 @@ class HRM(nn.Module):
             z_L, z_H + x, rope, visible
         )  # x is injected at every cycle, not only at the first
         z_H = self.H_level(z_H, z_L, rope, visible)
-        logits = z_H if config.has_large_vocabulary else self.lm_head(z_H)
-        logits = logits[:, config.puzzle_emb_len :]
+        logits = self.head(z_H)[:, config.puzzle_emb_len :]
         q = self.q_head(z_H[:, 0]).astype(mx.float32)
         return Output(mx.stop_gradient(z_H), mx.stop_gradient(z_L), logits, q[:, 0], q[:, 1])
+
+    def head(self, z_H: mx.array) -> mx.array:
+        """Logits (B, T, V), or what `Output.logits` holds of a large vocabulary. Shapes: (B, T, D)."""
+        return z_H if self.config.has_large_vocabulary else self.lm_head(z_H)
+
+    def extend(
+        self,
+        z_H: mx.array,
+        z_L: mx.array,
+        x: mx.array,
+        start: int,
+        visible: mx.array | None,
+        memory: Sequence[Sequence[KeyValues]],
+    ) -> tuple[mx.array, mx.array]:
+        """Think about n positions from `start` on, behind those in `memory`, which has a part for each call of a level.
+
+        Shapes: (B, n, D) each, `visible` (1, 1, n, start + n) -> (B, n, D) for H and for L.
+        """
+        config, calls = self.config, iter(memory)
+        (whole,) = self._rope
+        rope = whole and whole.part(start, start + x.shape[1])
+        for _ in range(config.H_cycles):
+            for _ in range(config.L_cycles):
+                z_L = self.L_level(z_L, z_H + x, rope, visible, next(calls))
+            z_H = self.H_level(z_H, z_L, rope, visible, next(calls))
+        return z_H, z_L
 
 
 def scaled(x: mx.array, factor: float) -> mx.array:

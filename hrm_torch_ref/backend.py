@@ -25,6 +25,7 @@ from hrm_torch_ref.arrays import at_least_float32, from_numpy, to_numpy
 from hrm_torch_ref.devices import choose_device, device_name, gemm_rate, peak_memory
 from hrm_torch_ref.model import DTYPES, HRM, Lending
 from hrm_torch_ref.optim import scalars
+from hrm_torch_ref.sequences import Sequences, empty_sequences, visible_to_new
 from hrm_torch_ref.update import Compiler, Piece, Tensors, TrainState, Updater, working_weights
 
 HEAD = "lm_head.weight"
@@ -97,6 +98,7 @@ class TorchBackend:
             Lending(self._model, HRM.embed),
             Lending(self._model, HRM.__call__),
         )
+        self._extend, self._head = Lending(self._model, HRM.extend), Lending(self._model, HRM.head)
         self._think = self._compiler(self._inner.call)
 
     def _choose_compiler(self) -> Compiler:
@@ -362,6 +364,42 @@ class TorchBackend:
             for z, noise in ((carry.z_H, noise_H), (carry.z_L, noise_L))
         )
         return carry._replace(z_H=z_H, z_L=z_L)
+
+    def begin_sequences(
+        self, puzzle_identifiers: IntArray, prefix_len: int = 0, after: Sequences | None = None
+    ) -> Sequences:
+        """Sequences (B,) without a token; `after` is the whole chunk before this one."""
+        ids = self._tensor(puzzle_identifiers)
+        vectors = self._state.table[ids] if self._state.table is not None else None
+        kernel = attention.eager if self._dtype == torch.float64 else attention.sdpa
+        return empty_sequences(self.config, kernel, vectors, len(ids), prefix_len, after)
+
+    @torch.inference_mode()
+    def extend(self, sequences: Sequences, tokens: IntArray) -> tuple[Sequences, Answers]:
+        """All ACT steps of a chunk for tokens (B, n) behind those that are there."""
+        working = self._working_weights()
+        sequences, count = sequences.copy(), tokens.shape[1]
+        start, is_first = sequences.length, sequences.length == 0
+        vectors = sequences.vectors if is_first else None
+        x = self._embed.call(working, self._tensor(tokens), vectors, None, start)
+        stop = start + x.shape[1]
+        z_H, z_L = (z.expand_as(x) for z in self._start)
+        if sequences.states is not None:
+            z_H, z_L = (z[:, start:stop] for z in sequences.states)
+        visible = visible_to_new(self.config, sequences, stop - start, self._device)
+        for memory in sequences.memory:
+            z_H, z_L = self._extend.call(working, z_H, z_L, x, start, visible, memory)
+        sequences.final[0].append(z_H)
+        sequences.final[1].append(z_L)
+        said, none = self._head.call(working, z_H[:, -count:]), z_H.new_zeros(len(tokens))
+        logits = self._logits(said, working[HEAD])
+        answers = Answers(logits, none, none, self.config.loss_type)
+        return sequences._replace(length=stop), answers
+
+    @torch.inference_mode()
+    def take_sequences(self, sequences: Sequences, rows: IntArray) -> Sequences:
+        """Some sequences, each as often as it is named."""
+        return sequences.take(self._tensor(rows))
 
     def carry_arrays(self, carry: EvalCarry) -> Arrays:
         """z_H, z_L (B, T, D), steps, halted (B,) of a carry."""

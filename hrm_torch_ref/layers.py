@@ -3,12 +3,15 @@
 Shapes: B sequences, T positions (puzzle slots included), D hidden, N heads, h = D / N, I inside SwiGLU.
 """
 
+from copy import copy
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from hrm_core.config import ModelConfig
 from hrm_torch_ref.attention import Kernel
+from hrm_torch_ref.sequences import KeyValues
 
 
 def rms_norm(x: torch.Tensor, eps: float) -> torch.Tensor:
@@ -37,6 +40,12 @@ class RotaryEmbedding:
             torch.arange(total_len, dtype=dtype, device=device)[:, None, None] * frequencies
         )  # (T, 1, h/2)
         self.cos, self.sin = angles.cos().repeat(1, 1, 2), angles.sin()
+
+    def part(self, start: int, stop: int) -> "RotaryEmbedding":
+        """Return the rotations of some positions."""
+        part = copy(self)
+        part.cos, part.sin = self.cos[start:stop], self.sin[start:stop]
+        return part
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Rotate queries or keys, in float32 or better. Shapes: (B, T, N, h) -> (B, T, N, h)."""
@@ -86,16 +95,21 @@ class Attention(nn.Module):
         self.o_proj = Linear(config.hidden_size, config.hidden_size)
 
     def forward(
-        self, x: torch.Tensor, rope: RotaryEmbedding | None, visible: torch.Tensor | None = None
+        self,
+        x: torch.Tensor,
+        rope: RotaryEmbedding | None,
+        visible: torch.Tensor | None = None,
+        memory: KeyValues | None = None,
     ) -> torch.Tensor:
-        """Shapes: (B, T, D), `visible` (B, 1, T, T) bool -> (B, T, D)."""
+        """Shapes: (B, T, D), `visible` (B, 1, T, T) bool -> (B, T, D); with `memory` (B, n, D), behind what it holds."""
         B, T, D = x.shape
         q, k, v = (
             self.qkv_proj(x).view(B, T, 3, self.num_heads, self.head_dim).unbind(2)
         )  # (B, T, N, h) each
         if rope is not None:
             q, k = rope(q), rope(k)
-        heads = self.kernel(q, k, v, self.head_dim**-0.5, visible)
+        attend = self.kernel if memory is None else memory.attend
+        heads = attend(q, k, v, self.head_dim**-0.5, visible)
         return self.o_proj(heads.reshape(B, T, D))
 
 
@@ -123,8 +137,12 @@ class Block(nn.Module):
         self.mlp = SwiGLU(config)
 
     def forward(
-        self, x: torch.Tensor, rope: RotaryEmbedding | None, visible: torch.Tensor | None = None
+        self,
+        x: torch.Tensor,
+        rope: RotaryEmbedding | None,
+        visible: torch.Tensor | None = None,
+        memory: KeyValues | None = None,
     ) -> torch.Tensor:
-        """Shapes: (B, T, D), `visible` (B, 1, T, T) bool -> (B, T, D)."""
-        x = rms_norm(x + self.self_attn(x, rope, visible), self.eps)
+        """Shapes: as attention."""
+        x = rms_norm(x + self.self_attn(x, rope, visible, memory), self.eps)
         return rms_norm(x + self.mlp(x), self.eps)

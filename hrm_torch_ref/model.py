@@ -3,7 +3,7 @@
 Shapes: B sequences, S tokens, P puzzle slots, T = P + S, D hidden, E puzzle_emb_ndim, V vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from torch.func import functional_call
 from hrm_core.config import ModelConfig
 from hrm_torch_ref.attention import Kernel
 from hrm_torch_ref.layers import Block, Embedding, Linear, RotaryEmbedding
+from hrm_torch_ref.sequences import KeyValues
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -42,11 +43,12 @@ class ReasoningModule(nn.Module):
         injection: torch.Tensor,
         rope: RotaryEmbedding | None,
         visible: torch.Tensor | None = None,
+        memory: Sequence[KeyValues | None] | None = None,
     ) -> torch.Tensor:
-        """Shapes: (B, T, D), (B, T, D), `visible` (B, 1, T, T) bool -> (B, T, D)."""
+        """Shapes: (B, T, D), (B, T, D), `visible` (B, 1, T, T) bool -> (B, T, D); `memory` has a part for each layer."""
         x = state + injection
-        for layer in self.layers:
-            x = layer(x, rope, visible)
+        for layer, part in zip(self.layers, memory or [None] * len(self.layers), strict=True):
+            x = layer(x, rope, visible, part)
         return x
 
 
@@ -81,8 +83,9 @@ class HRM(nn.Module):
         inputs: torch.Tensor,
         puzzle_vectors: torch.Tensor | None,
         patches: torch.Tensor | None = None,
+        start: int = 0,
     ) -> torch.Tensor:
-        """Token rows, the first with patches of a picture, behind the puzzle vector.
+        """Token rows, the first with patches of a picture, behind the puzzle vector; from position `start` on.
 
         Shapes: (B, S) int, (B, E) float32, (B, n, p p) pixels from 0 to 255 -> (B, T, D).
         """
@@ -100,7 +103,8 @@ class HRM(nn.Module):
             slots = F.pad(puzzle_vectors.to(self.dtype), (0, padding))
             x = torch.cat([slots.view(B, config.puzzle_emb_len, config.hidden_size), x], dim=1)
         if config.pos_encodings == "learned":
-            x = 0.707106781 * (x + self.embed_pos.embedding_weight.to(self.dtype))
+            positions = self.embed_pos.embedding_weight[start : start + x.shape[1]]
+            x = 0.707106781 * (x + positions.to(self.dtype))
         return config.hidden_size**0.5 * x
 
     def visible(self, prefix_len: torch.Tensor | None) -> torch.Tensor | None:
@@ -135,11 +139,36 @@ class HRM(nn.Module):
             z_L, z_H + x, rope, visible
         )  # x is injected at every cycle, not only at the first
         z_H = self.H_level(z_H, z_L, rope, visible)
-        logits = z_H if config.has_large_vocabulary else self.lm_head(z_H)
-        logits = logits[:, config.puzzle_emb_len :]
+        logits = self.head(z_H)[:, config.puzzle_emb_len :]
         q = self.q_head(z_H[:, 0])
         q = q.to(torch.promote_types(q.dtype, torch.float32))
         return Output(z_H.detach(), z_L.detach(), logits, q[:, 0], q[:, 1])
+
+    def head(self, z_H: torch.Tensor) -> torch.Tensor:
+        """Logits (B, T, V), or what `Output.logits` holds of a large vocabulary. Shapes: (B, T, D)."""
+        return z_H if self.config.has_large_vocabulary else self.lm_head(z_H)
+
+    def extend(
+        self,
+        z_H: torch.Tensor,
+        z_L: torch.Tensor,
+        x: torch.Tensor,
+        start: int,
+        visible: torch.Tensor | None,
+        memory: Sequence[Sequence[KeyValues]],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Think about n positions from `start` on, behind those in `memory`, which has a part for each call of a level.
+
+        Shapes: (B, n, D) each, `visible` (1, 1, n, start + n) -> (B, n, D) for H and for L.
+        """
+        config, calls = self.config, iter(memory)
+        whole = self.rope
+        rope = whole and whole.part(start, start + x.shape[1])
+        for _ in range(config.H_cycles):
+            for _ in range(config.L_cycles):
+                z_L = self.L_level(z_L, z_H + x, rope, visible, next(calls))
+            z_H = self.H_level(z_H, z_L, rope, visible, next(calls))
+        return z_H, z_L
 
 
 class Lending(nn.Module):
