@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from hrm_core.errors import DataError
 from hrm_core.files import Refusal, parents_made, remove_leftovers, staged
 
 OPTIONAL = ("ratings", "prefix_len", "images")  # all blocks of a set have them, or none
+NO_FILES: Mapping[str, str] = MappingProxyType({})
 IN_USE = Refusal(DataError, "choose another directory")
 
 
@@ -131,11 +132,12 @@ def write_dataset(
     layout: Layout,
     splits: Mapping[str, Mapping[str, Iterable[Examples]]],
     build: Mapping[str, Any],
+    files: Mapping[str, str] = NO_FILES,
 ) -> dict[str, Any]:
     """Write a data set in the published layout: `splits` gives the blocks of each set of each split.
 
     `build` goes to build.json: what was made, from what, how. It is read last, so a builder may fill in counts while its
-    blocks are drawn. Equal arguments give equal bytes.
+    blocks are drawn. `files` are the contents of those that the task needs beside it, by name. Equal arguments give equal bytes.
 
     Returns: what build.json holds, `build` and the version of the layout.
 
@@ -152,6 +154,8 @@ def write_dataset(
                 _write_split(folder / split, layout, sets)
                 load_split(folder, split)  # what was written can be read
             _write_json(folder / IDENTIFIERS_FILE, list(layout.identifiers))
+            for name, text in files.items():
+                (folder / name).write_text(text, encoding="utf-8")
             written = {**build, "layout": LAYOUT_VERSION}
             _write_json(folder / BUILD_FILE, written)
             return written
