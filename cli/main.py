@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "Train a model on a data set, or continue a run.",
     "eval": "Measure a model on a data set.",
     "solve": "Solve puzzles with a trained model.",
+    "generate": "Continue texts with a trained model.",
     "score": "Score an ARC submission against solutions.",
     "convert": "Convert published checkpoints into ours and back, or into another shape.",
     "parity": "Certify this machine: MLX against PyTorch, float64 "

@@ -1,6 +1,6 @@
 """Convert one model from one form into another: the one function that others need of this package."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,8 @@ from hrm_core import hub
 from hrm_core.config import ModelConfig, beyond_published, validated
 from hrm_core.data.store import IDENTIFIERS_FILE, Dataset, read_identifiers
 from hrm_core.parameters import Role, parameter_table
-from hrm_core.tasks.registry import name_of_shape
+from hrm_core.tasks.capabilities import Equipped
+from hrm_core.tasks.registry import name_of_shape, task_of_shape
 
 from .conversion_report import Report, Row
 from .destinations import Written, chosen_format, refuse_used, write
@@ -87,7 +88,8 @@ def convert(source: str, dest: Path, request: Request) -> Conversion:
             notes,
         )
         training = published_training(None) if opened.training is None else opened.training
-        written = Written(change.config, task, tensors, dtype, training, source)
+        files = _files(opened, task, data)
+        written = Written(change.config, task, tensors, dtype, training, source, files)
         write(dest, to, written, request.force)
         return Conversion(report, change.identifiers)
 
@@ -226,6 +228,17 @@ def _task(source: Source, config: ModelConfig, data: Dataset | None) -> str:
         return source.task
     label = data.label if data else None
     return label or name_of_shape(config.vocab_size, config.seq_len)
+
+
+def _files(source: Source, task: str, data: Dataset | None) -> Mapping[str, str]:
+    """Return the files that the task of the converted model needs: its own, or those of the data."""
+    if task == source.task or data is None:
+        return source.files if task == source.task else {}
+    sizes = data.metadata.sizes
+    found = task_of_shape(sizes.vocab_size, sizes.seq_len, task, sizes.num_chunks)
+    if not isinstance(found, Equipped):
+        return {}
+    return {name: data.text_of(name) for name in found.file_names}
 
 
 def _differences(before: ModelConfig, after: ModelConfig) -> dict[str, tuple[Any, Any]]:

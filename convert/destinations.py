@@ -49,6 +49,7 @@ class Written:
     dtype: Dtype  # of the weights, except in official checkpoints
     training: Mapping[str, Any]  # published settings, for official checkpoints
     source: str  # as the user named it
+    files: Mapping[str, str]  # contents of those that the task needs, by name
 
 
 def chosen_format(dest: Path, to: Format | None, source_format: Format) -> Format:
@@ -128,11 +129,11 @@ def write(dest: Path, to: Format, model: Written, force: bool) -> None:
 def _write_draft(draft: Path, to: Format, model: Written) -> None:
     """Write a file, or a folder with its files."""
     if to == "safetensors":
-        write_model(draft, model.config, model.task, model.tensors, model.dtype)
+        _write_model(draft, model)
         return
     draft.mkdir()
     if to == "checkpoint":
-        write_model(draft / MODEL_FILE, model.config, model.task, model.tensors, model.dtype)
+        _write_model(draft / MODEL_FILE, model)
         write_state(draft, {CONVERTED: {"source": model.source, "hrm": version("hrm-mlx")}})
     else:
         write_official(draft / WEIGHTS_FILE, model.config, model.tensors)
@@ -142,6 +143,10 @@ def _write_draft(draft: Path, to: Format, model: Written) -> None:
         )  # those that are published: no other is off its default
         sizes = Sizes(task=model.task, **{name: found[name] for name in SIZES})
         (draft / SIZES_FILE).write_text(sizes.model_dump_json() + "\n", encoding="utf-8")
+
+
+def _write_model(path: Path, model: Written) -> None:
+    write_model(path, model.config, model.task, model.tensors, model.dtype, model.files)
 
 
 def _refuse_present(dest: Path) -> None:

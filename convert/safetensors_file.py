@@ -18,7 +18,7 @@ import numpy as np
 from hrm_core.config import ModelConfig
 from hrm_core.errors import CheckpointError
 from hrm_core.messages import reason
-from hrm_core.runs.checkpoint import FORMAT, METADATA, WAY_OUT, checksum
+from hrm_core.runs.checkpoint import METADATA, NO_FILES, WAY_OUT, checksum, describe_model
 
 from .tensors import FLOATS, AnyArray, Dtype, Tensor, cast_blocks, raw
 
@@ -77,7 +77,12 @@ def open_safetensors(path: Path) -> Iterator[SafetensorsFile]:
 
 
 def write_model(
-    path: Path, config: ModelConfig, task: str, tensors: Mapping[str, Tensor], dtype: Dtype
+    path: Path,
+    config: ModelConfig,
+    task: str,
+    tensors: Mapping[str, Tensor],
+    dtype: Dtype,
+    files: Mapping[str, str] = NO_FILES,
 ) -> None:
     """Write a model file that `hrm_core.runs.checkpoint.load_model` reads.
 
@@ -85,7 +90,7 @@ def write_model(
 
     Raises: ConversionError at the first value that is not finite.
     """
-    about: dict[str, Any] = {"format": FORMAT, "task": task, "config": config.model_dump()}
+    about = describe_model(config, task, files)
     if dtype != FLOATS["float32"]:
         about["dtype"] = dtype.name
     with path.open("wb") as file:

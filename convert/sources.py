@@ -22,6 +22,7 @@ from hrm_core.runs.checkpoint import (
     CHECKPOINTS,
     METADATA,
     MODEL_FILE,
+    NO_FILES,
     WAY_OUT,
     Model,
     checksum,
@@ -75,6 +76,7 @@ class Source:
     training: dict[str, Any] | None = None  # published keys, where the source has training settings
     identifiers: Path | None = None  # names of its puzzle identifiers, if they lie beside it
     notes: list[str] = field(default_factory=list)
+    files: Mapping[str, str] = field(default_factory=dict)  # contents of those that its task needs
 
 
 @contextmanager
@@ -105,7 +107,7 @@ def read_model(source: str, seq_len: int | None = None) -> Model:
         weights = {}
         for name, tensor in opened.tensors.items():
             weights[name] = in_memory(name, tensor, FLOAT32)
-        return Model(opened.config, opened.task, weights, opened.path, opened.crc32)
+        return Model(opened.config, opened.task, weights, opened.path, opened.crc32, opened.files)
 
 
 def is_safetensors(path: Path) -> bool:
@@ -199,6 +201,7 @@ def _ours(path: Path, file: SafetensorsFile, named: Path, notes: list[str]) -> S
         training=published_training(settings) if settings else None,
         identifiers=_run_identifiers(path, settings) if settings else None,
         notes=notes,
+        files=about.get("files", NO_FILES),
     )
 
 

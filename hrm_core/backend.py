@@ -226,11 +226,17 @@ class Backend(Protocol):
         ...
 
     def begin_sequences(
-        self, puzzle_identifiers: IntArray, prefix_len: int = 0, after: Sequences | None = None
+        self,
+        puzzle_identifiers: IntArray,
+        prefix_len: int = 0,
+        after: Sequences | None = None,
+        steps: int | None = None,
     ) -> Sequences:
         """Sequences (B,) without a token, for a model whose positions see none behind them.
 
-        `after` is the chunk before this one, whole. The first `prefix_len` tokens come together.
+        `after` is the chunk before this one: each position begins with the states of its own there,
+        with fresh ones beyond them. The first `prefix_len` tokens come together. A token takes
+        `steps` ACT steps, those of its chunk if that is not set.
         """
         ...
 

@@ -23,7 +23,7 @@ from hrm_mlx.devices import choose_device, gemm_rate, num_cores, num_workers
 from hrm_mlx.kernels import choose_attention
 from hrm_mlx.model import DTYPES, HRM
 from hrm_mlx.optim import scalars
-from hrm_mlx.sequences import Sequences, empty_sequences, visible_to_new
+from hrm_mlx.sequences import Sequences, begun_with, empty_sequences, visible_to_new
 from hrm_mlx.update import Piece, Tensors, TrainState, Updater, bind, working_weights
 from hrm_mlx.workers import shared_workers, split
 
@@ -320,13 +320,17 @@ class MLXBackend:
         )
 
     def begin_sequences(
-        self, puzzle_identifiers: IntArray, prefix_len: int = 0, after: Sequences | None = None
+        self,
+        puzzle_identifiers: IntArray,
+        prefix_len: int = 0,
+        after: Sequences | None = None,
+        steps: int | None = None,
     ) -> Sequences:
-        """Sequences (B,) without a token; `after` is the whole chunk before this one."""
+        """Sequences (B,) without a token; `after` is the chunk before this one."""
         ids = mx.array(puzzle_identifiers)
         vectors = self._state.table[ids] if self._state.table is not None else None
         _, kernel = choose_attention(self._options.attention, self._on_gpu, "prefix")
-        return empty_sequences(self.config, kernel, vectors, len(ids), prefix_len, after)
+        return empty_sequences(self.config, kernel, vectors, len(ids), prefix_len, after, steps)
 
     def extend(self, sequences: Sequences, tokens: IntArray) -> tuple[Sequences, Answers]:
         """All ACT steps of a chunk for tokens (B, n) behind those that are there."""
@@ -337,9 +341,8 @@ class MLXBackend:
         vectors = sequences.vectors if is_first else None
         x = self._model.embed(mx.array(tokens), vectors, start=start)
         stop = start + x.shape[1]
-        z_H, z_L = (mx.broadcast_to(z, x.shape) for z in self._start)
-        if sequences.states is not None:
-            z_H, z_L = (z[:, start:stop] for z in sequences.states)
+        fresh_H, fresh_L = (mx.broadcast_to(z, x.shape) for z in self._start)
+        z_H, z_L = begun_with(sequences.states, (fresh_H, fresh_L), start)
         visible = visible_to_new(self.config, sequences, stop - start)
         for memory in sequences.memory:
             z_H, z_L = self._model.extend(z_H, z_L, x, start, visible, memory)

@@ -81,13 +81,14 @@ def empty_sequences(
     size: int,
     prefix_len: int = 0,
     after: Sequences | None = None,
+    steps: int | None = None,
 ) -> Sequences:
-    """Return sequences without a token; `after` is the whole chunk before this one."""
+    """Return sequences without a token; `after` is the chunk before this one, `steps` is set to take others than its ACT steps."""
     chunk, states = 0, None
     if after is not None:
         chunk = after.chunk + 1
         states = mx.concatenate(after.final[0], axis=1), mx.concatenate(after.final[1], axis=1)
-    memory = [_no_memory(config, kernel) for _ in range(config.steps_on(chunk))]
+    memory = [_no_memory(config, kernel) for _ in range(steps or config.steps_on(chunk))]
     return Sequences(vectors, size, chunk, 0, prefix_len, memory, states, ([], []))
 
 
@@ -95,6 +96,21 @@ def _no_memory(config: ModelConfig, kernel: Kernel) -> list[list[KeyValues]]:
     """Return an empty part for each layer of each call of a level."""
     sizes = config.layers_of_calls
     return [[KeyValues(kernel) for _ in range(num_layers)] for num_layers in sizes]
+
+
+def begun_with(states: Pair | None, fresh: Pair, start: int) -> Pair:
+    """Return the states that new positions begin with: those of the chunk before, fresh ones beyond it. Shapes: (B, n, D)."""
+    if states is None:
+        return fresh
+    stop = start + fresh[0].shape[1]
+    z_H, z_L = (_filled(z[:, start:stop], new) for z, new in zip(states, fresh, strict=True))
+    return z_H, z_L
+
+
+def _filled(known: mx.array, fresh: mx.array) -> mx.array:
+    if known.shape[1] == fresh.shape[1]:
+        return known
+    return mx.concatenate([known, fresh[:, known.shape[1] :]], axis=1)
 
 
 def visible_to_new(config: ModelConfig, sequences: Sequences, count: int) -> mx.array | None:

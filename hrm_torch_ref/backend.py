@@ -25,7 +25,7 @@ from hrm_torch_ref.arrays import at_least_float32, from_numpy, to_numpy
 from hrm_torch_ref.devices import choose_device, device_name, gemm_rate, peak_memory
 from hrm_torch_ref.model import DTYPES, HRM, Lending
 from hrm_torch_ref.optim import scalars
-from hrm_torch_ref.sequences import Sequences, empty_sequences, visible_to_new
+from hrm_torch_ref.sequences import Sequences, begun_with, empty_sequences, visible_to_new
 from hrm_torch_ref.update import Compiler, Piece, Tensors, TrainState, Updater, working_weights
 
 HEAD = "lm_head.weight"
@@ -366,13 +366,17 @@ class TorchBackend:
         return carry._replace(z_H=z_H, z_L=z_L)
 
     def begin_sequences(
-        self, puzzle_identifiers: IntArray, prefix_len: int = 0, after: Sequences | None = None
+        self,
+        puzzle_identifiers: IntArray,
+        prefix_len: int = 0,
+        after: Sequences | None = None,
+        steps: int | None = None,
     ) -> Sequences:
-        """Sequences (B,) without a token; `after` is the whole chunk before this one."""
+        """Sequences (B,) without a token; `after` is the chunk before this one."""
         ids = self._tensor(puzzle_identifiers)
         vectors = self._state.table[ids] if self._state.table is not None else None
         kernel = attention.eager if self._dtype == torch.float64 else attention.sdpa
-        return empty_sequences(self.config, kernel, vectors, len(ids), prefix_len, after)
+        return empty_sequences(self.config, kernel, vectors, len(ids), prefix_len, after, steps)
 
     @torch.inference_mode()
     def extend(self, sequences: Sequences, tokens: IntArray) -> tuple[Sequences, Answers]:
@@ -383,9 +387,8 @@ class TorchBackend:
         vectors = sequences.vectors if is_first else None
         x = self._embed.call(working, self._tensor(tokens), vectors, None, start)
         stop = start + x.shape[1]
-        z_H, z_L = (z.expand_as(x) for z in self._start)
-        if sequences.states is not None:
-            z_H, z_L = (z[:, start:stop] for z in sequences.states)
+        fresh_H, fresh_L = (z.expand_as(x) for z in self._start)
+        z_H, z_L = begun_with(sequences.states, (fresh_H, fresh_L), start)
         visible = visible_to_new(self.config, sequences, stop - start, self._device)
         for memory in sequences.memory:
             z_H, z_L = self._extend.call(working, z_H, z_L, x, start, visible, memory)

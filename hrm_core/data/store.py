@@ -244,6 +244,16 @@ class Dataset:
         """The names of its puzzle identifiers. Raises: DataError if there are none."""
         return read_identifiers(self.directory / IDENTIFIERS_FILE)
 
+    def text_of(self, name: str) -> str:
+        """Read a file that the task of the data set needs. Raises: DataError."""
+        path = self.directory / name
+        try:
+            return path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path} is not UTF-8; {WAY_OUT}") from error
+
     def _opened(self, name: str) -> Split:
         folder = self.directory / name
         others = [other for other in SPLITS if other != name and (self.directory / other).is_dir()]

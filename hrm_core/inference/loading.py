@@ -6,9 +6,11 @@ from pathlib import Path
 from hrm_core.backend import BackendOptions
 from hrm_core.backends import backend_named
 from hrm_core.inference.solving import Solver
-from hrm_core.runs.checkpoint import find_model, load_model
+from hrm_core.runs.checkpoint import Model, find_model, load_model
 from hrm_core.runs.identifiers import load_identifiers
 from hrm_core.runs.shipped import model_path
+from hrm_core.tasks.capabilities import Equipped
+from hrm_core.tasks.contract import Task
 from hrm_core.tasks.registry import require_task
 
 
@@ -35,6 +37,14 @@ def load_solver(
     make_backend = backend_named(backend)
     made = make_backend(config, options)
     made.load_weights(model.weights)
-    source = str(model.source)
-    task = require_task(config.vocab_size, config.seq_len, model.task, source)
-    return Solver(made, task, identifiers)
+    return Solver(made, task_of(model), identifiers)
+
+
+def task_of(model: Model) -> Task:
+    """Return the task of a model, with the files it needs.
+
+    Raises: PuzzleError if it is not known; DataError if a file is missing or damaged.
+    """
+    config = model.config
+    task = require_task(config.vocab_size, config.seq_len, model.task, str(model.source))
+    return task.with_files(model.files) if isinstance(task, Equipped) else task

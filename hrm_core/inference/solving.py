@@ -7,7 +7,7 @@ answer is chosen as in `voting.py`.
 Shapes: A ACT steps, N puzzles, K answers to one puzzle, S cells.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from PIL import Image
 from hrm_core.backend import Backend
 from hrm_core.errors import PuzzleError
 from hrm_core.inference.evaluation import StepAnswers, answer_step_by_step
+from hrm_core.inference.generating import Sampling, continue_tokens, require_generative
 from hrm_core.inference.slots import Halt, check_steps
 from hrm_core.inference.voting import polling_of
 from hrm_core.pictures.animations import thinking_frames
@@ -39,6 +40,7 @@ from hrm_core.tasks.capabilities import (
 )
 from hrm_core.tasks.contract import IntArray, Task, TokenArray
 
+GREEDY = Sampling()
 FRAME_ROOM = 720  # pixels that the longer side of a board may take
 
 
@@ -156,6 +158,19 @@ class Solver:
         trained, or there are no symmetries. ConfigError if the model cannot take so many steps.
         """
         return self.solve_puzzles(read_text(self.task, text), halt, identifier, votes, steps)
+
+    def generate(
+        self, prompt: str, max_tokens: int = 100, sampling: Sampling = GREEDY
+    ) -> Iterator[str]:
+        """Continue a text and yield it piece by piece, as it grows.
+
+        Raises: PuzzleError if the task has no text, or naming a character that was not trained;
+        ConfigError if positions of the model see later ones.
+        """
+        task = require_generative(self.task, self.backend.config)
+        tokens = task.encode(prompt)
+        for generated in continue_tokens(self.backend, task, tokens, max_tokens, sampling):
+            yield generated.text
 
     def solve_tokens(
         self,

@@ -14,8 +14,9 @@ import json
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,10 +37,17 @@ STATE_FILE = "state.json"
 CHECKPOINTS = "checkpoints"  # of a run, a folder each
 FORMAT = "hrm-1"
 METADATA = "hrm"  # entry of a model file's metadata; JSON with the keys below and the checksum
-ABOUT_KEYS = {"format", "task", "config", "dtype"}  # dtype only if it is not float32
+ABOUT_KEYS = {
+    "format",
+    "task",
+    "config",
+    "dtype",
+    "files",
+}  # the last two only where they are needed
 CONVERTED = "converted"  # entry of state.json: the source of a converted checkpoint
 STORED_DTYPES = ("float32", "bfloat16", "float16")  # all of them are float32 once they are loaded
 WAY_OUT = "use another checkpoint or copy it again"
+NO_FILES: Mapping[str, str] = MappingProxyType({})
 IN_USE = Refusal(RunError, "choose another --run")
 
 
@@ -52,16 +60,27 @@ class Model:
     weights: Arrays
     source: Path
     crc32: str
+    files: Mapping[str, str] = field(default_factory=dict)  # contents of those that the task needs
 
 
-def save_model(path: Path, config: ModelConfig, task: str, weights: Arrays) -> None:
-    """Write weights with their config and a checksum into one safetensors file."""
+def save_model(
+    path: Path, config: ModelConfig, task: str, weights: Arrays, files: Mapping[str, str] = NO_FILES
+) -> None:
+    """Write weights with their config, files of the task and a checksum into one safetensors file."""
     tensors = {name: np.ascontiguousarray(array) for name, array in weights.items()}
-    about = {"format": FORMAT, "task": task, "config": config.model_dump()}
+    about = describe_model(config, task, files)
     about_and_checksum = {**about, "crc32": _checksum(about, tensors)}
     # One entry: the order of several differs from process to process, and with it the file
     save_file(tensors, path, metadata={METADATA: json.dumps(about_and_checksum)})
     follow_umask(path)
+
+
+def describe_model(
+    config: ModelConfig, task: str, files: Mapping[str, str] = NO_FILES
+) -> dict[str, Any]:
+    """Return the metadata of a model file, without its checksum."""
+    about: dict[str, Any] = {"format": FORMAT, "task": task, "config": config.model_dump()}
+    return {**about, "files": dict(files)} if files else about
 
 
 def load_model(path: Path) -> Model:
@@ -84,7 +103,7 @@ def load_model(path: Path) -> Model:
         raise CheckpointError(
             f"{path} is damaged: its checksum is not the one in its metadata; {WAY_OUT}"
         )
-    return Model(config, about["task"], weights, path, found)
+    return Model(config, about["task"], weights, path, found, about.get("files", NO_FILES))
 
 
 def parse_metadata(
@@ -108,7 +127,9 @@ def parse_metadata(
         )
     crc32 = about.pop("crc32", None)  # files that others wrote have none
     has_keys = {"task", "config"} <= about.keys() <= ABOUT_KEYS
-    if not has_keys or not isinstance(about["task"], str):
+    files = about.get("files", {})
+    are_texts = isinstance(files, dict) and all(isinstance(text, str) for text in files.values())
+    if not has_keys or not isinstance(about["task"], str) or not are_texts:
         found = ", ".join(about)[:120]
         raise CheckpointError(
             f"{path} holds a config that is damaged: found {found} around it; {WAY_OUT}"
@@ -157,6 +178,7 @@ def write_checkpoint(
     weights: Arrays,
     train_state: Arrays,
     state: Mapping[str, Any],
+    files: Mapping[str, str] = NO_FILES,
 ) -> None:
     """Write a checkpoint into a temporary sibling, flush it to disk, and rename it.
 
@@ -167,7 +189,7 @@ def write_checkpoint(
         remove_killed(folder.parent)
         with staged(folder, IN_USE, replace=True, durable=True) as draft:
             draft.mkdir()
-            save_model(draft / MODEL_FILE, config, task, weights)
+            save_model(draft / MODEL_FILE, config, task, weights, files)
             _save_train_state(draft / TRAIN_STATE_FILE, train_state)
             write_state(draft, state)
     except (OSError, SafetensorError) as error:

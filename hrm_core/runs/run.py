@@ -170,10 +170,11 @@ class Run:
         train_state: Arrays,
         state: Mapping[str, Any],
         keep: int,
+        files: Mapping[str, str],
     ) -> Path:
         """Write the checkpoint of `state["update"]`; keep the last `keep` and the best one."""
         folder = self.checkpoints / checkpoint_name(state["update"])
-        write_checkpoint(folder, config, task, weights, train_state, state)
+        write_checkpoint(folder, config, task, weights, train_state, state, files)
         self._prune(folder, state["best"], keep)
         return folder
 
@@ -223,6 +224,7 @@ class Follower(Run):
         train_state: Arrays,
         state: Mapping[str, Any],
         keep: int,
+        files: Mapping[str, str],
     ) -> Path:
         """Return the folder of the checkpoint, which the first replica writes."""
         return self.checkpoints / checkpoint_name(state["update"])

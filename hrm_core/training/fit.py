@@ -85,6 +85,7 @@ class Assignment(NamedTuple):
     train: Split
     test: Split | None
     total_updates: int
+    files: Mapping[str, str]  # contents of those that the task needs, by name
 
     @property
     def measures(self) -> Measures:
@@ -317,6 +318,7 @@ class Trainer:
             self._backend.state(),
             state,
             self._settings.keep_checkpoints,
+            self._job.files,
         )
         self._saved, self._saved_at = time.monotonic(), saved_at
         self._reporter.saved(folder)

@@ -16,6 +16,7 @@ from hrm_core.runs.checkpoint import Model, check_weights, load_model
 from hrm_core.runs.identifiers import grown
 from hrm_core.runs.run import Run
 from hrm_core.schedule import total_updates
+from hrm_core.tasks.capabilities import Equipped
 from hrm_core.tasks.registry import label_of, task_of_shape
 from hrm_core.training.fit import Assignment, Reporter, Trainer
 
@@ -47,7 +48,10 @@ def assign(config: RunConfig, data: Path) -> Assignment:
     task = task_of_shape(
         metadata.vocab_size, metadata.seq_len, dataset.label or "", metadata.num_chunks
     )
-    return Assignment(config, model, dataset, task, train, test, updates)
+    files: dict[str, str] = {}
+    if isinstance(task, Equipped):
+        files = {name: dataset.text_of(name) for name in task.file_names}
+    return Assignment(config, model, dataset, task, train, test, updates, files)
 
 
 def begin(
