@@ -6,7 +6,7 @@ The command line makes a flag of each field: types, ranges and choices are pydan
 (`Field(ge=1)`, `Literal`), `Flag` and `Argument` say the rest.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Protocol, Self
@@ -71,6 +71,22 @@ class Builder(Protocol):
         """Build a data set in a folder that is empty or not there.
 
         Raises: HRMError; nothing half-written is left then.
+        """
+
+
+class Predictor(Protocol):
+    """The module `predict.py` of a task: what `hrm predict` does for it.
+
+    Its docstring is the help of the command, `Options` become flags as for a builder.
+    """
+
+    Options: type[Any]  # a subclass of Options
+
+    @staticmethod
+    def predict(task: Any, files: Sequence[Path], options: Any, ask: Any) -> Any:
+        """Predict what the files ask about with `ask`, a `capabilities.Ask`; return a `Report`.
+
+        Raises: HRMError; files that were asked for are written whole or not at all.
         """
 
 

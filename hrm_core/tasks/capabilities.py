@@ -225,6 +225,35 @@ class Outcomes(Protocol):
     outcome_positions: Sequence[int]  # places in a chunk of S tokens, (P,)
 
 
+class Ask(Protocol):
+    """Asks a model for the probabilities of the outcomes of its task.
+
+    Shapes: N examples of C chunks of S tokens, B sequences that grow together, K outcomes,
+    Q = C P places of an outcome.
+    """
+
+    def probabilities(
+        self,
+        inputs: IntArray,
+        prefix_len: IntArray | None = None,
+        images: npt.NDArray[np.uint8] | None = None,
+    ) -> FloatArray:
+        """Answer whole examples. Shapes: (N, C S), (N,), (N, ...) -> (N, Q, K)."""
+        ...
+
+    def begin(self, count: int, prefix_len: int, after: Any = None) -> Any:
+        """Return a state of `count` chunks without a token; `after` is that of the chunks before."""
+        ...
+
+    def extend(self, state: Any, tokens: IntArray) -> tuple[Any, FloatArray]:
+        """Add tokens (B, n). Returns: the new state, and probabilities (B, n, K) at each of them."""
+        ...
+
+    def take(self, state: Any, rows: IntArray) -> Any:
+        """Return the state of some sequences, each as often as it is named."""
+        ...
+
+
 class Continuation(Protocol):
     """The text of one prompt while it grows: gives out whole characters."""
 

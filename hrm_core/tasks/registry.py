@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from hrm_core.errors import ConfigError, PuzzleError
 from hrm_core.plugins import GROUP, has_module, task_packages
-from hrm_core.tasks.building import Builder
+from hrm_core.tasks.building import Builder, Predictor
 from hrm_core.tasks.cells import UNKNOWN
 from hrm_core.tasks.contract import Measures, Task
 
@@ -111,6 +111,14 @@ def builder(name: str) -> Builder:
     """Return the builder of an installed task that has a `build.py`."""
     package = task_packages()[name]
     return cast(Builder, import_module(f"{package}.build"))
+
+
+def predictor(name: str) -> Predictor | None:
+    """Return the `predict.py` of an installed task; None if it has none."""
+    package = task_packages()[name]
+    if not has_module(package, "predict"):
+        return None
+    return cast(Predictor, import_module(f"{package}.predict"))
 
 
 def _mazes() -> dict[tuple[int, int], str]:
