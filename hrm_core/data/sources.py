@@ -1,8 +1,10 @@
-"""Read source files of any task: JSON, hashes and file names."""
+"""Read source files of any task: bytes, text, JSON, hashes and file names."""
 
+import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,42 @@ from hrm_core.errors import DataError
 from hrm_core.messages import reason
 
 SHOWN_KEY = 40  # characters in a message
+MAX_FILE_BYTES = 1 << 30  # unpacked
+PACKED = ".gz"
+
+
+def file_bytes(path: Path) -> bytes:
+    """Read a file as a whole; unpack it if its name ends in .gz.
+
+    Raises: DataError if it cannot be read, is damaged or is too large.
+    """
+    is_packed = path.suffix.lower() == PACKED
+    try:
+        with gzip.open(path) if is_packed else path.open("rb") as file:
+            data: bytes = file.read(MAX_FILE_BYTES + 1)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"{path} cannot be unpacked ({reason(error)}); expected a whole .gz file, so copy it again"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise DataError(f"{path} has more than {MAX_FILE_BYTES:,} bytes; give a part of it")
+    return data
+
+
+def decoded(path: Path, data: bytes) -> str:
+    """Decode the UTF-8 text of a file, without a byte order mark.
+
+    Raises: DataError naming the first byte that is wrong and its place.
+    """
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        byte = data[error.start]
+        raise DataError(
+            f"{path} is not UTF-8: byte 0x{byte:02x} at {error.start:,}; save it as UTF-8"
+        ) from error
 
 
 def read_json(data: bytes | str, place: str, expected: str) -> object:
