@@ -8,7 +8,7 @@ import click
 from hrm_core.inference.answering import Outcome
 from hrm_core.inference.metrics import by_band, calibration, measured, step_counts
 from hrm_core.tasks.capabilities import Table
-from hrm_core.tasks.contract import Measures
+from hrm_core.tasks.contract import Measures, Metric
 from hrm_core.tasks.predictions import Predictions
 
 from .tables import print_table
@@ -131,11 +131,16 @@ def _row(name: str, values: Values, measures: Measures) -> list[str]:
     headline = measures.headline
     row = [name, headline.text(values[headline.key])]
     if headline.interval:
-        low, high = (values[key] for key in headline.interval)
-        row.append(f"{low:.1%} – {high:.1%}")
+        row.append(_interval(headline, [values[key] for key in headline.interval]))
     row += [metric.text(values[metric.key]) for metric in measures.metrics]
     counts = [f"{values['steps']:.2f}", f"{values['settled_step']:.2f}", f"{values['count']:,.0f}"]
     return [*row, *counts]
+
+
+def _interval(metric: Metric, ends: Sequence[float]) -> str:
+    """Format a confidence interval; shares need one digit less than the metric itself."""
+    texts = [f"{end:.1%}" if metric.is_share else metric.text(end) for end in ends]
+    return " – ".join(texts)
 
 
 def _print_choice(outcome: Outcome, measures: Measures) -> None:
