@@ -4,14 +4,12 @@ A .txt file is one document; a line that says <|endoftext|> parts several. A .js
 object a line: {"text": ...}, or {"prompt": ..., "response": ...}.
 """
 
-import gzip
 import hashlib
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hrm_core.data.sources import escaped, read_json
+from hrm_core.data.sources import decoded, escaped, file_bytes, read_json
 from hrm_core.errors import DataError
 from hrm_core.messages import quoted
 
@@ -20,7 +18,6 @@ GZIP = ".gz"
 SEPARATOR = "<|endoftext|>"
 TEXT, PROMPT, RESPONSE = "text", "prompt", "response"
 SHAPES = ({TEXT}, {PROMPT, RESPONSE})
-MAX_BYTES = 1 << 32
 EXPECTED = "a .txt or .jsonl file, gzipped or not, or a folder of them"
 
 
@@ -57,7 +54,7 @@ def read_sources(paths: Sequence[Path]) -> Source:
             data = _read(file)
             sha256 = hashlib.sha256(data).hexdigest()
             files.append({"name": escaped(file.name), "sha256": sha256})
-            documents += list(_documents(file, _decoded(_unzipped(data, file), file)))
+            documents += list(_documents(file, _text(file, data)))
     kept = [document for document in documents if document.text]
     if not kept:
         raise DataError(f"{', '.join(map(str, paths))}: no text is there; expected {EXPECTED}")
@@ -82,37 +79,15 @@ def _ending(path: Path) -> str:
 
 
 def _read(path: Path) -> bytes:
+    """Read a file, unpacked. Raises: DataError naming it."""
     if _ending(path) not in ENDINGS:
         raise DataError(f"{path} ends in neither {' nor '.join(ENDINGS)}; expected {EXPECTED}")
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path} is larger than 4 GiB; split it into several files")
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read ({error.strerror or error}); expected {EXPECTED}"
-        ) from error
+    return file_bytes(path)
 
 
-def _unzipped(data: bytes, path: Path) -> bytes:
-    if not path.name.lower().endswith(GZIP):
-        return data
-    try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is damaged or no gzip ({error}); copy it again") from error
-
-
-def _decoded(data: bytes, path: Path) -> str:
+def _text(path: Path, data: bytes) -> str:
     """Decode UTF-8 and end lines with a line feed alone. Raises: DataError naming the byte."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8: byte {error.start:,} is 0x{data[error.start]:02x}; "
-            "convert it, e.g. with iconv -t UTF-8"
-        ) from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return decoded(path, data).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _documents(path: Path, text: str) -> Iterator[Document]:
