@@ -37,6 +37,7 @@ VARYING = (  # what differs from machine to machine, or run to run
     (r"\d+(h|m)\d\d(m|s)", "{time}"),
     (r"\b[\d.]+ GiB", "{memory} GiB"),
     (r'"(seconds|examples_per_second|memory_gib)": [\d.e-]+', r'"\1": {number}'),
+    (r'"device": "[^"]*"', '"device": "{device}"'),
     (re.escape(version("hrm-mlx")), "{version}"),
 )
 
