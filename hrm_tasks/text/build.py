@@ -299,27 +299,27 @@ def _summary(
 def _warnings(record: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each thing that makes results doubtful."""
     if record["empty_documents"]:
-        yield f"{record['empty_documents']:,} empty documents were skipped"
+        yield f"empty documents, skipped: {record['empty_documents']:,}"
     if record["short_documents"]:
-        yield f"{record['short_documents']:,} documents shorter than two tokens were skipped"
+        yield f"documents shorter than two tokens, skipped: {record['short_documents']:,}"
     if record["repeated_documents"]:
         yield (
-            f"{record['repeated_documents']:,} training documents stand there more than once: a "
-            "model learns them by heart, and its training loss says little"
+            f"training documents that stand there more than once: {record['repeated_documents']:,}; "
+            "a model learns them by heart, and its training loss says little"
         )
     leaked = record["test_documents_in_training"]
     if leaked:
         yield (
-            f"{len(leaked):,} test documents stand in the training text: {first_few(leaked)}; "
-            "a loss on them is no loss on new text"
+            f"test documents that stand in the training text: {len(leaked):,} "
+            f"({first_few(leaked)}); a loss on them is no loss on new text"
         )
     if record.get("prompts_left_out"):
         yield (
-            f"{record['prompts_left_out']:,} prompts leave no room for a response and were left "
-            "out; give a larger --seq-len"
+            f"prompts that leave no room for a response, left out: {record['prompts_left_out']:,}; "
+            "give a larger --seq-len"
         )
     if record.get("responses_cut"):
         yield (
-            f"{record['responses_cut']:,} responses were cut by {record['tokens_cut']:,} tokens in "
-            "all; give a larger --seq-len"
+            f"responses cut: {record['responses_cut']:,}, by {record['tokens_cut']:,} tokens in all; "
+            "give a larger --seq-len"
         )
