@@ -133,7 +133,7 @@ def draw_curves(runs: Sequence[Path], out: Path) -> None:
     panels: dict[str, Panel] = {}
     for measures in map(_measures_of_run, runs):
         for metric in (measures.headline, *measures.metrics[:1]):
-            panels[metric.key] = Panel(metric.key, metric.title, metric.is_share)
+            panels[metric.key] = Panel(metric.key, metric.title, metric.is_share, from_zero=False)
     plot_runs(runs, out, list(panels.values()))
 
 

@@ -45,6 +45,7 @@ class Panel(NamedTuple):
     key: str
     title: str
     is_share: bool = False  # between 0 and 1, shown in per cent
+    from_zero: bool = True  # the scale begins at zero
     of_halted: bool = True  # a mean over the slots that halted, undefined if none did
 
 
@@ -214,7 +215,7 @@ def _set_scales(axes: "Axes", panel: Panel) -> None:
     if panel.is_share:
         axes.set_ylim(-0.02, 1.02)
         axes.yaxis.set_major_formatter("{x:.0%}")
-    else:
+    elif panel.from_zero:
         axes.set_ylim(0, 1.05 * axes.get_ylim()[1])  # room for a marker at the top
 
 
