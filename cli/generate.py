@@ -104,7 +104,7 @@ def generate(
     Examples:
         hrm generate runs/shakespeare -p "ROMEO:" --temp 0.8
         hrm generate runs/shakespeare -p "To be" --top 5
-        echo -n "Enter " | hrm generate runs/shakespeare -p - --max-tokens 300
+        hrm generate runs/shakespeare --prompts prompts.txt --max-tokens 300 --json
     """
     from hrm_core.inference.generating import Sampling, require_generative
     from hrm_core.inference.loading import task_of

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from hrm_cli.main import COMMANDS, hrm
+from hrm_cli.predict import PredictGroup
 from pydantic_core import PydanticUndefined
 
 from hrm_core.config import ArchConfig, OptimConfig, RunConfig, Settings, TrainConfig
@@ -68,6 +69,8 @@ def parse(line: str) -> None:
     command: click.Command | None = hrm
     context = click.Context(hrm, **hrm.context_settings)  # click keeps what -h means to a command
     while isinstance(command, click.Group):
+        if isinstance(command, PredictGroup):  # its commands are models
+            return
         name, *words = words
         context = click.Context(command, context)
         command = command.get_command(context, name)
