@@ -6,7 +6,6 @@ the event itself, too, and that of the events before.
 Shapes: L events of a sequence, C columns of context.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -16,6 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from hrm_core.data.ngrams import fit
 from hrm_core.tasks.capabilities import Table
 from hrm_core.tasks.contract import IntArray
+from hrm_core.tasks.token_losses import perplexity
 from hrm_tasks.sequences.alphabet import PAD, Alphabet
 
 PRIOR, CONTEXT = "prior", "context"
@@ -28,7 +28,6 @@ TITLES = {
     "kneser_ney_3": "3-gram, Kneser-Ney",
     "kneser_ney_5": "5-gram, Kneser-Ney",
 }
-LARGEST_EXPONENT = 700.0
 BASELINES, SCORED_EVENTS = "baselines", "scored_events"  # keys of build.json
 
 
@@ -139,11 +138,6 @@ class Comparison(NamedTuple):
             rows.append([title, f"{loss:.4f}", f"{perplexity(loss):.3f}", gain])
         columns = ["", "nats per event", "perplexity", "gain of the model"]
         return [Table("Beside n-grams of the training sequences", columns, rows)]
-
-
-def perplexity(nats: float) -> float:
-    """Return the number of equally likely events of the same loss; it never overflows."""
-    return math.exp(min(nats, LARGEST_EXPONENT))
 
 
 def _are_losses(baselines: Mapping[str, Any]) -> bool:

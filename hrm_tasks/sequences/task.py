@@ -4,17 +4,15 @@ Shapes: N windows, S = `seq_len` tokens. Tokens are those of an `Alphabet`; labe
 only, each one token before the event.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any, Self
-
-import numpy as np
 
 from hrm_core.data.store import Dataset, Split
 from hrm_core.tasks.contract import Metric
 from hrm_core.tasks.predictions import Predictions
+from hrm_core.tasks.token_losses import perplexity, token_loss
 from hrm_tasks.sequences.alphabet import Alphabet
-from hrm_tasks.sequences.baselines import Comparison, perplexity
+from hrm_tasks.sequences.baselines import Comparison
 
 NATS = Metric(
     "nats",
@@ -26,7 +24,6 @@ NATS = Metric(
 )
 PERPLEXITY = Metric("perplexity", "perplexity", "perplexity", ".3f", higher_is_better=False)
 FIRST_GUESS = Metric("accuracy", "accuracy of the likeliest event", "likeliest right")
-NORMAL_95 = 1.96  # standard errors
 
 
 class Sequences:
@@ -58,28 +55,18 @@ class Sequences:
         return cls(alphabet, seq_len)
 
     def measure(self, predictions: Predictions) -> dict[str, float]:
-        """Compute all numbers of a report; every event weighs alike.
-
-        The interval is that of a ratio over windows: the events of one are not independent.
-        Source: Cochran 1977, Sampling Techniques, 6.4.
-        """
-        counted = predictions.select(predictions.is_counted)
-        num_events = counted.num_labelled
-        total = max(int(num_events.sum()), 1)
-        sums = counted.lm_loss * num_events
-        nats = float(sums.sum()) / total
-        spread = float(np.square(sums - nats * num_events).sum())
-        scale = len(counted) / max(len(counted) - 1, 1)
-        error = math.sqrt(scale * spread) / total
+        """Compute all numbers of a report; every event weighs alike."""
+        loss = token_loss(predictions)
+        low, high = loss.interval
         return {
-            "nats": nats,
-            "nats_low": nats - NORMAL_95 * error,
-            "nats_high": nats + NORMAL_95 * error,
-            "perplexity": perplexity(nats),
-            "accuracy": int(counted.num_right.sum()) / total,
-            "lm_loss": nats,
-            "events": int(num_events.sum()),
-            "count": len(counted),
+            "nats": loss.nats,
+            "nats_low": low,
+            "nats_high": high,
+            "perplexity": perplexity(loss.nats),
+            "accuracy": loss.accuracy,
+            "lm_loss": loss.nats,
+            "events": loss.num_tokens,
+            "count": int(predictions.is_counted.sum()),
         }
 
     def compare(self, data: Dataset, split: Split, predictions: Predictions) -> Comparison:

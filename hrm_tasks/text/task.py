@@ -16,6 +16,7 @@ from hrm_core.errors import DataError
 from hrm_core.tasks.capabilities import Continuation, Table
 from hrm_core.tasks.contract import Metric, TokenArray
 from hrm_core.tasks.predictions import Predictions
+from hrm_core.tasks.token_losses import perplexity, token_loss
 from hrm_tasks.text.tokenizer import FILE, BytePairs, Characters, Growing
 
 BASELINE = "kneser_ney_5"  # key in build.json and --json, nats a token there
@@ -75,31 +76,20 @@ class Text:
         return nats / math.log(2) / float(self.settings.get("bytes_per_token", 1))
 
     def measure(self, predictions: Predictions) -> Mapping[str, float]:
-        """Compute bits, perplexity and the share of right tokens; every token weighs alike.
-
-        Standard errors are of a ratio estimate over windows: the tokens of one are not independent.
-        Source: Cochran 1977, Sampling Techniques, 6.4.
-        """
-        counted = predictions.select(predictions.is_counted)
-        labels = counted.num_labelled.astype(np.float64)
-        total = max(float(labels.sum()), 1.0)
-        sums = counted.lm_loss * labels
-        nats = float(sums.sum()) / total
-        spread = float(np.square(sums - nats * labels).sum())
-        scale = len(counted) / max(len(counted) - 1, 1)
-        error = math.sqrt(scale * spread) / total
-        perplexity = math.exp(min(nats, 700.0))
+        """Compute bits, perplexity and the share of right tokens; every token weighs alike."""
+        loss = token_loss(predictions)
+        low, high = loss.interval
         return {
-            "bits": self.bits(nats),
-            "bits_low": self.bits(nats - 1.96 * error),
-            "bits_high": self.bits(nats + 1.96 * error),
-            "perplexity": perplexity,
-            "perplexity_error": perplexity * error,
-            "nats": nats,
-            "nats_error": error,
-            "accuracy": float(counted.num_right.sum()) / total,
-            "tokens": int(labels.sum()),
-            "count": len(counted),
+            "bits": self.bits(loss.nats),
+            "bits_low": self.bits(low),
+            "bits_high": self.bits(high),
+            "perplexity": perplexity(loss.nats),
+            "perplexity_error": perplexity(loss.nats) * loss.error,
+            "nats": loss.nats,
+            "nats_error": loss.error,
+            "accuracy": loss.accuracy,
+            "tokens": loss.num_tokens,
+            "count": int(predictions.is_counted.sum()),
         }
 
     def compare(self, data: Dataset, split: Split, predictions: Predictions) -> "Comparison":
