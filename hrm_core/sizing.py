@@ -49,12 +49,12 @@ def blocks_of_rows(shape: Sequence[int]) -> Iterator[tuple[slice, slice]]:
             yield slice(slot, slot + slots), slice(cell, cell + cells)
 
 
-def row_blocks(num_rows: int, vocab_size: int) -> Iterator[slice]:
+def row_blocks(num_rows: int, vocab_size: int, values: int = LOSS_BLOCK_VALUES) -> Iterator[slice]:
     """Slices that part rows of logits (N, V) into blocks.
 
-    A block has at most LOSS_BLOCK_VALUES, or one row.
+    A block has at most so many values, or one row.
     """
-    rows = max(1, LOSS_BLOCK_VALUES // vocab_size)
+    rows = max(1, values // vocab_size)
     for row in range(0, num_rows, rows):
         yield slice(row, row + rows)
 

@@ -11,6 +11,9 @@ import torch.nn.functional as F
 from hrm_core.sizing import row_blocks
 
 Tensors = tuple[torch.Tensor, ...]
+BLOCK_BYTES = 48 * 2**20  # of the logits that are held at once
+GROUP = 128  # logits of which the largest is found at once
+CACHED_VALUES = 400 * 2**10  # logits that stay in the cache of a core: 1.6 MiB in float32
 
 
 def stablemax_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -78,15 +81,19 @@ def _in_blocks(
     """Loss (), tokens (N,), and the gradients of hidden (N, D) and weight (V, D), one block after the other."""
     wide = torch.promote_types(weight.dtype, torch.float32)
     loss = torch.zeros((), dtype=wide, device=weight.device)
-    of_weight = torch.zeros_like(weight, dtype=wide)  # a sum over blocks
+    of_weight = torch.zeros_like(weight.T, dtype=wide, memory_format=torch.contiguous_format)
     tokens: list[torch.Tensor] = []
     of_hidden: list[torch.Tensor] = []
-    for rows in row_blocks(len(hidden), len(weight)):
-        result = _block(hidden[rows], weight, labels[rows], shares[rows], of_weight)
-        loss, of_weight = loss + result[0], result[3]
+    blocks = list(row_blocks(len(hidden), len(weight), BLOCK_BYTES // weight.itemsize))
+    # one array for the logits of all blocks: a new one each time costs more than a product does
+    room = weight.new_empty((len(hidden[blocks[0]]), len(weight)))
+    for rows in blocks:
+        logits = room[: len(hidden[rows])]
+        result = _block(hidden[rows], weight, labels[rows], shares[rows], logits, of_weight)
+        loss = loss + result[0]
         tokens.append(result[1])
         of_hidden.append(result[2])
-    return loss, torch.cat(tokens), torch.cat(of_hidden), of_weight.to(weight.dtype)
+    return loss, torch.cat(tokens), torch.cat(of_hidden), of_weight.T.to(weight.dtype).contiguous()
 
 
 def _block(
@@ -94,23 +101,55 @@ def _block(
     weight: torch.Tensor,
     labels: torch.Tensor,
     shares: torch.Tensor,
+    logits: torch.Tensor,
     of_weight: torch.Tensor,
 ) -> Tensors:
-    """The same for one block; the gradient of weight is added to that of the blocks before."""
-    logits = F.linear(hidden, weight)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    largest, tokens = logits.max(dim=-1, keepdim=True)
+    """The same for one block, whose logits are written into `logits`; the gradient of weight is added to `of_weight` (D, V)."""
+    torch.mm(hidden, weight.T, out=logits)
+    largest, tokens = _largest(logits)
+    largest = largest.to(of_weight.dtype)
     chosen = labels.clamp(min=0).long()[:, None]
     likelihoods = logits.gather(-1, chosen)
-    scores = logits.sub_(largest).exp_()
-    sums = scores.sum(dim=-1, keepdim=True)
+    sums = _slopes_of(logits, largest, chosen)
     losses = sums.log() + (largest - likelihoods)
-    slopes = scores.scatter_add_(-1, chosen, -sums).to(hidden.dtype)
     factors = shares[:, None] / sums  # what makes slopes of softmax of them
-    of_hidden = (slopes @ weight * factors).to(hidden.dtype)
+    of_hidden = (logits @ weight * factors).to(hidden.dtype)
     scaled = (hidden * factors).to(hidden.dtype)
-    of_weight = _added(of_weight, slopes.T, scaled)
-    return (shares * losses[:, 0]).sum(), tokens[:, 0].int(), of_hidden, of_weight
+    _added(of_weight, scaled.T.contiguous(), logits)
+    return (shares * losses[:, 0]).sum(), tokens[:, 0].int(), of_hidden
+
+
+def _largest(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest logit (N, 1) of each row and where it stands (N, 1).
+
+    The largest of each group of logits is found first: on a CPU that takes a seventh of the time of one search for places.
+    """
+    num_groups = logits.shape[1] // GROUP
+    grouped = logits[:, : num_groups * GROUP].unflatten(1, (num_groups, GROUP))
+    tops = [grouped.amax(dim=-1)]
+    if logits.shape[1] % GROUP:
+        tops.append(logits[:, num_groups * GROUP :].amax(dim=-1, keepdim=True))
+    largest, group = torch.cat(tops, dim=1).max(dim=-1, keepdim=True)
+    first = group * GROUP
+    places = first + torch.arange(GROUP, device=logits.device)
+    inside = logits.gather(-1, places.clamp(max=logits.shape[1] - 1)).argmax(dim=-1, keepdim=True)
+    return largest, first + inside
+
+
+def _slopes_of(logits: torch.Tensor, largest: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Turn logits (N, V) in their place into slopes: exp(logit - largest), less the row's sum where the label stands.
+
+    Returns: (N, 1) the sums. On a CPU a few rows at a time, which stay in its cache from the one operation to the next.
+    """
+    sums = torch.empty_like(largest)
+    at_once = CACHED_VALUES if logits.device.type == "cpu" else logits.numel()
+    for part in row_blocks(len(logits), logits.shape[1], at_once):
+        scores = logits[part].to(largest.dtype).sub_(largest[part]).exp_()
+        torch.sum(scores, dim=-1, keepdim=True, out=sums[part])
+        scores.scatter_add_(-1, chosen[part], -sums[part])
+        if scores.dtype != logits.dtype:  # else they are the same memory
+            logits[part] = scores
+    return sums
 
 
 def _added(total: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
