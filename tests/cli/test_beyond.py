@@ -132,6 +132,29 @@ def test_prefix_model_is_trained_and_measured(
     assert len(set(state["carry.prefix_len"].tolist())) > 1
 
 
+@pytest.mark.parametrize("backend", ["mlx", "torch"])
+def test_prefix_run_goes_on_bit_for_bit(
+    backend: str,
+    hrm: Callable[..., tuple[int, str, str]],
+    tiny_config: Path,
+    prefix_data: Path,
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip(backend)
+    run, chosen = tmp_path / "run", ["--backend", backend, "--device", "cpu"]
+    start = ["train", tiny_config, "--data", prefix_data, "--run", run, *PREFIX]
+    status, _, err = hrm(*start, "--set", "train.save_every_updates=5", *chosen)
+    assert status == 0, err
+    expected = load_file(model_of(run))
+    shutil.rmtree(model_of(run).parent)
+    assert model_of(run).parent.name == "update_00000005"  # slots are at the first of two steps
+    status, _, err = hrm("train", "--run", run, "--resume", *chosen)
+    assert status == 0, err
+    found = load_file(model_of(run))
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
 def test_data_without_prefix_lengths_is_refused_for_a_prefix_model(
     refusal: Callable[..., str], tiny_config: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
@@ -174,11 +197,18 @@ IN_CHUNKS = [
 ]
 
 
-@pytest.mark.parametrize("halting", ["q", "fixed"])
+CHUNKS_OF = {
+    "q": ["--set", "model.halting=q"],
+    "fixed": ["--set", "model.halting=fixed"],
+    "prefix": ["--set", "model.halting=fixed", "--set", "model.attention=prefix"],
+}
+
+
+@pytest.mark.parametrize("fields", CHUNKS_OF.values(), ids=CHUNKS_OF)
 @pytest.mark.parametrize("backend", ["mlx", "torch"])
 def test_run_in_chunks_goes_on_in_the_middle_of_one(
     backend: str,
-    halting: str,
+    fields: list[str],
     hrm: Callable[..., tuple[int, str, str]],
     tiny_config: Path,
     chunk_data: Path,
@@ -186,8 +216,8 @@ def test_run_in_chunks_goes_on_in_the_middle_of_one(
 ) -> None:
     pytest.importorskip(backend)
     run, chosen = tmp_path / "run", ["--backend", backend, "--device", "cpu"]
-    more = [*IN_CHUNKS, "--set", f"model.halting={halting}"]
-    status, _, err = hrm("train", tiny_config, "--data", chunk_data, "--run", run, *more, *chosen)
+    start = ["train", tiny_config, "--data", chunk_data, "--run", run]
+    status, _, err = hrm(*start, *IN_CHUNKS, *fields, *chosen)
     assert status == 0, err
     expected, log = load_file(model_of(run)), (run / "log.jsonl").read_text()
     shutil.rmtree(model_of(run).parent)
