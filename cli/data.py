@@ -6,7 +6,6 @@ import warnings
 from collections import UserDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +147,7 @@ def inspect(directory: Path, sheet: Path | None, rows: int, digits: bool, as_jso
         dataset_sheet(dataset, drawn, sheet, rows)
     for remark in summary.remarks:
         warnings.warn(remark, stacklevel=1)
-    click.echo(json.dumps(asdict(summary)) if as_json else _described(summary))
+    click.echo(json.dumps(summary.record()) if as_json else _described(summary))
     if sheet is not None:
         click.echo(f"drawn: {sheet}", err=True)
 
@@ -159,6 +158,8 @@ def _described(summary: "DatasetSummary") -> str:
     lines = [f"{summary.directory}: {task}, sha256 {summary.sha256[:16]}…"]
     for split_name, split in summary.splits.items():
         sizes = f"seq_len {split.seq_len}, vocab_size {split.vocab_size}"
+        if split.num_chunks > 1:
+            sizes = f"{split.num_chunks} chunks of {sizes}"
         identifiers = f"{split.num_puzzle_identifiers:,} puzzle identifiers"
         lines.append(f"\n{split_name}: {sizes}, {identifiers}")
         for set_name, part in split.sets.items():
@@ -177,6 +178,13 @@ def _described_set(name: str, part: "SetSummary") -> list[str]:
     ]
     if part.rating_counts is not None:
         lines.append(f"    ratings       {_counts(part.rating_counts.items())}")
+    if part.prefix_len is not None:
+        shortest, longest = part.prefix_len
+        lines.append(f"    prefix_len    {shortest} to {longest}")
+    if part.images is not None:
+        size = " x ".join(map(str, part.images.size))
+        low, high = part.images.values
+        lines.append(f"    images        {size}, {part.images.dtype}, values {low} to {high}")
     return lines
 
 

@@ -18,12 +18,13 @@ Source: sapientinc/HRM puzzle_dataset.py and dataset/common.py.
 
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -297,21 +298,24 @@ def check(split: Split) -> None:
 
 
 def read_rows(tokens: IntArray, rows: range) -> IntArray:
-    """Some rows of (N, S) memory-mapped tokens, read from their file: what is read through a map stays in memory as long as the map."""
+    """Some rows of (N, S) memory-mapped tokens, or of images, read from their file.
+
+    What is read through a map stays in memory as long as the map.
+    """
     assert isinstance(tokens, np.memmap)
     assert tokens.filename is not None
     if not tokens.flags.c_contiguous:  # others may have written them column by column
         return np.array(tokens[rows.start : rows.stop])
     dtype: np.dtype[np.integer] = tokens.dtype
     offset = tokens.offset + rows.start * tokens.strides[0]
-    return np.fromfile(tokens.filename, dtype, len(rows) * tokens.shape[1], offset=offset).reshape(
-        len(rows), -1
-    )
+    size = tokens.shape[1:]
+    count = len(rows) * math.prod(size)
+    return np.fromfile(tokens.filename, dtype, count, offset=offset).reshape(len(rows), *size)
 
 
 def token_blocks(tokens: IntArray) -> Iterator[tuple[range, IntArray]]:
-    """Walk over (N, S) tokens in blocks of rows that fit in memory."""
-    num_rows = max(1, BLOCK_CELLS // tokens.shape[1])
+    """Walk over (N, S) tokens, or images, in blocks of rows that fit in memory."""
+    num_rows = max(1, BLOCK_CELLS // math.prod(tokens.shape[1:]))
     for start in range(0, len(tokens), num_rows):
         rows = range(start, min(start + num_rows, len(tokens)))
         yield rows, read_rows(tokens, rows)
@@ -451,7 +455,11 @@ def _load_set(folder: Path, name: str, metadata: DatasetMetadata) -> ExampleSet:
     return loaded
 
 
-def _open_array(path: Path, shape: Sequence[int | None]) -> IntArray:
+def _open_array(
+    path: Path,
+    shape: Sequence[int | None],
+    expected: Literal["integers", "uint8"] = "integers",
+) -> IntArray:
     """Memory-map an .npy file of integers. None in `shape` is any length but zero.
 
     Raises: DataError if it is missing, cut short, of another type or of another shape.
@@ -465,8 +473,8 @@ def _open_array(path: Path, shape: Sequence[int | None]) -> IntArray:
         raise DataError(
             f"{path} is cut short or not an .npy file ({first_line(error)}); {WAY_OUT}"
         ) from error
-    if array.dtype.kind not in "iu":
-        raise DataError(f"{path} holds {array.dtype}, expected integers; {WAY_OUT}")
+    if not (array.dtype == np.uint8 or (expected == "integers" and array.dtype.kind in "iu")):
+        raise DataError(f"{path} holds {array.dtype}, expected {expected}; {WAY_OUT}")
     if (
         len(array.shape) != len(shape)
         or 0 in array.shape
@@ -491,9 +499,7 @@ def _open_images(path: Path, num_examples: int, num_chunks: int) -> npt.NDArray[
     except (OSError, ValueError, EOFError):
         dimensions = 0  # what is wrong with it is told below
     frames = (num_chunks,) if dimensions == 4 else ()
-    images = _open_array(path, (num_examples, *frames, None, None))
-    if images.dtype != np.uint8:
-        raise DataError(f"{path} holds {images.dtype}, expected uint8; {WAY_OUT}")
+    images = _open_array(path, (num_examples, *frames, None, None), "uint8")
     return images.astype(np.uint8, copy=False)
 
 

@@ -4,7 +4,7 @@ Shapes: N examples, S `seq_len`, V `vocab_size`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,15 @@ FIELDS = (
 
 
 @dataclass(frozen=True)
+class ImagesSummary:
+    """The pictures of one set."""
+
+    size: list[int]  # [H, W] of an example, or [C, H, W]: a frame a chunk
+    dtype: str
+    values: list[int]  # the smallest and the largest
+
+
+@dataclass(frozen=True)
 class SetSummary:
     """One set of a split."""
 
@@ -52,6 +61,8 @@ class SetSummary:
     ignored_share: float  # of the labels
     rating_counts: dict[str, int] | None  # by band, "5-19" or "100+"; None without ratings
     shared_identifiers: int  # identifiers that stand in several groups, without the blank one
+    prefix_len: list[int] | None  # the shortest and the longest; None without the file
+    images: ImagesSummary | None
 
 
 @dataclass(frozen=True)
@@ -61,18 +72,31 @@ class SplitSummary:
     seq_len: int
     vocab_size: int
     num_puzzle_identifiers: int
+    num_chunks: int
     sets: dict[str, SetSummary]
 
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """A whole data set; `dataclasses.asdict` of it is JSON."""
+    """A whole data set."""
 
     directory: str
     task: str | None  # None if another program built it
     sha256: str
     splits: dict[str, SplitSummary]
     remarks: list[str]  # reasons to doubt results, a sentence each
+
+    def record(self) -> dict[str, Any]:
+        """Return JSON-serialisable values, without chunks, prefixes and images where there are none."""
+        record = asdict(self)
+        for split in record["splits"].values():
+            if split["num_chunks"] == 1:
+                del split["num_chunks"]
+            for part in split["sets"].values():
+                for name in ("prefix_len", "images"):
+                    if part[name] is None:
+                        del part[name]
+        return record
 
 
 class LeftOut(BaseModel, frozen=True, strict=True):
@@ -133,6 +157,7 @@ def _summarize_split(split: Split, rating_bands: Sequence[int]) -> SplitSummary:
         seq_len=metadata.seq_len,
         vocab_size=metadata.vocab_size,
         num_puzzle_identifiers=metadata.num_puzzle_identifiers,
+        num_chunks=metadata.num_chunks,
         sets={
             name: _summarize_set(split, examples, rating_bands)
             for name, examples in split.sets.items()
@@ -159,7 +184,22 @@ def _summarize_set(split: Split, examples: ExampleSet, rating_bands: Sequence[in
         ignored_share=1 - int(label_counts.sum()) / examples.labels.size,
         rating_counts=None if ratings is None else _count_ratings(ratings, rating_bands),
         shared_identifiers=_count_shared(examples, split.metadata.blank_identifier_id),
+        prefix_len=None if examples.prefix_len is None else _value_range(examples.prefix_len),
+        images=None if examples.images is None else _summarize_images(examples.images),
     )
+
+
+def _summarize_images(images: npt.NDArray[np.uint8]) -> ImagesSummary:
+    """Describe the pictures (N, H, W) or (N, C, H, W) of a set, read a block at a time."""
+    ranges = [_value_range(block) for _, block in token_blocks(images)]
+    lowest = min(low for low, _ in ranges)
+    highest = max(high for _, high in ranges)
+    return ImagesSummary(list(images.shape[1:]), str(images.dtype), [lowest, highest])
+
+
+def _value_range(values: npt.NDArray[np.integer]) -> list[int]:
+    """Return the smallest and the largest value."""
+    return [int(values.min()), int(values.max())]
 
 
 def _count_shared(examples: ExampleSet, blank: int) -> int:

@@ -264,6 +264,19 @@ def picture_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
+def test_pictures_and_prefixes_are_inspected(
+    hrm: Callable[..., tuple[int, str, str]], picture_data: Path, chunk_data: Path
+) -> None:
+    _, out, _ = hrm("data", "inspect", picture_data)
+    assert "train: 2 chunks of seq_len 5, vocab_size 4" in out
+    assert "    images        4 x 8, uint8, values 0 to 255" in out
+    _, out, _ = hrm("data", "inspect", chunk_data)
+    assert "    prefix_len    0 to 8" in out
+    _, out, _ = hrm("data", "inspect", picture_data, "--json")
+    images = json.loads(out)["splits"]["test"]["sets"]["all"]["images"]
+    assert images == {"size": [4, 8], "dtype": "uint8", "values": [0, 255]}
+
+
 LOOKING = [*IN_CHUNKS, "--set", "model.patch_size=2"]
 
 

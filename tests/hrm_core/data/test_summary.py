@@ -1,12 +1,15 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
+from hrm_core.data import store
 from hrm_core.data.store import Dataset
-from hrm_core.data.summary import band_names, summarize
+from hrm_core.data.summary import ImagesSummary, band_names, summarize
+from hrm_core.data.writer import Examples, Layout, write_dataset
 from hrm_core.errors import DataError
 
 
@@ -37,6 +40,48 @@ def test_counts_are_those_of_the_arrays(dataset: Path) -> None:
     assert first.bytes == sum(
         path.stat().st_size for path in (dataset / "train").glob("first__*.npy")
     )
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Two chunks an example, a prefix and a picture, whose values differ between the splits."""
+    splits = {}
+    for split, brightest in (("train", 200), ("test", 90)):
+        tokens = np.ones((6, 10), np.int64)
+        images = np.linspace(7, brightest, 6 * 4 * 8).astype(np.uint8).reshape(6, 4, 8)
+        examples = Examples(tokens, tokens, prefix_len=np.arange(6) % 4, images=images)
+        splits[split] = {"all": [examples]}
+    layout = Layout(vocab_size=4, seq_len=5, num_chunks=2)
+    write_dataset(tmp_path / "pictures", layout, splits, {"task": "bright"})
+    return tmp_path / "pictures"
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_chunks_prefixes_and_images_are_described(
+    pictures: Path, order: Literal["C", "F"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "BLOCK_CELLS", 2 * 4 * 8)  # several blocks
+    path = pictures / "test" / "all__images.npy"
+    np.save(path, np.asarray(np.load(path), order=order))
+    summary = summarize(Dataset(pictures))
+    train, test = summary.splits["train"], summary.splits["test"]
+    assert (train.num_chunks, train.sets["all"].prefix_len) == (2, [0, 3])
+    assert train.sets["all"].images == ImagesSummary([4, 8], "uint8", [7, 200])
+    assert test.sets["all"].images == ImagesSummary([4, 8], "uint8", [7, 90])
+    record = summary.record()["splits"]["test"]
+    assert (record["num_chunks"], record["sets"]["all"]["prefix_len"]) == (2, [0, 3])
+    assert record["sets"]["all"]["images"] == {
+        "size": [4, 8],
+        "dtype": "uint8",
+        "values": [7, 90],
+    }
+
+
+def test_published_data_is_described_as_before(dataset: Path) -> None:
+    record = summarize(Dataset(dataset)).record()
+    split = record["splits"]["train"]
+    assert "num_chunks" not in split
+    assert not {"prefix_len", "images"} & split["sets"]["first"].keys()
 
 
 def test_labels_that_are_not_scored_are_not_counted(dataset: Path) -> None:

@@ -376,6 +376,7 @@ def test_damaged_pictures_are_refused_when_they_are_read(tmp_path: Path) -> None
     path = tmp_path / "out" / "train" / "all__images.npy"
     for damaged, message in (
         (pictures(2, dtype=np.int16), "holds int16, expected uint8"),
+        (pictures(2, dtype=np.float32), "holds float32, expected uint8"),
         (pictures(3), r"has shape \(3, 4, 4\), expected \(2, any, any\)"),
         (
             np.zeros((2, 3, 4, 4), np.uint8),
