@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from hrm_core.backend import Backend
+from hrm_core.config import ModelConfig
 from hrm_core.errors import PuzzleError
 from hrm_core.inference.evaluation import StepAnswers, answer_step_by_step
 from hrm_core.inference.generating import Sampling, continue_tokens, require_generative
@@ -130,6 +131,11 @@ class _AskedPuzzle(NamedTuple):
     asked: Asked
     polling: Polling
 
+    @property
+    def prefix_len(self) -> IntArray:
+        """Return the prefix of each form (K,)."""
+        return np.full(len(self.asked.inputs), self.question.prefix_len, np.int32)
+
 
 @dataclass(frozen=True, eq=False)
 class Solver:
@@ -198,10 +204,13 @@ class Solver:
     ) -> list[Solution]:
         """Solve puzzles, each under its own name or all of them as the one that `identifier` names.
 
-        Raises: PuzzleError if the model was trained on none of that name, or if there are no
-        symmetries to vote with; ConfigError if it cannot take so many steps.
+        Raises: PuzzleError if the model was trained on none of that name, if there are no
+        symmetries to vote with, or if a question lacks what the model wants beside tokens;
+        ConfigError if it cannot take so many steps.
         """
         check_steps(steps, self.backend.config)
+        for number, question in enumerate(questions, start=1):
+            _check_serves(question, number, self.backend.config)
         names = [identifier or question.name for question in questions]
         found = {name: self.identifiers.find(name, self.task) for name in dict.fromkeys(names)}
         asked = []
@@ -210,7 +219,15 @@ class Solver:
         inputs = np.concatenate([puzzle.asked.inputs for puzzle in asked])
         identifiers = np.concatenate([puzzle.identifiers for puzzle in asked])
         chosen = halt or self.backend.config.halting
-        path = answer_step_by_step(self.backend, inputs, identifiers, halt=chosen, max_steps=steps)
+        path = answer_step_by_step(
+            self.backend,
+            inputs,
+            identifiers,
+            halt=chosen,
+            prefix_len=np.concatenate([puzzle.prefix_len for puzzle in asked]),
+            images=_images_of(asked, self.backend.config),
+            max_steps=steps,
+        )
         solutions, start = [], 0
         for puzzle in asked:
             stop = start + len(puzzle.asked.inputs)
@@ -262,6 +279,39 @@ class Solver:
             attempts=attempts if isinstance(self.task, Polled) else (),
             solution=question.solution,
         )
+
+
+def _check_serves(question: Question, number: int, config: ModelConfig) -> None:
+    """Refuse a question without the prefix or the image that a model wants.
+
+    Raises: PuzzleError naming the question.
+    """
+    where = f"puzzle {number}"
+    if config.attention == "prefix" and not 0 <= question.prefix_len <= config.seq_len:
+        raise PuzzleError(
+            f"{where} has prefix_len={question.prefix_len}, expected 0 to {config.seq_len}"
+        )
+    if config.image_size is None:
+        return
+    wanted = f"uint8 {config.image_size}"
+    image = question.image
+    if image is None:
+        raise PuzzleError(
+            f"{where} has no image, which model.patch_size needs: {wanted}; "
+            "measure such a model with hrm eval"
+        )
+    if image.shape != config.image_size or image.dtype != np.uint8:
+        raise PuzzleError(f"{where} has an image of {image.dtype} {image.shape}, expected {wanted}")
+
+
+def _images_of(asked: Sequence[_AskedPuzzle], config: ModelConfig) -> npt.NDArray[np.uint8] | None:
+    """Return the image of each form of each puzzle, None for a model that sees none."""
+    if config.image_size is None:
+        return None
+    images = []
+    for puzzle in asked:
+        images += [puzzle.question.image] * len(puzzle.asked.inputs)
+    return np.array(images, np.uint8)
 
 
 def require_readable(task: Task) -> Readable:

@@ -136,6 +136,8 @@ class Question(NamedTuple):
     tokens: TokenArray  # (S,)
     name: str = ""  # of its puzzle
     solution: TokenArray | None = None  # (S,) if the file has it, encoded like `Candidate.answer`
+    prefix_len: int = 0  # first tokens that every position sees, where attention is prefix
+    image: npt.NDArray[np.uint8] | None = None  # (H, W) or (C, H, W), where the model has patches
 
 
 @runtime_checkable
