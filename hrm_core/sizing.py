@@ -35,7 +35,7 @@ def flops_per_example(config: ModelConfig) -> float:
     return layers + 2 * patches + head  # patches: forward, and the gradient of their weight
 
 
-def blocks_of_rows(shape: Sequence[int]) -> Iterator[tuple[slice, slice]]:
+def cell_blocks(shape: Sequence[int]) -> Iterator[tuple[slice, slice]]:
     """Slices of slots and cells that part logits (B, S, V) into blocks.
 
     A block has at most BLOCK_VALUES, or one row.

@@ -13,7 +13,7 @@ import mlx.core as mx
 import numpy as np
 
 from hrm_core.backend import FloatArray, IntArray, Top
-from hrm_core.sizing import blocks_of_rows, row_blocks
+from hrm_core.sizing import cell_blocks, row_blocks
 from hrm_mlx.arrays import to_numpy
 
 
@@ -98,7 +98,7 @@ class Answers:
     def tokens(self) -> IntArray:
         """(B, S) the most likely token of each cell."""
         tokens = np.zeros(self._logits.shape[:2], np.int32)
-        for block in blocks_of_rows(self._logits.shape):
+        for block in cell_blocks(self._logits.shape):
             tokens[block] = to_numpy(mx.argmax(self._logits[block], axis=-1).astype(mx.int32))
         return tokens
 
@@ -115,7 +115,7 @@ class Answers:
     def label_losses(self, labels: IntArray) -> FloatArray:
         """(B, S) cross entropy of each labelled cell, in blocks of rows."""
         losses = np.zeros(labels.shape, np.float32)
-        for block in blocks_of_rows(self._logits.shape):
+        for block in cell_blocks(self._logits.shape):
             chosen = mx.array(np.maximum(labels[block], 0))
             found = EVALUATION_LOSSES[self._loss_type](self._logits[block], chosen)
             losses[block] = to_numpy(found)

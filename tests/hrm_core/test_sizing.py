@@ -6,8 +6,8 @@ from hrm_core.sizing import (
     BLOCK_VALUES,
     LONG,
     activation_bytes,
-    blocks_of_rows,
     carry_bytes,
+    cell_blocks,
     flops_per_example,
     plan_text,
     sizes_text,
@@ -93,9 +93,9 @@ def test_text_tells_the_numbers() -> None:
 def test_blocks_hold_every_row_once_and_no_more_than_they_may(shape: tuple[int, int, int]) -> None:
     num_slots, num_cells, vocab_size = shape
     met = np.zeros((num_slots, num_cells), int)
-    for block in blocks_of_rows(shape):
+    for block in cell_blocks(shape):
         met[block] += 1
         rows = met[block].size
         assert rows == 1 or rows * vocab_size <= BLOCK_VALUES
     assert (met == 1).all()
-    assert len(list(blocks_of_rows((256, 81, 12)))) == 1
+    assert len(list(cell_blocks((256, 81, 12)))) == 1
