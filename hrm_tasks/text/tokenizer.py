@@ -18,6 +18,7 @@ from hrm_core.messages import quoted, reason
 from hrm_core.tasks.contract import IntArray, TokenArray
 
 PAD = 0  # of characters
+NO_POINT = np.uint32(0xFFFFFFFF)  # above all code points
 END = "\u0003"  # of a response of characters: "end of text"
 FILE = "tokenizer.json"
 BEGIN_TOKEN, PAD_TOKEN, END_TOKEN = "<s>", "<pad>", "</s>"
@@ -58,14 +59,15 @@ class Characters:
         self.alphabet = alphabet
         self.vocab_size = 1 + len(alphabet)
         self.end = [self.vocab_size - 1] if alphabet.endswith(END) else []
-        points = np.frombuffer(alphabet.encode("utf-32-le"), np.uint32)
-        self._order = np.argsort(points, kind="stable")
-        self._points = points[self._order]
+        points = np.frombuffer(alphabet.encode("utf-32-le", "surrogatepass"), np.uint32)
+        order = np.argsort(points, kind="stable")
+        self._tokens = np.append(order + 1, PAD).astype(np.int32)
+        self._points = np.append(points[order], NO_POINT)  # ascending
 
     def encode(self, text: str) -> TokenArray:
         """Return the tokens (n,) of a text. Raises: PuzzleError naming an unknown character."""
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-        places = np.minimum(np.searchsorted(self._points, points), len(self._points) - 1)
+        places = np.searchsorted(self._points, points)
         unknown = np.flatnonzero(self._points[places] != points)
         if unknown.size:
             place = int(unknown[0])
@@ -74,8 +76,7 @@ class Characters:
                 f"line {line}: the character {quoted(text[place])} (U+{ord(text[place]):04X}) is not "
                 f"among the {len(self.alphabet)} that were trained; leave it out"
             )
-        tokens: TokenArray = (self._order[places] + 1).astype(np.int32)
-        return tokens
+        return self._tokens[places]
 
     def decode(self, tokens: TokenArray) -> str:
         """Return the text of some tokens (n,), without padding and the end."""
@@ -94,7 +95,8 @@ class BytePairs:
     def __init__(self, text: str, source: str = FILE) -> None:
         """Read the contents of a tokenizer.json.
 
-        Raises: DataError naming the source if they are damaged; BackendError without the package.
+        Raises: DataError naming the source if they are damaged or not of bytes; BackendError
+        without the package.
         """
         with needs_package("tokenizers", MISSING):
             from tokenizers import Tokenizer as Library
@@ -103,20 +105,18 @@ class BytePairs:
         except Exception as error:  # the library raises plain Exception
             raise DataError(f"{source} is no tokenizer ({reason(error)}); use another") from error
         self._library.add_special_tokens(SPECIAL)
+        self._library.encode_special_tokens = True  # "<pad>" in a text is five characters
         self._library.no_padding()
         self._library.no_truncation()
         self.vocab_size = self._library.get_vocab_size()
+        self._check_bytes(source)
         begin, self.pad, end = (self._id(name) for name in (BEGIN_TOKEN, PAD_TOKEN, END_TOKEN))
         self.begin, self.end = [begin], [end]
 
     def encode(self, text: str) -> TokenArray:
-        """Return the tokens (n,) of a text alone."""
+        """Return the tokens (n,) of a text alone. Raises: PuzzleError if it is no Unicode."""
+        check_unicode(text)
         return np.array(self._library.encode(text, add_special_tokens=False).ids, np.int32)
-
-    def encode_all(self, texts: Sequence[str]) -> list[TokenArray]:
-        """Return the tokens of many texts, on all cores."""
-        found = self._library.encode_batch(list(texts), add_special_tokens=False)
-        return [np.array(one.ids, np.int32) for one in found]
 
     def decode(self, tokens: TokenArray) -> str:
         """Return the text of some tokens (n,), without special ones."""
@@ -142,10 +142,32 @@ class BytePairs:
         text: str = self._library.to_str()
         return text
 
+    def _check_bytes(self, source: str) -> None:
+        """Refuse a vocabulary that cannot write every text. Raises: DataError."""
+        missing = [byte for name, byte in BYTES.items() if self._library.token_to_id(name) is None]
+        decoder = json.loads(self.to_text())["decoder"] or {}
+        if missing or "ByteLevel" not in json.dumps(decoder):
+            raise DataError(
+                f"{source} is no tokenizer of byte pairs: {len(missing)} of 256 bytes have no token, "
+                f"its decoder is {decoder.get('type')}, expected 0 and ByteLevel; use one like GPT-2's"
+            )
+
     def _id(self, name: str) -> int:
         found = self._library.token_to_id(name)
         assert found is not None, "special tokens were added"
         return int(found)
+
+
+def check_unicode(text: str) -> None:
+    """Refuse bytes that are not UTF-8, which Python keeps as half characters. Raises: PuzzleError."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        place = error.start
+        line = text.count("\n", 0, place) + 1
+        raise PuzzleError(
+            f"line {line}: {quoted(text[place])} is no character; give text in UTF-8"
+        ) from error
 
 
 class Growing:
