@@ -6,9 +6,10 @@ Shapes: N overs or balls, G groups of a history.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from hrm_tasks.cricket.history import GROUPS
 from hrm_tasks.cricket.read import MAX_OVERS, OUTCOMES
@@ -19,15 +20,19 @@ FIRST_OUTCOME = 2
 NUM_OUTCOMES = len(OUTCOMES)
 FIRST_BEFORE = FIRST_OUTCOME + NUM_OUTCOMES
 
-# what is known before a ball: who is on strike, and which legal ball it is, or that it is a free hit
+# What is known before a ball: who is on strike, and how many balls he has faced; or a free hit.
 STRIKERS = 3  # the one at the over's start, his partner then, another
-LEGAL_BALLS = 6  # 0 to 5 bowled; more in an over that was miscounted
-NUM_BEFORE = STRIKERS * (LEGAL_BALLS + 1)
+FACED_BEFORE = (0.5, 1.5, 3.5, 6.5, 10.5, 15.5, 22.5, 30.5, 45.5)
+NUM_FACED = len(FACED_BEFORE) + 1
+NUM_FACED_NEW = 4  # buckets of another batter: he came in during the over
+FIRST_NEW = 2 * NUM_FACED
+FIRST_FREE_HIT = FIRST_NEW + NUM_FACED_NEW
+NUM_BEFORE = FIRST_FREE_HIT + STRIKERS
 FIRST_FIELD = FIRST_BEFORE + NUM_BEFORE
 
 EXACT_NEEDED = 12  # runs needed are told exactly below here
 Edges = Mapping[str, list[float]]
-Value = Callable[[State], FloatArray]
+Value = Callable[[State], npt.NDArray[Any]]
 
 
 class Field(NamedTuple):
@@ -89,7 +94,7 @@ FIELDS = (
     Field("limit", lambda state: state.max_balls, (6 * MAX_OVERS - 0.5,)),
     Field("over", lambda state: state.over, _steps(MAX_OVERS - 1)),
     Field("wickets", lambda state: state.wickets, _steps(9)),
-    Field("score", lambda state: state.score, num_quantiles=8),
+    Field("score", lambda state: state.score, num_quantiles=6),
     Field("run_rate", lambda state: _per(state.score, state.balls), num_quantiles=6, has_none=True),
     Field("target", lambda state: _chased(state, state.target), num_quantiles=5, has_none=True),
     Field(
@@ -101,7 +106,7 @@ FIELDS = (
     Field(
         "needed",
         lambda state: _chased(state, state.needed),
-        (*(number + 0.5 for number in range(1, EXACT_NEEDED)), 17.5, 24.5, 39.5, 69.5, 109.5),
+        (*(number + 0.5 for number in range(1, EXACT_NEEDED)), 17.5, 29.5, 59.5, 99.5),
         has_none=True,
     ),
     Field("partnership", lambda state: state.partnership_balls, (0.5, 9.5, 24.5)),
@@ -137,7 +142,7 @@ VOCAB_SIZE = FIRST_FIELD + sum(SIZES)
 
 def find_edges(state: State) -> dict[str, list[float]]:
     """Find the edges of the buckets that come from the data. Shapes: fields (N,) of training overs."""
-    edges = {}
+    edges: dict[str, list[float]] = {}
     for field in FIELDS:
         if not field.num_quantiles:
             continue
@@ -187,9 +192,11 @@ def before_tokens(state: State, striker: IntArray, partner: IntArray) -> IntArra
     """
     others = np.where(state.striker == partner, 1, STRIKERS - 1)
     who = np.where(state.striker == striker, 0, others)
-    legal = np.minimum(state.over_balls, LEGAL_BALLS - 1)
-    place = np.where(state.free_hit, LEGAL_BALLS, legal)
-    tokens: IntArray = FIRST_BEFORE + who * (LEGAL_BALLS + 1) + place
+    faced = np.searchsorted(FACED_BEFORE, state.striker_faced)
+    known = who * NUM_FACED + faced
+    new = FIRST_NEW + np.minimum(faced, NUM_FACED_NEW - 1)
+    place = np.where(who == STRIKERS - 1, new, known)
+    tokens: IntArray = FIRST_BEFORE + np.where(state.free_hit, FIRST_FREE_HIT + who, place)
     return tokens
 
 

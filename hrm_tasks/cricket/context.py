@@ -5,6 +5,7 @@ Shapes: M innings, T balls of the longest one, P players of a side, G groups of 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from hrm_tasks.cricket.scoreboard import (
     IntArray,
     Scoreboard,
     State,
+    taken,
 )
 
 FIELDS = len(Balls._fields)
@@ -43,8 +45,7 @@ class Played:
     def flat(self) -> tuple[Balls, State]:
         """Return all balls that were bowled, one after the other. Shapes: (N,)."""
         bowled = self.bowled
-        balls = Balls(*(field[bowled] for field in self.balls))
-        return balls, State(*(field[bowled] for field in self.state))
+        return taken(self.balls, bowled), taken(self.state, bowled)
 
     def match_of_balls(self) -> IntArray:
         """Return the number of the match of each ball that was bowled. Shapes: (N,)."""
@@ -54,11 +55,7 @@ class Played:
 
     def select(self, chosen: BoolArray | IntArray) -> "Played":
         """Select innings by a mask or their numbers."""
-        return Played(
-            Balls(*(field[chosen] for field in self.balls)),
-            State(*(field[chosen] for field in self.state)),
-            self.match[chosen],
-        )
+        return Played(taken(self.balls, chosen), taken(self.state, chosen), self.match[chosen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +94,9 @@ def play(
         board.begin_over(sheet.begins[:, ball])
         who = sheet.striker[:, ball], sheet.partner[:, ball], sheet.bowler[:, ball]
         states.append(board.state(sheet.over[:, ball], *who))
-        board.play(Balls(*(field[:, ball] for field in sheet.balls)), who[0], who[2])
-    together = State(*(np.stack(values, axis=1) for values in zip(*states, strict=True)))
+        board.play(taken(sheet.balls, (slice(None), ball)), who[0], who[2])
+    stacked: list[Any] = [np.stack(values, axis=1) for values in zip(*states, strict=True)]
+    together = State(*stacked)
     return Played(sheet.balls, together, np.array([number for number, _ in pairs]))
 
 
@@ -130,7 +128,7 @@ def _sheet(all_innings: Sequence[Innings], names: Sequence[str]) -> _Sheet:
 
 def _typed(fields: npt.NDArray[np.int64]) -> Balls:
     """Return the fields of balls (9, M, T) with their types."""
-    balls = Balls(*fields)  # type: ignore[arg-type]
+    balls = Balls(*fields)
     return balls._replace(
         legal=balls.legal > 0,
         no_ball=balls.no_ball > 0,

@@ -27,7 +27,7 @@ from hrm_tasks.cricket.alphabet import (
     prefix_tokens,
 )
 from hrm_tasks.cricket.context import Played
-from hrm_tasks.cricket.scoreboard import MAX_PLAYERS, NOTHING, BoolArray, IntArray, State
+from hrm_tasks.cricket.scoreboard import BoolArray, IntArray, taken
 
 NUM_CHUNKS = 21  # 20 overs, and one to spare
 NUM_SLOTS = 12  # balls of a chunk
@@ -85,11 +85,11 @@ def write_rows(
     """
     row, ball = np.nonzero(played.bowled)
     chunk, slot, first = (values[row, ball] for values in places)
-    state = State(*(field[row, ball] for field in played.state))
+    state = taken(played.state, (row, ball))
     is_first = ball == first
     inputs = np.full((len(played.match), NUM_CHUNKS, SEQ_LEN), PAD, np.int64)
     labels = np.full_like(inputs, PAD)
-    starts = State(*(field[is_first] for field in state))
+    starts = taken(state, is_first)
     if forgotten is not None:
         starts = forget_players(starts, *(mask[row[is_first]] for mask in forgotten))
     inputs[row[is_first], chunk[is_first], :NUM_FIELDS] = prefix_tokens(starts, edges)
@@ -117,14 +117,3 @@ def _write_previous(
     position = PREFIX_LEN - num_balls[row, chunk] + slot
     rows = row[has_next], next_chunk[has_next], position[has_next]
     inputs[rows] = outcome[has_next]
-
-
-def no_player() -> BoolArray:
-    """Return a mask (P,) of no player."""
-    return np.zeros(MAX_PLAYERS, bool)
-
-
-def is_outcome(outcomes: IntArray) -> BoolArray:
-    """Mark what is an outcome, not the lack of a ball."""
-    marked: BoolArray = outcomes != NOTHING
-    return marked

@@ -6,7 +6,7 @@ Shapes: R innings side by side, P players of a side in order of appearance, G gr
 that a player's history is told in.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,16 @@ class State(NamedTuple):
         return np.where(self.target > 0, np.maximum(self.target - self.score, 0), 0)
 
 
+Fields = TypeVar("Fields", Balls, State)
+
+
+def taken(fields: Fields, where: Any) -> Fields:
+    """Take the same part of every array: `where` is a mask or an index."""
+    kind: Any = type(fields)
+    part: Fields = kind(*(array[where] for array in fields))
+    return part
+
+
 class Scoreboard:
     """Keeps the score of R innings side by side, ball by ball."""
 
@@ -113,7 +123,9 @@ class Scoreboard:
         """Begin an over in some innings (R,)."""
         self.over_balls[rows] = 0
 
-    def state(self, over: IntArray, striker: IntArray, partner: IntArray, bowler: IntArray) -> State:
+    def state(
+        self, over: IntArray, striker: IntArray, partner: IntArray, bowler: IntArray
+    ) -> State:
         """Return what is known before the ball that these players meet in. Shapes: (R,)."""
         rows = self._rows
         return State(
@@ -144,7 +156,7 @@ class Scoreboard:
     def play(self, ball: Balls, striker: IntArray, bowler: IntArray) -> None:
         """Count one ball in each innings; nothing changes where its outcome is NOTHING."""
         rows = np.flatnonzero(ball.outcome != NOTHING)
-        ball = Balls(*(field[rows] for field in ball))
+        ball = taken(ball, rows)
         striker, bowler = striker[rows], bowler[rows]
         self.score[rows] += ball.total
         self.balls[rows] += ball.legal
