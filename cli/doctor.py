@@ -56,8 +56,13 @@ def _size_up(preset: str, as_json: bool) -> None:
     sizes = config.model.model_dump(exclude_none=True)
     if not config.model.puzzle_emb_ndim:  # without a table any number has the same cost
         sizes = {"num_puzzle_identifiers": 1, **sizes}
-    problem = f"{preset} leaves sizes to the data, state them under model to count"
-    model = validated(ModelConfig, sizes, problem)
+    needed = {"vocab_size", "seq_len", "num_puzzle_identifiers"}
+    if config.model.patch_size:
+        needed.add("image_size")
+    where = f"{preset}: model"
+    if not needed <= sizes.keys():
+        where = f"{preset} leaves sizes to the data, state them under model to count"
+    model = validated(ModelConfig, sizes, where)
     if as_json:
         batch_size = config.train.global_batch_size
         numbers = {

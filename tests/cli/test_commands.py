@@ -17,6 +17,7 @@ from PIL import Image
 
 import hrm_mlx
 from hrm_core.backends import BackendMaker
+from hrm_core.config import load_config
 from hrm_core.data.store import load_split
 from hrm_core.errors import ConfigError, HRMError
 from hrm_mlx import blas, devices
@@ -685,6 +686,15 @@ def test_doctor_needs_the_sizes_of_the_data(refusal: Refusal, tiny_config: Path)
     assert (
         "leaves sizes to the data, state them under model to count: vocab_size is missing"
         in message
+    )
+
+
+def test_doctor_tells_stated_sizes_that_do_not_fit(refusal: Refusal, tmp_path: Path) -> None:
+    preset = load_config("sudoku-4x4").model_dump(mode="json", exclude_none=True)
+    preset["model"] |= {"image_size": [8, 9], "patch_size": 4}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(preset))
+    assert refusal("doctor", "--preset", tmp_path / "mine.yaml").startswith(
+        f"{tmp_path / 'mine.yaml'}: model: image_size=[8, 9] in 1 strips cannot be cut"
     )
 
 
