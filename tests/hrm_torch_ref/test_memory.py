@@ -40,11 +40,8 @@ SLOTS = 16
 FIXED: dict[str, Any] = {"halting": "fixed"}
 PICTURES: dict[str, Any] = {"num_chunks": 2, "patch_size": 8, "image_size": (64, 128)}
 MODELS: dict[str, dict[str, Any]] = {
-    "published": {},
     "causal": {"attention": "causal", **FIXED},
-    "prefix": {"attention": "prefix", **FIXED},
     "chunks": {"num_chunks": 3},
-    "strips": PICTURES,
     "strips of prefix": {"attention": "prefix", **FIXED, **PICTURES},
 }
 

@@ -163,7 +163,8 @@ def test_micro_batches_of_chunks_change_rounding_only(make: Make) -> None:
     for update in range(1, 4):
         traces = [updated(each, drawn_batch(update, C), update, lr=0.0) for each in (whole, parts)]
         np.testing.assert_array_equal(traces[0]["steps"], traces[1]["steps"])
-        np.testing.assert_allclose(traces[0]["logits"], traces[1]["logits"], atol=1e-5)
+        # 1.9e-5 after three steps on one processor, below 1e-5 on another
+        np.testing.assert_allclose(traces[0]["logits"], traces[1]["logits"], atol=5e-5)
 
 
 def written(tmp_path: Path, **more: Any) -> Any:
