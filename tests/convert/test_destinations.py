@@ -34,6 +34,7 @@ def model(config_of: Any, weights_of: Any) -> Written:
         FLOATS["float32"],
         {},
         "somewhere",
+        {},
     )
 
 
@@ -156,7 +157,7 @@ def test_weight_that_is_not_finite_leaves_nothing(
     weights = weights_of(model.config)
     weights["q_head.bias"][1] = np.nan
     broken = Written(
-        model.config, "", {n: of_array(a) for n, a in weights.items()}, model.dtype, {}, ""
+        model.config, "", {n: of_array(a) for n, a in weights.items()}, model.dtype, {}, "", {}
     )
     with pytest.raises(ConversionError, match=r"q_head.bias holds nan at \[1\]"):
         write(tmp_path / "x.safetensors", "safetensors", broken, force=False)
@@ -169,7 +170,7 @@ def test_force_replaces_file_and_folder(tmp_path: Path, model: Written) -> None:
             write(
                 tmp_path / name,
                 to,
-                Written(model.config, task, model.tensors, model.dtype, {}, ""),
+                Written(model.config, task, model.tensors, model.dtype, {}, "", {}),
                 force=True,
             )
         assert load_model(find_model(tmp_path / name)).task == "two"
