@@ -301,6 +301,16 @@ class Equipped(Protocol):
         ...
 
 
+@runtime_checkable
+class Spelled(Protocol):
+    """Has tokens that stand for text: `hrm convert` finds them again in another vocabulary."""
+
+    @property
+    def token_texts(self) -> Sequence[str]:
+        """Return the text of each token, (V,); "" where it has none: padding, blanks, borders."""
+        ...
+
+
 class Polling(Protocol):
     """Asks one question in K forms, pools the answers and chooses.
 

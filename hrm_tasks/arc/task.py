@@ -23,7 +23,16 @@ from hrm_core.tasks.contract import NO_SETTINGS, IntArray, TokenArray
 from hrm_tasks.arc import picture as arc_picture
 from hrm_tasks.arc import pooling
 from hrm_tasks.arc.augment import parse_names, task_of, undone
-from hrm_tasks.arc.canvas import COLOUR, SIDE, SMALLEST, VOCAB_SIZE, decode, encode, window
+from hrm_tasks.arc.canvas import (
+    COLOUR,
+    NUM_COLOURS,
+    SIDE,
+    SMALLEST,
+    VOCAB_SIZE,
+    decode,
+    encode,
+    window,
+)
 from hrm_tasks.arc.poll import ArcPoll
 from hrm_tasks.arc.pooling import Submission
 from hrm_tasks.arc.submission import score_files
@@ -65,6 +74,11 @@ class Arc(CellMeasures):
         if (vocab_size, seq_len) != (VOCAB_SIZE, side * side):
             return None
         return cls(side)
+
+    @property
+    def token_texts(self) -> Sequence[str]:
+        """Return the text of each token, (V,): the digits of colours; none for pad and end marker."""
+        return ["", "", *map(str, range(NUM_COLOURS))]
 
     def parse(self, text: str) -> TokenArray:
         """Read every grid in a text: rows of digits, JSON lists of rows, or the JSON of a task.

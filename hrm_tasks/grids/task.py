@@ -84,6 +84,11 @@ class Grids(CellMeasures):
             return None
         return task
 
+    @property
+    def token_texts(self) -> Sequence[str]:
+        """Return the text of each token, (V,): the alphabet; none for pad and outside."""
+        return ["", "", *self.canvas.alphabet]
+
     def parse(self, text: str) -> TokenArray:
         """Read every grid in a text: one row a line and an empty line between grids, or one word each.
 

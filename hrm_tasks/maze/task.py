@@ -20,6 +20,7 @@ from hrm_tasks.maze import image as maze_image
 from hrm_tasks.maze import picture as maze_picture
 from hrm_tasks.maze import text as maze_text
 from hrm_tasks.maze.board import (
+    CHARACTERS,
     GOAL,
     START,
     VOCAB_SIZE,
@@ -68,6 +69,11 @@ class Maze(CellMeasures):
         Raises: PuzzleError if it is no square.
         """
         return cls(maze_text.detect_size(text))
+
+    @property
+    def token_texts(self) -> Sequence[str]:
+        """Return the text of each token, (V,): published characters, a blank for an open cell; none for pad."""
+        return ["", *CHARACTERS]
 
     def parse(self, text: str) -> ByteArray:
         """Read every maze in a text: one a line, or drawn with empty lines between them.

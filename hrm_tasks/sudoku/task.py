@@ -58,6 +58,11 @@ class Sudoku(CellMeasures):
         """
         return cls(detect_size(text))
 
+    @property
+    def token_texts(self) -> Sequence[str]:
+        """Return the text of each token, (V,): the digits; none for pad and blank."""
+        return ["", "", *map(str, range(1, self.size + 1))]
+
     def parse(self, text: str) -> ByteArray:
         """Read every puzzle in a text: one a line, or drawn with blank lines between them.
 

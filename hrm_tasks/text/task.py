@@ -128,6 +128,14 @@ class Text:
         return type(self)(self.vocab_size, self.seq_len, self.settings, tokenizer)
 
     @property
+    def token_texts(self) -> Sequence[str]:
+        """Return the text of each token, (V,); "" for special ones and parts of a character.
+
+        Raises: DataError if the model has no tokenizer with it.
+        """
+        return self.tokenizer.texts()
+
+    @property
     def stop_token(self) -> int | None:
         """Return the token that ends a text, if there is one."""
         end = self.tokenizer.end

@@ -48,6 +48,10 @@ class Tokenizer(Protocol):
         """Return the bytes of UTF-8 that each token stands for, (V,)."""
         ...
 
+    def texts(self) -> list[str]:
+        """Return the text of each token, (V,); "" for special ones and parts of a character."""
+        ...
+
 
 class Characters:
     """Each character of an alphabet is a token."""
@@ -87,6 +91,13 @@ class Characters:
     def num_bytes(self) -> IntArray:
         """Return the bytes of UTF-8 of each character, (V,)."""
         return np.array([0, *(len(character.encode()) for character in self.alphabet)])
+
+    def texts(self) -> list[str]:
+        """Return the character of each token, (V,); "" for padding and the end."""
+        texts = ["", *self.alphabet]
+        for token in self.end:
+            texts[token] = ""
+        return texts
 
 
 class BytePairs:
@@ -129,6 +140,17 @@ class BytePairs:
         for token, number in self._library.get_vocab().items():
             counts[number] = 0 if token in SPECIAL else len(token)  # each byte is one character
         return counts
+
+    def texts(self) -> list[str]:
+        """Return the text of each token, (V,); "" for special ones and parts of a character."""
+        texts = [""] * self.vocab_size
+        added = self._library.get_added_tokens_decoder()
+        for name, number in self._library.get_vocab().items():
+            if number not in added:
+                texts[number] = _text(name)
+            elif not added[number].special:
+                texts[number] = name  # written as it is, not byte by byte
+        return texts
 
     def bytes_of(self, token: int) -> bytes:
         """Return the bytes that one token stands for; none of a special one."""
@@ -259,3 +281,11 @@ def _byte_characters() -> dict[str, int]:
 
 
 BYTES = _byte_characters()
+
+
+def _text(name: str) -> str:
+    """Return the text that a byte-pair token stands for; "" if its bytes are no whole characters."""
+    try:
+        return bytes(BYTES[character] for character in name).decode()
+    except (KeyError, UnicodeDecodeError):
+        return ""

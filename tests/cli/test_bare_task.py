@@ -43,6 +43,7 @@ CAPABILITIES = [
     capabilities.Named,
     capabilities.Polled,
     capabilities.Exports,
+    capabilities.Spelled,
 ]
 
 
