@@ -1,6 +1,6 @@
 """Two models held against each other on random inputs: one and what it was converted into.
 
-Shapes: B slots, S tokens, V vocabulary of both, M puzzle identifiers of the second model.
+Shapes: B slots, S tokens, V vocabulary of the second model, M puzzle identifiers of it.
 """
 
 from dataclasses import dataclass
@@ -84,17 +84,17 @@ def compare_models(
     make: Factory,
     dtype: str = "float32",
     identifiers: npt.NDArray[np.int64] | None = None,
+    tokens: npt.NDArray[np.int64] | None = None,
     seed: int = 0,
 ) -> Comparison:
     """Run both from the same random inputs, as far as they have something in common.
 
-    `dtype` is what the weights of `after` were rounded to; `identifiers` (M,) the row of `before` behind each of its puzzle vectors,
-    negative where there is none.
+    `dtype` is what the weights of `after` were rounded to. `identifiers` (M,) and `tokens` (V,) are the rows of `before` behind
+    its puzzle vectors and tokens, negative where there is none; without them, rows keep their numbers.
     """
     pairs, left_out = _common_identifiers(before, after, identifiers)
-    vocab_size = min(before.config.vocab_size, after.config.vocab_size)
-    if before.config.vocab_size != after.config.vocab_size:
-        left_out.append(f"tokens from {vocab_size} on, which only one of the models knows")
+    token_pairs, lost = _common_tokens(before.config, after.config, tokens)
+    left_out += lost
     if before.config.seq_len != after.config.seq_len:
         if POSITIONS in before.weights:
             return Comparison(
@@ -108,13 +108,14 @@ def compare_models(
         left_out.append(
             f"sequences of {after.config.seq_len} tokens: both ran on {before.config.seq_len}, which RoPE allows"
         )
-    if not len(pairs[0]):
-        return Comparison({}, [], [*left_out, "anything: no puzzle vector is in both models"])
-    drawn = _draw_inputs(pairs, before.config, vocab_size, seed)
+    for what, common in (("puzzle vector", pairs), ("token", token_pairs)):
+        if not len(common[0]):
+            return Comparison({}, [], [*left_out, f"anything: no {what} is in both models"])
+    drawn = _draw_inputs(pairs, token_pairs, before.config, seed)
     found, described = zip(
         *(
-            _run(model, batch, before.config.seq_len, vocab_size, make)
-            for model, batch in zip((before, after), drawn, strict=True)
+            _run(model, batch, before.config.seq_len, shared, make)
+            for model, batch, shared in zip((before, after), drawn, token_pairs, strict=True)
         ),
         strict=True,
     )
@@ -141,22 +142,39 @@ def _common_identifiers(
     return (rows[kept], kept), [f"{new} new puzzle identifiers"] if new else []
 
 
+def _common_tokens(
+    before: ModelConfig, after: ModelConfig, rows: npt.NDArray[np.int64] | None
+) -> tuple[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]], list[str]]:
+    """Pairs of tokens with the same rows, and what is left out."""
+    if rows is not None:
+        kept = np.flatnonzero(rows >= 0)
+        cut, new = before.vocab_size - len(kept), len(rows) - len(kept)
+        left_out = f"tokens that only one of the models knows by their text: {cut} and {new}"
+        return (rows[kept], kept), [left_out] if cut or new else []
+    shared = np.arange(min(before.vocab_size, after.vocab_size))
+    if before.vocab_size == after.vocab_size:
+        return (shared, shared), []
+    return (shared, shared), [f"tokens from {len(shared)} on, which only one of the models knows"]
+
+
 def _draw_inputs(
-    pairs: tuple[Any, Any], config: ModelConfig, vocab_size: int, seed: int
+    pairs: tuple[Any, Any], token_pairs: tuple[Any, Any], config: ModelConfig, seed: int
 ) -> list[Batch]:
-    """The same tokens for both models, with the puzzle identifiers that each has for the same vectors."""
+    """The same text for both models, in the tokens and puzzle identifiers that each has for it."""
     rng = np.random.Generator(np.random.Philox(seed))
-    tokens = rng.integers(0, vocab_size, (NUM_SLOTS, config.num_cells), np.int32)
+    drawn = rng.integers(0, len(token_pairs[0]), (NUM_SLOTS, config.num_cells), np.int32)
     chosen = rng.integers(0, len(pairs[0]), NUM_SLOTS)
     prefix_len = np.linspace(0, config.seq_len, NUM_SLOTS).astype(np.int32)
     images = rng.integers(0, 256, (NUM_SLOTS, *(config.image_size or ())), np.uint8)
-    return [
-        Batch(tokens, tokens, ids[chosen].astype(np.int32), prefix_len, images) for ids in pairs
-    ]
+    batches = []
+    for ids, numbers in zip(pairs, token_pairs, strict=True):
+        tokens = numbers[drawn].astype(np.int32)
+        batches.append(Batch(tokens, tokens, ids[chosen].astype(np.int32), prefix_len, images))
+    return batches
 
 
 def _run(
-    model: Model, batch: Batch, seq_len: int, vocab_size: int, make: Factory
+    model: Model, batch: Batch, seq_len: int, tokens: npt.NDArray[np.int64], make: Factory
 ) -> tuple[Arrays, dict[str, str]]:
     """Some ACT steps in float32. Each array is (NUM_STEPS, B, ...)."""
     backend: Backend = make(
@@ -169,7 +187,7 @@ def _run(
         state = backend.carry_arrays(carry)
         q = np.stack([answers.q_halt_logits, answers.q_continue_logits], axis=-1)
         step = {
-            "logits": answers.logits[..., :vocab_size],
+            "logits": answers.logits[..., tokens],
             "q": q,
             "z_H": state["z_H"],
             "z_L": state["z_L"],

@@ -103,6 +103,27 @@ def test_common_part_of_two_vocabularies_is_compared() -> None:
     assert comparison.left_out == ["tokens from 6 on, which only one of the models knows"]
 
 
+def test_tokens_that_were_matched_by_text_are_compared() -> None:
+    rows = np.array([-1, 5, 2, -1, 3, -1, 4])
+    after = config_of(vocab_size=7)
+    weights = {**initial_values(after, 1), **BEFORE.weights}
+    for name in ("embed_tokens.embedding_weight", "lm_head.weight"):
+        weights[name] = np.where(rows[:, None] < 0, 7, BEFORE.weights[name][rows])
+    changed = model_of(after, weights)
+    comparison = compare_models(BEFORE, changed, backend_named("mlx"), tokens=rows)
+    assert not comparison.differs
+    assert comparison.left_out == [
+        "tokens that only one of the models knows by their text: 2 and 3"
+    ]
+    swapped = np.array([-1, 2, 5, -1, 3, -1, 4])
+    assert compare_models(BEFORE, changed, backend_named("mlx"), tokens=swapped).differs
+    nothing = compare_models(BEFORE, changed, backend_named("mlx"), tokens=np.full(7, -1))
+    assert nothing.lines()[-2:] == [
+        "not compared: anything: no token is in both models",
+        "nothing was compared",
+    ]
+
+
 def test_another_sequence_length_runs_on_the_old_one() -> None:
     comparison = compare_models(
         BEFORE, model_of(config_of(seq_len=25), dict(BEFORE.weights)), backend_named("mlx")
