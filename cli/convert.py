@@ -72,7 +72,16 @@ if TYPE_CHECKING:
     help="Start new puzzle vectors from the mean of these; NAME* is all that begin so.",
 )
 @click.option(
-    "--data", type=DIRECTORY, help="Take sizes and puzzle identifiers from this data set."
+    "--data",
+    type=DIRECTORY,
+    help="Take sizes, tokens and puzzle identifiers from this data set; tokens are matched by text.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting that leaves all tensors as they are, e.g. --set model.attention=causal.",
 )
 @seed_option
 @json_option
@@ -94,7 +103,7 @@ def convert(
 
     source = str(shipped_model(source) or source)  # before DEST may be called so
     names = tuple(name for text in mean_of for name in text.split(",") if name)
-    request = Request(mean_of=names, **wishes)
+    request = Request(mean_of=names, verify=verify, **wishes)
     make = _backend() if verify else None  # before anything is written
     done = convert_model(source, dest, request)
     if not as_json:
@@ -127,5 +136,11 @@ def _verified(
     before, after = read_model(source, request.seq_len), read_model(str(dest))
     rows = done.identifiers.rows if done.identifiers else None
     return compare_models(
-        before, after, make, dtype=request.dtype, identifiers=rows, seed=request.seed
+        before,
+        after,
+        make,
+        dtype=request.dtype,
+        identifiers=rows,
+        tokens=done.tokens,
+        seed=request.seed,
     )

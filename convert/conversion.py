@@ -12,15 +12,25 @@ from hrm_core.config import ModelConfig, beyond_published, validated
 from hrm_core.data.store import IDENTIFIERS_FILE, Dataset, read_identifiers
 from hrm_core.parameters import Role, parameter_table
 from hrm_core.tasks.capabilities import Equipped
+from hrm_core.tasks.contract import Task
 from hrm_core.tasks.registry import name_of_shape, task_of_shape
 
 from .conversion_report import Report, Row
 from .destinations import Written, chosen_format, refuse_used, write
 from .names import published_name
 from .published_config import FALLBACK_PRESET, published_training
-from .reshape import Change, HowPositions, IdentifierChange, match_identifiers, reshaped
+from .reshape import (
+    Change,
+    HowPositions,
+    IdentifierChange,
+    IntArray,
+    match_identifiers,
+    reshaped,
+)
+from .settings import check_comparable, check_shapes, check_task, settings_given
 from .sources import Format, Source, open_source
 from .tensors import FLOAT32, FLOATS, ConversionError, Dtype, Tensor
+from .vocabulary import match_tokens
 
 StoredDtype = Literal["float32", "bfloat16", "float16"]
 
@@ -38,7 +48,9 @@ class Request:
     identifiers: Path | None = None  # names of the puzzle identifiers of the destination
     source_identifiers: Path | None = None
     mean_of: tuple[str, ...] = ()
-    data: Path | None = None  # a data set whose sizes and identifiers the destination gets
+    data: Path | None = None  # a data set whose sizes, tokens and identifiers the destination gets
+    overrides: tuple[str, ...] = ()  # model.KEY=VALUE
+    verify: bool = False  # refuse changes after which results cannot be compared
     seed: int = 0
 
 
@@ -48,6 +60,7 @@ class Conversion:
 
     report: Report
     identifiers: IdentifierChange | None  # the source of each puzzle vector, if they changed
+    tokens: IntArray | None  # (V,) the source of each token, if they were matched by text
 
 
 def convert(source: str, dest: Path, request: Request) -> Conversion:
@@ -65,7 +78,7 @@ def convert(source: str, dest: Path, request: Request) -> Conversion:
         _check_dtype(request, to)
         here = None if source.startswith(hub.PREFIX) else Path(source)
         refuse_used(dest, here, to, request.force)
-        change = _change(opened, request)
+        change = _change(source, opened, request, data)
         if to == "official":
             _check_published(source, change.config)
         dtype = FLOATS[request.dtype]
@@ -74,6 +87,7 @@ def convert(source: str, dest: Path, request: Request) -> Conversion:
         notes = [
             *opened.notes,
             *_travel_notes(opened, to),
+            *_role_notes(opened.config, change.config),
             *_rounding_notes(tensors, change.config, to),
         ]
         report = Report(
@@ -91,7 +105,7 @@ def convert(source: str, dest: Path, request: Request) -> Conversion:
         files = _files(opened, task, data)
         written = Written(change.config, task, tensors, dtype, training, source, files)
         write(dest, to, written, request.force)
-        return Conversion(report, change.identifiers)
+        return Conversion(report, change.identifiers, change.tokens)
 
 
 def _check_published(source: str, config: ModelConfig) -> None:
@@ -135,9 +149,16 @@ def _with_data(request: Request, data: Dataset | None) -> Request:
     )
 
 
-def _change(source: Source, request: Request) -> Change:
-    """Return the changes that are asked for, checked against the source."""
+def _change(named: str, source: Source, request: Request, data: Dataset | None) -> Change:
+    """Return the changes that are asked for, checked against the source.
+
+    `named` is the source as the user named it.
+    """
     config, identifiers = source.config, None
+    given = settings_given(request.overrides)
+    before, after = _tasks(source, data) if data or given else (None, None)
+    place = data.directory if data else named
+    check_task(named, config, given, (before, after), place)
     sizes = {
         "vocab_size": request.vocab_size or config.vocab_size,
         "seq_len": request.seq_len or config.seq_len,
@@ -153,8 +174,28 @@ def _change(source: Source, request: Request) -> Change:
         sizes["num_puzzle_identifiers"] = len(names)
         if config.puzzle_emb_ndim:
             identifiers = _identifier_change(source, request, names)
-    new_config = validated(ModelConfig, {**config.model_dump(), **sizes}, "the converted model")
-    return Change(new_config, identifiers, request.positions, request.seed)
+    settings = {**config.model_dump(), **sizes, **given}
+    new_config = validated(ModelConfig, settings, "the converted model")
+    check_shapes(config, new_config, given)
+    if request.verify:
+        check_comparable(config, new_config, given)
+    tokens = match_tokens(before, after)
+    return Change(new_config, identifiers, request.positions, request.seed, tokens)
+
+
+def _tasks(source: Source, data: Dataset | None) -> tuple[Task | None, Task | None]:
+    """Return the task of the source and that of its new data, the same if there are none."""
+    config = source.config
+    before = task_of_shape(config.vocab_size, config.seq_len, source.task)
+    if isinstance(before, Equipped):
+        before = before.with_files(source.files)
+    if data is None:
+        return before, before
+    sizes = data.metadata.sizes
+    after = task_of_shape(sizes.vocab_size, sizes.seq_len, data.label or "", sizes.num_chunks)
+    if isinstance(after, Equipped):
+        after = after.with_files({name: data.text_of(name) for name in after.file_names})
+    return before, after
 
 
 def _identifier_change(
@@ -224,10 +265,11 @@ def _renaming(name: str, stored: str, written: str) -> list[str]:
 
 def _task(source: Source, config: ModelConfig, data: Dataset | None) -> str:
     """Return the label of the task of the converted model."""
+    if data is not None and data.label:
+        return data.label
     if config.sizes == source.config.sizes:
         return source.task
-    label = data.label if data else None
-    return label or name_of_shape(config.vocab_size, config.seq_len)
+    return name_of_shape(config.vocab_size, config.seq_len)
 
 
 def _files(source: Source, task: str, data: Dataset | None) -> Mapping[str, str]:
@@ -242,8 +284,26 @@ def _files(source: Source, task: str, data: Dataset | None) -> Mapping[str, str]
 
 
 def _differences(before: ModelConfig, after: ModelConfig) -> dict[str, tuple[Any, Any]]:
-    old, new = before.model_dump(), after.model_dump()
-    return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
+    changed = {}
+    for name, value in after:
+        if value != getattr(before, name):
+            changed[name] = (getattr(before, name), value)
+    return changed
+
+
+def _role_notes(before: ModelConfig, after: ModelConfig) -> list[str]:
+    """Return a note on tensors that only one of the two models trains: the Q head."""
+    old, new = parameter_table(before), parameter_table(after)
+    names = [name for name in new if old[name].role is not new[name].role]
+    if not names:
+        return []
+    listed = " and ".join(names)
+    if after.learns_to_halt:
+        return [
+            f"{listed} are kept, but were not trained while halting was fixed; "
+            "train the model before it decides when to halt"
+        ]
+    return [f"{listed} are kept; a model with halting=fixed does not use them"]
 
 
 def _travel_notes(source: Source, to: Format) -> list[str]:

@@ -48,6 +48,7 @@ class Change:
     identifiers: IdentifierChange | None = None
     positions: HowPositions = "auto"  # cut where there are fewer, interpolated where there are more
     seed: int = 0  # of rows for new tokens
+    tokens: IntArray | None = None  # (V,) row of the source, or NEW; None: numbers are kept
 
 
 def reshaped(
@@ -55,6 +56,8 @@ def reshaped(
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Return a tensor in the shape of the destination, and a description of each action."""
     config = change.config
+    if name in VOCABULARY and change.tokens is not None:
+        return _with_tokens(name, tensor, change, change.tokens)
     if name in VOCABULARY and config.vocab_size != source.vocab_size:
         return _with_vocabulary(name, tensor, change)
     if name == POSITIONS and config.seq_len != source.seq_len:
@@ -128,14 +131,32 @@ def _with_vocabulary(name: str, tensor: Tensor, change: Change) -> tuple[Tensor,
     if after <= before:
         text = f"resized: {after} rows kept, {before - after} cut"
         return _cut(tensor, after), (text,)
-    table = parameter_table(change.config)
-    parameter = table[name]
-    number = list(table).index(name)
-    rng = stream(change.seed, Purpose.INITIAL_WEIGHTS, number)
-    whole = truncated_normal(rng, parameter.shape, parameter.std)
-    new = whole[before:]
+    new = _drawn(name, change)[before:]
     text = f"resized: {before} rows kept, {len(new)} new, drawn from seed {change.seed}"
     return _joined(tensor, new), (text,)
+
+
+def _with_tokens(
+    name: str, tensor: Tensor, change: Change, tokens: IntArray
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Take the rows of tokens with the same text; draw the others as a new model of this seed does."""
+    is_kept = tokens != NEW
+    whole = _drawn(name, change)
+    whole[is_kept] = _gathered(tensor, tokens[is_kept])
+    kept = int(is_kept.sum())
+    left_out, new = tensor.shape[0] - kept, len(tokens) - kept
+    text = f"resized: {kept} rows kept by text, {left_out} left out, {new} new"
+    if new:
+        text += f", drawn from seed {change.seed}"
+    return of_array(whole), (text,)
+
+
+def _drawn(name: str, change: Change) -> FloatArray:
+    """Draw a whole tensor as a new model of this seed does."""
+    table = parameter_table(change.config)
+    parameter = table[name]
+    rng = stream(change.seed, Purpose.INITIAL_WEIGHTS, list(table).index(name))
+    return truncated_normal(rng, parameter.shape, parameter.std)
 
 
 def _cut(tensor: Tensor, num_rows: int) -> Tensor:

@@ -425,7 +425,7 @@ def load_config(preset_or_file: str, overrides: Iterable[str] = ()) -> RunConfig
     extending = (preset_or_file,) if preset else ()
     settings = _read_settings(preset or Path(preset_or_file), source, extending)
     for override in overrides:
-        _override(settings, override)
+        apply_override(settings, override)
     return validated(RunConfig, settings, source)
 
 
@@ -576,7 +576,8 @@ def _read_text(path: Path) -> str:
         raise ConfigError(f"{path} cannot be read as a config: {error}") from error
 
 
-def _override(settings: dict[str, Any], override: str) -> None:
+def apply_override(settings: dict[str, Any], override: str) -> None:
+    """Set one `section.key=value` in settings that are not validated yet. Raises: ConfigError."""
     path, equals, value = override.partition("=")
     *sections, key = path.strip().split(".")
     source = f"--set {shortened(override)}"

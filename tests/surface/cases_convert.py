@@ -75,6 +75,11 @@ CONVERT_OPTIONS = {
     "no data": "m.safetensors --data .",
     "missing names": "m.safetensors --identifiers nope.json",
     "no form at all": "''",
+    "a size by --set": "m.safetensors --set model.seq_len=9",
+    "another network by --set": "m.safetensors --set model.hidden_size=40",
+    "training by --set": "m.safetensors --set optim.lr=1e-3",
+    "causal attention alone": "m.safetensors --set model.attention=causal",
+    "verify another attention": "m.safetensors --verify --set model.attention=causal --set model.halting=fixed",
 }
 CASES |= {
     f"convert {name}": Case(f"convert {SUDOKU} {words}") for name, words in CONVERT_OPTIONS.items()
@@ -86,6 +91,7 @@ CONVERTED = {
     "to other data": "m.safetensors --data {kept}/data/maze",
     "to fewer positions": "m.safetensors --seq-len 9 --positions interpolate",
     "as JSON": "m.safetensors --json",
+    "to fixed halting": "m.safetensors --set model.halting=fixed --set model.halt_max_steps=2",
 }
 CASES |= {f"convert {name}": Case(f"convert {SUDOKU} {words}") for name, words in CONVERTED.items()}
 ARC_MODEL = "{kept}/arc"
