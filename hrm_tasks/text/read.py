@@ -125,9 +125,20 @@ def _of_json(line: str, place: str) -> Document:
     for name in sorted(shape):
         if not isinstance(fields[name], str):
             raise DataError(f"{place}: {name} is no text; expected {expected}")
+        _check_whole(fields[name], f"{place}: {name}")
     if shape == {TEXT}:
         return Document(fields[TEXT], place)
     return Document(fields[RESPONSE], place, fields[PROMPT])
+
+
+def _check_whole(text: str, place: str) -> None:
+    """Refuse half a character, as JSON can hold it by its number."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{place} holds {quoted(text[error.start])}, half a character; take it out"
+        ) from error
 
 
 def _check_same_kind(documents: Sequence[Document]) -> None:
