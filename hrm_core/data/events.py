@@ -45,7 +45,7 @@ def windows(
     `pad` fills inputs, `ignored` labels. Documents shorter than two tokens have no windows.
     """
     spans = _spans(documents, seq_len, test)
-    yield from _blocks(_joined(documents), spans, seq_len, pad, ignored)
+    yield from _blocks(_joined(documents, seq_len + 1), spans, seq_len, pad, ignored)
 
 
 def prompt_windows(
@@ -66,7 +66,7 @@ def prompt_windows(
         first_labels=np.maximum(prompts - 1, 0),
         num_labels=np.minimum(totals - 1, seq_len),
     )
-    stream = _joined([part for pair in pairs for part in pair])
+    stream = _joined([part for pair in pairs for part in pair], seq_len + 1)
     done = 0
     for block in _blocks(stream, spans, seq_len, pad, ignored):
         prefix_len = prompts[done : done + len(block.inputs)]
@@ -113,25 +113,24 @@ def _counted_up(sizes: IntArray) -> IntArray:
 def _blocks(
     stream: IntArray, spans: Spans, seq_len: int, pad: int, ignored: int
 ) -> Iterator[Examples]:
-    """Yield the windows that lie in a stream of tokens, in blocks that fit in memory."""
+    """Yield the windows that lie in a stream, a window longer than its tokens, in blocks that fit in memory."""
     num_rows = max(BLOCK_CELLS // seq_len, 1)
     columns = np.arange(seq_len)
-    padded = np.pad(stream, (0, seq_len + 1))
     for first in range(0, len(spans.starts), num_rows):
         block = Spans(*(field[first : first + num_rows, None] for field in spans))
         cells = block.starts + columns
         is_input = columns < block.num_inputs
         is_label = (columns >= block.first_labels) & (columns < block.num_labels)
         yield Examples(
-            inputs=np.where(is_input, padded[cells], pad),
-            labels=np.where(is_label, padded[cells + 1], ignored),
+            inputs=np.where(is_input, stream[cells], pad),
+            labels=np.where(is_label, stream[cells + 1], ignored),
         )
 
 
-def _joined(documents: Sequence[IntArray]) -> IntArray:
-    """Join documents to one stream of int32."""
-    stream: IntArray = np.concatenate([np.empty(0, np.int32), *documents]).astype(np.int32)
-    return stream
+def _joined(documents: Sequence[IntArray], num_behind: int) -> IntArray:
+    """Join documents to one stream of int32 with some zeros behind it."""
+    behind = np.zeros(num_behind, np.int32)
+    return np.concatenate([*documents, behind], dtype=np.int32, casting="same_kind")
 
 
 def _lengths(pairs: Sequence[Pair]) -> tuple[IntArray, IntArray]:

@@ -37,6 +37,7 @@ SET = "all"
 CHARS = "chars"
 SPLIT = 0  # index of the random stream
 ORDER = 5  # of the n-grams
+NGRAM_TOKENS = 10_000_000  # of training that they are counted in at most: some 2 GiB
 SHARED = 0.5  # a test document with a larger share of text that is trained on is named
 
 
@@ -74,6 +75,39 @@ class Part:
         ]
 
 
+class Windows:
+    """Windows of one split in blocks, cut anew each time: those of a long text take more room than it."""
+
+    def __init__(self, part: Part, seq_len: int, pad: int, is_test: bool) -> None:
+        """Raises: DataError if no response fits behind its prompt."""
+        self._part, self._seq_len, self._pad, self._is_test = part, seq_len, pad, is_test
+        self.count = 0  # windows that were cut the last time
+        if part.has_prompts and count_cut(part.pairs, seq_len).left_out == len(part.documents):
+            raise DataError(
+                f"{part.documents[0].place}: no response fits behind its prompt into {seq_len} "
+                "tokens; give a larger --seq-len"
+            )
+
+    def __iter__(self) -> Iterator[Examples]:
+        self.count = 0
+        for block in self._blocks():
+            self.count += len(block.inputs)
+            yield block
+
+    def _blocks(self) -> Iterator[Examples]:
+        part, seq_len, pad = self._part, self._seq_len, self._pad
+        if part.has_prompts:
+            return prompt_windows(part.pairs, seq_len, pad, pad)
+        return windows(part.tokens, seq_len, pad, pad, self._is_test)
+
+
+class Scored(NamedTuple):
+    """Counts of what a test scores."""
+
+    tokens: int
+    bytes: int  # of UTF-8
+
+
 def build(out: Path, options: Options, watch: Watch = unwatched) -> Built:
     """Build a data set of text: files, folders, JSON Lines with "text", or with "prompt" and "response".
 
@@ -101,17 +135,15 @@ def build(out: Path, options: Options, watch: Watch = unwatched) -> Built:
         "train": _encoded(train_source, tokenizer),
         "test": _encoded(test_source, tokenizer),
     }
-    watch("n-grams")
     splits = {
-        name: list(_windows(part, options.seq_len, tokenizer.pad, name == "test"))
+        name: Windows(part, options.seq_len, tokenizer.pad, is_test=name == "test")
         for name, part in parts.items()
     }
-    scored = np.concatenate(
-        [block.labels[block.labels != tokenizer.pad] for block in splits["test"]]
-    )
-    bytes_per_token = float(tokenizer.num_bytes()[scored].sum() / len(scored))
-    task = _task(tokenizer, options.seq_len, bytes_per_token)
-    losses = _ngram_losses(parts, tokenizer, options.seq_len)
+    scored = _scored(splits["test"], tokenizer)
+    task = _task(tokenizer, options.seq_len, scored.bytes / scored.tokens)
+    watch("n-grams")
+    fitted = _first_tokens(parts["train"], NGRAM_TOKENS)
+    losses = _ngram_losses(fitted, parts["test"], tokenizer, options.seq_len)
     about = {
         "task": task.name,
         "task_settings": dict(task.settings),
@@ -124,8 +156,9 @@ def build(out: Path, options: Options, watch: Watch = unwatched) -> Built:
         },
         "documents": {name: len(part.documents) for name, part in parts.items()},
         "tokens": {name: int(sum(map(len, part.tokens))) for name, part in parts.items()},
-        "scored_tokens": len(scored),
+        "scored_tokens": scored.tokens,
         "baselines": {BASELINE: float(losses.mean())},
+        "baseline_tokens": sum(map(len, fitted)),  # of training, that the n-grams were counted in
         **_remarkable(train_source, test_source, parts, options.seq_len),
     }
     layout = Layout(
@@ -135,7 +168,8 @@ def build(out: Path, options: Options, watch: Watch = unwatched) -> Built:
     files = {FILE: tokenizer.to_text()} if isinstance(tokenizer, BytePairs) else {}
     sets = {name: {SET: blocks} for name, blocks in splits.items()}
     record = write_dataset(out, layout, sets, about, files)
-    return Built(_short(record), _summary(record, task, splits), tuple(_warnings(record)))
+    sizes = {name: blocks.count for name, blocks in splits.items()}
+    return Built(_short(record), _summary(record, task, sizes), tuple(_warnings(record)))
 
 
 def _parted(source: Source, share: float, seed: int) -> tuple[Source, Source]:
@@ -203,25 +237,33 @@ def _encoded(source: Source, tokenizer: Characters | BytePairs) -> Part:
     return Part(documents, too_short)
 
 
-def _windows(part: Part, seq_len: int, pad: int, is_test: bool) -> Iterator[Examples]:
-    if not part.has_prompts:
-        yield from windows(part.tokens, seq_len, pad, pad, is_test)
-        return
-    if count_cut(part.pairs, seq_len).left_out == len(part.documents):
-        raise DataError(
-            f"{part.documents[0].place}: no response fits behind its prompt into {seq_len} tokens; "
-            "give a larger --seq-len"
-        )
-    yield from prompt_windows(part.pairs, seq_len, pad, pad)
+def _scored(test: Windows, tokenizer: Characters | BytePairs) -> Scored:
+    """Count the tokens that the test scores, and their bytes."""
+    num_bytes = tokenizer.num_bytes()
+    scored = Scored(0, 0)
+    for block in test:
+        labels = block.labels[block.labels != tokenizer.pad]
+        scored = Scored(scored.tokens + len(labels), scored.bytes + int(num_bytes[labels].sum()))
+    return scored
+
+
+def _first_tokens(part: Part, most: int) -> list[TokenArray]:
+    """Return the tokens of the first documents, at most so many in all."""
+    documents = []
+    for tokens in part.tokens:
+        if most <= 0:
+            break
+        documents.append(tokens[:most])
+        most -= len(tokens)
+    return documents
 
 
 def _ngram_losses(
-    parts: Mapping[str, Part], tokenizer: Characters | BytePairs, seq_len: int
+    train: Sequence[TokenArray], test: Part, tokenizer: Characters | BytePairs, seq_len: int
 ) -> FloatArray:
-    """Compute the losses in nats of a 5-gram of the training text at the tokens that are scored."""
+    """Compute the losses in nats of a 5-gram of training text at the tokens that are scored."""
     outcomes = np.delete(np.arange(tokenizer.vocab_size), tokenizer.pad)
-    model = ngrams.fit(parts["train"].tokens, tokenizer.vocab_size, ORDER, outcomes)
-    test = parts["test"]
+    model = ngrams.fit(train, tokenizer.vocab_size, ORDER, outcomes)
     if not test.has_prompts:
         return model.losses_of_all(test.tokens)
     losses = []
@@ -281,18 +323,18 @@ def _short(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, "test_documents_in_training": len(named)}
 
 
-def _summary(
-    record: Mapping[str, Any], task: Text, splits: Mapping[str, Sequence[Examples]]
-) -> str:
+def _summary(record: Mapping[str, Any], task: Text, num_windows: Mapping[str, int]) -> str:
     """Describe a data set in one line."""
     sizes = []
-    for name, blocks in splits.items():
-        count = sum(len(block.inputs) for block in blocks)
+    for name, count in num_windows.items():
         tokens, documents = record["tokens"][name], record["documents"][name]
         sizes.append(f"{name}: {count:,} windows, {tokens:,} tokens of {documents:,} documents")
     bits = task.bits(record["baselines"][BASELINE])
     loss = f"{task.headline.text(bits)} bits per {task.unit}"
-    ngram = f"a Kneser-Ney 5-gram of the training text has {loss} on the test"
+    text = "the training text"
+    if record["baseline_tokens"] < record["tokens"]["train"]:
+        text = f"the first {record['baseline_tokens']:,} training tokens"
+    ngram = f"a Kneser-Ney 5-gram of {text} has {loss} on the test"
     return f"{'; '.join(sizes)}; {task.vocab_size:,} tokens in the vocabulary; {ngram}"
 
 

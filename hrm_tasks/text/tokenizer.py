@@ -7,7 +7,9 @@ where it has none.
 
 import codecs
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,11 +20,17 @@ from hrm_core.messages import quoted, reason
 from hrm_core.tasks.contract import IntArray, TokenArray
 
 PAD = 0  # of characters
+BLOCK = 1 << 20  # characters that are encoded at once
 NO_POINT = np.uint32(0xFFFFFFFF)  # above all code points
 END = "\u0003"  # of a response of characters: "end of text"
 FILE = "tokenizer.json"
 BEGIN_TOKEN, PAD_TOKEN, END_TOKEN = "<s>", "<pad>", "</s>"
 SPECIAL = [BEGIN_TOKEN, PAD_TOKEN, END_TOKEN, "<unk>", "<mask>"]
+# Words of GPT-2's pattern never reach across these places
+BOUNDARY = re.compile(r"(?<=[A-Za-z])(?= [A-Za-z])|(?<=\S\n)(?=\S)")
+PIECE = 1 << 15  # characters of a piece that is encoded at once, at least
+NUM_PIECES = 64  # that are encoded side by side
+PLAIN = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}.items()
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
 EXPECTED = f"a folder with {VOCABULARY} and {MERGES}, or with {FILE}, or such a {FILE}"
 MISSING = "byte-pair tokens need the package tokenizers; pip install tokenizers"
@@ -70,11 +78,19 @@ class Characters:
 
     def encode(self, text: str) -> TokenArray:
         """Return the tokens (n,) of a text. Raises: PuzzleError naming an unknown character."""
-        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        tokens = np.empty(len(text), np.int32)
+        for start in range(0, len(text), BLOCK):
+            part = text[start : start + BLOCK]
+            tokens[start : start + BLOCK] = self._encode(part, text, start)
+        return tokens
+
+    def _encode(self, part: str, text: str, start: int) -> TokenArray:
+        """Return the tokens of a part of a text."""
+        points = np.frombuffer(part.encode("utf-32-le", "surrogatepass"), np.uint32)
         places = np.searchsorted(self._points, points)
         unknown = np.flatnonzero(self._points[places] != points)
         if unknown.size:
-            place = int(unknown[0])
+            place = start + int(unknown[0])
             line = text.count("\n", 0, place) + 1
             raise PuzzleError(
                 f"line {line}: the character {quoted(text[place])} (U+{ord(text[place]):04X}) is not "
@@ -120,14 +136,22 @@ class BytePairs:
         self._library.no_padding()
         self._library.no_truncation()
         self.vocab_size = self._library.get_vocab_size()
-        self._check_bytes(source)
+        about = json.loads(self.to_text())
+        self._check_bytes(about, source)
+        words = about["pre_tokenizer"] or {}
+        self._may_cut = about["normalizer"] is None and words.items() >= PLAIN
         begin, self.pad, end = (self._id(name) for name in (BEGIN_TOKEN, PAD_TOKEN, END_TOKEN))
         self.begin, self.end = [begin], [end]
 
     def encode(self, text: str) -> TokenArray:
         """Return the tokens (n,) of a text alone. Raises: PuzzleError if it is no Unicode."""
         check_unicode(text)
-        return np.array(self._library.encode(text, add_special_tokens=False).ids, np.int32)
+        parts = [np.empty(0, np.int32)]
+        pieces = self._pieces(text)
+        while batch := list(islice(pieces, NUM_PIECES)):
+            found = self._library.encode_batch_fast(batch, add_special_tokens=False)
+            parts += [np.array(one.ids, np.int32) for one in found]
+        return np.concatenate(parts)
 
     def decode(self, tokens: TokenArray) -> str:
         """Return the text of some tokens (n,), without special ones."""
@@ -164,10 +188,14 @@ class BytePairs:
         text: str = self._library.to_str()
         return text
 
-    def _check_bytes(self, source: str) -> None:
+    def _pieces(self, text: str) -> Iterator[str]:
+        """Cut a text where its tokens are the same; a text of others is one piece."""
+        return cut_text(text) if self._may_cut else iter([text])
+
+    def _check_bytes(self, about: dict[str, Any], source: str) -> None:
         """Refuse a vocabulary that cannot write every text. Raises: DataError."""
         missing = [byte for name, byte in BYTES.items() if self._library.token_to_id(name) is None]
-        decoder = json.loads(self.to_text())["decoder"] or {}
+        decoder = about["decoder"] or {}
         if missing or "ByteLevel" not in json.dumps(decoder):
             raise DataError(
                 f"{source} is no tokenizer of byte pairs: {len(missing)} of 256 bytes have no token, "
@@ -178,6 +206,18 @@ class BytePairs:
         found = self._library.token_to_id(name)
         assert found is not None, "special tokens were added"
         return int(found)
+
+
+def cut_text(text: str) -> Iterator[str]:
+    """Cut a long text where the words of GPT-2's tokenizer end: before a blank or behind a line."""
+    start = 0
+    while len(text) - start > PIECE:
+        found = BOUNDARY.search(text, start + PIECE)
+        if found is None:
+            break
+        yield text[start : found.start()]
+        start = found.start()
+    yield text[start:]
 
 
 def check_unicode(text: str) -> None:
@@ -225,8 +265,9 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int) -> BytePairs:
     with needs_package("tokenizers", MISSING):
         from tokenizers import ByteLevelBPETokenizer
     library = ByteLevelBPETokenizer(add_prefix_space=False)
+    pieces = (piece for text in texts for piece in cut_text(text))
     library.train_from_iterator(
-        texts, vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=False
+        pieces, vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=False
     )
     return BytePairs(library.to_str())
 

@@ -16,6 +16,7 @@ from hrm_core.data.store import Dataset
 from hrm_core.errors import DataError
 from hrm_core.tasks.building import Built
 from hrm_core.tasks.registry import task_of_shape
+from hrm_tasks.text import build as build_module
 from hrm_tasks.text import overlap
 from hrm_tasks.text.build import Options, build
 from hrm_tasks.text.overlap import LENGTH, run_hashes, share_in_training
@@ -161,7 +162,7 @@ class TestSplits:
         [
             ("a", "is too short to take a test from it; name --test"),
             ([{"prompt": "a", "response": "b"}], ":1 is the only prompt; give more, or name"),
-            ("abcdefghij", "no document has two tokens, one to learn from and one to predict"),
+            ("jjjjjjjjjj", "no document has two tokens, one to learn from and one to predict"),
         ],
     )
     def test_too_little_text_is_refused(
@@ -238,6 +239,21 @@ class TestNGram:
         expected = np.concatenate([first, second]).mean()
         assert opened.built.record["scored_tokens"] == len(first) + len(second)
         assert opened.built.record["baselines"]["kneser_ney_5"] == pytest.approx(expected)
+
+    def test_of_a_long_text_it_is_fitted_to_the_beginning(
+        self, make: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(build_module, "NGRAM_TOKENS", 50)
+        lines = [{"text": VERSE}, {"text": "that is the question"}]
+        opened = make(lines, VERSE, seq_len=8)
+        tokenizer = opened.task.tokenizer
+        documents = [tokenizer.encode(VERSE), tokenizer.encode("that is")]
+        size = tokenizer.vocab_size
+        model = ngrams.fit(documents, size, 5, np.arange(1, size))
+        expected = model.losses(tokenizer.encode(VERSE)).mean()
+        assert opened.built.record["baselines"]["kneser_ney_5"] == pytest.approx(expected)
+        assert opened.built.record["baseline_tokens"] == 50
+        assert "of the first 50 training tokens has" in opened.built.summary
 
 
 class TestPrompts:

@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrm_core.errors import BackendError, DataError, PuzzleError
+from hrm_tasks.text import tokenizer as tokenizer_module
 from hrm_tasks.text.tokenizer import (
     BYTES,
     END,
     BytePairs,
     Characters,
     Growing,
+    cut_text,
     read_tokenizer,
     train_tokenizer,
 )
@@ -117,6 +119,15 @@ class TestCharacters:
         assert Characters("aé日🙂").num_bytes().tolist() == [0, 1, 2, 3, 4]
 
 
+def test_a_long_text_is_encoded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer, text = Characters("ab\n"), "ab\n" * 20
+    expected = tokenizer.encode(text)
+    monkeypatch.setattr(tokenizer_module, "BLOCK", 7)
+    np.testing.assert_array_equal(tokenizer.encode(text), expected)
+    with pytest.raises(PuzzleError, match=r"^line 21: the character 'c'"):
+        tokenizer.encode(text + "c")
+
+
 class TestRoberta:
     def test_sizes_and_special_tokens_are_the_published_ones(self, roberta: BytePairs) -> None:
         assert (roberta.vocab_size, roberta.pad) == (50265, 1)
@@ -207,6 +218,22 @@ class TestBytePairs:
     def test_bytes_that_are_not_utf_8_are_refused(self, learned: BytePairs) -> None:
         with pytest.raises(PuzzleError, match=r"^line 2: '\\udcff' is no character"):
             learned.encode("a\n\udcff")
+
+    @FUZZ
+    @given(text=st.text(st.sampled_from("aB1. \n\t'é\u2003日"), max_size=60), data=st.data())
+    def test_pieces_have_the_tokens_of_the_whole(
+        self, roberta: BytePairs, text: str, data: st.DataObject
+    ) -> None:
+        size = data.draw(st.integers(1, 8))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tokenizer_module, "PIECE", size)
+            assert "".join(cut_text(text)) == text
+            found = roberta.encode(text)
+        np.testing.assert_array_equal(found, roberta.encode(text))
+
+    def test_a_long_text_is_cut(self) -> None:
+        assert next(cut_text("ab " * 40_000)) == "ab " * 10_922 + "ab"
+        assert len(list(cut_text("日" * 100_000))) == 1
 
     def test_training_twice_gives_the_same(self, learned: BytePairs) -> None:
         assert train_tokenizer(CORPUS * 5, 300).to_text() == learned.to_text()
