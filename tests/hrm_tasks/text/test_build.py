@@ -180,7 +180,7 @@ class TestRemarks:
         lines = [{"text": text} for text in ("abcd", "abcd", "dcba", "abcd")]
         opened = make(lines, "bbb", seq_len=4)
         assert opened.built.record["repeated_documents"] == 2
-        assert opened.built.warnings[0].startswith("2 training documents stand there more than")
+        assert opened.built.warnings[0].startswith("training documents that stand there more than once: 2;")
 
     def test_a_test_document_that_stands_in_training_is_named(self, make: Make) -> None:
         lines = [
@@ -193,8 +193,8 @@ class TestRemarks:
         record = opened.data.build["test_documents_in_training"]
         assert [place.rpartition("/")[2] for place in record] == ["test0.jsonl:1"]
         (warning,) = opened.built.warnings
-        assert warning.startswith("1 test documents stand in the training text: ")
-        assert warning.endswith("test0.jsonl:1; a loss on them is no loss on new text")
+        assert warning.startswith("test documents that stand in the training text: 1 (")
+        assert warning.endswith("test0.jsonl:1); a loss on them is no loss on new text")
 
     def test_short_and_empty_documents_are_counted(self, make: Make) -> None:
         lines = [{"text": text} for text in ("abcd", "a", "", "b")]
@@ -202,7 +202,10 @@ class TestRemarks:
         assert opened.built.record["documents"]["train"] == 1
         assert opened.built.record["empty_documents"] == 1
         assert opened.built.record["short_documents"] == 2
-        assert [warning.partition(" ")[0] for warning in opened.built.warnings] == ["1", "2"]
+        assert opened.built.warnings == (
+            "empty documents, skipped: 1",
+            "documents shorter than two tokens, skipped: 2",
+        )
 
     def test_a_clean_text_has_no_remark(self, make: Make) -> None:
         opened = make(VERSE, "that question\n", seq_len=8)
@@ -287,8 +290,8 @@ class TestPrompts:
         assert record["prompts_left_out"] == 2
         assert (record["responses_cut"], record["tokens_cut"]) == (2, 8)
         warnings = opened.built.warnings
-        assert any("leave no room for a response" in warning for warning in warnings)
-        assert any("were cut by 8 tokens in all" in warning for warning in warnings)
+        assert any("no room for a response, left out: 2;" in warning for warning in warnings)
+        assert any("responses cut: 2, by 8 tokens in all;" in warning for warning in warnings)
 
     def test_prompts_that_never_fit_are_refused(self, make: Make) -> None:
         message = refused(make, [{"prompt": "abcd", "response": "a"}] * 3, seq_len=3)
