@@ -10,13 +10,15 @@ COMMANDS = (
     "train",
     "eval",
     "solve",
+    "generate",
+    "predict",
     "score",
     "convert",
     "parity",
     "doctor",
     "plot",
 )
-BUILDERS = ("sudoku", "maze", "arc", "grids", "inspect")
+BUILDERS = ("sudoku", "maze", "arc", "grids", "text", "sequences", "cricket", "inspect")
 PRESETS = [
     "sudoku-4x4",
     "sudoku-6x6",
@@ -34,6 +36,9 @@ PRESETS = [
     "arc-2",
     "arc-2-mac",
     "grids-small",
+    "text-char",
+    "text-bpe-small",
+    "sequences-small",
 ]
 NEEDS_BOTH = ("mlx", "torch")
 
