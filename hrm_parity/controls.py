@@ -74,8 +74,8 @@ def pre_norm(_: Any) -> Any:
     """The norm stands in front of attention and SwiGLU."""
     from hrm_mlx.layers import rms_norm
 
-    def call(self: Any, x: Any, rope: Any, visible: Any) -> Any:
-        x = x + self.self_attn(rms_norm(x, self.eps), rope, visible)
+    def call(self: Any, x: Any, *others: Any) -> Any:
+        x = x + self.self_attn(rms_norm(x, self.eps), *others)
         return x + self.mlp(rms_norm(x, self.eps))
 
     return call
