@@ -26,6 +26,7 @@ from hrm_core.draws import Purpose, draw_min_steps, stream
 from hrm_core.errors import NotFiniteError
 from hrm_core.inference.evaluation import evaluate
 from hrm_core.inference.metrics import is_finite, reduced
+from hrm_core.process import give_back_freed_memory
 from hrm_core.runs.checkpoint import checkpoint_name, newest_first
 from hrm_core.runs.run import Restored, Run
 from hrm_core.schedule import rates
@@ -320,6 +321,7 @@ class Trainer:
             self._settings.keep_checkpoints,
             self._job.files,
         )
+        give_back_freed_memory()  # the copies that were written leave holes in the heap
         self._saved, self._saved_at = time.monotonic(), saved_at
         self._reporter.saved(folder)
 
