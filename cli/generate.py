@@ -129,22 +129,25 @@ def generate(
 
 def _texts(prompts: Sequence[str], file: Path | None) -> list[str]:
     """Return the prompts of a user. Raises: UsageError, HRMError."""
-    from hrm_core.errors import DataError
+    from hrm_core.data.sources import decoded, file_bytes
 
-    texts = [sys.stdin.read() if prompt == STDIN else prompt for prompt in prompts]
+    texts = [_stdin() if prompt == STDIN else prompt for prompt in prompts]
     if file is not None:
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise DataError(f"{file} is not UTF-8 at byte {error.start:,}; convert it") from error
-        except OSError as error:
-            raise DataError(
-                f"{file} cannot be read ({error.strerror}); expected prompts, one a line"
-            ) from error
+        lines = decoded(file, file_bytes(file)).replace("\r\n", "\n").split("\n")
         texts += [line for line in lines if line]
     if not texts:
         raise click.UsageError('no prompt is given; name one, e.g. -p "Once upon a time"')
     return texts
+
+
+def _stdin() -> str:
+    """Read stdin. Raises: DataError if it is not UTF-8."""
+    from hrm_core.errors import DataError
+
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise DataError(f"stdin is not UTF-8: byte {error.start:,}; convert it") from error
 
 
 def _encoded(task: "Generative", text: str) -> "TokenArray":

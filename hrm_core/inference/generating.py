@@ -9,6 +9,7 @@ Stateful, an experiment: the carry is kept while the text grows, and every token
 Shapes: S = `seq_len`, V tokens.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from hrm_core.backend import Answers, Backend, Batch, Sequences, Top
 from hrm_core.config import ModelConfig
-from hrm_core.errors import ConfigError, PuzzleError
+from hrm_core.errors import ConfigError, NotFiniteError, PuzzleError
 from hrm_core.tasks.capabilities import Generative
 from hrm_core.tasks.contract import Task, TokenArray
 
@@ -39,13 +40,34 @@ class Sampling:
     top_k: int = 0  # 0: all
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises: ConfigError naming a number that is out of range."""
+        ranges = {
+            "temperature": (0 <= self.temperature < math.inf, "0 or a positive number"),
+            "top_p": (0 < self.top_p <= 1, "a number above 0, at most 1"),
+            "min_p": (0 <= self.min_p <= 1, "a number from 0 to 1"),
+            "top_k": (self.top_k >= 0, "0 or a positive whole number"),
+        }
+        for name, (is_inside, expected) in ranges.items():
+            if not is_inside:
+                raise ConfigError(f"{name}={getattr(self, name)} is out of range; give {expected}")
+
     def choose(self, top: Top, rng: np.random.Generator) -> tuple[int, float]:
-        """Choose one of the tokens (1, V), the likeliest first. Returns: the token and its log probability."""
+        """Choose one of the tokens (1, V), the likeliest first. Returns: the token and its log probability.
+
+        Raises: NotFiniteError if the model gives no probabilities.
+        """
         tokens, logs = top.tokens[0], top.log_probabilities[0].astype(np.float64)
+        if np.isnan(logs).any():
+            raise NotFiniteError(
+                "the model's probabilities are not finite; choose another checkpoint or "
+                "--dtype float32"
+            )
         if self.temperature == 0:
             return int(tokens[0]), float(logs[0])
-        kept = logs[: self._num_kept(np.exp(logs))] / self.temperature
-        shares = np.exp(kept - kept.max())
+        kept = logs[: self._num_kept(np.exp(logs))]
+        with np.errstate(over="ignore"):  # of a tiny temperature: the likeliest alone is left
+            shares = np.exp((kept - kept[0]) / self.temperature)
         place = int(rng.choice(len(kept), p=shares / shares.sum()))
         return int(tokens[place]), float(logs[place])
 
