@@ -58,6 +58,7 @@ class EvalOptions:
     rows: int
     digits: bool
     seed: int
+    stateful: bool
 
     @property
     def outputs(self) -> list[Path]:
@@ -78,10 +79,11 @@ class Evaluation:
     outcomes: dict[str, "Outcome"]
     polls: dict[str, "Poll"]  # of a polled task
     comparisons: dict[str, "Report"]  # of a task with baselines
+    stateful: "Report | None"  # both ways of generation, if they were asked for
 
     def reports(self, halt: str) -> list["Report"]:
         """Return what the task says of one way to halt beside its metrics."""
-        found = (self.polls.get(halt), self.comparisons.get(halt))
+        found = (self.polls.get(halt), self.comparisons.get(halt), self.stateful)
         return [report for report in found if report is not None]
 
 
@@ -152,6 +154,12 @@ class Evaluation:
     show_default=True,
     help="Examples on the sheet.",
 )
+@click.option(
+    "--stateful",
+    is_flag=True,
+    help="Text, an experiment: also measure generation that keeps the carry while the text grows, "
+    "on the first 64 windows if --limit is not set.",
+)
 @digits_option
 @seed_option
 @json_option
@@ -171,10 +179,11 @@ def evaluate(
     from hrm_core.data.store import Dataset
     from hrm_core.inference.answering import open_for_models, polled, recorded_data
     from hrm_core.inference.slots import check_halt, check_steps
+    from hrm_core.inference.stateful import check_stateful
     from hrm_core.tasks.capabilities import Polled
 
     options = EvalOptions(**typed)
-    _check_options(options)
+    _check_options(options, len(models))
     loaded = [open_model(model) for model in models]
     for model in loaded:
         check_halt(options.halt, model.config)
@@ -182,6 +191,8 @@ def evaluate(
     dataset = Dataset(options.data) if options.data else recorded_data(models, print_warning)
     split, task = open_for_models(dataset, options.split, models, loaded)
     _check_task(task, split.folder, options)
+    if options.stateful:
+        check_stateful(task, loaded[0].config)
     pools = task if isinstance(task, Polled) and _is_whole_test(options) else None
     if pools:
         dataset.names  # noqa: B018 - an error here comes now, not after hours
@@ -193,7 +204,10 @@ def evaluate(
         polls = {name: polled(pools, dataset, split, each) for name, each in outcomes.items()}
     sources = [str(model.source) for model in loaded]
     comparisons = _compared(task, dataset, split, outcomes)
-    found = Evaluation(models, sources, dataset, split, task, outcomes, polls, comparisons)
+    stateful = _stateful(backends[0], split, task, options) if options.stateful else None
+    found = Evaluation(
+        models, sources, dataset, split, task, outcomes, polls, comparisons, stateful
+    )
     write_then_show(_files(found, options, drawn), partial(_show, found, options, as_json))
 
 
@@ -209,6 +223,30 @@ def _compared(
         halt: task.compare(dataset, split, outcome.predictions)
         for halt, outcome in outcomes.items()
     }
+
+
+def _stateful(
+    backend: "Backend", split: "Split", task: "Task | None", options: EvalOptions
+) -> "Report":
+    """Measure both ways of generation on the first windows, with a progress bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from hrm_core.inference.evaluation import num_examples
+    from hrm_core.inference.stateful import DEFAULT_LIMIT, measure_stateful
+
+    assert task is not None, "check_stateful refuses unknown tasks"
+    limit = options.limit or DEFAULT_LIMIT
+    count = num_examples(split, limit)
+    if options.limit is None:
+        click.echo(
+            f"stateful: measured on the first {count:,} {task.things}; --limit takes others",
+            err=True,
+        )
+    stderr = Console(stderr=True)
+    with Progress(console=stderr, transient=True, disable=not sys.stderr.isatty()) as progress:
+        advance = partial(progress.advance, progress.add_task("stateful", total=count))
+        return measure_stateful(backend, split, task, options.batch_size, limit, advance)
 
 
 def _is_whole_test(options: EvalOptions) -> bool:
@@ -308,7 +346,7 @@ def _files(
     return files
 
 
-def _check_options(options: EvalOptions) -> None:
+def _check_options(options: EvalOptions, num_models: int) -> None:
     """Refuse options that clash, before anything is computed. Raises: UsageError, HRMError."""
     from hrm_core.files import check_writable
 
@@ -322,6 +360,7 @@ def _check_options(options: EvalOptions) -> None:
         raise click.UsageError("a submission answers the test inputs; leave out --split train")
     if options.digits and options.sheet is None:
         raise click.UsageError("--digits are written into pictures; add --sheet, or leave it out")
+    _check_stateful_options(num_models, options)
     for path in options.outputs:
         if options.halt == "both":
             raise click.UsageError(
@@ -329,6 +368,23 @@ def _check_options(options: EvalOptions) -> None:
             )
         check_writable(path, ".png" if path == options.sheet else "")
     refuse_same(options.outputs)
+
+
+def _check_stateful_options(num_models: int, options: EvalOptions) -> None:
+    """Refuse other ways of evaluation beside --stateful. Raises: UsageError."""
+    if not options.stateful:
+        return
+    clashes = {
+        "--halt": options.halt != "fixed",
+        "--steps": options.max_steps is not None,
+        "--noise": options.noise > 0,
+        "a second model": num_models > 1,
+    }
+    for name, is_given in clashes.items():
+        if is_given:
+            raise click.UsageError(
+                f"--stateful measures one model as it generates; leave out {name}"
+            )
 
 
 def _check_task(task: "Task | None", data: Path, options: EvalOptions) -> None:
