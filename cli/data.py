@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from hrm_core.tasks.building import Watch
 
 LONGEST = 100  # characters of a line of help
+MANY = 300  # different tokens; of more only the most frequent are shown
+SHOWN = 10
 
 
 class Commands(UserDict[str, click.Command]):
@@ -189,5 +191,11 @@ def _described_set(name: str, part: "SetSummary") -> list[str]:
 
 
 def _counts(counts: Iterable[tuple[object, int]]) -> str:
-    """List the counts that are not zero, each behind its name."""
-    return "  ".join(f"{name}: {count:,}" for name, count in counts if count)
+    """List the counts that are not zero, each behind its name; of very many the largest."""
+    found = [(name, count) for name, count in counts if count]
+    num_others = 0
+    if len(found) > MANY:
+        num_others = len(found) - SHOWN
+        found = sorted(found, key=lambda each: each[1], reverse=True)[:SHOWN]
+    listed = "  ".join(f"{name}: {count:,}" for name, count in found)
+    return f"{listed}  and {num_others:,} others" if num_others else listed

@@ -180,7 +180,9 @@ class TestRemarks:
         lines = [{"text": text} for text in ("abcd", "abcd", "dcba", "abcd")]
         opened = make(lines, "bbb", seq_len=4)
         assert opened.built.record["repeated_documents"] == 2
-        assert opened.built.warnings[0].startswith("training documents that stand there more than once: 2;")
+        assert opened.built.warnings[0].startswith(
+            "training documents that stand there more than once: 2;"
+        )
 
     def test_a_test_document_that_stands_in_training_is_named(self, make: Make) -> None:
         lines = [
