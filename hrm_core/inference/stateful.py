@@ -176,7 +176,7 @@ def stateful_losses(
     The first token, or the whole prefix, takes the ACT steps that the model was trained for. With
     every further one all tokens so far take one more from the states they had. Shapes: (B, S), (B, S), (B,).
     """
-    is_labelled = (labels >= 0).any(axis=0)
+    is_labelled = np.any(labels >= 0, axis=0, keepdims=False)
     num_needed = int(np.flatnonzero(is_labelled).max(initial=-1)) + 1
     before, steps = None, None
     for length in range(max(prefix_len, 1), num_needed + 1):
