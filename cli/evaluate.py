@@ -56,6 +56,7 @@ class EvalOptions:
     save_predictions: Path | None
     sheet: Path | None
     rows: int
+    chart: Path | None
     digits: bool
     seed: int
     stateful: bool
@@ -63,7 +64,7 @@ class EvalOptions:
     @property
     def outputs(self) -> list[Path]:
         """Return the files to write."""
-        paths = (self.submission, self.save_predictions, self.sheet)
+        paths = (self.submission, self.save_predictions, self.sheet, self.chart)
         return [path for path in paths if path is not None]
 
 
@@ -159,6 +160,11 @@ class Evaluation:
     is_flag=True,
     help="Text, an experiment: also measure generation that keeps the carry while the text grows, "
     "on the first 64 windows if --limit is not set.",
+)
+@click.option(
+    "--chart",
+    type=FILE,
+    help="Draw what the task has to draw into this PNG: the loss after each ACT step, calibration.",
 )
 @digits_option
 @seed_option
@@ -328,7 +334,7 @@ def _files(
     """Return a function for each file that was asked for, which writes it."""
     from hrm_core.inference.evaluation import save_predictions
     from hrm_core.inference.pages import evaluation_sheet
-    from hrm_core.tasks.capabilities import Exports
+    from hrm_core.tasks.capabilities import Charted, Exports
 
     dataset, split, limit, path = found.dataset, found.split, options.limit, options.sheet
     files: list[Callable[[], None]] = []
@@ -343,6 +349,9 @@ def _files(
         title = f"{', '.join(map(str, found.models))} on {dataset.directory}"
         draw = partial(evaluation_sheet, dataset, split, drawn, found.outcomes[options.halt])
         files.append(partial(draw, path, options.rows, title, limit))
+    if options.chart is not None and isinstance(found.task, Charted):
+        comparison = found.comparisons[options.halt]
+        files.append(partial(found.task.draw, comparison, options.chart))
     return files
 
 
@@ -366,7 +375,7 @@ def _check_options(options: EvalOptions, num_models: int) -> None:
             raise click.UsageError(
                 f"--halt both gives two answers to each puzzle; choose fixed or q to write {path}"
             )
-        check_writable(path, ".png" if path == options.sheet else "")
+        check_writable(path, ".png" if path in (options.sheet, options.chart) else "")
     refuse_same(options.outputs)
 
 
@@ -389,8 +398,13 @@ def _check_stateful_options(num_models: int, options: EvalOptions) -> None:
 
 def _check_task(task: "Task | None", data: Path, options: EvalOptions) -> None:
     """Refuse options that the task does not support, before anything is computed."""
-    from hrm_core.tasks.capabilities import Exports, Symmetric
+    from hrm_core.tasks.capabilities import Charted, Exports, Symmetric
     from hrm_core.tasks.registry import titles_with
+
+    if options.chart is not None and not isinstance(task, Charted):
+        raise click.UsageError(
+            f"--chart is for tasks that have one to draw, {data} is of none; leave it out"
+        )
 
     if options.votes > 1 and not isinstance(task, Symmetric):
         raise click.UsageError(

@@ -218,6 +218,15 @@ class Compared(Protocol):
 
 
 @runtime_checkable
+class Charted(Compared, Protocol):
+    """Draws what it compared: `hrm eval --chart`."""
+
+    def draw(self, comparison: Any, out: Path) -> None:
+        """Draw what `compare` returned into a PNG. Raises: HRMError, BackendError without matplotlib."""
+        ...
+
+
+@runtime_checkable
 class Outcomes(Protocol):
     """Asks which of K outcomes each of some places has: `hrm predict`."""
 

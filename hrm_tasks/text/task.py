@@ -7,12 +7,14 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from hrm_core.data.store import Dataset, Split
 from hrm_core.errors import DataError
+from hrm_core.pictures.charts import draw_steps
 from hrm_core.tasks.capabilities import Continuation, Table
 from hrm_core.tasks.contract import Metric, TokenArray
 from hrm_core.tasks.predictions import Predictions
@@ -104,6 +106,14 @@ class Text:
             sums = predictions.step_losses.sum(axis=0, dtype=np.float64)
             steps = [self.bits(nats) for nats in (sums / max(values["tokens"], 1)).tolist()]
         return Comparison(self, values, ngram, steps)
+
+    def draw(self, comparison: "Comparison", out: Path) -> None:
+        """Draw the loss after each ACT step beside the n-gram's. Raises: HRMError, BackendError."""
+        title = f"{self.headline.title} after each ACT step"
+        baselines = {}
+        if comparison.ngram is not None:
+            baselines["Kneser-Ney 5-gram"] = comparison.ngram
+        draw_steps(out, title, comparison.steps or [comparison.values["bits"]], baselines)
 
     @property
     def tokenizer(self) -> Characters | BytePairs:
