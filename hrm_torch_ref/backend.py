@@ -50,12 +50,18 @@ class TorchMetrics:
     """Metrics of an update that may still be running, summed over all processes."""
 
     def __init__(self, metrics: Tensors) -> None:
-        self._metrics = metrics
+        self._names = tuple(metrics)
+        self._values: torch.Tensor | list[float] = torch.stack(list(metrics.values()))
+        if self._values.device.type == "cpu":
+            # they are there; small tensors that wait for a report would keep the heap from closing its holes
+            self._values = self._values.tolist()
 
     def read(self) -> dict[str, float]:
         """Wait for the update and fetch its sums."""
-        values = torch.stack(list(self._metrics.values())).tolist()
-        return dict(zip(self._metrics, values, strict=True))
+        values = self._values
+        if isinstance(values, torch.Tensor):
+            values = values.tolist()
+        return dict(zip(self._names, values, strict=True))
 
 
 class TorchBackend:
