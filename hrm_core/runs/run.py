@@ -24,6 +24,7 @@ from hrm_core.runs.checkpoint import (
     CHECKPOINTS,
     IN_USE,
     MODEL_FILE,
+    NO_FILES,
     STATE_FILE,
     Model,
     checkpoint_name,
@@ -170,7 +171,7 @@ class Run:
         train_state: Arrays,
         state: Mapping[str, Any],
         keep: int,
-        files: Mapping[str, str],
+        files: Mapping[str, str] = NO_FILES,
     ) -> Path:
         """Write the checkpoint of `state["update"]`; keep the last `keep` and the best one."""
         folder = self.checkpoints / checkpoint_name(state["update"])
@@ -224,7 +225,7 @@ class Follower(Run):
         train_state: Arrays,
         state: Mapping[str, Any],
         keep: int,
-        files: Mapping[str, str],
+        files: Mapping[str, str] = NO_FILES,
     ) -> Path:
         """Return the folder of the checkpoint, which the first replica writes."""
         return self.checkpoints / checkpoint_name(state["update"])

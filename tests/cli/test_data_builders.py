@@ -71,7 +71,7 @@ def latin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.usefixtures("latin")
 def test_a_task_of_others_is_listed_explained_and_built(hrm: Hrm, tmp_path: Path) -> None:
     listed = hrm("data", "--help").out
-    assert "latin    Fill a Latin square." in listed
+    assert "latin      Fill a Latin square." in listed
     assert "shapeless" not in listed
     assert (
         "--side INTEGER RANGE  Side of a square.  [default: 3; 2<=x<=9]"
