@@ -377,6 +377,13 @@ class TestOverlap:
         monkeypatch.setattr(overlap, "BLOCK", 64)
         np.testing.assert_array_equal(share_in_training(test, [train]), np.ones(len(test)))
 
+    def test_of_a_long_test_some_runs_are_looked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        train = np.random.default_rng(0).integers(0, 99, 4000, np.int32)
+        half_known = np.concatenate([train[500:1500], train[500:1500] + 100])
+        monkeypatch.setattr(overlap, "MOST_RUNS", 200)
+        (share,) = share_in_training([half_known], [train])
+        assert share == pytest.approx(951 / 1951, abs=0.01)
+
     def test_one_short_document_does_not_make_others_look_known(self) -> None:
         rng = np.random.default_rng(0)
         train = rng.integers(0, 5, 2000, np.int32)
