@@ -86,7 +86,7 @@ def test_estimate_of_an_update_is_what_it_takes(fields: dict[str, Any]) -> None:
     done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = int(done.stdout) / update_bytes(config, train, "float32")
-    assert found == pytest.approx(1, rel=0.2)  # 0.83 to 0.89
+    assert 0.75 < found < 1.2  # 0.83 to 0.89
 
 
 if __name__ == "__main__":
