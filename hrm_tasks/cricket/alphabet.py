@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hrm_tasks.cricket.fits import PHASE_STARTS
 from hrm_tasks.cricket.history import GROUPS
 from hrm_tasks.cricket.read import MAX_OVERS, OUTCOMES
 from hrm_tasks.cricket.scoreboard import BoolArray, FloatArray, IntArray, State
@@ -22,9 +23,9 @@ FIRST_BEFORE = FIRST_OUTCOME + NUM_OUTCOMES
 
 # What is known before a ball: who is on strike, and how many balls he has faced; or a free hit.
 STRIKERS = 3  # the one at the over's start, his partner then, another
-FACED_BEFORE = (0.5, 1.5, 3.5, 6.5, 10.5, 15.5, 22.5, 30.5, 45.5)
-NUM_FACED = len(FACED_BEFORE) + 1
-NUM_FACED_NEW = 4  # buckets of another batter: he came in during the over
+FACED = (0.5, 3.5, 9.5, 19.5, 34.5)
+NUM_FACED = len(FACED) + 1
+NUM_FACED_NEW = 3  # buckets of another batter: he came in during the over
 FIRST_NEW = 2 * NUM_FACED
 FIRST_FREE_HIT = FIRST_NEW + NUM_FACED_NEW
 NUM_BEFORE = FIRST_FREE_HIT + STRIKERS
@@ -82,25 +83,24 @@ def _histories(who: str) -> list[Field]:
     fields = []
     for group, name in enumerate(GROUPS):
         value = _history(who, group)
-        fields.append(Field(f"{who}_{name}", value, num_quantiles=4, has_none=True))
+        fields.append(Field(f"{who}_{name}", value, num_quantiles=3, has_none=True))
     return fields
 
-
-FACED = (0.5, 4.5, 9.5, 19.5, 34.5)
 
 FIELDS = (
     Field("innings", lambda state: state.innings, _steps(1)),
     Field("competition", lambda state: state.is_international, _steps(1)),
     Field("limit", lambda state: state.max_balls, (6 * MAX_OVERS - 0.5,)),
     Field("over", lambda state: state.over, _steps(MAX_OVERS - 1)),
+    Field("phase", lambda state: state.over, tuple(start - 0.5 for start in PHASE_STARTS)),
     Field("wickets", lambda state: state.wickets, _steps(9)),
-    Field("score", lambda state: state.score, num_quantiles=6),
-    Field("run_rate", lambda state: _per(state.score, state.balls), num_quantiles=6, has_none=True),
-    Field("target", lambda state: _chased(state, state.target), num_quantiles=5, has_none=True),
+    Field("score", lambda state: state.score, num_quantiles=4),
+    Field("run_rate", lambda state: _per(state.score, state.balls), num_quantiles=4, has_none=True),
+    Field("target", lambda state: _chased(state, state.target), num_quantiles=3, has_none=True),
     Field(
         "required",
         lambda state: _chased(state, state.needed / state.balls_left),
-        num_quantiles=8,
+        num_quantiles=6,
         has_none=True,
     ),
     Field(
@@ -117,6 +117,7 @@ FIELDS = (
         num_quantiles=4,
         has_none=True,
     ),
+    Field("bowler_wickets", lambda state: state.bowler_wickets, _steps(2)),
     *_histories("bowler"),
     Field("striker_faced", lambda state: state.striker_faced, FACED),
     Field(
@@ -126,11 +127,11 @@ FIELDS = (
         has_none=True,
     ),
     *_histories("striker"),
-    Field("partner_faced", lambda state: state.partner_faced, FACED),
+    Field("partner_faced", lambda state: state.partner_faced, FACED[1::2]),
     Field(
         "partner_rate",
         lambda state: _per(state.partner_runs, state.partner_faced),
-        num_quantiles=4,
+        num_quantiles=3,
         has_none=True,
     ),
     *_histories("partner"),
@@ -192,7 +193,7 @@ def before_tokens(state: State, striker: IntArray, partner: IntArray) -> IntArra
     """
     others = np.where(state.striker == partner, 1, STRIKERS - 1)
     who = np.where(state.striker == striker, 0, others)
-    faced = np.searchsorted(FACED_BEFORE, state.striker_faced)
+    faced = np.searchsorted(FACED, state.striker_faced)
     known = who * NUM_FACED + faced
     new = FIRST_NEW + np.minimum(faced, NUM_FACED_NEW - 1)
     place = np.where(who == STRIKERS - 1, new, known)

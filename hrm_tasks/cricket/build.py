@@ -25,10 +25,10 @@ from hrm_tasks.cricket.ballfile import ball_rows, write_balls
 from hrm_tasks.cricket.context import Played, play
 from hrm_tasks.cricket.history import histories
 from hrm_tasks.cricket.knowledge import FILE, learn
-from hrm_tasks.cricket.layout import PREFIX_LEN, Places, place_balls, write_rows
+from hrm_tasks.cricket.layout import PREFIX_LEN, SEQ_LEN, Places, place_balls, write_rows
 from hrm_tasks.cricket.options import Options
 from hrm_tasks.cricket.read import OUTCOMES, Match, Source, read_source
-from hrm_tasks.cricket.scoreboard import MAX_PLAYERS, BoolArray, State, taken
+from hrm_tasks.cricket.scoreboard import MAX_PLAYERS, BoolArray, IntArray, State, taken
 from hrm_tasks.cricket.task import Cricket
 
 SET = "all"
@@ -106,6 +106,7 @@ def _write(out: Path, source: Source, matches: _Matches, options: Options) -> di
         "validate_from": options.validate_from,
         "copies": options.copies,
         "forget": options.forget,
+        "blank": options.blank,
         "seed": options.seed,
         **_described(matches, played),
     }
@@ -133,7 +134,12 @@ def _training(
     shape = options.copies, 2, len(played.match), MAX_PLAYERS
     forgotten: BoolArray = rng.random(shape) < options.forget
     forgotten[0] = False
-    copies = [write_rows(played, places, edges, (mask[0], mask[1])) for mask in forgotten]
+    copies = []
+    for number, mask in enumerate(forgotten):
+        inputs, labels = write_rows(played, places, edges, (mask[0], mask[1]))
+        if number:
+            _blank(inputs, options.blank, rng)
+        copies.append((inputs, labels))
     inputs = np.stack([each[0] for each in copies], axis=1)  # (M, copies, C * S)
     labels = np.stack([each[1] for each in copies], axis=1)
     for own_inputs, own_labels in zip(inputs, labels, strict=True):
@@ -144,6 +150,12 @@ def _training(
             group_sizes=np.array([options.copies]),
             prefix_len=examples.prefix_len,
         )
+
+
+def _blank(inputs: IntArray, share: float, rng: np.random.Generator) -> None:
+    """Replace a share of the tokens of each prefix by padding. Shapes: (M, C * S)."""
+    prefixes = inputs.reshape(-1, SEQ_LEN)[:, :PREFIX_LEN]
+    prefixes[rng.random(prefixes.shape) < share] = PAD
 
 
 def _examples(inputs: Any, labels: Any) -> Examples:

@@ -76,6 +76,15 @@ def play(
     bowler_history: FloatArray,
 ) -> Played:
     """Go through all innings of some matches. Shapes: histories (M, P, G)."""
+    return play_on(matches, batter_history, bowler_history)[0]
+
+
+def play_on(
+    matches: Sequence[Match],
+    batter_history: FloatArray,
+    bowler_history: FloatArray,
+) -> tuple[Played, Scoreboard]:
+    """Go through all innings, and return the scoreboard after the last ball of each, too."""
     pairs = [(number, each) for number, match in enumerate(matches) for each in match.innings]
     all_innings = [innings for _, innings in pairs]
     sheet = _sheet(all_innings, [matches[number].name for number, _ in pairs])
@@ -97,7 +106,7 @@ def play(
         board.play(taken(sheet.balls, (slice(None), ball)), who[0], who[2])
     stacked: list[Any] = [np.stack(values, axis=1) for values in zip(*states, strict=True)]
     together = State(*stacked)
-    return Played(sheet.balls, together, np.array([number for number, _ in pairs]))
+    return Played(sheet.balls, together, np.array([number for number, _ in pairs])), board
 
 
 def _sheet(all_innings: Sequence[Innings], names: Sequence[str]) -> _Sheet:

@@ -61,7 +61,15 @@ class Curves:
 
     def win_chance(self, state: State) -> FloatArray:
         """Return the probability that the chasing side wins. Shapes: fields (N,) -> (N,)."""
-        logits = win_terms(state) @ self.win
+        return self._chance(state.needed, state.balls_left, state.wickets)
+
+    def chances_at_break(self, targets: IntArray, max_balls: int) -> FloatArray:
+        """Return the probability that each target (N,) is reached, before the chase begins."""
+        nothing = np.zeros(len(targets), np.int64)
+        return self._chance(targets, nothing + max_balls, nothing)
+
+    def _chance(self, needed: IntArray, balls_left: IntArray, wickets: IntArray) -> FloatArray:
+        logits = win_terms(needed, balls_left, wickets) @ self.win
         chances: FloatArray = 0.5 + 0.5 * np.tanh(logits / 2)
         return chances
 
@@ -95,7 +103,9 @@ def fit_curves(matches: Sequence[Match], played: Played) -> Curves:
     chase = ~is_first
     won = winners[row[chase]]
     share = float(won.mean()) if won.size else 0.5
-    return Curves(weights, residuals, fit_logistic(win_terms(taken(state, chase)), won), share)
+    own = taken(state, chase)
+    terms = win_terms(own.needed, own.balls_left, own.wickets)
+    return Curves(weights, residuals, fit_logistic(terms, won), share)
 
 
 def score_terms(state: State) -> FloatArray:
@@ -103,22 +113,14 @@ def score_terms(state: State) -> FloatArray:
     return np.column_stack([np.ones(len(state.score)), state.score, state.wickets])
 
 
-def win_terms(state: State) -> FloatArray:
-    """Return what the chase is regressed on. Shapes: (N, 6)."""
-    left = state.balls_left / 6
-    rate = state.needed / state.balls_left
-    in_hand = (10 - state.wickets) / 10
-    # a chase is lost by its rate, the more surely the less is left of it
-    return np.column_stack(
-        [
-            np.ones(len(left)),
-            rate - 1.4,
-            in_hand - 0.6,
-            (rate - 1.4) * np.sqrt(20 / (left + 1)),
-            (in_hand - 0.6) * np.sqrt(20 / (left + 1)),
-            state.needed / 100,
-        ]
-    )
+def win_terms(needed: IntArray, balls_left: IntArray, wickets: IntArray) -> FloatArray:
+    """Return what the chase is regressed on. Shapes: (N,) each -> (N, 6)."""
+    rate = needed / balls_left - 1.4
+    in_hand = (10 - wickets) / 10 - 0.6
+    # the less is left of a chase, the more surely its rate decides it
+    weight = np.sqrt(20 / (balls_left / 6 + 1))
+    columns = [np.ones(len(rate)), rate, in_hand, rate * weight, in_hand * weight, needed / 100]
+    return np.column_stack(columns)
 
 
 def fit_logistic(terms: FloatArray, happened: BoolArray) -> FloatArray:

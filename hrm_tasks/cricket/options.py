@@ -30,13 +30,21 @@ class Options(building.Options):
     copies: Annotated[
         int,
         Field(ge=1, le=64),
-        Flag("Copies of each training innings, with other players unknown.", show_default=True),
-    ] = 8
+        Flag(
+            "Copies of each training innings, with less context: see --forget, --blank.",
+            show_default=True,
+        ),
+    ] = 16
     forget: Annotated[
         float,
         Field(ge=0, le=1),
         Flag("Share of players made unknown in a copy.", metavar="SHARE", show_default=True),
     ] = 0.3
+    blank: Annotated[
+        float,
+        Field(ge=0, lt=1),
+        Flag("Share of a copy's context tokens left out.", metavar="SHARE", show_default=True),
+    ] = 0.15
     seed: Seed = 0
 
     @field_validator("validate_from")

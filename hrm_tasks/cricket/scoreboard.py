@@ -85,6 +85,21 @@ def taken(fields: Fields, where: Any) -> Fields:
     return part
 
 
+KEPT = (  # what changes from ball to ball, beside the score
+    "balls",
+    "over_balls",
+    "wickets",
+    "free_hit",
+    "partnership_balls",
+    "faced",
+    "scored",
+    "bowled",
+    "conceded",
+    "taken",
+    "recent",
+)
+
+
 class Scoreboard:
     """Keeps the score of R innings side by side, ball by ball."""
 
@@ -118,6 +133,23 @@ class Scoreboard:
         self.conceded = np.zeros((count, MAX_PLAYERS), np.int64)
         self.taken = np.zeros((count, MAX_PLAYERS), np.int64)
         self.recent = np.full((count, NUM_RECENT), NOTHING, np.int64)
+
+    def repeated(self, count: int) -> "Scoreboard":
+        """Return `count` boards like the only row of this one."""
+        rows = np.zeros(count, np.int64)
+        innings, is_international, max_balls, target = self._fixed
+        board = Scoreboard(
+            innings[rows],
+            is_international[rows],
+            max_balls[rows],
+            target[rows],
+            self.score[rows],
+            self._batter_history[rows],
+            self._bowler_history[rows],
+        )
+        for name in KEPT:
+            setattr(board, name, getattr(self, name)[rows])
+        return board
 
     def begin_over(self, rows: BoolArray) -> None:
         """Begin an over in some innings (R,)."""

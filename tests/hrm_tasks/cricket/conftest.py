@@ -93,7 +93,7 @@ def random_match(seed: int, overs: int = 20, **info: Any) -> Json:
         bowlers = [f"{other}{7 + number % 5}" for number in range(overs)]
         played = [_random_over(rng, side, bowler) for bowler in bowlers]
         innings.append([over for over in played if over])
-    return match_of(*innings, **info)
+    return match_of(*innings, **{"overs": overs, **info})
 
 
 def write_matches(folder: Path, count: int, overs: int = 20, year: int = 2020) -> Path:

@@ -10,7 +10,7 @@ from hrm_core.data.store import Dataset, check, load_split
 from hrm_core.errors import DataError
 from hrm_core.tasks.building import Built
 from hrm_core.tasks.registry import task_of_shape
-from hrm_tasks.cricket.alphabet import FIELDS, FIRST_TOKENS, PAD
+from hrm_tasks.cricket.alphabet import FIELDS, FIRST_TOKENS, PAD, VOCAB_SIZE
 from hrm_tasks.cricket.ballfile import FILE as BALLS_FILE
 from hrm_tasks.cricket.ballfile import read_balls
 from hrm_tasks.cricket.build import build
@@ -96,7 +96,7 @@ def test_the_test_set_depends_on_earlier_days_alone(matches: Path, tmp_path: Pat
 def test_what_evaluation_needs_is_in_the_data_set(matches: Path, tmp_path: Path) -> None:
     record = built(tmp_path / "out", matches, validate_from=DAY, copies=1).record
     data = Dataset(tmp_path / "out")
-    task = task_of_shape(200, SEQ_LEN, data.label or "", NUM_CHUNKS)
+    task = task_of_shape(VOCAB_SIZE, SEQ_LEN, data.label or "", NUM_CHUNKS)
     assert isinstance(task, Cricket)
     knowledge = task.with_files({FILE: data.text_of(FILE)}).knowledge
     assert knowledge.counts.sum() == record["train_balls"]
@@ -111,7 +111,7 @@ def test_what_evaluation_needs_is_in_the_data_set(matches: Path, tmp_path: Path)
 def test_knowledge_of_other_matches_is_refused(matches: Path, tmp_path: Path) -> None:
     built(tmp_path / "out", matches, copies=1)
     data = Dataset(tmp_path / "out")
-    task = task_of_shape(200, SEQ_LEN, data.label or "", NUM_CHUNKS)
+    task = task_of_shape(VOCAB_SIZE, SEQ_LEN, data.label or "", NUM_CHUNKS)
     assert isinstance(task, Cricket)
     text = data.text_of(FILE)
     with pytest.raises(DataError, match="other training matches"):
