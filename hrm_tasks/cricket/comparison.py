@@ -11,11 +11,13 @@ import numpy as np
 
 from hrm_core.data.store import Dataset, ExampleSet, Split
 from hrm_core.errors import BackendError, DataError
+from hrm_core.pictures.charts import Reliability, reliability
 from hrm_core.tasks.capabilities import Table
 from hrm_core.tasks.predictions import Predictions
 from hrm_tasks.cricket import baselines, fits, scores
 from hrm_tasks.cricket.ballfile import FILE as BALLS_FILE
 from hrm_tasks.cricket.ballfile import BallRows, read_balls
+from hrm_tasks.cricket.read import OUTCOMES
 from hrm_tasks.cricket.scoreboard import FloatArray, IntArray
 
 NETWORK, PRIOR, TABLE, LOGISTIC = "network", "prior", "table", "logistic regression"
@@ -53,6 +55,7 @@ class Comparison:
     balls: int
     matches: int
     note: str  # why a model is missing, or ""
+    reliability: Mapping[str, Reliability]  # of the network, by outcome
 
     def record(self) -> Mapping[str, Any]:
         """Return the results as JSON can hold them."""
@@ -127,6 +130,10 @@ def compare(data: Dataset, split: Split, predictions: Predictions) -> Comparison
         if name != NETWORK
     }
     order = [NETWORK, *gains]
+    trusted = {
+        name: reliability(probabilities[NETWORK][:, outcome], test.outcome == outcome)
+        for outcome, name in enumerate(OUTCOMES)
+    }
     return Comparison(
         {name: float(losses[name].mean()) for name in order},
         gains,
@@ -134,6 +141,7 @@ def compare(data: Dataset, split: Split, predictions: Predictions) -> Comparison
         len(test.outcome),
         len(np.unique(test.match)),
         note,
+        trusted,
     )
 
 

@@ -44,7 +44,7 @@ class Options(building.Options):
         float,
         Field(ge=0, lt=1),
         Flag("Share of a copy's context tokens left out.", metavar="SHARE", show_default=True),
-    ] = 0.15
+    ] = 0.1
     seed: Seed = 0
 
     @field_validator("validate_from")

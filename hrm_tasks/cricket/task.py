@@ -4,12 +4,14 @@ Shapes: N innings, Q = 252 places of a ball in each (21 chunks of 12), K = 10 ou
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from hrm_core.data.store import Dataset, Split
 from hrm_core.errors import DataError
+from hrm_core.pictures.charts import draw_reliability
 from hrm_core.tasks.contract import Metric
 from hrm_core.tasks.predictions import Predictions
 from hrm_tasks.cricket import scores
@@ -97,6 +99,14 @@ class Cricket:
     def compare(self, data: Dataset, split: Split, predictions: Predictions) -> Comparison:
         """Put simpler models beside the network: prior, table, logistic regression."""
         return compare(data, split, predictions)
+
+    def draw(self, comparison: Comparison, out: Path) -> None:
+        """Draw how often each outcome happened of how often it was predicted.
+
+        Raises: HRMError, BackendError without matplotlib.
+        """
+        title = f"the network's probabilities on {comparison.balls:,} balls"
+        draw_reliability(out, title, comparison.reliability)
 
 
 TASK = Cricket
