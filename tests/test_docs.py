@@ -15,7 +15,8 @@ from hrm_cli.predict import PredictGroup
 from pydantic_core import PydanticUndefined
 
 from hrm_core.config import ArchConfig, OptimConfig, RunConfig, Settings, TrainConfig
-from hrm_core.plugins import preset_files
+from hrm_core.plugins import preset_files, task_packages
+from hrm_core.tasks.registry import predictor
 
 REPOSITORY = Path(__file__).parent.parent
 README = REPOSITORY / "README.md"
@@ -161,10 +162,19 @@ def test_modules_in_the_pages_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_flags_in_the_pages_exist(page: Path) -> None:
     known = {flag for command in LEAVES.values() for flag in flags_of(command)}
+    known |= flags_of_predictions()
     for span in code_spans(page):
         if span.startswith(("--", "hrm ")):
             unknown = set(re.findall(r"(?<!\S)--[a-z][a-z-]*", span)) - known - FLAGS_OF_OTHERS
             assert not unknown, f"{page.name} names {unknown}, which no command has"
+
+
+def flags_of_predictions() -> set[str]:
+    """Flags of `hrm predict`, which come from the task of a model."""
+    found = [predictor(name) for name in task_packages()]
+    options = [each.Options for each in found if each is not None]
+    names = {name for each in options for name in each.model_fields}
+    return {f"--{name.replace('_', '-')}" for name in names}
 
 
 def flags_of(command: click.Command) -> set[str]:

@@ -24,7 +24,7 @@ from hrm_tasks.cricket.scores import BOUNDARY, WICKET
 from hrm_tasks.cricket.situation import (
     Moment,
     Situation,
-    last_moment,
+    last_open_moment,
     read_at,
     situation_at,
 )
@@ -43,7 +43,7 @@ class Options(building.Options):
         str | None,
         Flag(
             "The moment: innings, overs and balls as people write them, 2:14.3. "
-            "The end of the file if not set.",
+            "The end of the file if not set, or the last ball of an innings that is over.",
             metavar="INNINGS:OVERS",
         ),
     ] = None
@@ -234,7 +234,7 @@ def _moment(match: Match, at: str | None) -> Moment:
     """Return the moment that is asked about: that of `--at`, or the last one with a ball to come."""
     if at is not None:
         return read_at(at)
-    return last_moment(match)
+    return last_open_moment(match)
 
 
 def _by_outcome(probabilities: FloatArray) -> dict[str, float]:

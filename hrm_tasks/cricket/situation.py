@@ -90,6 +90,16 @@ def last_moment(match: Match) -> Moment:
     return Moment(number, last + 1, 0) if legal >= 6 else Moment(number, last, legal)
 
 
+def last_open_moment(match: Match) -> Moment:
+    """Return the end of what is recorded; of an innings that is over, the moment before its last ball."""
+    end = last_moment(match)
+    if not match.innings or not _is_finished(match.innings[-1]):
+        return end
+    over = match.innings[-1].overs[-1]
+    legal = sum(ball.legal for ball in over.deliveries[:-1])
+    return Moment(end.innings, over.number, legal)
+
+
 def situation_at(match: Match, moment: Moment, knowledge: Knowledge, edges: Edges) -> Situation:
     """Return what was known at a moment. Raises: DataError if it never came."""
     innings, following = _cut(match, moment)

@@ -65,7 +65,7 @@ def test_the_same_command_writes_the_same_bytes(matches: Path, tmp_path: Path) -
 
 
 def test_copies_differ_in_the_histories_of_players_alone(matches: Path, tmp_path: Path) -> None:
-    built(tmp_path / "out", matches, copies=4, forget=0.5)
+    built(tmp_path / "out", matches, copies=4, forget=0.5, blank=0)
     examples = load_split(tmp_path / "out", "train").sets["all"]
     assert (np.diff(examples.group_indices) == 4).all()
     inputs = np.array(examples.inputs).reshape(-1, 4, NUM_CHUNKS, SEQ_LEN)

@@ -209,8 +209,9 @@ def test_a_model_is_compared_with_prior_and_table(task: Cricket, data: Dataset) 
 def test_without_scikit_learn_the_rest_is_compared(
     task: Cricket, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sklearn"]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     report, _ = compared(task, data, 3)
     assert "logistic regression" not in report.losses
     assert "scikit-learn is not installed" in str(report.pages()[-1])
