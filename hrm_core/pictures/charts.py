@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from hrm_core.errors import needs_package
 from hrm_core.files import replaced_whole
-from hrm_core.pictures.curves import RUN_COLOURS
+from hrm_core.pictures.curves import RUN_COLOURS, RUN_STYLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,11 +71,16 @@ def draw_reliability(out: Path, title: str, curves: Mapping[str, Reliability]) -
     """
     figure, axes = empty_chart()
     lowest = 1.0
-    colours = [*RUN_COLOURS, *RUN_COLOURS]
-    for (name, curve), colour in zip(curves.items(), colours, strict=False):
+    for (name, curve), (line, colour) in zip(curves.items(), RUN_STYLES, strict=False):
         is_seen = curve.observed > 0
         shown = curve.predicted[is_seen], curve.observed[is_seen]
-        axes.plot(*shown, color=colour, marker="o", markersize=4, linewidth=1.2, label=name)
+        style: Mapping[str, Any] = {
+            "color": colour,
+            "linestyle": line,
+            "marker": "o",
+            "markersize": 4,
+        }
+        axes.plot(*shown, linewidth=1.2, label=name, **style)
         lowest = min([lowest, *shown[0].tolist(), *shown[1].tolist()])
     axes.plot([lowest, 1], [lowest, 1], color=GREY, linestyle="--", label="as predicted")
     axes.set_xscale("log")

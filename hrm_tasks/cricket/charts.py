@@ -122,6 +122,7 @@ def draw_manhattan(out: Path, match: Match) -> None:
     )
     axes.set_xlabel("over")
     axes.set_ylabel("runs")
+    axes.set_xticks(range(1, MAX_OVERS + 1))
     axes.set_ylim(0, 1.25 * tallest)
     axes.legend(loc="upper left", frameon=False, ncols=3)
     save_chart(figure, out)
