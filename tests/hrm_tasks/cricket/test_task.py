@@ -206,12 +206,20 @@ def test_a_model_is_compared_with_prior_and_table(task: Cricket, data: Dataset) 
     assert "Lowest log loss" in str(advice)
 
 
+class NoScikitLearn:
+    """A finder that says what Python says where scikit-learn is not installed."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name == "sklearn":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 def test_without_scikit_learn_the_rest_is_compared(
     task: Cricket, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "sklearn"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setattr(sys, "meta_path", [NoScikitLearn(), *sys.meta_path])
     report, _ = compared(task, data, 3)
     assert "logistic regression" not in report.losses
     assert "scikit-learn is not installed" in str(report.pages()[-1])
