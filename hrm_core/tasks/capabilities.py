@@ -394,6 +394,11 @@ def given_cells(task: object, inputs: TokenArray) -> BoolArray:
     return np.zeros(inputs.shape, bool)
 
 
+def continues_texts(task: object) -> bool:
+    """Return True if the class of a task is `Generative`: its tokenizer need not be at hand."""
+    return hasattr(type(task), "continuation")
+
+
 def bands_of(task: object) -> Sequence[int]:
     """Return the bands of ratings that split the tables of a task."""
     return task.rating_bands if isinstance(task, Rated) else NO_RATINGS

@@ -16,7 +16,7 @@ from hrm_core.runs.checkpoint import Model, check_weights, load_model
 from hrm_core.runs.identifiers import grown
 from hrm_core.runs.run import Run
 from hrm_core.schedule import total_updates
-from hrm_core.tasks.capabilities import Equipped
+from hrm_core.tasks.capabilities import Equipped, continues_texts
 from hrm_core.tasks.registry import label_of, task_of_shape
 from hrm_core.training.fit import Assignment, Reporter, Trainer
 
@@ -26,7 +26,8 @@ MakeBackend = Callable[[ModelConfig], Backend]
 def assign(config: RunConfig, data: Path) -> Assignment:
     """Open a data set for training and size the model for it.
 
-    Raises: DataError, or ConfigError where a stated size and the data differ.
+    Raises: DataError, or ConfigError where a stated size and the data differ, or where a model of
+    text would see what it is to predict.
     """
     dataset = Dataset(data)
     train = dataset.split("train")
@@ -48,6 +49,11 @@ def assign(config: RunConfig, data: Path) -> Assignment:
     task = task_of_shape(
         metadata.vocab_size, metadata.seq_len, dataset.label or "", metadata.num_chunks
     )
+    if continues_texts(task) and model.attention == "full":
+        raise ConfigError(
+            f"{data} is text, and with model.attention=full each position would read the token "
+            "it is to predict; set model.attention=causal or prefix, and model.halting=fixed"
+        )
     files: dict[str, str] = {}
     if isinstance(task, Equipped):
         files = {name: dataset.text_of(name) for name in task.file_names}

@@ -18,7 +18,7 @@ import pytest
 import hrm_mlx
 from hrm_core.data.store import Dataset
 from hrm_core.errors import PuzzleError
-from hrm_core.runs.checkpoint import find_model, load_model
+from hrm_core.runs.checkpoint import find_model, load_model, save_model
 
 TINY = """\
 model:
@@ -80,15 +80,30 @@ def byte_pairs(hrm: Hrm, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def looks_ahead(hrm: Hrm, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of characters with full attention."""
-    folder = tmp_path_factory.mktemp("full")
-    return trained(hrm, folder, write_words(folder / "verse.txt"), attention="full", updates=2)
+def looks_ahead(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of characters with full attention, as others may have made it."""
+    path = tmp_path_factory.mktemp("full") / "model.safetensors"
+    model = load_model(find_model(run))
+    config = model.config.model_copy(update={"attention": "full"})
+    save_model(path, config, model.task, model.weights, model.files)
+    return path
 
 
 def text_of(outcome: Any) -> str:
     assert outcome.status == 0, outcome.err
     return str(outcome.out)
+
+
+def test_a_model_of_text_is_not_trained_to_read_its_answers(
+    hrm: Hrm, refusal: Refusal, tmp_path: Path
+) -> None:
+    config = tmp_path / "full.yaml"
+    config.write_text(TINY.format(attention="full", updates=2))
+    data, verse = tmp_path / "data", write_words(tmp_path / "verse.txt")
+    assert hrm("data", "text", data, verse, "--seq-len", "16").status == 0
+    message = refusal("train", config, "--data", data, "--run", tmp_path / "run")
+    assert "would read the token it is to predict; set model.attention=causal" in message
+    assert not (tmp_path / "run").exists()
 
 
 class TestText:
@@ -346,7 +361,8 @@ class TestEvaluation:
         assert refusal("eval", tiny_run, "--stateful") == (
             "--stateful is for models of text, this one is sudoku; leave it out"
         )
-        assert refusal("eval", looks_ahead, "--stateful").startswith(
+        data = "--data", run.parent / "data"
+        assert refusal("eval", looks_ahead, *data, "--stateful").startswith(
             "--stateful needs causal or prefix attention, fixed halting and one chunk; this model "
             "has attention=full"
         )
