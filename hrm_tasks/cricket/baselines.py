@@ -11,7 +11,7 @@ from hrm_tasks.cricket.ballfile import BallRows
 from hrm_tasks.cricket.read import MAX_OVERS, OUTCOMES
 from hrm_tasks.cricket.scoreboard import NUM_RECENT, BoolArray, FloatArray, IntArray, State
 
-MISSING = "scikit-learn is not installed; pip install 'hrm-mlx[bench]'"
+MISSING = "scikit-learn is not installed; pip install scikit-learn"
 PENALTY = 0.01  # C of scikit-learn: the inverse of the strength of the penalty
 MAX_ITERATIONS = 300
 
