@@ -255,7 +255,11 @@ class TestProcess:
             assert process.wait(60) == 0
 
     def test_an_interrupt_ends_with_130_after_the_text_so_far(self, run: Path) -> None:
-        command = self.command(run, "-m", "1000000")
+        _, _, _, *arguments = self.command(run, "-m", "1000000")
+        # a shell in the background has it ignored
+        heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+        code = f"import signal, sys; {heard}; from hrm_cli.main import main; sys.exit(main())"
+        command = [sys.executable, "-c", code, *arguments]
         with subprocess.Popen(command, stdout=PIPE, stderr=PIPE) as process:
             assert process.stdout is not None
             assert len(process.stdout.read(5)) == 5
