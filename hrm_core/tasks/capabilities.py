@@ -130,6 +130,16 @@ class Variable(Protocol):
     data_settings: Sequence[str]
 
 
+@runtime_checkable
+class Viewed(Protocol):
+    """Looks at its data in a way that a model must share, such as the size of patches."""
+
+    @property
+    def model_settings(self) -> Mapping[str, Any]:
+        """Return settings of a model; a config that states one must state the same."""
+        ...
+
+
 class Question(NamedTuple):
     """A question, and what its file holds besides."""
 

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from hrm_core.backend import AnyArray, Backend
-from hrm_core.config import DataConfig, DataSizes, InitConfig, ModelConfig, RunConfig
+from hrm_core.config import (
+    ArchConfig,
+    DataConfig,
+    DataSizes,
+    InitConfig,
+    ModelConfig,
+    RunConfig,
+    validated,
+)
 from hrm_core.data.store import Dataset, Split
 from hrm_core.errors import CheckpointError, ConfigError, DataError, RunError
 from hrm_core.parameters import initial_values
@@ -16,7 +24,7 @@ from hrm_core.runs.checkpoint import Model, check_weights, load_model
 from hrm_core.runs.identifiers import grown
 from hrm_core.runs.run import Run
 from hrm_core.schedule import total_updates
-from hrm_core.tasks.capabilities import Equipped, continues_texts
+from hrm_core.tasks.capabilities import Equipped, Viewed, continues_texts
 from hrm_core.tasks.registry import label_of, task_of_shape
 from hrm_core.training.fit import Assignment, Reporter, Trainer
 
@@ -35,6 +43,11 @@ def assign(config: RunConfig, data: Path) -> Assignment:
     metadata = train.metadata
     if test is not None:
         _check_fits(test, train)
+    task = task_of_shape(
+        metadata.vocab_size, metadata.seq_len, dataset.label or "", metadata.num_chunks
+    )
+    if isinstance(task, Viewed):
+        config = _with_view(config, task, data)
     for split in filter(None, (train, test)):
         split.check_serves(config.model)
     model = config.model.sized(train.sizes)
@@ -46,9 +59,6 @@ def assign(config: RunConfig, data: Path) -> Assignment:
             f"batch of {config.train.global_batch_size}; raise train.epochs or lower "
             "train.global_batch_size"
         )
-    task = task_of_shape(
-        metadata.vocab_size, metadata.seq_len, dataset.label or "", metadata.num_chunks
-    )
     if continues_texts(task) and model.attention == "full":
         raise ConfigError(
             f"{data} is text, and with model.attention=full each position would read the token "
@@ -111,6 +121,22 @@ def resume(
     trainer = Trainer(assignment, backend, run, reporter)
     trainer.restore(restored)
     return trainer
+
+
+def _with_view(config: RunConfig, task: Viewed, data: Path) -> RunConfig:
+    """Return the config with the settings of a model that the data decide.
+
+    Raises: ConfigError if it states another value.
+    """
+    stated = config.model.model_dump(include=config.model.model_fields_set)
+    for name, value in task.model_settings.items():
+        if stated.get(name, value) != value:
+            raise ConfigError(
+                f"model.{name}={stated[name]}, but {data} was built for {name}={value}; "
+                "leave the setting out, or build the data set again"
+            )
+    model = validated(ArchConfig, {**config.model.model_dump(), **task.model_settings}, "model")
+    return config.model_copy(update={"model": model})
 
 
 def environment(backend: Backend) -> dict[str, str]:

@@ -1,0 +1,209 @@
+"""Tasks that ask which labels a picture has: their settings, tokens and places.
+
+A chunk is `n` patches, then one answer slot a label with an ask token of its own; of labels that
+exclude each other there is one slot. The last chunk alone has targets. Pictures lie beside the
+tokens as uint8 and are cut into patches by the model; with `pixels` each pixel is a token instead.
+
+Shapes: N pictures, C chunks, S = `seq_len` tokens of a chunk, F labels, Q answer slots, H, W pixels.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, ValidationError, model_validator
+
+from hrm_core.config import Settings
+from hrm_core.tasks.contract import IntArray, TokenArray
+
+PAD, IMAGE, ABSENT, PRESENT = range(4)  # tokens; 4 + f asks for label f
+FIRST_ASK = 4
+ASK, FIRST_LABEL = 2, 3  # of labels that exclude each other
+GREY = 128  # first of the tokens of pixels: 7 bits of grey
+PIXEL_VOCAB = 256
+UNKNOWN = -1  # target of a label that is not known
+MAX_LABELS = 100
+MAX_SIDE = 4096
+
+# strict=False: JSON has lists
+Side = Annotated[int, Field(ge=2, le=MAX_SIDE)]
+Sides = Annotated[tuple[Side, Side], Field(strict=False)]
+Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=MAX_LABELS)]
+UintArray = npt.NDArray[np.uint8]
+
+
+class PictureSettings(Settings):
+    """What a model of pictures was built for; the label of its task holds all of it."""
+
+    labels: Names
+    exclusive: bool = False  # each picture has exactly one of the labels
+    size: Sides  # H, W
+    patch: Annotated[int, Field(ge=1)]
+    strips: Annotated[int, Field(ge=1)] = 1
+    frames: Annotated[int, Field(ge=1)] = 1
+    overview: bool = False  # the first chunk is the whole picture, at the size of a strip
+    pixels: bool = False  # each pixel is a token; the published code trains on such data
+    fit: Literal["crop", "stretch"] = "crop"  # how a picture of another shape is fitted
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        height, width = self.size
+        if width % self.strips:
+            raise ValueError(f"{self.strips} strips do not divide a width of {width} pixels")
+        if not self.pixels and (height % self.patch or width // self.strips % self.patch):
+            raise ValueError(
+                f"patches of {self.patch} do not divide a strip of "
+                f"{height}x{width // self.strips} pixels; they must divide both sides"
+            )
+        if self.frames > 1 and (self.strips > 1 or self.overview or self.pixels):
+            raise ValueError("frames are whole chunks; leave out strips, overview and pixels")
+        if self.overview and self.strips == 1:
+            raise ValueError("an overview stands before strips; give at least 2 strips")
+        if self.pixels and (self.strips > 1 or self.overview):
+            raise ValueError("pixels as tokens have one chunk; leave out strips and overview")
+        if self.exclusive and len(self.labels) < 2:
+            raise ValueError("labels that exclude each other are at least 2")
+        return self
+
+    @property
+    def num_chunks(self) -> int:
+        """Chunks of an example: frames, or strips and perhaps the overview before them."""
+        return self.frames if self.frames > 1 else self.strips + self.overview
+
+    @property
+    def num_patches(self) -> int:
+        """Positions of a chunk that show the picture."""
+        height, width = self.size
+        if self.pixels:
+            return height * width
+        return (height // self.patch) * (width // self.strips // self.patch)
+
+    @property
+    def num_slots(self) -> int:
+        """Answer slots behind the patches."""
+        return 1 if self.exclusive else len(self.labels)
+
+    @property
+    def seq_len(self) -> int:
+        """Tokens of a chunk."""
+        return self.num_patches + self.num_slots
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens of the vocabulary."""
+        if self.pixels:
+            return PIXEL_VOCAB
+        return (FIRST_LABEL if self.exclusive else FIRST_ASK) + len(self.labels)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of the picture of an example: (H, W), or (C, H, W) with a frame a chunk."""
+        return (self.frames, *self.size) if self.frames > 1 else self.size
+
+
+class Judgement(NamedTuple):
+    """What a model says of each label of N pictures, and what is true."""
+
+    chances: npt.NDArray[np.float64]  # (N, F) probability that the label is present
+    truth: IntArray  # (N, F) 1 present, 0 absent, -1 not known
+
+
+class PictureTask:
+    """Base of tasks of pictures. A subclass gives name, things, word and note."""
+
+    name: ClassVar[str]
+    things: ClassVar[str] = "images"
+    word: ClassVar[str] = "label"  # for one of the labels
+    note: ClassVar[str] = ""  # every output carries it
+
+    def __init__(self, settings: PictureSettings) -> None:
+        self.preparation = settings
+        self.vocab_size, self.seq_len = settings.vocab_size, settings.seq_len
+        self.num_chunks = settings.num_chunks
+        self.settings: Mapping[str, Any] = settings.model_dump(mode="json")
+
+    @classmethod
+    def for_shape(cls, vocab_size: int, seq_len: int, settings: Mapping[str, Any]) -> Self | None:
+        """Return the task with these settings; None if they are incomplete or not of this shape."""
+        try:
+            known = PictureSettings.model_validate(settings)
+        except ValidationError:
+            return None
+        task = cls(known)
+        return task if (task.vocab_size, task.seq_len) == (vocab_size, seq_len) else None
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Names of the labels, (F,)."""
+        return self.preparation.labels
+
+    @property
+    def model_settings(self) -> Mapping[str, Any]:
+        """Settings of a model that follow from the data; see `capabilities.Viewed`."""
+        prepared = self.preparation
+        if prepared.pixels:
+            return {}
+        seen = {"patch_size": prepared.patch}
+        return {**seen, "first_chunk": "overview"} if prepared.overview else seen
+
+    @property
+    def outcomes(self) -> Sequence[str]:
+        """Names of the outcomes of an answer slot, (K,)."""
+        return self.labels if self.preparation.exclusive else ("absent", "present")
+
+    @property
+    def outcome_tokens(self) -> Sequence[int]:
+        """Their tokens, (K,)."""
+        if self.preparation.exclusive:
+            return range(FIRST_LABEL, FIRST_LABEL + len(self.labels))
+        return (ABSENT, PRESENT)
+
+    @property
+    def outcome_positions(self) -> Sequence[int]:
+        """Places of the answer slots in a chunk, (Q,)."""
+        return range(self.preparation.num_patches, self.seq_len)
+
+    @cached_property
+    def _asks(self) -> IntArray:
+        """Ask tokens (Q,) behind the patches."""
+        if self.preparation.exclusive:
+            return np.array([ASK])
+        return FIRST_ASK + np.arange(len(self.labels))
+
+    def questions(self, images: UintArray) -> tuple[TokenArray, UintArray | None]:
+        """Return the tokens (N, C S) that ask for the labels of pictures (N, ...), and what the
+        model looks at besides: the pictures, or None where their pixels are tokens.
+        """
+        count, prepared = len(images), self.preparation
+        shown: IntArray = np.full((count, prepared.num_patches), IMAGE)
+        if prepared.pixels:
+            shown = GREY + (images.reshape(count, -1).astype(np.int64) >> 1)
+        asks = np.broadcast_to(self._asks, (count, prepared.num_slots))
+        chunk = np.concatenate([shown, asks], axis=1)
+        tokens = np.tile(chunk, (1, prepared.num_chunks)).astype(np.uint8)
+        return tokens, None if prepared.pixels else images
+
+    def answers(self, targets: IntArray) -> TokenArray:
+        """Return the label tokens (N, C S) of targets (N, F) in {0, 1, UNKNOWN}.
+
+        They stand in the slots of the last chunk alone. Of labels that exclude each other exactly
+        one is 1.
+        """
+        tokens = np.zeros((len(targets), self.num_chunks, self.seq_len), np.uint8)
+        slots = np.array([PAD, ABSENT, PRESENT])[targets + 1]
+        if self.preparation.exclusive:
+            slots = FIRST_LABEL + targets.argmax(axis=1, keepdims=True)
+        tokens[:, -1, self.preparation.num_patches :] = slots
+        return tokens.reshape(len(targets), -1)
+
+    def judgement(self, probabilities: npt.NDArray[np.floating], targets: IntArray) -> Judgement:
+        """Read the last chunk of predictions (N, C Q, K) and targets (N, C Q), -1 not known."""
+        num_slots = self.preparation.num_slots
+        last = probabilities[:, -num_slots:].astype(np.float64)
+        named = targets[:, -num_slots:]
+        if not self.preparation.exclusive:
+            return Judgement(last[:, :, 1], named)
+        is_label = named == np.arange(len(self.labels))
+        return Judgement(last[:, 0], np.where(named < 0, UNKNOWN, is_label))
