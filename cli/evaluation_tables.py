@@ -129,10 +129,10 @@ def _print_metrics(
 
 def _row(name: str, values: Values, measures: Measures) -> list[str]:
     headline = measures.headline
-    row = [name, headline.text(values[headline.key])]
+    row = [name, headline.shown(values)]
     if headline.interval:
         row.append(_interval(headline, [values[key] for key in headline.interval]))
-    row += [metric.text(values[metric.key]) for metric in measures.metrics]
+    row += [metric.shown(values) for metric in measures.metrics]
     counts = [f"{values['steps']:.2f}", f"{values['settled_step']:.2f}", f"{values['count']:,.0f}"]
     return [*row, *counts]
 

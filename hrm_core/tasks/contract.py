@@ -35,6 +35,7 @@ class Metric:
     higher_is_better: bool = True
     interval: tuple[str, str] | None = None  # keys of the ends of its 95 % confidence interval
     short: str = ""  # its name in a line of text, if not the heading
+    needs: str = ""  # key of a count; where it is 0, the number is not defined
 
     @property
     def is_share(self) -> bool:
@@ -44,6 +45,12 @@ class Metric:
     def text(self, value: float) -> str:
         """Format a value for a person."""
         return format(value, self.format)
+
+    def shown(self, values: Mapping[str, float]) -> str:
+        """Format its value among others, "undefined" where they do not define it."""
+        if self.needs and not values.get(self.needs, 1):
+            return "undefined"
+        return self.text(values[self.key])
 
     def rank(self, values: Mapping[str, float]) -> float:
         """Return a number that is larger for the better of two models."""

@@ -9,14 +9,18 @@ Shapes: N pictures, C chunks, S = `seq_len` tokens of a chunk, F labels, Q answe
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationError, model_validator
 
 from hrm_core.config import Settings
-from hrm_core.tasks.contract import IntArray, TokenArray
+from hrm_core.tasks import picture_scores
+from hrm_core.tasks.cells import share
+from hrm_core.tasks.contract import IntArray, Metric, TokenArray
+from hrm_core.tasks.picture_scores import Judgement, log_odds
+from hrm_core.tasks.predictions import Predictions
 
 PAD, IMAGE, ABSENT, PRESENT = range(4)  # tokens; 4 + f asks for label f
 FIRST_ASK = 4
@@ -26,6 +30,13 @@ PIXEL_VOCAB = 256
 UNKNOWN = -1  # target of a label that is not known
 MAX_LABELS = 100
 MAX_SIDE = 4096
+
+AUROC = Metric("auroc", "area under the ROC curve", "AUROC", ".4f", needs="defined_labels")
+PRECISION = Metric(
+    "average_precision", "average precision", "avg. precision", ".4f", needs="defined_labels"
+)
+ACCURACY = Metric("accuracy", "accuracy", "accuracy")
+ECE = Metric("ece", "expected calibration error", "ECE", ".4f", higher_is_better=False)
 
 # strict=False: JSON has lists
 Side = Annotated[int, Field(ge=2, le=MAX_SIDE)]
@@ -103,18 +114,13 @@ class PictureSettings(Settings):
         return (self.frames, *self.size) if self.frames > 1 else self.size
 
 
-class Judgement(NamedTuple):
-    """What a model says of each label of N pictures, and what is true."""
-
-    chances: npt.NDArray[np.float64]  # (N, F) probability that the label is present
-    truth: IntArray  # (N, F) 1 present, 0 absent, -1 not known
-
-
 class PictureTask:
     """Base of tasks of pictures. A subclass gives name, things, word and note."""
 
     name: ClassVar[str]
     things: ClassVar[str] = "images"
+    headline: ClassVar[Metric] = AUROC
+    metrics: ClassVar[tuple[Metric, ...]] = (PRECISION, ACCURACY, ECE)
     word: ClassVar[str] = "label"  # for one of the labels
     note: ClassVar[str] = ""  # every output carries it
 
@@ -200,10 +206,31 @@ class PictureTask:
 
     def judgement(self, probabilities: npt.NDArray[np.floating], targets: IntArray) -> Judgement:
         """Read the last chunk of predictions (N, C Q, K) and targets (N, C Q), -1 not known."""
-        num_slots = self.preparation.num_slots
+        num_slots, exclusive = self.preparation.num_slots, self.preparation.exclusive
         last = probabilities[:, -num_slots:].astype(np.float64)
         named = targets[:, -num_slots:]
-        if not self.preparation.exclusive:
-            return Judgement(last[:, :, 1], named)
+        if not exclusive:
+            return Judgement(last[:, :, 1], named, log_odds(last[:, :, 1], last[:, :, 0]), False)
+        chances = last[:, 0]
+        others = chances @ (1 - np.eye(len(self.labels)))  # not 1 - p, which rounds to 0
         is_label = named == np.arange(len(self.labels))
-        return Judgement(last[:, 0], np.where(named < 0, UNKNOWN, is_label))
+        truth = np.where(named < 0, UNKNOWN, is_label)
+        return Judgement(chances, truth, log_odds(chances, others), True)
+
+    def judged(self, predictions: Predictions) -> Judgement:
+        """Read what a model says of the pictures of an evaluation."""
+        if predictions.probabilities is None or predictions.targets is None:  # of no picture
+            num_slots, num_outcomes = self.preparation.num_slots, len(self.outcomes)
+            nothing = np.zeros((0, num_slots, num_outcomes)), np.zeros((0, num_slots), np.int64)
+            return self.judgement(*nothing)
+        return self.judgement(predictions.probabilities, predictions.targets)
+
+    def measure(self, predictions: Predictions) -> dict[str, float]:
+        """Compute all numbers of a report; `count` is that of pictures with a known label."""
+        counted = predictions.is_counted
+        return {
+            **picture_scores.measure(self.judged(predictions)),
+            "lm_loss": share(predictions.lm_loss[counted].sum(), counted.sum()),
+            "steps": share(predictions.steps.sum(), len(predictions)),
+            "count": int(counted.sum()),
+        }

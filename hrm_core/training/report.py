@@ -155,7 +155,7 @@ def evaluation_line(record: Mapping[str, Any], measures: Measures = UNKNOWN) -> 
     values = []
     for metric in (measures.headline, *measures.metrics):
         name = metric.short or metric.heading
-        values.append(f"{name} {metric.text(record[metric.key])}")
+        values.append(f"{name} {metric.shown(record)}")
     return f"{start}{'  '.join(values)}  of {record['count']} {measures.things}"
 
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from hrm_core.config import ConfigError
-from hrm_core.tasks.pictures import GREY, PictureSettings, PictureTask
+from hrm_core.tasks.contract import Task
+from hrm_core.tasks.pictures import AUROC, GREY, PictureSettings, PictureTask
+from hrm_core.tasks.predictions import NO_PREDICTIONS, REQUIRED, Predictions
 from hrm_core.tasks.registry import label_of
 
 
@@ -100,3 +102,47 @@ def test_judgement_of_one_slot_is_one_against_the_rest() -> None:
 def test_settings_that_clash_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, ConfigError), match=message):
         photos(**settings)
+
+
+def predictions_of(probabilities: Any, targets: Any) -> Predictions:
+    """Return predictions of N pictures, of which only what labels use matters."""
+    count = len(targets)
+    zeros = np.zeros(count)
+    fields = {name: zeros for name in vars(NO_PREDICTIONS) if name in REQUIRED}
+    fields["num_labelled"] = (np.asarray(targets) >= 0).sum(axis=1)
+    fields["steps"] = np.full(count, 2)
+    fields["lm_loss"] = np.arange(count, dtype=np.float64)
+    given = {"probabilities": np.array(probabilities), "targets": np.array(targets)}
+    return Predictions(**fields, **given)  # type: ignore[arg-type]
+
+
+def test_measures_are_of_pictures_with_a_known_label() -> None:
+    task = photos(labels=("a", "b"))
+    assert isinstance(task, Task)
+    present = np.array([[0.9, 0.2], [0.4, 0.3], [0.6, 0.8], [0.5, 0.5]])
+    probabilities = np.stack([1 - present, present], axis=2)
+    targets = [[1, 0], [1, 0], [0, -1], [-1, -1]]
+    values = task.measure(predictions_of(probabilities, targets))
+    assert values["auroc"] == 0.5  # of two pairs of a, one is in order; b has no present one
+    assert values["accuracy"] == pytest.approx(3 / 5)
+    assert values["base_rate"] == pytest.approx(4 / 5)
+    assert (values["count"], values["steps"], values["lm_loss"]) == (3, 2, 1)
+    assert AUROC.shown(values) == "0.5000"
+
+
+def test_undefined_auroc_is_said_and_still_a_number() -> None:
+    task = photos(labels=("a", "b"))
+    values = task.measure(NO_PREDICTIONS)
+    assert (values["auroc"], values["count"]) == (0.5, 0)
+    assert AUROC.shown(values) == "undefined"
+    exclusive = photos(exclusive=True)
+    assert exclusive.measure(NO_PREDICTIONS).keys() == values.keys()
+
+
+def test_exclusive_labels_are_ranked_one_against_the_rest() -> None:
+    task = photos(exclusive=True)
+    probabilities = [[[0.5, 0.3, 0.2]], [[0.2, 0.6, 0.2]], [[0.1, 0.8, 0.1]]]
+    values = task.measure(predictions_of(probabilities, [[0], [1], [0]]))
+    assert values["auroc"] == pytest.approx(0.5)  # of a and of b one pair of two; c is absent
+    assert values["accuracy"] == pytest.approx(2 / 3)
+    assert values["defined_labels"] == 2
