@@ -11,7 +11,7 @@ from hrm_core import hub
 from hrm_core.config import ModelConfig, beyond_published, validated
 from hrm_core.data.store import IDENTIFIERS_FILE, Dataset, read_identifiers
 from hrm_core.parameters import Role, parameter_table
-from hrm_core.tasks.capabilities import Equipped
+from hrm_core.tasks.capabilities import Equipped, Viewed
 from hrm_core.tasks.contract import Task
 from hrm_core.tasks.registry import name_of_shape, task_of_shape
 
@@ -25,6 +25,7 @@ from .reshape import (
     IdentifierChange,
     IntArray,
     match_identifiers,
+    new_tensor,
     reshaped,
 )
 from .settings import check_comparable, check_shapes, check_task, settings_given
@@ -174,7 +175,8 @@ def _change(named: str, source: Source, request: Request, data: Dataset | None) 
         sizes["num_puzzle_identifiers"] = len(names)
         if config.puzzle_emb_ndim:
             identifiers = _identifier_change(source, request, names)
-    settings = {**config.model_dump(), **sizes, **given}
+    looks = _looks(after, config, data) if data else {}
+    settings = {**config.model_dump(), **sizes, **looks, **given}
     new_config = validated(ModelConfig, settings, "the converted model")
     check_shapes(config, new_config, given)
     if request.verify:
@@ -196,6 +198,28 @@ def _tasks(source: Source, data: Dataset | None) -> tuple[Task | None, Task | No
     if isinstance(after, Equipped):
         after = after.with_files({name: data.text_of(name) for name in after.file_names})
     return before, after
+
+
+def _looks(task: Task | None, config: ModelConfig, data: Dataset) -> dict[str, Any]:
+    """Return the settings by which a model looks at data: chunks, and pictures if there are any."""
+    sizes = data.split(data.splits[0]).sizes
+    patch_size, first_chunk = config.patch_size, config.first_chunk
+    if isinstance(task, Viewed):
+        patch_size = task.model_settings.get("patch_size")
+        first_chunk = task.model_settings.get("first_chunk", "strip")
+    if sizes.image_size is None or patch_size is None:
+        return {
+            "num_chunks": sizes.num_chunks,
+            "image_size": None,
+            "patch_size": None,
+            "first_chunk": "strip",
+        }
+    return {
+        "num_chunks": sizes.num_chunks,
+        "image_size": sizes.image_size,
+        "patch_size": patch_size,
+        "first_chunk": first_chunk,
+    }
 
 
 def _identifier_change(
@@ -229,9 +253,12 @@ def _account(
     """Return the tensors of the destination, and a row of the report for each of the source."""
     tensors, rows = {}, []
     for name, parameter in parameter_table(change.config).items():
-        old = source.tensors[name]
-        stored = source.stored[name]
-        tensor, resized = reshaped(name, old, source.config, change)
+        if name in source.tensors:
+            old, stored = source.tensors[name], source.stored[name]
+            tensor, resized = reshaped(name, old, source.config, change)
+        else:  # of pictures, which the source does not look at
+            old, stored = new_tensor(name, change), ""
+            tensor, resized = old, (f"new: drawn from seed {change.seed}",)
         if tensor.shape != parameter.shape:
             raise AssertionError(f"{name} became {tensor.shape}, expected {parameter.shape}")
         tensors[name] = tensor
@@ -240,11 +267,16 @@ def _account(
             written = published_name(name)
             if parameter.role is Role.CONSTANT:
                 final = FLOATS[change.config.forward_dtype]
-        actions = [*_renaming(name, stored, written), *resized]
+        renaming = _renaming(name, stored, written) if stored else []
+        actions = [*renaming, *resized]
         if old.dtype != final:
             actions.append(f"cast {old.dtype} -> {final}")
         shape = list(parameter.shape)
         rows.append(Row(name, stored, written, shape, final.name, tuple(actions)))
+    unused = ("left out: the new data has no pictures",)
+    for name in source.tensors.keys() - tensors.keys():
+        shape = list(source.tensors[name].shape)
+        rows.append(Row(name, source.stored[name], "", shape, "", unused))
     derived = ("derived: left out, it follows from the config",)
     rows += [Row(stored, stored, "", [], "", derived) for stored in source.left_out]
     return tensors, rows
@@ -294,7 +326,8 @@ def _differences(before: ModelConfig, after: ModelConfig) -> dict[str, tuple[Any
 def _role_notes(before: ModelConfig, after: ModelConfig) -> list[str]:
     """Return a note on tensors that only one of the two models trains: the Q head."""
     old, new = parameter_table(before), parameter_table(after)
-    names = [name for name in new if old[name].role is not new[name].role]
+    shared = [name for name in new if name in old]
+    names = [name for name in shared if old[name].role is not new[name].role]
     if not names:
         return []
     listed = " and ".join(names)

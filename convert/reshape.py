@@ -20,6 +20,7 @@ from .tensors import FLOAT32, AnyArray, ConversionError, Tensor, of_array
 
 VOCABULARY = ("embed_tokens.embedding_weight", "lm_head.weight")  # the tensors with one row a token
 POSITIONS = "embed_pos.embedding_weight"
+PATCHES = "embed_patches.weight"
 NEW = -1  # stands for a row that the source lacks
 SHOWN = 5  # names in a message
 
@@ -62,9 +63,19 @@ def reshaped(
         return _with_vocabulary(name, tensor, change)
     if name == POSITIONS and config.seq_len != source.seq_len:
         return _with_positions(tensor, source, change)
+    if name == PATCHES and config.patch_size != source.patch_size:
+        size = source.patch_size
+        return new_tensor(name, change), (
+            f"drawn from seed {change.seed}: patches of {config.patch_size}, not {size}",
+        )
     if name == PUZZLE_TABLE and change.identifiers is not None:
         return _with_identifiers(tensor, change.identifiers)
     return tensor, ()
+
+
+def new_tensor(name: str, change: Change) -> Tensor:
+    """Draw a whole tensor as a new model of this seed does."""
+    return of_array(_drawn(name, change))
 
 
 def match_identifiers(

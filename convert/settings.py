@@ -16,6 +16,7 @@ CAUSAL = {"attention": "causal", "halting": "fixed"}  # of text
 STABLEMAX, SOFTMAX = "stablemax_cross_entropy", "softmax_cross_entropy"
 SECTION = "model"
 SPLIT = {"num_heads"}  # tensors keep their shape, but are another network
+LOOKS = ("num_chunks", "image_size", "patch_size", "first_chunk")  # of what one step sees
 UNSEEN = {  # settings without a trace in what one ACT step computes in float32
     "forward_dtype",
     "halt_exploration_prob",
@@ -66,6 +67,13 @@ def check_shapes(before: ModelConfig, after: ModelConfig, given: Mapping[str, An
 
 def check_comparable(before: ModelConfig, after: ModelConfig, given: Mapping[str, Any]) -> None:
     """Refuse `--verify` where a setting changes the results of a model. Raises: ConversionError."""
+    for name in LOOKS:
+        if getattr(before, name) != getattr(after, name):
+            raise ConversionError(
+                f"--verify compares the results of both models, but the data of one has "
+                f"{name}={getattr(before, name)}, of the other {getattr(after, name)}; "
+                "leave out --verify"
+            )
     for name in given:
         if name not in UNSEEN and getattr(before, name) != getattr(after, name):
             raise ConversionError(
