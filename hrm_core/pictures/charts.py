@@ -97,17 +97,29 @@ def empty_chart() -> tuple["Figure", "Axes"]:
 
     Raises: BackendError if matplotlib is not installed.
     """
+    figure, (axes,) = empty_charts(1)
+    return figure, axes
+
+
+def empty_charts(count: int) -> tuple["Figure", Sequence["Axes"]]:
+    """Make a figure with panels side by side. Raises: BackendError if matplotlib is not installed."""
     with needs_package("matplotlib", MISSING):
         from matplotlib.figure import Figure
     figure = Figure(figsize=SIZE, layout="constrained")
-    axes = figure.subplots()
-    axes.grid(color="#e4e6ea")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    panels = figure.subplots(1, count, squeeze=False)[0]
+    for axes in panels:
+        axes.grid(color="#e4e6ea")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, panels
 
 
 def save_chart(figure: "Figure", out: Path) -> None:
     """Write a figure as PNG, whole or not at all. Raises: HRMError."""
     with replaced_whole(out) as draft:
         figure.savefig(draft, format="png", dpi=DPI)
+
+
+def plain(text: str) -> str:
+    """Return a text that matplotlib does not take for mathematics."""
+    return text.replace("$", r"\$")

@@ -9,6 +9,7 @@ Shapes: N pictures, C chunks, S = `seq_len` tokens of a chunk, F labels, Q answe
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -16,9 +17,13 @@ import numpy.typing as npt
 from pydantic import Field, ValidationError, model_validator
 
 from hrm_core.config import Settings
-from hrm_core.tasks import picture_scores
+from hrm_core.data.store import Dataset, ExampleSet, Split
+from hrm_core.errors import BackendError, DataError
+from hrm_core.tasks import picture_baselines, picture_scores
 from hrm_core.tasks.cells import share
 from hrm_core.tasks.contract import IntArray, Metric, TokenArray
+from hrm_core.tasks.picture_comparison import LOGISTIC, NETWORK, Comparison, compare, draw
+from hrm_core.tasks.picture_listing import Listing, listing, only_set
 from hrm_core.tasks.picture_scores import Judgement, log_odds
 from hrm_core.tasks.predictions import Predictions
 
@@ -204,6 +209,22 @@ class PictureTask:
         tokens[:, -1, self.preparation.num_patches :] = slots
         return tokens.reshape(len(targets), -1)
 
+    def targets(self, tokens: TokenArray) -> IntArray:
+        """Return the targets (N, F) that label tokens (N, C S) were made of; undo `answers`."""
+        slots = tokens[:, -self.preparation.num_slots :].astype(np.int64)
+        if self.preparation.exclusive:
+            is_label: IntArray = slots == np.arange(FIRST_LABEL, self.vocab_size)
+            return np.where(slots < FIRST_LABEL, UNKNOWN, is_label)
+        return np.where(slots < ABSENT, UNKNOWN, slots - ABSENT)
+
+    def pictures(self, examples: ExampleSet, rows: IntArray) -> UintArray:
+        """Read the pictures (N, ...) of some examples; of pixels as tokens with 7 bits of grey."""
+        if examples.images is not None:
+            return np.asarray(examples.images[rows])
+        tokens = np.asarray(examples.inputs[rows])[:, : self.preparation.num_patches]
+        pixels: UintArray = ((tokens.astype(np.int64) - GREY) << 1).clip(0, 255).astype(np.uint8)
+        return pixels.reshape(-1, *self.preparation.size)
+
     def judgement(self, probabilities: npt.NDArray[np.floating], targets: IntArray) -> Judgement:
         """Read the last chunk of predictions (N, C Q, K) and targets (N, C Q), -1 not known."""
         num_slots, exclusive = self.preparation.num_slots, self.preparation.exclusive
@@ -234,3 +255,46 @@ class PictureTask:
             "steps": share(predictions.steps.sum(), len(predictions)),
             "count": int(counted.sum()),
         }
+
+    def compare(self, data: Dataset, split: Split, predictions: Predictions) -> Comparison:
+        """Put logistic regression on pixels beside the network, on the first copy of each picture.
+
+        Raises: DataError if the list of pictures does not fit the examples.
+        """
+        listed = listing(data, split).first(len(predictions))
+        judged = self.judged(predictions).select(listed.rows)
+        judgements, notes = {NETWORK: judged}, []
+        try:
+            judgements[LOGISTIC] = self._logistic(data, split, listed, judged)
+        except (BackendError, DataError) as error:
+            notes.append(f"Logistic regression is left out: {error}.")
+        if self.note:
+            notes.append(f"{self.note.capitalize()}.")
+        things = f"{len(listed.rows):,} {self.things}"
+        if listed.knows_patients:
+            things += f" of {len(np.unique(listed.patients)):,} patients"
+        return compare(self.labels, self.word, things, listed.patients, judgements, notes)
+
+    def draw(self, comparison: Comparison, out: Path) -> None:
+        """Draw ROC curves, and how often a label was there of how often it was predicted.
+
+        Raises: HRMError, BackendError without matplotlib.
+        """
+        draw(comparison, out)
+
+    def _logistic(
+        self, data: Dataset, split: Split, listed: Listing, judged: Judgement
+    ) -> Judgement:
+        """Fit logistic regression to training pictures and judge those that are listed.
+
+        Raises: DataError without a train split, BackendError without scikit-learn.
+        """
+        train = data.split("train")
+        examples = only_set(train)
+        rows = picture_baselines.training_rows(listing(data, train).rows)
+        return picture_baselines.logistic(
+            picture_baselines.features(self.pictures(examples, rows)),
+            self.targets(np.asarray(examples.labels[rows])),
+            picture_baselines.features(self.pictures(only_set(split), listed.rows)),
+            judged,
+        )

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hrm_core.pictures.charts import empty_chart, save_chart
+from hrm_core.pictures.charts import empty_chart, plain, save_chart
 from hrm_tasks.cricket.knowledge import Knowledge
 from hrm_tasks.cricket.read import MAX_OVERS, Innings, Match
 from hrm_tasks.cricket.rollouts import Simulated
@@ -59,7 +59,7 @@ def draw_fan(out: Path, situation: Situation, simulated: Simulated, knowledge: K
     else:
         axes.axhline(situation.innings.target, color=GREEN, label="target")
     axes.plot(*played, color="#222222", linewidth=1.6, label="what happened")
-    axes.set_title(_plain(situation.text().partition(";")[0]), loc="left", fontweight="bold")
+    axes.set_title(plain(situation.text().partition(";")[0]), loc="left", fontweight="bold")
     axes.set_xlabel("overs")
     axes.set_ylabel("runs")
     axes.set_xlim(0, max(limit, 1))
@@ -91,7 +91,7 @@ def draw_worm(out: Path, side: str, points: Sequence[PointLike]) -> None:
     sizes = [40 * point.wickets for _, point in fallen]
     axes.scatter(x_wickets, y_wickets, s=sizes, color=RED, zorder=3, label="wickets in the over")
     axes.axvline(first, color=GREY, linewidth=0.8)
-    axes.set_title(_plain(f"chance that {side} win"), loc="left", fontweight="bold")
+    axes.set_title(plain(f"chance that {side} win"), loc="left", fontweight="bold")
     axes.set_xlabel("overs bowled, both innings")
     axes.set_xlim(0, max(times[-1], 1))
     axes.set_ylim(-0.02, 1.02)
@@ -116,7 +116,7 @@ def draw_manhattan(out: Path, match: Match) -> None:
         tallest = max([tallest, *runs])
     axes.plot([], [], "o", color=RED, label="wicket")
     axes.set_title(
-        _plain(f"{match.date}, {match.teams[0]} and {match.teams[1]}: runs of each over"),
+        plain(f"{match.date}, {match.teams[0]} and {match.teams[1]}: runs of each over"),
         loc="left",
         fontweight="bold",
     )
@@ -144,8 +144,3 @@ def _score_by_over(innings: Any) -> tuple[list[float], list[int]]:
         overs.append(overs[-1] + ball.legal / 6)
         scores.append(scores[-1] + ball.total)
     return overs, scores
-
-
-def _plain(text: str) -> str:
-    """Return a text that matplotlib does not take for mathematics."""
-    return text.replace("$", r"\$")

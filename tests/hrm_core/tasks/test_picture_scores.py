@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn import metrics
+
 
 from hrm_core.tasks.picture_scores import (
     Judgement,
@@ -20,6 +20,8 @@ from hrm_core.tasks.picture_scores import (
     resampled,
     roc_curve,
 )
+
+metrics = pytest.importorskip("sklearn.metrics", reason="needs scikit-learn")
 
 
 def drawn(seed: int, count: int = 200, num_labels: int = 3, levels: int = 20) -> Judgement:
