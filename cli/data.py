@@ -13,7 +13,7 @@ import click
 
 from hrm_core.plugins import has_module, help_line, task_packages
 
-from .options import DIRECTORY, FILE, digits_option, drawn_task, json_option
+from .options import DIRECTORY, FILE, digits_option, json_option, sheet_task
 
 if TYPE_CHECKING:
     from hrm_core.data.summary import DatasetSummary, SetSummary
@@ -141,7 +141,7 @@ def inspect(directory: Path, sheet: Path | None, rows: int, digits: bool, as_jso
     task = task_of_shape(sizes.vocab_size, sizes.seq_len, dataset.label or "")
     if sheet is not None:
         check_writable(sheet, ".png")
-        drawn = drawn_task(task, digits, directory)
+        drawn = sheet_task(task, digits, directory)
     summary = summarize(dataset, bands_of(task))
     if sheet is not None:
         from hrm_core.inference.pages import dataset_sheet

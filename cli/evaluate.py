@@ -17,12 +17,12 @@ from .options import (
     MODEL,
     backend_options,
     digits_option,
-    drawn_task,
     json_option,
     open_model,
     print_warning,
     refuse_same,
     seed_option,
+    sheet_task,
     steps_option,
     write_then_show,
 )
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hrm_core.data.store import Dataset, Split
     from hrm_core.inference.answering import Outcome
     from hrm_core.runs.checkpoint import Model
-    from hrm_core.tasks.capabilities import Drawable, Poll, Report
+    from hrm_core.tasks.capabilities import Captioned, Drawable, Poll, Report
     from hrm_core.tasks.contract import Task
 
 HALTS: dict[str, list[Any]] = {"both": ["fixed", "q"]}
@@ -202,7 +202,7 @@ def evaluate(
     pools = task if isinstance(task, Polled) and _is_whole_test(options) else None
     if pools:
         dataset.names  # noqa: B018 - an error here comes now, not after hours
-    drawn = drawn_task(task, options.digits, dataset.directory) if options.sheet else None
+    drawn = sheet_task(task, options.digits, dataset.directory) if options.sheet else None
     backends = [_loaded_backend(make_backend, model) for model in loaded]
     outcomes = _answer_all(backends, split, task, options)
     polls: dict[str, Poll] = {}
@@ -329,7 +329,7 @@ def _show(found: Evaluation, options: EvalOptions, as_json: bool) -> None:
 
 
 def _files(
-    found: Evaluation, options: EvalOptions, drawn: "Drawable | None"
+    found: Evaluation, options: EvalOptions, drawn: "Drawable | Captioned | None"
 ) -> list[Callable[[], None]]:
     """Return a function for each file that was asked for, which writes it."""
     from hrm_core.inference.evaluation import save_predictions

@@ -11,7 +11,7 @@ from hrm_core.backends import BACKENDS, BackendMaker
 
 if TYPE_CHECKING:
     from hrm_core.runs.checkpoint import Model
-    from hrm_core.tasks.capabilities import Drawable
+    from hrm_core.tasks.capabilities import Captioned, Drawable
     from hrm_core.tasks.contract import Task
 
 Command = Callable[..., Any]
@@ -126,17 +126,33 @@ def drawn_task(task: "Task | None", digits: bool, source: Path) -> "Drawable":
     Raises: UsageError if there is none, or its colours have no numbers to write.
     """
     from hrm_core.tasks.capabilities import Drawable, Numbered
-    from hrm_core.tasks.registry import titles_with
 
     if not isinstance(task, Drawable):
         raise click.UsageError(f"{source} is of no task that can be drawn; leave out pictures")
     if not digits:
         return task
     if not isinstance(task, Numbered):
-        raise click.UsageError(
-            f"--digits is for {titles_with('with_digits')}, {source} is {task.name}; leave it out"
-        )
+        raise _no_digits(task.name, source)
     return task.with_digits()
+
+
+def sheet_task(task: "Task | None", digits: bool, source: Path) -> "Drawable | Captioned":
+    """Return the task that draws a sheet of the examples of a data set. Raises: UsageError as above."""
+    from hrm_core.tasks.capabilities import Captioned
+
+    if not isinstance(task, Captioned):
+        return drawn_task(task, digits, source)
+    if digits:
+        raise _no_digits(task.name, source)
+    return task
+
+
+def _no_digits(name: str, source: Path) -> click.UsageError:
+    from hrm_core.tasks.registry import titles_with
+
+    return click.UsageError(
+        f"--digits is for {titles_with('with_digits')}, {source} is {name}; leave it out"
+    )
 
 
 def backend_options(command: Command) -> Command:

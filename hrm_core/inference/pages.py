@@ -20,7 +20,7 @@ from hrm_core.pictures.curves import Panel, plot_runs
 from hrm_core.pictures.grids import Mark
 from hrm_core.pictures.sheets import cell_size, sheet
 from hrm_core.runs.run import run_config
-from hrm_core.tasks.capabilities import Drawable, given_cells
+from hrm_core.tasks.capabilities import Captioned, Drawable, given_cells
 from hrm_core.tasks.cells import UNKNOWN
 from hrm_core.tasks.contract import BoolArray, Measures, TokenArray
 from hrm_core.tasks.predictions import Predictions
@@ -29,6 +29,7 @@ from hrm_core.tasks.registry import measures_of
 EXAMPLE_ROOM = 240  # pixels of the longer side of a grid
 SOLUTION_ROOM = 480
 COMPARED = ["question", "answer", "prediction", "differences"]
+NO_HEADING = [""]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,30 +42,34 @@ class Example:
     name: str  # "test 17, rating 5"
 
 
-def dataset_sheet(dataset: Dataset, task: Drawable, out: Path, num_rows: int) -> None:
+def dataset_sheet(dataset: Dataset, task: Drawable | Captioned, out: Path, num_rows: int) -> None:
     """Draw questions and answers, `num_rows` of each split, evenly spread over it.
+
+    Pictures that are no grids have their labels as captions.
 
     Raises: HRMError if the picture cannot be written.
     """
-    rows, names, counts = [], [], []
+    rows, captions, counts = [], [], []
     for split in map(dataset.split, dataset.splits):
         count = num_examples(split)
         chosen = _spread(np.arange(count), num_rows)
         counts.append(f"{len(chosen)} of {count:,} {split.folder.name} examples")
-        for example in _examples(dataset, split, chosen):
-            grids = [example.question, example.solution]
-            rows.append(_drawn_alike(task, example.question, grids, EXAMPLE_ROOM))
-            names.append(example.name)
+        for pictures, caption in _drawn_examples(dataset, split, task, chosen):
+            rows.append(pictures)
+            captions.append(caption)
     folder = dataset.directory.resolve().name
     title = f"{folder}, {task.name}: {', '.join(counts)}"
-    page = sheet(rows, ["question", "answer"], names, title)
+    if isinstance(task, Captioned):
+        page = sheet(rows, NO_HEADING, captions, _noted(title, task))
+    else:
+        page = sheet(rows, ["question", "answer"], captions, title)
     save_png(page, out)
 
 
 def evaluation_sheet(
     dataset: Dataset,
     split: Split,
-    task: Drawable,
+    task: Drawable | Captioned,
     outcome: Outcome,
     out: Path,
     num_rows: int,
@@ -75,9 +80,14 @@ def evaluation_sheet(
 
     Only the first `limit` examples of each set are drawn from. Wrong answers come first, evenly
     spread over all of them, then exact ones. If no solution is known, any example may be drawn.
+    Of pictures that are no grids the most confident mistakes come first.
 
     Raises: HRMError if the picture cannot be written.
     """
+    if isinstance(task, Captioned):
+        page = _captioned_sheet(dataset, split, task, outcome.predictions, num_rows, title)
+        save_png(page, out)
+        return
     wrong, others = _wrong_and_others(outcome.predictions)
     shown_wrong = _spread(wrong, num_rows)
     shown_others = _spread(others, num_rows - len(shown_wrong))
@@ -94,6 +104,31 @@ def evaluation_sheet(
     marks = [Mark.GIVEN] if Mark.GIVEN in task.legend else []
     page = sheet(rows, COMPARED, captions, heading, [*marks, Mark.WRONG])
     save_png(page, out)
+
+
+def _captioned_sheet(
+    dataset: Dataset,
+    split: Split,
+    task: Captioned,
+    predictions: Predictions,
+    num_rows: int,
+    title: str,
+) -> Image.Image:
+    """Draw the most confident mistakes, then other pictures, evenly spread over them."""
+    wrong, others = task.ranked(dataset, split, predictions)
+    shown_wrong = wrong[:num_rows]
+    chosen = np.concatenate([shown_wrong, _spread(others, num_rows - len(shown_wrong))])
+    shown = task.show(dataset, split, chosen, predictions)
+    count = len(wrong) + len(others)
+    order = ", the most confident mistakes first" if len(wrong) else ""
+    heading = f"{title}: {len(wrong):,} of {count:,} {task.things} with a wrong answer{order}"
+    rows = [[each.picture] for each in shown]
+    return sheet(rows, NO_HEADING, [each.caption for each in shown], _noted(heading, task))
+
+
+def _noted(title: str, task: Captioned) -> str:
+    """Add the note of a task to a title."""
+    return f"{title}; {task.note}" if task.note else title
 
 
 def _wrong_and_others(predictions: Predictions) -> tuple[IntArray, IntArray]:
@@ -188,6 +223,19 @@ def _examples(
         place = int(np.searchsorted(starts, number, side="right")) - 1
         row = number - int(starts[place])
         yield _example(split, sets[place], number, row, names)
+
+
+def _drawn_examples(
+    dataset: Dataset, split: Split, task: Drawable | Captioned, numbers: IntArray
+) -> Iterable[tuple[list[Image.Image], str]]:
+    """Draw examples by number, each with its caption."""
+    if isinstance(task, Captioned):
+        for shown in task.show(dataset, split, numbers):
+            yield [shown.picture], f"{split.folder.name}: {shown.caption}"
+        return
+    for example in _examples(dataset, split, numbers):
+        grids = [example.question, example.solution]
+        yield _drawn_alike(task, example.question, grids, EXAMPLE_ROOM), example.name
 
 
 def _example(

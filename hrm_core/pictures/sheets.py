@@ -46,7 +46,7 @@ def sheet(
 ) -> Image.Image:
     """Lay out examples: each is a row of pictures, one below each heading.
 
-    Each example has one of `captions` above it; `title` and a legend of `marks` head the page. As
+    Each example has one of `captions` above it, of one or more lines; `title` and a legend of `marks` head the page. As
     many examples as fit into `page_width` stand side by side, read line by line.
     """
     words = [text_line(heading, CAPTION_SIZE) for heading in headings]
@@ -63,8 +63,9 @@ def sheet(
 
 
 def _captioned(text: str, example: Image.Image) -> Image.Image:
-    """Put a caption above an example."""
-    return stack([text_line(text), example], gap=ROW_GAP // 4)
+    """Put a caption above an example, each of its lines below the other."""
+    lines = map(text_line, text.split("\n"))
+    return stack([stack(lines), example], gap=ROW_GAP // 4)
 
 
 def _column_widths(rows: Sequence[Sequence[Image.Image]]) -> list[int]:

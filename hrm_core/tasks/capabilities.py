@@ -107,6 +107,40 @@ class Drawable(Protocol):
         ...
 
 
+class Shown(NamedTuple):
+    """One example on a sheet."""
+
+    picture: Image.Image
+    caption: str  # a few lines
+
+
+@runtime_checkable
+class Captioned(Protocol):
+    """Shows its examples as pictures with captions: sheets of pictures that are no grids."""
+
+    name: str
+    things: str
+    note: str  # every sheet carries it
+
+    def show(
+        self, data: Dataset, split: Split, rows: IntArray, predictions: Predictions | None = None
+    ) -> list[Shown]:
+        """Show examples (N,) of a split, with what a model says of them if predictions are given.
+
+        `predictions` are in file order, of the first examples at least.
+        """
+        ...
+
+    def ranked(
+        self, data: Dataset, split: Split, predictions: Predictions
+    ) -> tuple[IntArray, IntArray]:
+        """Return the examples with a wrong answer, the most confident first, and the others.
+
+        Copies are left out.
+        """
+        ...
+
+
 @runtime_checkable
 class Numbered(Drawable, Protocol):
     """Draws colours that have numbers: `--digits`."""

@@ -19,7 +19,8 @@ from pydantic import Field, ValidationError, model_validator
 from hrm_core.config import Settings
 from hrm_core.data.store import Dataset, ExampleSet, Split
 from hrm_core.errors import BackendError, DataError
-from hrm_core.tasks import picture_baselines, picture_scores
+from hrm_core.tasks import picture_baselines, picture_scores, picture_sheets
+from hrm_core.tasks.capabilities import Shown
 from hrm_core.tasks.cells import share
 from hrm_core.tasks.contract import IntArray, Metric, TokenArray
 from hrm_core.tasks.picture_comparison import LOGISTIC, NETWORK, Comparison, compare, draw
@@ -281,6 +282,32 @@ class PictureTask:
         Raises: HRMError, BackendError without matplotlib.
         """
         draw(comparison, out)
+
+    def show(
+        self, data: Dataset, split: Split, rows: IntArray, predictions: Predictions | None = None
+    ) -> list[Shown]:
+        """Show pictures with what is true, and with what a model says if predictions are given.
+
+        Raises: DataError if the list of pictures does not fit the examples.
+        """
+        examples = only_set(split)
+        judged = self.judged(predictions).select(rows) if predictions is not None else None
+        return picture_sheets.shown(
+            self.pictures(examples, rows),
+            picture_sheets.names_of(listing(data, split), rows),
+            self.labels,
+            self.targets(np.asarray(examples.labels[rows])),
+            judged,
+        )
+
+    def ranked(
+        self, data: Dataset, split: Split, predictions: Predictions
+    ) -> tuple[IntArray, IntArray]:
+        """Return the pictures with a wrong answer, the most confident first, and the others."""
+        rows = listing(data, split).first(len(predictions)).rows
+        confidence = picture_sheets.mistakes(self.judged(predictions).select(rows))
+        order = np.argsort(-confidence, kind="stable")
+        return rows[order[confidence[order] > 0]], rows[confidence == 0]
 
     def _logistic(
         self, data: Dataset, split: Split, listed: Listing, judged: Judgement

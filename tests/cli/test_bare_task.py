@@ -38,6 +38,7 @@ CAPABILITIES = [
     capabilities.Judged,
     capabilities.Symmetric,
     capabilities.Drawable,
+    capabilities.Captioned,
     capabilities.Rated,
     capabilities.Variable,
     capabilities.Named,
