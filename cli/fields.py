@@ -81,6 +81,7 @@ def _parameter(options: type[Options], name: str, field: FieldInfo) -> click.Par
     help_text = look.help.replace("{things}", options.things)
     if kind is bool:
         settings["is_flag"] = True
+        flag = f"{flag}/--no-{flag[2:]}" if field.default else flag
     return click.Option([flag, name], help=help_text, **settings)
 
 

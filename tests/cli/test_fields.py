@@ -27,6 +27,7 @@ Options:
   --add PATH...         Several may follow.
   --even INTEGER        An even number.
   --quick               Do it quickly.
+  --wide / --no-wide    Take all of it.
   --subsample N         Choose N training squares at random.  [x>=1]
   --seed INTEGER RANGE  Seed of all random draws.  [default: 0; 0<=x<=4294967295]
   --help                Show this message and exit.
@@ -51,6 +52,7 @@ class Options(building.Options):
     add: Annotated[tuple[Path, ...], Flag("Several may follow.", metavar="PATH...")] = ()
     even: Annotated[int, Field(multiple_of=2), Flag("An even number.")] = 0
     quick: Annotated[bool, Flag("Do it quickly.")] = False
+    wide: Annotated[bool, Flag("Take all of it.")] = True
     subsample: Subsample = None
     seed: Seed = 0
 
@@ -73,6 +75,12 @@ def test_help_shows_ranges_choices_and_defaults_that_are_to_be_shown() -> None:
         "made-up", params=parameters(Options), context_settings={"terminal_width": 100}
     )
     assert CliRunner().invoke(command, ["--help"]).output == HELP
+
+
+def test_a_flag_that_is_on_can_be_turned_off() -> None:
+    assert read("a").wide
+    assert read("a", "--wide").wide
+    assert not read("a", "--no-wide").wide
 
 
 def test_what_is_typed_has_the_types_of_the_fields() -> None:

@@ -18,7 +18,7 @@ COMMANDS = (
     "doctor",
     "plot",
 )
-BUILDERS = ("sudoku", "maze", "arc", "grids", "text", "sequences", "cricket", "inspect")
+BUILDERS = ("sudoku", "maze", "arc", "grids", "text", "sequences", "cricket", "xray", "inspect")
 PRESETS = [
     "sudoku-4x4",
     "sudoku-6x6",
