@@ -8,18 +8,17 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from hrm_core.backends import BACKENDS, device_facts
-from hrm_core.errors import BackendError
+from hrm_core.errors import BackendError, install_hint
 
 from .options import json_option
 
-PACKAGES = {
-    "numpy": "",
-    "safetensors": "",
-    "mlx": "pip install 'hrm-mlx[cpu]' on Linux ([cuda12], [cuda13] for a GPU)",
-    "torch": "pip install 'hrm-mlx[torch]', for --backend torch and hrm parity",
-    "huggingface_hub": "pip install 'hrm-mlx[hub]', for hf:// in hrm convert",
-    "matplotlib": "pip install 'hrm-mlx[plot]', for hrm plot",
-    "tensorboardX": "pip install 'hrm-mlx[tensorboard]', for hrm train --tensorboard",
+REQUIRED = ("numpy", "safetensors")
+OPTIONAL = {  # the extra that brings it, and what it is for
+    "mlx": ("cpu", "on Linux without a GPU"),
+    "torch": ("torch", "for --backend torch and hrm parity"),
+    "huggingface_hub": ("hub", "for hf:// in hrm convert"),
+    "matplotlib": ("plot", "for hrm plot"),
+    "tensorboardX": ("tensorboard", "for hrm train --tensorboard"),
 }
 
 
@@ -85,11 +84,13 @@ def _facts() -> dict[str, str]:
         "system": f"{system}, {os.cpu_count()} CPUs",
         "memory": f"{num_bytes / 2**30:.1f} GiB",
     }
-    for package, way_out in PACKAGES.items():
+    for package in REQUIRED:
+        facts[package] = version(package)
+    for package, (extra, purpose) in OPTIONAL.items():
         try:
             facts[package] = version(package)
         except PackageNotFoundError:
-            facts[package] = f"not installed: {way_out}"
+            facts[package] = f"not installed: {install_hint(extra)}, {purpose}"
     for framework in BACKENDS:
         facts |= _facts_of(framework, facts)
     return facts

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from hrm_core.errors import install_hint
+
 from .options import json_option, seed_option
 
 if TYPE_CHECKING:
@@ -18,9 +20,7 @@ if TYPE_CHECKING:
     from hrm_parity.sides import Device
     from hrm_parity.training import TrainingReport
 
-WITHOUT_TORCH = (
-    "PyTorch is not installed: nothing is compared with it; pip install 'hrm-mlx[torch]' adds that"
-)
+WITHOUT_TORCH = "PyTorch is not installed: nothing is compared with it;"
 WITHOUT_MLX = "or check PyTorch alone with hrm parity --backend torch"
 OPTIONS = {
     "golden": "--golden",
@@ -216,7 +216,7 @@ def _machine(backend: str, device: "Device") -> "Machine":
 def _has_torch() -> bool:
     """Return True if PyTorch is installed to compare with; print that it is missing if not."""
     if find_spec("torch") is None:
-        _say(WITHOUT_TORCH)
+        _say(f"{WITHOUT_TORCH} {install_hint('torch')} adds that")
         return False
     return True
 

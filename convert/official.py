@@ -91,9 +91,9 @@ def require_torch() -> Any:
     """Import torch. Raises: BackendError if it is not installed."""
     missing = (
         "torch is not installed, and published checkpoints are files of torch; "
-        "pip install 'hrm-mlx[torch]', or choose --to safetensors"
+        "choose --to safetensors, or install it"
     )
-    with needs_package("torch", missing):
+    with needs_package("torch", missing, "torch"):
         import torch
     return torch
 

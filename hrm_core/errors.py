@@ -1,5 +1,6 @@
 """Errors that a user can cause. The command line prints one line for each; see `cli/main.py`."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -43,15 +44,31 @@ class NotFiniteError(HRMError):
     exit_status = 1
 
 
+def install_hint(extra: str) -> str:
+    """Return the command that installs what an optional part needs, as this version declares it.
+
+    It names the libraries alone: no index has a package `hrm-mlx`, and anybody could register one.
+    """
+    from importlib.metadata import PackageNotFoundError, requires
+
+    end = f'extra == "{extra}"'
+    try:
+        declared = requires("hrm-mlx") or []
+    except PackageNotFoundError:  # the folders without an installation
+        declared = []
+    found = [text.partition(";")[0].strip() for text in declared if text.endswith(end)]
+    return f"pip install {shlex.join(found or [extra])}"
+
+
 @contextmanager
-def needs_package(package: str, message: str) -> Iterator[None]:
+def needs_package(package: str, message: str, extra: str) -> Iterator[None]:
     """Import an optional package; any other import error inside is a bug and keeps its traceback.
 
-    Raises: BackendError with this message if the package is not installed.
+    Raises: BackendError with this message, and how to install it, if the package is missing.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
-        raise BackendError(message) from error
+        raise BackendError(f"{message}; {install_hint(extra)}") from error

@@ -101,8 +101,8 @@ def fetch_together(
 
 
 def _require_package() -> Any:
-    missing = "huggingface_hub is not installed, and hf:// needs it; pip install 'hrm-mlx[hub]'"
-    with needs_package("huggingface_hub", missing):
+    missing = "huggingface_hub is not installed, and hf:// needs it"
+    with needs_package("huggingface_hub", missing, "hub"):
         import huggingface_hub
         import huggingface_hub.errors
     return huggingface_hub

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrm_core import process
-from hrm_core.errors import BackendError
+from hrm_core.errors import BackendError, install_hint
 from hrm_mlx import blas
 
 BLAS = blas.load()
@@ -26,7 +26,8 @@ except ImportError as error:
         else f"installed, but cannot be loaded ({error})"
     )
     raise BackendError(
-        f"MLX is {found}; pip install 'hrm-mlx' on a Mac, 'hrm-mlx[cpu]' on Linux ([cuda12], [cuda13] for a GPU), or use --backend torch"
+        f"MLX is {found}; on a Mac pip install mlx, on Linux {install_hint('cpu')} "
+        "(mlx[cuda12] or mlx[cuda13] for a GPU), or use --backend torch"
     ) from error
 
 if TYPE_CHECKING:

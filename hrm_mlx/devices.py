@@ -7,11 +7,11 @@ import warnings
 import mlx.core as mx
 
 import hrm_mlx
-from hrm_core.errors import BackendError
+from hrm_core.errors import BackendError, install_hint
 from hrm_mlx.blas import REFERENCE
 
 MAX_WORKERS = 8
-SLOW_BLAS = "only MLX's own slow BLAS is there; pip install 'hrm-mlx[blas]', or install OpenBLAS (libopenblas0)"
+SLOW_BLAS = "only MLX's own slow BLAS is there; install OpenBLAS (libopenblas0), or"
 
 
 def has_gpu() -> bool:
@@ -26,12 +26,13 @@ def choose_device(device: str) -> bool:
     """
     if device == "gpu" and not has_gpu():
         raise BackendError(
-            "this MLX finds no GPU; use --device cpu, or on Linux with an NVIDIA GPU install hrm-mlx[cuda12] or [cuda13]"
+            "this MLX finds no GPU; use --device cpu, or on Linux with an NVIDIA GPU "
+            f"{install_hint('cuda13')} (or cuda12)"
         )
     on_gpu = has_gpu() and device != "cpu"
     mx.set_default_device(mx.gpu if on_gpu else mx.cpu)
     if not on_gpu and hrm_mlx.BLAS is REFERENCE:
-        warnings.warn(SLOW_BLAS, stacklevel=2)
+        warnings.warn(f"{SLOW_BLAS} {install_hint('blas')}", stacklevel=2)
     if on_gpu and mx.metal.is_available():
         working_set = int(mx.device_info()["max_recommended_working_set_size"])
         mx.set_wired_limit(working_set)
@@ -77,7 +78,7 @@ def facts() -> dict[str, str]:
         "mlx device": f"{'gpu' if has_gpu() else 'cpu'} {info.get('device_name', '')}".strip(),
         "mlx metal": "available" if mx.metal.is_available() else "not available",
         "mlx cuda": "available" if mx.cuda.is_available() else "not available",
-        "mlx blas": SLOW_BLAS
+        "mlx blas": f"{SLOW_BLAS} {install_hint('blas')}"
         if hrm_mlx.BLAS is REFERENCE
         else f"{hrm_mlx.BLAS.name} ({hrm_mlx.BLAS.path})",
         "mlx attention": "sdpa (mx.fast.scaled_dot_product_attention)"

@@ -14,7 +14,7 @@ from hrm_core.errors import needs_package
 process.keep_freed_memory()
 process.wait_without_spinning()
 
-with needs_package("torch", "PyTorch is not installed; pip install 'hrm-mlx[torch]'"):
+with needs_package("torch", "PyTorch is not installed", "torch"):
     import torch as _torch  # noqa: F401
 
 if TYPE_CHECKING:

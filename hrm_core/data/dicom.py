@@ -40,8 +40,8 @@ def dicom_pixels(
     Raises: DataError if it holds no single grey picture; BackendError if pydicom is missing; errors
         of any other kind if it is damaged.
     """
-    missing = f"{name} is a DICOM file, which needs pydicom: pip install 'hrm-mlx[dicom]'"
-    with needs_package("pydicom", missing):
+    missing = f"{name} is a DICOM file, which needs pydicom"
+    with needs_package("pydicom", missing, "dicom"):
         import pydicom
         from pydicom.pixels.processing import apply_modality_lut
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MISSING = "matplotlib is not installed; pip install matplotlib"
 SIZE = 9.0, 5.4  # inches
 DPI = 125
 GREY = "#666a73"
@@ -103,7 +102,7 @@ def empty_chart() -> tuple["Figure", "Axes"]:
 
 def empty_charts(count: int) -> tuple["Figure", Sequence["Axes"]]:
     """Make a figure with panels side by side. Raises: BackendError if matplotlib is not installed."""
-    with needs_package("matplotlib", MISSING):
+    with needs_package("matplotlib", "matplotlib is not installed", "plot"):
         from matplotlib.figure import Figure
     figure = Figure(figsize=SIZE, layout="constrained")
     panels = figure.subplots(1, count, squeeze=False)[0]

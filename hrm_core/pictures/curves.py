@@ -155,8 +155,7 @@ def _empty_figure(num_rows: int) -> "Figure":
 
     Raises: BackendError if matplotlib is not installed.
     """
-    missing = "matplotlib is not installed; pip install 'hrm-mlx[plot]'"
-    with needs_package("matplotlib", missing):
+    with needs_package("matplotlib", "matplotlib is not installed", "plot"):
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     width, height = SIZE

@@ -14,7 +14,6 @@ from hrm_core.errors import needs_package
 from hrm_core.tasks.contract import BoolArray, IntArray
 from hrm_core.tasks.picture_scores import FloatArray, Judgement, log_odds
 
-MISSING = "scikit-learn is not installed; pip install scikit-learn"
 MAX_FEATURES = 64 * 64
 MAX_PICTURES = 5000
 PENALTY = 0.1  # C of scikit-learn: the inverse of the strength of the penalty
@@ -94,7 +93,7 @@ def _multinomial(
 
 def _fitted(train: npt.NDArray[np.float32], classes: npt.NDArray[Any]) -> Any:
     """Fit one regression."""
-    with needs_package("sklearn", MISSING):
+    with needs_package("sklearn", "scikit-learn is not installed", "bench"):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
     model = LogisticRegression(C=PENALTY, max_iter=MAX_ITERATIONS, class_weight="balanced")

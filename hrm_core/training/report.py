@@ -66,8 +66,7 @@ class TensorBoardReporter:
 
     def __init__(self, directory: Path) -> None:
         """Write events into a directory. Raises: BackendError if tensorboardX is not installed."""
-        missing = "--tensorboard needs tensorboardX; pip install 'hrm-mlx[tensorboard]'"
-        with needs_package("tensorboardX", missing):
+        with needs_package("tensorboardX", "--tensorboard needs tensorboardX", "tensorboard"):
             from tensorboardX import SummaryWriter
         self._make_writer = partial(SummaryWriter, str(directory))
 

@@ -11,7 +11,6 @@ from hrm_tasks.cricket.ballfile import BallRows
 from hrm_tasks.cricket.read import MAX_OVERS, OUTCOMES
 from hrm_tasks.cricket.scoreboard import NUM_RECENT, BoolArray, FloatArray, IntArray, State
 
-MISSING = "scikit-learn is not installed; pip install scikit-learn"
 PENALTY = 0.01  # C of scikit-learn: the inverse of the strength of the penalty
 MAX_ITERATIONS = 300
 
@@ -52,7 +51,7 @@ def logistic(
 
     Raises: BackendError if scikit-learn is not installed.
     """
-    with needs_package("sklearn", MISSING):
+    with needs_package("sklearn", "scikit-learn is not installed", "bench"):
         from sklearn.linear_model import LogisticRegression
     model = LogisticRegression(C=PENALTY, max_iter=MAX_ITERATIONS)
     model.fit(features(train.state, in_match=in_match, history=history), train.outcome)

@@ -33,7 +33,7 @@ NUM_PIECES = 64  # that are encoded side by side
 PLAIN = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}.items()
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
 EXPECTED = f"a folder with {VOCABULARY} and {MERGES}, or with {FILE}, or such a {FILE}"
-MISSING = "byte-pair tokens need the package tokenizers; pip install tokenizers"
+MISSING = "byte-pair tokens need the package tokenizers"
 
 
 class Tokenizer(Protocol):
@@ -125,7 +125,7 @@ class BytePairs:
         Raises: DataError naming the source if they are damaged or not of bytes; BackendError
         without the package.
         """
-        with needs_package("tokenizers", MISSING):
+        with needs_package("tokenizers", MISSING, "text"):
             from tokenizers import Tokenizer as Library
         try:
             self._library = Library.from_str(text)
@@ -262,7 +262,7 @@ def read_tokenizer(path: Path) -> BytePairs:
 
 def train_tokenizer(texts: Sequence[str], vocab_size: int) -> BytePairs:
     """Learn byte pairs from texts. Raises: BackendError without the package."""
-    with needs_package("tokenizers", MISSING):
+    with needs_package("tokenizers", MISSING, "text"):
         from tokenizers import ByteLevelBPETokenizer
     library = ByteLevelBPETokenizer(add_prefix_space=False)
     pieces = (piece for text in texts for piece in cut_text(text))
@@ -274,7 +274,7 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int) -> BytePairs:
 
 def _of_vocabulary(vocabulary: Path, merges: Path) -> BytePairs:
     """Read the two files of RoBERTa's and GPT-2's tokenizers."""
-    with needs_package("tokenizers", MISSING):
+    with needs_package("tokenizers", MISSING, "text"):
         from tokenizers import ByteLevelBPETokenizer
     _check_vocabulary(vocabulary)
     _text_of(merges)

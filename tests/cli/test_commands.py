@@ -604,7 +604,7 @@ def test_run_keeps_its_micro_batches(
         ),
         (["--set", "model.vocab_size=11"], "model.vocab_size=11 but the data has vocab_size=6"),
         (["--init", "nope"], "nope is no model"),
-        (["--tensorboard"], "--tensorboard needs tensorboardX; pip install 'hrm-mlx[tensorboard]'"),
+        (["--tensorboard"], "--tensorboard needs tensorboardX; pip install 'tensorboardX>=2.6'"),
         (["--device", "tpu"], "'tpu' is not one of 'auto', 'gpu', 'cpu'"),
         (["--resume"], "--resume continues a run with its own settings"),
     ],

@@ -270,6 +270,6 @@ def test_missing_package_is_named_with_its_extra(
     refusal: Refusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    assert "pip install 'hrm-mlx[hub]'" in refusal(
+    assert "pip install 'huggingface_hub>=1.0'" in refusal(
         "data", "maze", tmp_path / "out", "--source", "hf://a/b"
     )

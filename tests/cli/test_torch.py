@@ -341,7 +341,7 @@ def test_doctor_shows_what_pytorch_has(hrm: Hrm, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("hrm_cli.doctor.version", without_torch)
     facts = json.loads(hrm("doctor", "--json").out)
-    assert facts["torch"].startswith("not installed: pip install 'hrm-mlx[torch]'")
+    assert facts["torch"].startswith("not installed: pip install 'torch>=2.6', for")
     assert not [name for name in facts if name.startswith("torch ")]
     assert "mlx device" in facts
 
@@ -360,7 +360,7 @@ def test_missing_pytorch_is_one_line(
     assert (ran.returncode, ran.stdout, ran.stderr) == (
         2,
         "",
-        "hrm: PyTorch is not installed; pip install 'hrm-mlx[torch]'\n",
+        "hrm: PyTorch is not installed; pip install 'torch>=2.6'\n",
     )
     assert not list(tmp_path.iterdir())
 

@@ -306,5 +306,5 @@ except BackendError as error:
             check=False,
         )
         lines[missing] = ran.stdout, ran.returncode
-    assert lines["torch"] == ("PyTorch is not installed; pip install 'hrm-mlx[torch]'\n", 0)
+    assert lines["torch"] == ("PyTorch is not installed; pip install 'torch>=2.6'\n", 0)
     assert lines["hrm_torch_ref.devices"] == ("", 1)
