@@ -8,8 +8,8 @@ Shapes: N pictures, F labels.
 
 import csv
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +37,6 @@ SPLITS = {
     "testing": "test",
 }
 VALUES = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1, "": -1}
-NONE = ("none", "normal", "nofinding", "nofindings")  # values of a column of names
 BETWEEN = "|"  # names in one field
 
 IntArray = npt.NDArray[np.integer]
@@ -191,14 +190,13 @@ class NameColumn:
 
     table: Table
     values: Sequence[str]
-    names: Sequence[frozenset[str]] = field(init=False)  # keys in each row, NONE left out
+    none: Sequence[str] = ()  # keys of values that name no label
 
-    def __post_init__(self) -> None:
-        names = []
-        for value in self.values:
-            keys = {key_of(part) for part in value.split(BETWEEN)}
-            names.append(frozenset(keys - {"", *NONE}))
-        object.__setattr__(self, "names", names)
+    @cached_property
+    def names(self) -> Sequence[Set[str]]:
+        """The keys in each row."""
+        parts = [value.split(BETWEEN) for value in self.values]
+        return [{key_of(part) for part in row} - {"", *self.none} for row in parts]
 
     @cached_property
     def spelled(self) -> dict[str, str]:
@@ -207,7 +205,8 @@ class NameColumn:
         for value in self.values:
             for part in value.split(BETWEEN):
                 found.setdefault(key_of(part), part.strip())
-        return {key: found[key] for key in sorted(found, key=_rank) if key not in ("", *NONE)}
+        keys = sorted(found.keys() - {"", *self.none}, key=_rank)
+        return {key: found[key] for key in keys}
 
     @cached_property
     def known(self) -> set[str]:

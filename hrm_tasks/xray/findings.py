@@ -60,6 +60,7 @@ OF_MEDMNIST = {
 }  # by the start of the file's name
 SPELLED = {key_of(name): name for name in ALL}
 ALIASES = {"pleuraleffusion": "effusion"}  # CheXpert's name
+NONE = ("none", "normal", "nofinding", "nofindings")  # values of a column of names
 FINDING_LISTS = ("findinglabels", "findings", "labels")
 FINDING_NAMES = ("label", "finding", "class", "diagnosis")
 
@@ -145,7 +146,7 @@ def _own_columns(table: Table) -> dict[str, str]:
 def _name_column(table: Table) -> NameColumn | None:
     """Return the column that holds names of findings, if there is one."""
     values = table.first((*FINDING_LISTS, *FINDING_NAMES))
-    return None if values is None else NameColumn(table, values)
+    return None if values is None else NameColumn(table, values, NONE)
 
 
 def _default(table: Table, own: dict[str, str], column: NameColumn | None) -> Sequence[str]:
