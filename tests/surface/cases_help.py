@@ -18,7 +18,18 @@ COMMANDS = (
     "doctor",
     "plot",
 )
-BUILDERS = ("sudoku", "maze", "arc", "grids", "text", "sequences", "cricket", "xray", "inspect")
+BUILDERS = (
+    "sudoku",
+    "maze",
+    "arc",
+    "grids",
+    "text",
+    "sequences",
+    "cricket",
+    "xray",
+    "images",
+    "inspect",
+)
 PRESETS = [
     "sudoku-4x4",
     "sudoku-6x6",
