@@ -28,10 +28,10 @@ def summary(record: Mapping[str, Any]) -> str:
 
 def remarks(record: Mapping[str, Any], collection: Collection, parts: Parts) -> Iterator[str]:
     """Yield a sentence for each thing that the user should know about the data."""
-    converted = [f"{count:,} {note}" for note, count in record["converted"].items()]
+    converted = [f"{note} ({count:,})" for note, count in record["converted"].items()]
     if converted:
         yield f"images converted: {', '.join(converted)}"
-    left_out = [f"{count:,} {why}" for why, count in record["left_out"].items()]
+    left_out = [f"{why} ({count:,})" for why, count in record["left_out"].items()]
     if left_out:
         yield f"left out: {', '.join(left_out)}"
     if parts.unused:

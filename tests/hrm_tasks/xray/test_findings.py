@@ -11,9 +11,6 @@ from hrm_core.errors import DataError
 from hrm_tasks.xray.build import Options, build
 from hrm_tasks.xray.findings import ALL, NIH, table_findings
 
-REAL = Path(__file__).parents[4] / "shared" / "data" / "xray"
-needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data/xray")
-
 
 def table_of(folder: Path, *lines: str) -> Table:
     (folder / "t.csv").write_text("\n".join(lines))
@@ -98,10 +95,9 @@ def test_findings_that_are_not_there_are_refused(
         table_findings(table_of(tmp_path, *lines), asked)
 
 
-@needs_real
 @pytest.mark.parametrize("findings", [None, "nih"])
-def test_the_columns_and_the_list_of_nih_agree(findings: str | None) -> None:
-    table = read_table(REAL / "nih_64_labels.csv")
+def test_the_columns_and_the_list_of_nih_agree(xray_dir: Path, findings: str | None) -> None:
+    table = read_table(xray_dir / "nih_64_labels.csv")
     columns = table_findings(table, findings)
     places = [place for place, name in enumerate(table.header) if name not in NIH]
     rows = [[row[place] for place in places] for row in table.rows]
@@ -111,14 +107,13 @@ def test_the_columns_and_the_list_of_nih_agree(findings: str | None) -> None:
     np.testing.assert_array_equal(columns.targets[:, order], listed.targets)
 
 
-@needs_real
-def test_the_real_sets_are_split_as_their_tables_say(tmp_path: Path) -> None:
+def test_the_real_sets_are_split_as_their_tables_say(tmp_path: Path, xray_dir: Path) -> None:
     for name, counts, labels in (
         ("kermany_224", (300, 100), ["Pneumonia"]),
         ("covid_open_224", (59, 13), ["ARDS", "COVID-19", "Pneumocystis"]),
     ):
         out = tmp_path / name
-        options = Options(images=REAL / f"{name}.zip", labels=REAL / f"{name}_labels.csv")
+        options = Options(images=xray_dir / f"{name}.zip", labels=xray_dir / f"{name}_labels.csv")
         record = build(out, options).record
         assert (record["train_images"], record["test_images"]) == counts
         assert record["task_settings"]["labels"] == labels
@@ -126,11 +121,10 @@ def test_the_real_sets_are_split_as_their_tables_say(tmp_path: Path) -> None:
         assert record["split_by"] == "split"
 
 
-@needs_real
-def test_no_patient_is_in_two_splits(tmp_path: Path) -> None:
-    table = read_table(REAL / "nih_64_labels.csv")
+def test_no_patient_is_in_two_splits(tmp_path: Path, xray_dir: Path) -> None:
+    table = read_table(xray_dir / "nih_64_labels.csv")
     patients = dict(zip(table.columns["filename"], table.columns["patient"], strict=True))
-    files = {"images": REAL / "nih_64.zip", "labels": REAL / "nih_64_labels.csv"}
+    files = {"images": xray_dir / "nih_64.zip", "labels": xray_dir / "nih_64_labels.csv"}
     build(tmp_path / "out", Options(**files, split_by="patient", findings="Mass"))
     lines = (tmp_path / "out" / "images.csv").read_text().splitlines()[1:]
     of: dict[str, set[str]] = {"train": set(), "test": set()}
