@@ -33,6 +33,8 @@ SET = "all"
 IMAGES_FILE = "images.csv"
 IMAGES_HEADER = ("split", "example", "file", "patient")  # example: the row of its first copy
 MAX_REPEATS = 50
+USUAL_COPIES = 8  # of each training picture
+COPIED_BYTES = 1 << 28  # that training pictures may take with copies that nobody asked for
 RESIZED = "resized"
 CROPPED = "cropped and resized"
 
@@ -41,11 +43,17 @@ class _Builder:
     """Reads the pictures of a collection once and counts what it finds."""
 
     def __init__(
-        self, task: PictureTask, collection: Collection, options: PictureOptions, watch: Watch
+        self,
+        task: PictureTask,
+        collection: Collection,
+        options: PictureOptions,
+        copies: int,
+        watch: Watch,
     ) -> None:
         self.task = task
         self.collection = collection
         self.options = options
+        self.copies = copies  # of each training picture
         self.watch = watch
         self.converted: Counter[str] = Counter()
         self.trained: set[bytes] = set()  # hashes of pictures
@@ -54,7 +62,7 @@ class _Builder:
     def blocks(self, split_name: str, rows: IntArray, repeats: IntArray) -> Iterator[Examples]:
         """Yield the examples of a split in blocks that fit in memory."""
         num_rows = max(1, BLOCK_CELLS // int(np.prod(self.task.preparation.image_shape)))
-        copies = self.options.augment if split_name == "train" else 0
+        copies = self.copies if split_name == "train" else 0
         shown: list[UintArray] = []
         targets: list[IntArray] = []
         for row, pixels, count in zip(rows, self._pictures(split_name, rows), repeats, strict=True):
@@ -119,8 +127,12 @@ def build_pictures(
         repeats[name] = np.ones(len(rows), np.int64)
     if options.balance and "train" in parts.rows:
         repeats["train"] = repeats_of(collection.named.targets[parts.rows["train"]])
-    builder = _Builder(task, collection, options, watch)
-    about = _about(task, collection, parts, options, repeats)
+    copies = options.augment
+    if copies is None:
+        num_shown = int(repeats["train"].sum()) if "train" in repeats else 0
+        copies = copies_of(num_shown, task.preparation.image_shape)
+    builder = _Builder(task, collection, options, copies, watch)
+    about = _about(task, collection, parts, options, repeats, copies)
     record = _write(out, builder, parts, repeats, about)
     return Built(record, summary(record), tuple(remarks(record, collection, parts)))
 
@@ -139,6 +151,12 @@ def repeats_of(targets: IntArray) -> IntArray:
     times = np.rint(sizes.max() / np.maximum(sizes, 1)).astype(np.int64)
     repeats: IntArray = np.clip(times, 1, MAX_REPEATS)[classes]
     return repeats
+
+
+def copies_of(count: int, shape: tuple[int, ...]) -> int:
+    """Return how many changed copies of each of `count` pictures are made if nobody says."""
+    room = COPIED_BYTES // max(1, count * int(np.prod(shape)))
+    return int(np.clip(room - 1, 0, USUAL_COPIES))
 
 
 def _write(
@@ -161,7 +179,7 @@ def _write(
         about["test_images_in_training"] = builder.num_trained_too
 
     splits = {name: {SET: blocks(name, rows)} for name, rows in parts.rows.items()}
-    listed = _listed(builder.collection, parts, repeats, builder.options.augment)
+    listed = _listed(builder.collection, parts, repeats, builder.copies)
     return write_dataset(out, layout, splits, about, {IMAGES_FILE: listed})
 
 
@@ -189,6 +207,7 @@ def _about(
     parts: Parts,
     options: PictureOptions,
     repeats: Mapping[str, IntArray],
+    copies: int,
 ) -> dict[str, Any]:
     """Return what build.json says before the pictures have been read."""
     record: dict[str, Any] = {
@@ -199,7 +218,7 @@ def _about(
         "test_on": parts.test_on,
         "test_share": None if parts.split_by == "split" else options.test_share,
         "balance": options.balance,
-        "augment": options.augment,
+        "augment": copies,
         "flip": options.flip,
         "seed": options.seed,
     }
@@ -207,9 +226,9 @@ def _about(
         record["note"] = task.note
     targets = collection.named.targets
     for name, rows in parts.rows.items():
-        copies = options.augment if name == "train" else 0
         record[f"{name}_images"] = len(rows)
-        record[f"{name}_examples"] = int(repeats[name].sum()) * (1 + copies)
+        own = copies if name == "train" else 0
+        record[f"{name}_examples"] = int(repeats[name].sum()) * (1 + own)
         record[f"{name}_labels"] = _counts(collection.named.labels, targets[rows])
     record["unused_images"] = parts.unused
     record["left_out"] = {why: count for why, count in (collection.left_out or {}).items() if count}

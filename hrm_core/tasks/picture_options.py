@@ -63,7 +63,7 @@ class PictureOptions(Options):
         bool, Flag("Repeat training {things} of rare labels, up to 50 times. [default: balance]")
     ] = True
     augment: Annotated[
-        int,
+        int | None,
         Field(ge=0, le=MAX_COPIES),
         Flag(
             "Copies of each training picture, shifted, brighter or darker, of other contrast.",
@@ -112,7 +112,7 @@ class PictureOptions(Options):
 
     @model_validator(mode="after")
     def _flips_copies(self) -> Any:
-        if self.flip and not self.augment:
+        if self.flip and self.augment == 0:
             raise ValueError("--flip mirrors copies; give --augment N too")
         return self
 

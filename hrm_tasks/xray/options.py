@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from hrm_core.tasks.building import Flag
-from hrm_core.tasks.picture_options import PictureOptions
+from hrm_core.tasks.picture_options import MAX_COPIES, PictureOptions
 
 
 class Options(PictureOptions):
@@ -14,6 +14,15 @@ class Options(PictureOptions):
 
     things: ClassVar[str] = "images"
 
+    augment: Annotated[
+        int | None,
+        Field(ge=0, le=MAX_COPIES),
+        Flag(
+            "Copies of each training image, shifted, brighter or darker, of other contrast; "
+            "8 if not set, or as many as 256 MB hold.",
+            metavar="N",
+        ),
+    ] = None
     npz: Annotated[
         Path | None,
         Flag(

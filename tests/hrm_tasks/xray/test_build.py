@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from hrm_core.data.store import Dataset
 from hrm_core.errors import DataError
 from hrm_core.tasks.building import Built
+from hrm_core.tasks.picture_building import copies_of
 from hrm_core.tasks.pictures import ABSENT, PRESENT
 from hrm_tasks.xray.build import Options, build
 
@@ -31,7 +32,8 @@ def npz_of(path: Path, **splits: dict[str, np.ndarray]) -> Path:
 
 
 def built(out: Path, **options: Any) -> tuple[Built, Dataset]:
-    result = build(out, Options(**options))
+    """Build without copies, unless they are asked for."""
+    result = build(out, Options(**{"augment": 0, **options}))
     return result, Dataset(out)
 
 
@@ -92,6 +94,24 @@ def test_copies_are_further_puzzles_of_the_group_of_their_picture(tmp_path: Path
     assert len({picture.tobytes() for picture in shown.reshape(24, 28, 28)}) == 24
     labels = train.labels[:, -1].reshape(6, 4)
     assert (labels == labels[:, :1]).all()
+
+
+@pytest.mark.parametrize(
+    ("count", "side", "expected"),
+    [(6_986, 28, 8), (300, 224, 8), (1_000, 224, 4), (20_000, 224, 0), (0, 28, 8)],
+)
+def test_copies_that_nobody_asked_for_take_at_most_256_mb(
+    count: int, side: int, expected: int
+) -> None:
+    assert copies_of(count, (side, side)) == expected
+    assert count * side**2 * (1 + expected) <= 2**28 or expected == 0
+
+
+def test_x_rays_get_copies_by_default(tmp_path: Path) -> None:
+    path = npz_of(tmp_path / "a.npz", train=arrays(6), val=arrays(4, 1))
+    result, data = built(tmp_path / "out", npz=path, findings="Mass", augment=None, balance=False)
+    assert len(data.split("train").sets["all"]) == 6 * 9
+    assert result.record["augment"] == 8
 
 
 def test_repeats_of_a_picture_have_other_copies(tmp_path: Path) -> None:
@@ -227,7 +247,7 @@ def test_a_file_that_breaks_off_among_its_images_leaves_nothing(tmp_path: Path) 
         ({}, "either --images"),
         ({"npz": "a.npz", "images": "b"}, "either --images"),
         ({"npz": "a.npz", "labels": "b.csv"}, "go with --images"),
-        ({"npz": "a.npz", "flip": True}, "give --augment"),
+        ({"npz": "a.npz", "augment": 0, "flip": True}, "give --augment"),
         ({"npz": "a.npz", "size": "28x"}, "no size"),
         ({"npz": "a.npz", "test_share": float("nan")}, "no share"),
     ],
