@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FILE, MODEL, backend_options, json_option, open_model
+from .options import DIRECTORY, MODEL, backend_options, json_option, open_model
 
 if TYPE_CHECKING:
     from hrm_core.runs.checkpoint import Model
@@ -34,8 +34,9 @@ def predict() -> None:
     """Predict outcomes with a trained model. MODEL stands first; `hrm predict MODEL --help` lists the options of its task.
 
     \b
-    Example:
+    Examples:
         hrm predict runs/cricket match.json --at 2:14.3
+        hrm predict runs/xray-28 image.png
     """
 
 
@@ -53,8 +54,8 @@ def _command_of(name: str, model: "Model") -> click.Command:
     found = predictor(task.name)
     if found is None or not isinstance(task, Outcomes):
         raise PuzzleError(f"{name} is a model of {task.name}, which has no outcomes to predict")
-    files_argument = click.Argument(
-        ["files"], type=FILE, nargs=-1, required=True, metavar="FILE..."
+    files_argument = click.Argument(  # a task that takes no folders says so
+        ["files"], type=DIRECTORY, nargs=-1, required=True, metavar="FILE..."
     )
     options = parameters(found.Options)
 

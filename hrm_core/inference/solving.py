@@ -10,17 +10,18 @@ Shapes: A ACT steps, N puzzles, K answers to one puzzle, S cells.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from hrm_core.backend import Backend
-from hrm_core.config import ModelConfig
+from hrm_core.config import ModelConfig, validated
 from hrm_core.errors import PuzzleError
 from hrm_core.inference.evaluation import StepAnswers, answer_step_by_step
 from hrm_core.inference.generating import Sampling, continue_tokens, require_generative
+from hrm_core.inference.predicting import ModelAsk
 from hrm_core.inference.slots import Halt, check_steps
 from hrm_core.inference.voting import polling_of
 from hrm_core.pictures.animations import thinking_frames
@@ -30,16 +31,20 @@ from hrm_core.tasks.capabilities import (
     ONLY_THE_SOLUTION,
     Asked,
     Candidate,
+    Captioned,
     Drawable,
     Judged,
     Named,
+    Outcomes,
     Polled,
     Polling,
     Question,
     Readable,
+    Report,
     given_cells,
 )
 from hrm_core.tasks.contract import IntArray, Task, TokenArray
+from hrm_core.tasks.registry import predictor
 
 GREEDY = Sampling()
 FRAME_ROOM = 720  # pixels that the longer side of a board may take
@@ -177,6 +182,27 @@ class Solver:
         tokens = task.encode(prompt)
         for generated in continue_tokens(self.backend, task, tokens, max_tokens, sampling):
             yield generated.text
+
+    def predict(self, *things: Any, **options: Any) -> Report:
+        """Predict the outcomes of the task: what `hrm predict` prints, with the same options.
+
+        `things` are paths; for a model of pictures also arrays or pictures of Pillow. The report
+        prints as text and has `record()`.
+
+        Raises: PuzzleError if the task predicts nothing; ConfigError if an option is not its own;
+        DataError naming what cannot be read.
+        """
+        found = predictor(self.task.name)
+        if found is None or not isinstance(self.task, Outcomes):
+            raise PuzzleError(f"{self.task.name} has no outcomes to predict")
+        paths = [Path(thing) if isinstance(thing, str) else thing for thing in things]
+        if not isinstance(self.task, Captioned) and not all(isinstance(p, Path) for p in paths):
+            raise PuzzleError(f"{self.task.name} predicts from files; give their paths")
+        if not paths:
+            raise PuzzleError("nothing to predict from; give at least one path or picture")
+        given = validated(found.Options, options, f"predict of {self.task.name}")
+        report: Report = found.predict(self.task, paths, given, ModelAsk(self.backend, self.task))
+        return report
 
     def solve_tokens(
         self,

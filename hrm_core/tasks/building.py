@@ -83,8 +83,10 @@ class Predictor(Protocol):
     Options: type[Any]  # a subclass of Options
 
     @staticmethod
-    def predict(task: Any, files: Sequence[Path], options: Any, ask: Any) -> Any:
+    def predict(task: Any, files: Sequence[Any], options: Any, ask: Any) -> Any:
         """Predict what the files ask about with `ask`, a `capabilities.Ask`; return a `Report`.
+
+        They are paths of files or folders; a task that is `Captioned` also gets pictures.
 
         Raises: HRMError; files that were asked for are written whole or not at all.
         """

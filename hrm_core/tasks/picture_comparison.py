@@ -90,7 +90,7 @@ class Comparison:
     def _ranks(self) -> Table:
         columns = [self.word, "present", "absent", *self._models, "gain of the network"]
         rows = []
-        for row in self.rows:
+        for row in self._shown:
             models = [each.text() for each in row.scores["auroc"].values()]
             gain = [row.gain.text("+.3f")] if row.gain else []
             rows.append([row.name, f"{row.present:,}", f"{row.absent:,}", *models, *gain])
@@ -99,7 +99,7 @@ class Comparison:
 
     def _precisions(self) -> Table:
         rows = []
-        for row in self.rows:
+        for row in self._shown:
             share = row.present / max(row.present + row.absent, 1)
             models = [each.text() for each in row.scores["average_precision"].values()]
             rows.append([row.name, f"{share:.1%}", *models])
@@ -115,6 +115,11 @@ class Comparison:
         return Table(
             "answers at 0.5; balanced: as if all classes were equally frequent", columns, rows
         )
+
+    @property
+    def _shown(self) -> Sequence[Row]:
+        """Return the rows of a table: the mean over one label says nothing more."""
+        return self.rows if len(self.labels) > 1 else self.rows[:1]
 
     @property
     def _models(self) -> list[str]:

@@ -68,8 +68,16 @@ def truth_text(labels: Sequence[str], truth: IntArray) -> str:
 def said_text(labels: Sequence[str], chances: FloatArray, truth: IntArray) -> str:
     """Write the chances (F,) that say most: the most wrong ones first, then the largest."""
     wrong = wrongness(chances[None], truth[None])[0]
-    order = np.lexsort((-chances, -wrong))[:NUM_SAID]
-    return "said: " + ", ".join(f"{labels[label]} {chances[label]:.0%}" for label in order)
+    return f"said: {chances_text(labels, chances, -wrong)}"
+
+
+def chances_text(
+    labels: Sequence[str], chances: FloatArray, first: FloatArray | None = None
+) -> str:
+    """Write a few chances (F,), the largest, or those of the smallest `first` before them."""
+    keys = np.zeros_like(chances) if first is None else first
+    order = np.lexsort((-chances, keys))[:NUM_SAID]
+    return ", ".join(f"{labels[label]} {chances[label]:.0%}" for label in order.tolist())
 
 
 def wrongness(chances: FloatArray, truth: IntArray) -> FloatArray:

@@ -16,7 +16,7 @@ from hrm_tasks.images.task import Images
 from hrm_tasks.xray.task import Xray
 
 SIDE = 12
-CORNERS = ((1, 1), (1, 7), (7, 1), (7, 7))  # of the squares, (top, left)
+CORNERS = ((0, 0), (0, 8), (8, 0), (8, 8))  # of the squares, (top, left)
 CONFIG = """\
 model:
   puzzle_emb_ndim: 0
@@ -41,7 +41,7 @@ train:
   global_batch_size: 32
   epochs: 200
   eval_interval: 50
-  max_updates: 60
+  max_updates: 80
 """
 
 

@@ -10,8 +10,9 @@ import hrm_mlx  # noqa: F401 - before mlx is imported: it brings the fast BLAS
 from hrm_core.backends import backend_named
 from hrm_core.config import ModelConfig
 from hrm_core.data.store import Dataset
-from hrm_core.errors import DataError
+from hrm_core.errors import DataError, PuzzleError
 from hrm_core.inference.predicting import ModelAsk
+from hrm_core.inference.solving import Solver
 from hrm_core.parameters import initial_values
 from hrm_core.tasks.registry import task_of_shape
 from hrm_tasks.cricket.alphabet import PAD, VOCAB_SIZE
@@ -306,3 +307,10 @@ def test_the_padding_of_a_row_is_last(task: Cricket, record: Any) -> None:
     assert (row[found.chunk, :end] != PAD).all()
     assert (row[found.chunk, end:] == PAD).all()
     assert (row[found.chunk + 1 :] == PAD).all()
+
+
+def test_a_folder_or_a_picture_is_no_match(task: Cricket, ask: ModelAsk, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+        predict(task, [tmp_path], Options(), ask)
+    with pytest.raises(PuzzleError, match="cricket predicts from files; give their paths"):
+        Solver(ask.backend, task).predict(np.zeros((4, 4), np.uint8))
