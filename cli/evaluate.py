@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import click
 
@@ -140,7 +140,8 @@ class Evaluation:
 @click.option(
     "--save-predictions",
     type=FILE,
-    help="Write inputs, labels, answers and halting values as .npz.",
+    help="Write inputs, labels, answers and halting values as .npz; "
+    "of pictures as .csv: file, patient, chance and truth of each label.",
 )
 @click.option(
     "--sheet",
@@ -332,16 +333,20 @@ def _files(
     found: Evaluation, options: EvalOptions, drawn: "Drawable | Captioned | None"
 ) -> list[Callable[[], None]]:
     """Return a function for each file that was asked for, which writes it."""
-    from hrm_core.inference.evaluation import save_predictions
+    from hrm_core.inference.evaluation import save_predictions, save_table
     from hrm_core.inference.pages import evaluation_sheet
-    from hrm_core.tasks.capabilities import Charted, Exports
+    from hrm_core.tasks.capabilities import Charted, Exports, Tabled
 
     dataset, split, limit, path = found.dataset, found.split, options.limit, options.sheet
     files: list[Callable[[], None]] = []
     if options.submission is not None and isinstance(found.task, Exports):
         content = found.task.submission(found.polls[options.halt])
         files.append(partial(_write_json, options.submission, content))
-    if options.save_predictions is not None:
+    if _is_table(options.save_predictions) and isinstance(found.task, Tabled):
+        predictions = found.outcomes[options.halt].predictions
+        table = found.task.prediction_table(dataset, split, predictions)
+        files.append(partial(save_table, options.save_predictions, table))
+    elif options.save_predictions is not None:
         chosen = found.outcomes[options.halt]
         save = partial(save_predictions, options.save_predictions, split)
         files.append(partial(save, chosen.predictions, chosen.answers, limit))
@@ -398,8 +403,14 @@ def _check_stateful_options(num_models: int, options: EvalOptions) -> None:
 
 def _check_task(task: "Task | None", data: Path, options: EvalOptions) -> None:
     """Refuse options that the task does not support, before anything is computed."""
-    from hrm_core.tasks.capabilities import Charted, Exports, Symmetric
+    from hrm_core.tasks.capabilities import Charted, Exports, Symmetric, Tabled
     from hrm_core.tasks.registry import titles_with
+
+    if _is_table(options.save_predictions) and not isinstance(task, Tabled):
+        raise click.UsageError(
+            f"predictions as .csv are for {titles_with('prediction_table')}, {data} is of none; "
+            "choose a name that ends in .npz"
+        )
 
     if options.chart is not None and not isinstance(task, Charted):
         raise click.UsageError(
@@ -413,6 +424,11 @@ def _check_task(task: "Task | None", data: Path, options: EvalOptions) -> None:
     if options.submission is not None and not isinstance(task, Exports):
         what = task.name if task else "of an unknown task"
         raise click.UsageError(f"--submission is for {titles_with('submission')}, {data} is {what}")
+
+
+def _is_table(path: Path | None) -> TypeGuard[Path]:
+    """Return True for the name of a CSV file."""
+    return path is not None and path.suffix.lower() == ".csv"
 
 
 def _no_symmetries(task: "Task | None") -> str:

@@ -3,6 +3,7 @@
 Shapes: A ACT steps, B slots, N examples, S cells.
 """
 
+import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from hrm_core.files import replaced_whole
 from hrm_core.inference.metrics import score
 from hrm_core.inference.slots import Halt, Noise, Questions, StepResult, no_images, think
 from hrm_core.runs.checkpoint import Model
-from hrm_core.tasks.capabilities import Outcomes, Variable, given_cells
+from hrm_core.tasks.capabilities import Outcomes, Table, Variable, given_cells
 from hrm_core.tasks.contract import Task
 from hrm_core.tasks.predictions import NO_PREDICTIONS, Predictions, joined
 from hrm_core.tasks.registry import task_of_shape
@@ -217,6 +218,14 @@ def save_predictions(
             steps=predictions.steps,
             settled_step=predictions.settled_step,
         )
+
+
+def save_table(path: Path, table: Table) -> None:
+    """Write a table as CSV. Raises: HRMError if it cannot be written; nothing is left then."""
+    with replaced_whole(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(table.columns)
+        writer.writerows(table.rows)
 
 
 def _rules(label: str, config: ModelConfig) -> tuple[str, dict[str, Any]]:

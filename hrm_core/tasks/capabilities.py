@@ -271,6 +271,15 @@ class Charted(Compared, Protocol):
 
 
 @runtime_checkable
+class Tabled(Protocol):
+    """Writes its predictions as a table, a row an example: `--save-predictions FILE.csv`."""
+
+    def prediction_table(self, data: Dataset, split: Split, predictions: Predictions) -> Table:
+        """Return predictions, in file order, as a table; its title is not written."""
+        ...
+
+
+@runtime_checkable
 class Outcomes(Protocol):
     """Asks which of K outcomes each of some places has: `hrm predict`."""
 

@@ -20,7 +20,7 @@ from hrm_core.config import Settings
 from hrm_core.data.store import Dataset, ExampleSet, Split
 from hrm_core.errors import BackendError, DataError
 from hrm_core.tasks import picture_baselines, picture_scores, picture_sheets
-from hrm_core.tasks.capabilities import Shown
+from hrm_core.tasks.capabilities import Shown, Table
 from hrm_core.tasks.cells import share
 from hrm_core.tasks.contract import IntArray, Metric, TokenArray
 from hrm_core.tasks.picture_comparison import LOGISTIC, NETWORK, Comparison, compare, draw
@@ -282,6 +282,24 @@ class PictureTask:
         Raises: HRMError, BackendError without matplotlib.
         """
         draw(comparison, out)
+
+    def prediction_table(self, data: Dataset, split: Split, predictions: Predictions) -> Table:
+        """Return file, patient, then chance and truth of each label; copies are left out.
+
+        Raises: DataError if the list of pictures does not fit the examples.
+        """
+        listed = listing(data, split).first(len(predictions))
+        judged = self.judged(predictions).select(listed.rows)
+        columns = ["file", "patient"]
+        for label in self.labels:
+            columns += [label, f"{label} true"]
+        rows = []
+        for number, file in enumerate(listed.files):
+            row = [file, listed.names[listed.patients[number]]]
+            for chance, truth in zip(judged.chances[number], judged.truth[number], strict=True):
+                row += [f"{chance:.9g}", "" if truth < 0 else str(truth)]
+            rows.append(row)
+        return Table(self.things, columns, rows)
 
     def show(
         self, data: Dataset, split: Split, rows: IntArray, predictions: Predictions | None = None

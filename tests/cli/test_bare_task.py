@@ -39,6 +39,7 @@ CAPABILITIES = [
     capabilities.Symmetric,
     capabilities.Drawable,
     capabilities.Captioned,
+    capabilities.Tabled,
     capabilities.Rated,
     capabilities.Variable,
     capabilities.Named,
