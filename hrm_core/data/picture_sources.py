@@ -59,9 +59,12 @@ class PictureFiles:
         self.path = path
         self._frames = frames
         self._entries: dict[str, bytes] = {}
-        self._folders = _folders(self._listed()) if frames > 1 else {}
-        films = [name for name in self._listed() if _is_film(name)]
-        self.names = sorted([*self._folders, *films]) if frames > 1 else self._listed()
+        self._folders: dict[str, list[str]] = {}
+        self.names = self._listed()
+        if frames > 1:
+            self._folders = _folders(self.names)
+            films = [name for name in self.names if _is_film(name)]
+            self.names = sorted([*self._folders, *films])
 
     @property
     def sha256(self) -> str:

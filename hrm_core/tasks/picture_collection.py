@@ -3,7 +3,7 @@
 Shapes: N pictures, F labels.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -90,22 +90,14 @@ def collected(
     names = file_names(table)
     found = _matched(table, names, pictures.names)
     is_known = [bool((row >= 0).any()) for row in named.targets]
-    rows = [row for row, file in enumerate(found) if file is not None and is_known[row]]
     missing = [row for row, file in enumerate(found) if file is None]
     unknown = [row for row, file in enumerate(found) if file is not None and not is_known[row]]
-    if missing and not skip:
-        raise DataError(
-            f"{table.place(missing[0])}: {quoted(names[missing[0]])} is not in {pictures.path}; "
-            f"{len(missing):,} of {len(names):,} pictures are missing, add them or give --skip"
-        )
-    if unknown and not skip:
-        raise DataError(
-            f"{table.place(unknown[0])}: no label of {quoted(names[unknown[0]])} is known; "
-            "write 1 or 0, take the line out, or give --skip"
-        )
-    if not rows:
+    if not skip:
+        _check_rows(table, names, pictures, missing, unknown)
+    kept = {row: file for row, file in enumerate(found) if file is not None and is_known[row]}
+    if not kept:
         raise DataError(f"{table.path}: no line has a picture in {pictures.path} and a known label")
-    files = [file for row in rows if (file := found[row]) is not None]
+    rows, files = list(kept), list(kept.values())
     _check_once(table, files)
     patients = _chosen(table.first(PATIENT_COLUMNS), rows)
     if patients is not None:
@@ -121,7 +113,7 @@ def collected(
         {
             "lines without a picture": len(missing),
             "pictures without a known label": len(unknown),
-            "pictures without a line": len(pictures.names) - len(files),
+            "pictures without a line": len(pictures.names) - len(files) - len(unknown),
         },
     )
 
@@ -169,10 +161,30 @@ def _matched(table: Table, names: Sequence[str], files: Sequence[str]) -> list[s
     return found
 
 
+def _check_rows(
+    table: Table,
+    names: Sequence[str],
+    pictures: Pictures,
+    missing: Sequence[int],
+    unknown: Sequence[int],
+) -> None:
+    """Refuse lines without a picture, and pictures without a known label. Raises: DataError."""
+    for row in missing[:1]:
+        raise DataError(
+            f"{table.place(row)}: {quoted(names[row])} is not in {pictures.path}; "
+            f"{len(missing):,} of {len(names):,} pictures are missing, add them or give --skip"
+        )
+    for row in unknown[:1]:
+        raise DataError(
+            f"{table.place(row)}: no label of {quoted(names[row])} is known; "
+            "write 1 or 0, take the line out, or give --skip"
+        )
+
+
 def _check_once(table: Table, files: Sequence[str]) -> None:
     """Refuse two lines that name the same picture in two ways. Raises: DataError."""
-    if len(set(files)) < len(files):
-        twice = next(file for place, file in enumerate(files) if file in files[:place])
+    ((twice, count),) = Counter(files).most_common(1)
+    if count > 1:
         raise DataError(f"{table.path}: two lines are of {quoted(twice)}; take one of them out")
 
 

@@ -1,5 +1,6 @@
 import csv
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from hrm_core.data.store import Dataset
 from hrm_core.errors import DataError
+from hrm_core.tasks import picture_building
 from hrm_core.tasks.building import Built
 from hrm_core.tasks.picture_building import copies_of
 from hrm_core.tasks.pictures import ABSENT, PRESENT
@@ -304,3 +306,26 @@ def test_build_json_says_what_was_made(tmp_path: Path) -> None:
     assert record["source"]["npz"] == "a.npz"
     assert len(record["source"]["sha256"]) == 64
     assert (record["train_images"], record["test_images"]) == (6, 4)
+
+
+def peak_of_building(out: Path, path: Path) -> int:
+    tracemalloc.start()
+    build(out, Options(npz=path, findings="Mass", size="112", augment=1))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, many = arrays(20), arrays(200)
+    val = arrays(4, 1)
+    paths = [npz_of(tmp_path / "few.npz", train=few, val=val)]
+    paths.append(npz_of(tmp_path / "many.npz", train=many, val=val))
+    monkeypatch.setattr(picture_building, "BLOCK_CELLS", 10 * 112**2)
+    peaks = [peak_of_building(tmp_path / f"out{n}", path) for n, path in enumerate(paths)]
+    assert peaks[1] < 1.5 * peaks[0]
+    monkeypatch.setattr(picture_building, "BLOCK_CELLS", 1 << 40)  # control: one block
+    peaks = [peak_of_building(tmp_path / f"all{n}", path) for n, path in enumerate(paths)]
+    assert peaks[1] > 4 * peaks[0]
