@@ -120,6 +120,13 @@ class Answers(Protocol):
         ...
 
 
+class Cycles(NamedTuple):
+    """States of every cycle of one ACT step, in order of time, float32 (float64 in a float64 backend)."""
+
+    z_H: FloatArray  # (H_cycles, B, T, D) after each cycle of H
+    z_L: FloatArray  # (H_cycles * L_cycles, B, T, D) after each cycle of L
+
+
 class PendingMetrics(Protocol):
     """Metrics of an update that may still be running."""
 
@@ -211,6 +218,21 @@ class Backend(Protocol):
 
     def step(self, carry: Carry) -> tuple[Carry, Answers]:
         """One ACT step of every slot, without halting."""
+        ...
+
+    def trace(self, carry: Carry) -> tuple[Carry, Answers, Cycles]:
+        """The same ACT step, with the states of every cycle; the last ones are those of the new carry.
+
+        Without compilation all numbers are bit for bit those of `step`.
+        """
+        ...
+
+    def decode(self, carry: Carry, z_H: FloatArray, z_L: FloatArray) -> Answers:
+        """Answers that a trial pass of H gives from these states: lm_head(H(z_H, z_L)).
+
+        The carry, that of an ACT step on the same slots, stays as it is. Shapes: (B, T, D) each.
+        Source: arXiv 2506.21734, intermediate answers.
+        """
         ...
 
     def take(self, carry: Carry, slots: IntArray) -> Carry:

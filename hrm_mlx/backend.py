@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 import hrm_mlx
-from hrm_core.backend import Arrays, BackendOptions, Batch, FloatArray, IntArray, Replica
+from hrm_core.backend import Arrays, BackendOptions, Batch, Cycles, FloatArray, IntArray, Replica
 from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.errors import BackendError
 from hrm_core.parameters import INITIAL_STATES, PUZZLE_TABLE, Role, parameter_table
@@ -91,7 +91,8 @@ class MLXBackend:
         self._working: Tensors | None = None
         self._state = TrainState({}, {}, {}, {}, None, empty_carry(config, 0, self._model.dtype))
         self._updater: Updater | None = None
-        self._think = mx.compile(self._think_once) if self._compiled else self._think_once
+        self._think = self._maybe_compiled(HRM.__call__)
+        self._trace = self._maybe_compiled(HRM.trace)
 
     def describe(self) -> dict[str, str]:
         """Describe what results may depend on."""
@@ -280,6 +281,32 @@ class MLXBackend:
 
     def step(self, carry: EvalCarry) -> tuple[EvalCarry, Answers]:
         """One ACT step of every slot, without halting."""
+        carry, answers, _ = self._stepped(carry, self._think)
+        return carry, answers
+
+    def trace(self, carry: EvalCarry) -> tuple[EvalCarry, Answers, Cycles]:
+        """The same ACT step, with the states of every cycle."""
+        carry, answers, states = self._stepped(carry, self._trace)
+        found = [to_numpy(z.astype(mx.float32)) for z in states]
+        num_H = self.config.H_cycles
+        return carry, answers, Cycles(np.stack(found[:num_H]), np.stack(found[num_H:]))
+
+    def decode(self, carry: EvalCarry, z_H: FloatArray, z_L: FloatArray) -> Answers:
+        """Answers that a trial pass of H gives from these states: lm_head(H(z_H, z_L))."""
+        working = self._working_weights()
+        bind(self._model, working)
+        state_H, state_L = (mx.array(z).astype(self._model.dtype) for z in (z_H, z_L))
+        output = self._model.decode(state_H, state_L, carry.prefix_len)
+        mx.eval(output)
+        logits = self._logits(output.logits, working[HEAD])
+        return Answers(
+            logits, output.q_halt_logits, output.q_continue_logits, self.config.loss_type
+        )
+
+    def _stepped(
+        self, carry: EvalCarry, think: Callable[..., tuple[mx.array, ...]]
+    ) -> tuple[EvalCarry, Answers, list[mx.array]]:
+        """One ACT step by a function whose result begins with the fields of Output; the rest comes last."""
         working = self._working_weights()
         if carry.inputs is not None:
             bind(self._model, working)
@@ -287,20 +314,20 @@ class MLXBackend:
             carry = carry._replace(x=x)
         mx.eval(working, carry)
 
-        def think(slots: range) -> tuple[mx.array, ...]:
+        def think_about(slots: range) -> tuple[mx.array, ...]:
             rows = slice(slots.start, slots.stop)
             prefix_len = None if carry.prefix_len is None else carry.prefix_len[rows]
-            return self._think(working, carry.z_H[rows], carry.z_L[rows], carry.x[rows], prefix_len)
+            return think(working, carry.z_H[rows], carry.z_L[rows], carry.x[rows], prefix_len)
 
         size = len(carry.steps)
-        parts = self._workers.map(think, split(range(size), min(len(self._workers), size)))
-        z_H, z_L, said, q_halt, q_continue = (
+        parts = self._workers.map(think_about, split(range(size), min(len(self._workers), size)))
+        z_H, z_L, said, q_halt, q_continue, *rest = (
             mx.concatenate(list(column)) for column in zip(*parts, strict=True)
         )
         carry = carry._replace(z_H=z_H, z_L=z_L, steps=carry.steps + 1)
-        mx.eval(carry, said, q_halt, q_continue)
+        mx.eval(carry, said, q_halt, q_continue, rest)
         logits = self._logits(said, working[HEAD])
-        return carry, Answers(logits, q_halt, q_continue, self.config.loss_type)
+        return carry, Answers(logits, q_halt, q_continue, self.config.loss_type), rest
 
     def take(self, carry: EvalCarry, slots: IntArray) -> EvalCarry:
         """The carry of these slots only."""
@@ -377,16 +404,16 @@ class MLXBackend:
     def _logits(self, said: mx.array, head: mx.array) -> mx.array | LazyLogits:
         return LazyLogits(said, head) if self.config.has_large_vocabulary else said
 
-    def _think_once(
-        self,
-        working: Tensors,
-        z_H: mx.array,
-        z_L: mx.array,
-        x: mx.array,
-        prefix_len: mx.array | None,
-    ) -> tuple[mx.array, ...]:
-        bind(self._model, working)
-        return tuple(self._model(z_H, z_L, x, prefix_len))
+    def _maybe_compiled(
+        self, function: Callable[..., tuple[mx.array, ...]]
+    ) -> Callable[..., tuple[mx.array, ...]]:
+        """A function of the model that is given the weights it computes with."""
+
+        def call(working: Tensors, *arguments: mx.array | None) -> tuple[mx.array, ...]:
+            bind(self._model, working)
+            return tuple(function(self._model, *arguments))
+
+        return mx.compile(call) if self._compiled else call
 
     def _prefix_len(self, batch: Batch) -> mx.array | None:
         if self.config.attention != "prefix":

@@ -12,7 +12,15 @@ import numpy as np
 import torch
 from torch._dynamo.exc import BackendCompilerFailed
 
-from hrm_core.backend import AnyArray, Arrays, BackendOptions, Batch, FloatArray, IntArray
+from hrm_core.backend import (
+    AnyArray,
+    Arrays,
+    BackendOptions,
+    Batch,
+    Cycles,
+    FloatArray,
+    IntArray,
+)
 from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.errors import BackendError
 from hrm_core.messages import reason
@@ -106,6 +114,8 @@ class TorchBackend:
         )
         self._extend, self._head = Lending(self._model, HRM.extend), Lending(self._model, HRM.head)
         self._think = self._compiler(self._inner.call)
+        self._decode = Lending(self._model, HRM.decode)
+        self._trace = self._compiler(Lending(self._model, HRM.trace).call)
 
     def _choose_compiler(self) -> Compiler:
         """torch.compile, if it is wanted: into whole graphs or not at all, but where flash-attn's functions may break them."""
@@ -340,16 +350,42 @@ class TorchBackend:
     @torch.inference_mode()
     def step(self, carry: EvalCarry) -> tuple[EvalCarry, Answers]:
         """One ACT step of every slot, without halting."""
+        carry, answers, _ = self._stepped(carry, self._think)
+        return carry, answers
+
+    @torch.inference_mode()
+    def trace(self, carry: EvalCarry) -> tuple[EvalCarry, Answers, Cycles]:
+        """The same ACT step, with the states of every cycle."""
+        carry, answers, states = self._stepped(carry, self._trace)
+        found = [to_numpy(at_least_float32(z)) for z in states]
+        num_H = self.config.H_cycles
+        return carry, answers, Cycles(np.stack(found[:num_H]), np.stack(found[num_H:]))
+
+    @torch.inference_mode()
+    def decode(self, carry: EvalCarry, z_H: FloatArray, z_L: FloatArray) -> Answers:
+        """Answers that a trial pass of H gives from these states: lm_head(H(z_H, z_L))."""
+        working = self._working_weights()
+        state_H, state_L = (self._tensor(z).to(self._dtype) for z in (z_H, z_L))
+        output = self._decode.call(working, state_H, state_L, carry.prefix_len)
+        logits = self._logits(output.logits, working[HEAD])
+        return Answers(
+            logits, output.q_halt_logits, output.q_continue_logits, self.config.loss_type
+        )
+
+    def _stepped(
+        self, carry: EvalCarry, think: Callable[..., tuple[torch.Tensor, ...]]
+    ) -> tuple[EvalCarry, Answers, list[torch.Tensor]]:
+        """One ACT step by a function whose result begins with the fields of Output; the rest comes last."""
         working = self._working_weights()
         if carry.inputs is not None:
             x = self._embedded(carry.inputs, carry.vectors, carry.images, carry.steps)
             carry = carry._replace(x=x)
-        z_H, z_L, said, q_halt, q_continue = self._think(
+        z_H, z_L, said, q_halt, q_continue, *rest = think(
             working, carry.z_H, carry.z_L, carry.x, carry.prefix_len
         )
         carry = carry._replace(z_H=z_H, z_L=z_L, steps=carry.steps + 1)
         logits = self._logits(said, working[HEAD])
-        return carry, Answers(logits, q_halt, q_continue, self.config.loss_type)
+        return carry, Answers(logits, q_halt, q_continue, self.config.loss_type), rest
 
     @torch.inference_mode()
     def take(self, carry: EvalCarry, slots: IntArray) -> EvalCarry:

@@ -139,7 +139,11 @@ class HRM(nn.Module):
             z_L, z_H + x, rope, visible
         )  # x is injected at every cycle, not only at the first
         z_H = self.H_level(z_H, z_L, rope, visible)
-        logits = self.head(z_H)[:, config.puzzle_emb_len :]
+        return self.output(z_H, z_L)
+
+    def output(self, z_H: torch.Tensor, z_L: torch.Tensor) -> Output:
+        """Answers from the last states; the states go on without a gradient. Shapes: (B, T, D) each."""
+        logits = self.head(z_H)[:, self.config.puzzle_emb_len :]
         q = self.q_head(z_H[:, 0])
         q = q.to(torch.promote_types(q.dtype, torch.float32))
         return Output(z_H.detach(), z_L.detach(), logits, q[:, 0], q[:, 1])
@@ -147,6 +151,35 @@ class HRM(nn.Module):
     def head(self, z_H: torch.Tensor) -> torch.Tensor:
         """Logits (B, T, V), or what `Output.logits` holds of a large vocabulary. Shapes: (B, T, D)."""
         return z_H if self.config.has_large_vocabulary else self.lm_head(z_H)
+
+    def trace(
+        self,
+        z_H: torch.Tensor,
+        z_L: torch.Tensor,
+        x: torch.Tensor,
+        prefix_len: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, ...]:
+        """Think as a call does, and keep the states of every cycle.
+
+        Returns: the fields of Output, then the states (B, T, D) of each cycle of H, then of L.
+        """
+        config, rope = self.config, self.rope
+        visible = self.visible(prefix_len)
+        all_H, all_L = [], []
+        for _ in range(config.H_cycles):
+            for _ in range(config.L_cycles):
+                z_L = self.L_level(z_L, z_H + x, rope, visible)
+                all_L.append(z_L)
+            z_H = self.H_level(z_H, z_L, rope, visible)
+            all_H.append(z_H)
+        return *self.output(z_H, z_L), *all_H, *all_L
+
+    def decode(
+        self, z_H: torch.Tensor, z_L: torch.Tensor, prefix_len: torch.Tensor | None = None
+    ) -> Output:
+        """Answers of a trial pass of H from any states. Shapes: (B, T, D) each, `prefix_len` (B,)."""
+        rope = self.rope
+        return self.output(self.H_level(z_H, z_L, rope, self.visible(prefix_len)), z_L)
 
     def extend(
         self,
