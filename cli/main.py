@@ -21,6 +21,7 @@ COMMANDS = {
     "solve": "Solve puzzles with a trained model.",
     "generate": "Continue texts with a trained model.",
     "predict": "Predict outcomes with a trained model, such as the next ball of a match.",
+    "analyze": "Measure how a model thinks, and draw it.",
     "score": "Score an ARC submission against solutions.",
     "convert": "Convert published checkpoints into ours and back, or into another shape.",
     "parity": "Certify this machine: MLX against PyTorch, float64 "

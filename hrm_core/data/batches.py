@@ -225,6 +225,11 @@ def evaluation_batches(
             )
 
 
+def batch_of_rows(split: Split, examples: ExampleSet, rows: IntArray) -> DrawnBatch:
+    """Read some examples of a set. Raises: DataError if a token is out of range."""
+    return _read(split, examples, rows, size=len(rows), effective_size=len(rows))
+
+
 def _rank_slice(global_batch_size: int, rank: int, num_replicas: int) -> slice:
     """The part of a global batch that one rank reads."""
     assert 0 <= rank < num_replicas

@@ -14,13 +14,21 @@ import numpy.typing as npt
 
 from hrm_core.backend import IGNORE_LABEL_ID, Backend
 from hrm_core.config import ModelConfig
-from hrm_core.data.batches import evaluation_batches
+from hrm_core.data.batches import DrawnBatch, batch_of_rows, evaluation_batches
 from hrm_core.data.store import Dataset, Split
 from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import DataError
 from hrm_core.files import replaced_whole
 from hrm_core.inference.metrics import score
-from hrm_core.inference.slots import Halt, Noise, Questions, StepResult, no_images, think
+from hrm_core.inference.slots import (
+    NO_QUESTIONS,
+    Halt,
+    Noise,
+    Questions,
+    StepResult,
+    no_images,
+    think,
+)
 from hrm_core.runs.checkpoint import Model
 from hrm_core.tasks.capabilities import Outcomes, Table, Variable, given_cells
 from hrm_core.tasks.contract import Task
@@ -196,6 +204,20 @@ def first_inputs(split: Split, limit: int | None = None) -> IntArray:
     return np.concatenate([each.inputs[: limit or len(each)] for each in split.sets.values()])
 
 
+def chosen_questions(split: Split, numbers: IntArray) -> Questions:
+    """Return some examples of a split, counted through all its sets in file order. Shapes: (N,), ascending."""
+    chosen, start = NO_QUESTIONS, 0
+    for examples in split.sets.values():
+        rows = numbers - start
+        rows = rows[(rows >= 0) & (rows < len(examples))]
+        start += len(examples)
+        if len(rows):
+            batch = batch_of_rows(split, examples, rows)
+            found = _questions_of(batch, split, len(chosen))
+            chosen = chosen.join(found) if len(chosen) else found
+    return chosen
+
+
 def save_predictions(
     path: Path,
     split: Split,
@@ -244,26 +266,31 @@ def _questions(
     """Read the examples of a split, each moved by its symmetry if there is one."""
     number = 0
     for batch in evaluation_batches(split, batch_size, *backend.replica, limit=limit):
-        rows = batch.example_index >= 0  # the others are padding
-        count = int(rows.sum())
-        if not count:  # a replica may have no part in the last batch
+        questions = _questions_of(batch, split, number)
+        if not len(questions):  # a replica may have no part in the last batch
             continue
-        ratings = np.full(count, -1)
-        rated = split.sets[batch.set_name].ratings
-        if rated is not None:
-            ratings = rated[batch.example_index[rows]]
-        prefix_len = np.zeros(len(rows), np.int32) if batch.prefix_len is None else batch.prefix_len
-        questions = Questions(
-            np.arange(number, number + count),
-            batch.inputs[rows],
-            batch.puzzle_identifiers[rows],
-            batch.labels[rows],
-            ratings,
-            prefix_len[rows],
-            no_images(count) if batch.images is None else batch.images[rows],
-        )
-        number += count
+        number += len(questions)
         yield _moved(questions, options)
+
+
+def _questions_of(batch: DrawnBatch, split: Split, first: int) -> Questions:
+    """Return the examples of a batch, numbered from `first` on, without its padding."""
+    rows = batch.example_index >= 0
+    count = int(rows.sum())
+    ratings = np.full(count, -1)
+    rated = split.sets[batch.set_name].ratings
+    if rated is not None:
+        ratings = rated[batch.example_index[rows]]
+    prefix_len = np.zeros(len(rows), np.int32) if batch.prefix_len is None else batch.prefix_len
+    return Questions(
+        np.arange(first, first + count),
+        batch.inputs[rows],
+        batch.puzzle_identifiers[rows],
+        batch.labels[rows],
+        ratings,
+        prefix_len[rows],
+        no_images(count) if batch.images is None else batch.images[rows],
+    )
 
 
 def _moved(questions: Questions, options: InferenceOptions) -> Questions:

@@ -210,6 +210,26 @@ def think(
             slots = slots.refilled(backend, more)
 
 
+def batch_of(questions: Questions, config: ModelConfig) -> Batch:
+    """Return questions as a backend takes them, without their labels.
+
+    Raises: ConfigError without the images that the model looks at.
+    """
+    if config.patch_size and questions.images.shape[1:] != config.image_size:
+        raise ConfigError(
+            f"this model looks at images of size {config.image_size}, "
+            f"the questions have {questions.images.shape[1:]}; give each its image"
+        )
+    inputs = np.ascontiguousarray(questions.inputs, np.int32)
+    return Batch(
+        inputs,
+        np.full_like(inputs, IGNORE_LABEL_ID),
+        np.ascontiguousarray(questions.puzzle_identifiers, np.int32),
+        np.ascontiguousarray(questions.prefix_len, np.int32),
+        np.ascontiguousarray(questions.images) if config.patch_size else None,
+    )
+
+
 @dataclass(eq=False)
 class _Slots:
     """The puzzles that the model works on now."""
@@ -226,23 +246,10 @@ class _Slots:
     @classmethod
     def of(cls, backend: Backend, questions: Questions) -> Self:
         """Fresh slots. Raises: ConfigError without the images that the model looks at."""
-        config = backend.config
-        if config.patch_size and questions.images.shape[1:] != config.image_size:
-            raise ConfigError(
-                f"this model looks at images of size {config.image_size}, "
-                f"the questions have {questions.images.shape[1:]}; give each its image"
-            )
-        inputs = np.ascontiguousarray(questions.inputs, np.int32)
-        batch = Batch(
-            inputs,
-            np.full_like(inputs, IGNORE_LABEL_ID),
-            np.ascontiguousarray(questions.puzzle_identifiers, np.int32),
-            np.ascontiguousarray(questions.prefix_len, np.int32),
-            np.ascontiguousarray(questions.images) if config.patch_size else None,
-        )
+        batch = batch_of(questions, backend.config)
         zeros, busy = np.zeros(len(questions), np.int32), np.ones(len(questions), np.bool_)
         carry = backend.begin(batch)
-        return cls(backend.config, questions, carry, zeros, zeros, zeros, inputs, busy)
+        return cls(backend.config, questions, carry, zeros, zeros, zeros, batch.inputs, busy)
 
     def count_step(self, tokens: IntArray) -> None:
         """Note what the model says of a chunk (B, S) after one more step."""

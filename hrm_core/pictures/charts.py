@@ -92,20 +92,22 @@ def draw_reliability(out: Path, title: str, curves: Mapping[str, Reliability]) -
 
 
 def empty_chart() -> tuple["Figure", "Axes"]:
-    """Make a figure with one panel, without pyplot: no window, no global state.
+    """Make a figure with one panel. Raises: BackendError if matplotlib is not installed."""
+    figure, panels = empty_panels()
+    return figure, panels[0]
+
+
+def empty_panels(
+    rows: int = 1, columns: int = 1, size: tuple[float, float] = SIZE
+) -> tuple["Figure", list["Axes"]]:
+    """Make a figure with panels, row by row, without pyplot: no window, no global state.
 
     Raises: BackendError if matplotlib is not installed.
     """
-    figure, (axes,) = empty_charts(1)
-    return figure, axes
-
-
-def empty_charts(count: int) -> tuple["Figure", Sequence["Axes"]]:
-    """Make a figure with panels side by side. Raises: BackendError if matplotlib is not installed."""
     with needs_package("matplotlib", "matplotlib is not installed", "plot"):
         from matplotlib.figure import Figure
-    figure = Figure(figsize=SIZE, layout="constrained")
-    panels = figure.subplots(1, count, squeeze=False)[0]
+    figure = Figure(figsize=size, layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in panels:
         axes.grid(color="#e4e6ea")
         axes.set_axisbelow(True)
@@ -114,9 +116,9 @@ def empty_charts(count: int) -> tuple["Figure", Sequence["Axes"]]:
 
 
 def save_chart(figure: "Figure", out: Path) -> None:
-    """Write a figure as PNG, whole or not at all. Raises: HRMError."""
+    """Write a figure in the format of the name, PNG or SVG, whole or not at all. Raises: HRMError."""
     with replaced_whole(out) as draft:
-        figure.savefig(draft, format="png", dpi=DPI)
+        figure.savefig(draft, format=out.suffix[1:].lower(), dpi=DPI)
 
 
 def plain(text: str) -> str:

@@ -75,6 +75,18 @@ class Judged(Protocol):
 
 
 @runtime_checkable
+class Checked(Judged, Protocol):
+    """Has rules that tell which cells of an answer break them."""
+
+    def conflicts(self, inputs: IntArray, answers: IntArray) -> BoolArray:
+        """Mark the cells of answers that break a rule or change a given cell.
+
+        Shapes: (N, S), (N, S) -> (N, S).
+        """
+        ...
+
+
+@runtime_checkable
 class Symmetric(Protocol):
     """Has symmetries that map puzzles to puzzles: votes."""
 

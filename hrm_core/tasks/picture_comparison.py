@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hrm_core.pictures.charts import GREY, empty_charts, plain, reliability, save_chart
+from hrm_core.pictures.charts import GREY, empty_panels, plain, reliability, save_chart
 from hrm_core.pictures.curves import RUN_COLOURS
 from hrm_core.tasks import picture_scores as scores
 from hrm_core.tasks.capabilities import Table
@@ -181,7 +181,7 @@ def draw(comparison: Comparison, out: Path) -> None:
 
     Raises: BackendError without matplotlib, HRMError if the picture cannot be written.
     """
-    figure, (ranks, trust) = empty_charts(2)
+    figure, (ranks, trust) = empty_panels(1, 2)
     for axes in (ranks, trust):
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
         axes.set_aspect("equal")

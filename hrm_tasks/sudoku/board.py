@@ -88,6 +88,15 @@ class Board:
             valid &= is_complete.reshape(size, -1).all(axis=0)
         return valid
 
+    def conflicts(self, grids: IntArray) -> BoolArray:
+        """Mark blanks, and cells whose digit another cell of a unit has. Shapes: (N, S) digits -> (N, S)."""
+        marked: BoolArray = grids == 0
+        for unit in self.units:
+            cells = grids[:, unit]
+            num_equal = (cells[:, :, None] == cells[:, None, :]).sum(axis=2)
+            marked[:, unit] |= num_equal > 1
+        return marked
+
     def draw_cell_orders(self, rng: np.random.Generator, count: int) -> ByteArray:
         """Draw arrangements of the cells uniformly from all that keep rows, columns and boxes.
 

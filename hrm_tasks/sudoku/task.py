@@ -97,6 +97,12 @@ class Sudoku(CellMeasures):
         valid: BoolArray = is_kept.all(axis=1) & follows_rules
         return valid
 
+    def conflicts(self, inputs: IntArray, answers: IntArray) -> BoolArray:
+        """Mark blanks, digits that a unit holds twice, and changed givens. Shapes: (N, S) each -> (N, S)."""
+        is_changed = self.given(inputs) & (inputs != answers)
+        marked: BoolArray = is_changed | self.board.conflicts(_digits(answers))
+        return marked
+
     def verdict(self, inputs: ByteArray, answer: ByteArray) -> str:
         """Say if the rules accept this answer (S,) to this question (S,)."""
         return "accepted by the rules" if self.accepts(inputs, answer) else "NOT a solution"

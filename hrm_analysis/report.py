@@ -1,0 +1,120 @@
+"""Measure every part that was asked for and write the folder of the report.
+
+numbers.json holds all data of the pictures, report.md the definitions and the numbers that matter.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from hrm_analysis.parts import Part, Picture
+from hrm_analysis.residuals import measure_residuals
+from hrm_analysis.study import LeftOutError, Study
+from hrm_core.errors import HRMError
+from hrm_core.files import Refusal, parents_made, staged
+from hrm_core.pictures.animations import save_png
+from hrm_core.pictures.charts import save_chart
+
+MEASURES: Mapping[str, Callable[[Study], Part]] = {
+    "residuals": measure_residuals,
+}
+REPORT, NUMBERS = "report.md", "numbers.json"
+IN_USE = Refusal(HRMError, "choose another --out")
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Parts that were measured, and the reasons of those that were left out."""
+
+    about: Sequence[str]  # lines of Markdown below the title
+    facts: Mapping[str, Any]  # of numbers.json
+    parts: Mapping[str, Part | str]  # a text is the reason
+
+    def record(self) -> dict[str, Any]:
+        """Return all numbers as JSON-serialisable values."""
+        found: dict[str, Any] = dict(self.facts)
+        for name, part in self.parts.items():
+            found[name] = {"left_out": part} if isinstance(part, str) else plain(part.numbers())
+        return found
+
+    def write(self, out: Path, svg: bool = False) -> None:
+        """Write the folder, whole or not at all.
+
+        Raises: HRMError if it is in use or cannot be written; BackendError without matplotlib.
+        """
+        target = out.resolve()
+        try:
+            with parents_made(target), staged(target, IN_USE) as draft:
+                draft.mkdir()
+                self._write_draft(draft, [".png", ".svg"] if svg else [".png"])
+        except OSError as error:
+            raise HRMError(
+                f"{out} was not written ({error.strerror or error}); "
+                "make room or choose another --out"
+            ) from error
+
+    def _write_draft(self, draft: Path, suffixes: Sequence[str]) -> None:
+        lines = ["# How this model thinks", "", *self.about]
+        for name, part in self.parts.items():
+            if isinstance(part, str):
+                lines += ["", f"## {name.capitalize()}", "", f"Left out: {part}"]
+                continue
+            lines += ["", f"## {part.title}", "", part.definition, "", *part.findings()]
+            for picture, drawn in part.pictures().items():
+                lines += ["", f"![{part.title}]({picture}.png)"]
+                _save(drawn, draft / picture, suffixes)
+        (draft / REPORT).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (draft / NUMBERS).write_text(json.dumps(self.record()) + "\n", encoding="utf-8")
+
+
+def analyze(
+    study: Study,
+    names: Sequence[str],
+    about: Sequence[str],
+    facts: Mapping[str, Any],
+    begin: Callable[[str], None] = lambda name: None,
+) -> Report:
+    """Measure parts by their names. `begin` receives the name of each before it is measured."""
+    parts: dict[str, Part | str] = {}
+    for name in names:
+        begin(name)
+        try:
+            parts[name] = MEASURES[name](study)
+        except LeftOutError as reason:
+            parts[name] = str(reason)
+    return Report(about, facts, parts)
+
+
+def check_out(out: Path) -> None:
+    """Refuse a folder that holds something. Raises: HRMError."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise HRMError(f"{out} is there and no folder; choose another --out")
+    if out.is_dir() and any(out.iterdir()):
+        raise HRMError(f"{out} is not empty; choose another --out or remove it first")
+
+
+def plain(value: Any) -> Any:
+    """Return numbers as JSON has them: arrays as lists, what is not finite as null."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(each) for name, each in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, float):
+        return round(value, 6) if np.isfinite(value) else None
+    return value
+
+
+def _save(picture: Picture, path: Path, suffixes: Sequence[str]) -> None:
+    """Write a chart in every format, a drawing of boards as PNG."""
+    if isinstance(picture, Image.Image):
+        save_png(picture, path.with_suffix(".png"))
+        return
+    for suffix in suffixes:
+        save_chart(picture, path.with_suffix(suffix))
