@@ -12,9 +12,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hrm_analysis.dimension import measure_dimension
+from hrm_analysis.halting import measure_halting
+from hrm_analysis.intermediate import measure_answers
+from hrm_analysis.landscape import measure_landscape
+from hrm_analysis.modes import measure_modes
 from hrm_analysis.parts import Part, Picture
 from hrm_analysis.residuals import measure_residuals
 from hrm_analysis.study import LeftOutError, Study
+from hrm_analysis.trajectories import measure_trajectories
 from hrm_core.errors import HRMError
 from hrm_core.files import Refusal, parents_made, staged
 from hrm_core.pictures.animations import save_png
@@ -22,6 +28,12 @@ from hrm_core.pictures.charts import save_chart
 
 MEASURES: Mapping[str, Callable[[Study], Part]] = {
     "residuals": measure_residuals,
+    "trajectories": measure_trajectories,
+    "dimension": measure_dimension,
+    "answers": measure_answers,
+    "modes": measure_modes,
+    "landscape": measure_landscape,
+    "halting": measure_halting,
 }
 REPORT, NUMBERS = "report.md", "numbers.json"
 IN_USE = Refusal(HRMError, "choose another --out")

@@ -149,7 +149,8 @@ class Study:
             wants = np.zeros_like(wants)
         wants[: self.config.steps_before_last_chunk] = False
         wants[-1] = True
-        return wants.argmax(axis=0)
+        first: IntArray = wants.argmax(axis=0)
+        return first
 
     def require_exact(self) -> None:
         """Refuse to count whole answers as right or wrong where the task does not. Raises: LeftOutError."""
