@@ -74,6 +74,30 @@ def test_solution_is_accepted_and_every_single_change_to_it_is_not(
     )
 
 
+def test_cells_in_conflict_are_those_of_a_loop_over_the_rules(
+    task: Sudoku, rng: np.random.Generator
+) -> None:
+    inputs = rng.integers(1, task.size + 2, (6, task.seq_len)).astype(np.uint8)
+    answers = rng.integers(1, task.size + 2, (6, task.seq_len)).astype(np.uint8)
+    answers[:, ::3] = inputs[:, ::3]
+    found = task.conflicts(inputs, answers)
+    assert (found.shape, found.dtype) == (answers.shape, np.bool_)
+    for question, answer, marked in zip(inputs, answers, found, strict=True):
+        for cell in range(task.seq_len):
+            units = [unit for unit in task.board.units.tolist() if cell in unit]
+            repeats = [unit for unit in units if answer[unit].tolist().count(answer[cell]) > 1]
+            is_changed = question[cell] > 1 and question[cell] != answer[cell]
+            assert marked[cell] == (answer[cell] == 1 or is_changed or bool(repeats))
+
+
+def test_a_solution_is_the_only_answer_without_conflicts(
+    task: Sudoku, rng: np.random.Generator
+) -> None:
+    inputs, labels, _ = generate(task.size, 1, rng)
+    assert not task.conflicts(inputs, labels).any()
+    np.testing.assert_array_equal(task.conflicts(inputs, inputs), inputs == 1)
+
+
 def test_valid_grid_that_drops_a_given_is_refused(task: Sudoku, rng: np.random.Generator) -> None:
     inputs, labels, _ = generate(task.size, 2, rng)
     assert not task.accepts(inputs[0], labels[1])

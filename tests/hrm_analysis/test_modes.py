@@ -1,0 +1,72 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import NUM_PUZZLES, NUM_STEPS
+
+from hrm_analysis.modes import MORE_STEPS, measure_modes, modes_of
+from hrm_analysis.study import LeftOutError, Study
+from hrm_core.inference.slots import batch_of
+
+
+def test_each_puzzle_has_the_mode_of_its_path() -> None:
+    """Answers of one cell: 1 is right; the others are wrong."""
+    paths = {
+        "at once": [1, 1, 1, 1],
+        "late": [2, 3, 1, 1],
+        "lost": [1, 1, 2, 2],
+        "wandering": [2, 3, 2, 4],
+        "stuck": [3, 2, 2, 2],
+    }
+    tokens = np.array(list(paths.values())).T[:, :, None]
+    assert modes_of(tokens[:, :, 0] == 1, tokens, quiet=2) == list(paths)
+    found_again = np.array([1, 2, 1, 1])[:, None, None]
+    assert modes_of(found_again[:, :, 0] == 1, found_again, quiet=2) == ["late"]
+    still_moving = np.array([2, 2, 3, 2])[:, None, None]
+    assert modes_of(still_moving[:, :, 0] == 1, still_moving, quiet=2) == ["wandering"]
+
+
+def test_fixed_points_are_told_by_thinking_on(study: Study) -> None:
+    """Against one long run in plain calls, with what the model says first taken for right."""
+    told, halting = replace(study), np.arange(NUM_PUZZLES) % NUM_STEPS
+    told.__dict__["halting_step"] = halting
+    tokens = study.recording.tokens[halting, np.arange(NUM_PUZZLES)]
+    questions = replace(study.questions, labels=tokens)
+    told = replace(told, questions=questions)
+    told.__dict__["halting_step"] = halting
+    found = measure_modes(told)
+    assert found.num_right_at_halt == len(found.continued) == NUM_PUZZLES
+    carry = study.backend.begin(batch_of(questions, study.config))
+    said = []
+    for _ in range(NUM_STEPS + MORE_STEPS[-1]):
+        carry, answers = study.backend.step(carry)
+        said.append(answers.tokens)
+    for place, more in enumerate(MORE_STEPS):
+        later = np.array(said)[halting + more, np.arange(NUM_PUZZLES)]
+        expected = (later == tokens).all(axis=1)
+        assert (found.still_right[place] == expected).mean() > 0.9  # rounding may turn a cell
+    assert found.still_right[0].all()
+    assert not found.still_right.all()
+
+
+def test_every_puzzle_is_counted_once_and_each_mode_has_a_picture(study: Study) -> None:
+    found = measure_modes(study)
+    assert sum(found.counts.values()) == NUM_PUZZLES
+    assert found.examples is not None
+    numbers = found.numbers()
+    assert numbers["right_at_halt"] == len(numbers["continued"]) == 0
+    assert "There is nothing to continue." in found.findings()
+
+
+def test_other_measures_than_whole_answers_leave_it_out(study: Study) -> None:
+    class Perplexed:
+        class headline:
+            key, title = "perplexity", "perplexity"
+
+    task: Any = Perplexed()
+    with pytest.raises(LeftOutError, match="measured by perplexity, not by whole answers"):
+        measure_modes(replace(study, task=task))
+    chunked = study.config.model_copy(update={"num_chunks": 2})
+    with pytest.raises(LeftOutError, match="worked on in chunks"):
+        measure_modes(replace(study, config=chunked))
