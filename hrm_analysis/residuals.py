@@ -22,6 +22,7 @@ IntArray = npt.NDArray[np.integer]
 
 SIZE = 9.0, 7.0  # inches
 FROZEN_BYTES = 128 * 2**20  # of states of the one-level control
+MODEL = ("H", "L")  # curves that are no controls
 NAMES = {
     "H": "H",
     "L": "L",
@@ -97,13 +98,13 @@ class Residuals:
     def pictures(self) -> Mapping[str, Picture]:
         """Draw the model above, controls below."""
         figure, panels = empty_panels(2, 1, SIZE)
-        groups = [("H", "L"), ("L alone", "untrained H", "untrained L")]
-        for axes, group in zip(panels, groups, strict=True):
-            for colour, name in enumerate(group, start=2 * (axes is panels[1])):
-                drawn = band(self.curves[name])
-                place, paint = self.places[name], RUN_COLOURS[colour]
-                axes.plot(place, drawn["mean"], color=paint, marker=".", label=NAMES[name])
-                axes.fill_between(place, drawn["low"], drawn["high"], color=paint, alpha=0.2, lw=0)
+        colours = dict(zip(self.curves, RUN_COLOURS, strict=False))
+        for name, values in self.curves.items():
+            axes = panels[0] if name in MODEL else panels[1]
+            drawn, place, colour = band(values), self.places[name], colours[name]
+            axes.plot(place, drawn["mean"], color=colour, marker=".", label=NAMES[name])
+            axes.fill_between(place, drawn["low"], drawn["high"], color=colour, alpha=0.2, lw=0)
+        for axes in panels:
             axes.set_ylim(bottom=0)
             axes.set_ylabel("residual")
             axes.legend(frameon=False, ncols=3)

@@ -8,6 +8,7 @@ l = H_cycles * L_cycles, S tokens of a chunk, T positions, D hidden.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
 Advance = Callable[[int], None]
 
-KEPT_BYTES = 256 * 2**20  # of states that are kept
-SHOWN_BATCH = 8
+KEPT_BYTES = 256 * 2**20  # of states after each ACT step
+PATH_BYTES = 512 * 2**20  # of states after every cycle
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,12 @@ def num_kept(config: ModelConfig, num_puzzles: int, num_steps: int) -> int:
     return max(1, min(num_puzzles, KEPT_BYTES // one))
 
 
+def num_paths(config: ModelConfig, num_steps: int) -> int:
+    """Return the number of puzzles whose states after every cycle fit into memory, at least one."""
+    cycles = num_steps * config.H_cycles * (1 + config.L_cycles)
+    return max(1, PATH_BYTES // (4 * cycles * config.total_len * config.hidden_size))
+
+
 def record(
     backend: Backend,
     questions: Questions,
@@ -95,13 +102,9 @@ def record_paths(
     num_steps: int,
     mixing: np.random.Generator | None = None,
 ) -> Paths:
-    """Let a model think about a few puzzles and keep the states after every cycle."""
-    found = []
-    for start in range(0, len(questions), SHOWN_BATCH):
-        batch = questions.select(slice(start, start + SHOWN_BATCH))
-        cycles = [step.cycles for step in _steps(backend, batch, num_steps, mixing)]
-        found.append(_in_a_row(cycles))
-    z_H, z_L = (np.concatenate(column, axis=1) for column in zip(*found, strict=True))
+    """Let a model think about a few puzzles at once and keep the states after every cycle."""
+    cycles = [step.cycles for step in _steps(backend, questions, num_steps, mixing)]
+    z_H, z_L = (np.concatenate(column) for column in zip(*cycles, strict=True))
     return Paths(z_H, z_L)
 
 
@@ -187,15 +190,11 @@ def _record_batch(
 
 def changes(before: FloatArray, states: FloatArray) -> FloatArray:
     """Root mean square change of states by each cycle. Shapes: (1, B, T, D), (c, B, T, D) -> (c, B)."""
-    previous = np.concatenate([before, states[:-1]])
-    difference = np.subtract(states, previous, dtype=np.float64)
-    found: FloatArray = np.sqrt(np.square(difference).mean(axis=(2, 3)))
+    squares = []
+    for previous, state in pairwise([*before, *states]):
+        squares.append(np.square(state - previous).mean(axis=(1, 2), dtype=np.float64))
+    found: FloatArray = np.sqrt(squares)
     return found
-
-
-def _in_a_row(cycles: list[Cycles]) -> Cycles:
-    z_H, z_L = (np.concatenate(column) for column in zip(*cycles, strict=True))
-    return Cycles(z_H, z_L)
 
 
 def _joined(parts: list[Recording]) -> Recording:

@@ -69,15 +69,27 @@ class Study:
     @cached_property
     def recording(self) -> Recording:
         """Return the recording of the model that is measured."""
-        options = self.num_steps, self.batch_size, True, self._mixing, self.advance
-        return record(self.backend, self.questions, *options)
+        return record(
+            self.backend,
+            self.questions,
+            self.num_steps,
+            self.batch_size,
+            mixing=self._mixing,
+            advance=self.advance,
+        )
 
     @cached_property
     def untrained(self) -> Recording:
         """Return the recording of the same network before training, of as many puzzles, not decoded."""
         backend = self.loaded(self.config, self.untrained_weights)
-        options = self.num_steps, self.batch_size, False, None, self.advance
-        return record(backend, self.questions, *options)
+        return record(
+            backend,
+            self.questions,
+            self.num_steps,
+            self.batch_size,
+            decodes=False,
+            advance=self.advance,
+        )
 
     def paths(self, rows: IntArray) -> Paths:
         """Return the states of some puzzles after every cycle."""

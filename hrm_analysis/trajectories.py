@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_analysis.parts import Picture, table
+from hrm_analysis.states import num_paths
 from hrm_analysis.study import LeftOutError, Study
 from hrm_core.pictures.charts import GREY, empty_panels
 
@@ -161,10 +162,11 @@ def chosen_puzzles(study: Study) -> tuple[dict[str, IntArray], IntArray]:
         found = {"solved": np.flatnonzero(solved), "unsolved": np.flatnonzero(~solved)}
     except LeftOutError:
         found = {"all": np.arange(len(study.questions))}
+    most = max(1, num_paths(study.config, study.num_steps) // len(found))
     groups: dict[str, IntArray] = {}
     rows: list[int] = []
     for name, numbers in found.items():
-        chosen = numbers[:NUM_DRAWN].tolist()
+        chosen = numbers[: min(NUM_DRAWN, most)].tolist()
         groups[name] = np.arange(len(rows), len(rows) + len(chosen))
         rows += chosen
     return groups, np.array(rows, np.int64)

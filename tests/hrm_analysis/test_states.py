@@ -50,7 +50,7 @@ def test_trials_are_decoded_from_the_state_before_h_moves(
 
 
 def test_paths_hold_every_cycle_of_the_chosen_puzzles(study: Study, states: dict[str, Any]) -> None:
-    rows = np.array([7, 2, 3, 0, 1, 4, 5, 6, 11])  # more than a batch of them
+    rows = np.array([7, 2, 3, 0, 11])
     found = study.paths(rows)
     np.testing.assert_allclose(found.z_H, states["z_H"][1:, rows], atol=1e-4)
     np.testing.assert_allclose(found.z_L, states["z_L"][1:, rows], atol=1e-4)

@@ -12,6 +12,7 @@ COMMANDS = (
     "solve",
     "generate",
     "predict",
+    "analyze",
     "score",
     "convert",
     "parity",
@@ -77,6 +78,10 @@ CASES = {
         "demo --run run --seed 9", copies={"run": "run", "run/data": "data/sudoku"}
     ),
     "demo run in use": Case("demo --run run", copies={"run": "run"}, held="run/.lock"),
+    "analyze unknown figure": Case("analyze sudoku-9x9 --out out --figures spectra"),
+    "analyze without data": Case(
+        "analyze m.safetensors --out out", copies={"m.safetensors": "sudoku.safetensors"}
+    ),
     "parity train and self-test": Case("parity --train 2 --self-test"),
     "parity train and golden": Case("parity --train 2 --golden ."),
     "parity train and backend": Case("parity --train 2 --backend mlx"),
@@ -96,7 +101,7 @@ CASES |= {f"help data {name}": Case(f"data {name} --help") for name in BUILDERS}
 CASES |= {f"doctor {name}": Case(f"doctor --preset {name}") for name in PRESETS}
 CASES |= {
     f"{name} without arguments": Case(name)
-    for name in ("train", "eval", "solve", "score", "convert", "plot")
+    for name in ("train", "eval", "solve", "analyze", "score", "convert", "plot")
 }
 CASES |= {f"data {name} without arguments": Case(f"data {name}") for name in BUILDERS}
 
