@@ -52,7 +52,7 @@ class IntermediateAnswers:
         return (
             "After every cycle of L an answer is decoded by a trial pass of H, lm_head(H(z_H, z_L)), which is then "
             "thrown away; after the last cycle before H passes, it is the pass itself. Open cells are those that the "
-            "question does not give. Means over puzzles."
+            "question does not give. Means over puzzles. On boards a wrong cell is red, changed or not."
         )
 
     def numbers(self) -> Mapping[str, Any]:

@@ -57,7 +57,7 @@ class Modes:
         return (
             f"Each puzzle has one mode: {modes}. An answer has stopped changing if it is the same after each of the "
             f"last {self.quiet + 1} ACT steps. Fixed-point test: of the answers that were right {halt}, how many are "
-            "right after more steps."
+            "right after more steps. On boards a wrong cell is red, changed or not."
         )
 
     @property
