@@ -55,14 +55,14 @@ def test_a_part_that_cannot_be_has_a_sentence(study: Study, tmp_path: Path) -> N
 
 
 def test_nothing_is_left_of_a_report_that_fails(
-    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("hrm_analysis.report.json.dumps", full)
     with pytest.raises(HRMError, match=r"out was not written \(No space left on device\)"):
-        report.write(tmp_path / "new" / "out")
+        Report([], {}, {}).write(tmp_path / "new" / "out")
     assert list(tmp_path.iterdir()) == []
 
 
