@@ -88,6 +88,7 @@ def solve(
         hrm solve runs/mine question.txt --identifier mirror
     """
     from hrm_core.files import check_writable
+    from hrm_core.inference.records import solution_record
     from hrm_core.inference.slots import check_halt
     from hrm_core.inference.solving import Solver, read_puzzles
     from hrm_core.runs.identifiers import load_identifiers
@@ -113,7 +114,7 @@ def solve(
     def show() -> None:
         for number, solution in enumerate(solutions):
             if as_json:
-                click.echo(json.dumps(_record(solution, max_steps)))
+                click.echo(json.dumps(solution_record(solution, max_steps)))
                 continue
             if number:
                 click.echo()
@@ -170,39 +171,3 @@ def _attempts(solution: "Solution") -> list[str]:
         votes = f"{attempt.count:,} {of}, confidence {attempt.confidence:.0%}"
         drawn.append(f"attempt {number}: {votes}\n{solution.text_of(attempt.answer)}")
     return drawn or [f"no attempt: none {of} has a grid"]
-
-
-def _record(solution: "Solution", max_steps: int | None) -> dict[str, Any]:
-    """Return a solution as JSON-serialisable values, with `attempts` if the task makes several.
-
-    `max_steps` is there where it was asked for.
-    """
-    from hrm_core.inference.solving import require_readable
-    from hrm_core.tasks.capabilities import Polled
-
-    line = require_readable(solution.task).line
-    record: dict[str, Any] = {
-        "question": line(solution.question),
-        "answer": line(solution.answer),
-    }
-    if isinstance(solution.task, Polled):
-        record["attempts"] = [
-            {
-                "answer": line(attempt.answer),
-                "votes": attempt.count,
-                "confidence": round(attempt.confidence, 4),
-            }
-            for attempt in solution.attempts
-        ]
-    return record | {
-        "identifier": solution.identifier,
-        "num_identifiers": solution.num_identifiers,
-        "num_answers": solution.num_answers,
-        "num_agreeing": solution.num_agreeing,
-        "accepted": solution.accepted,
-        "verdict": solution.verdict,
-        **({"max_steps": max_steps} if max_steps else {}),
-        "steps": len(solution.answers),
-        "settled_step": solution.settled_step,
-        "q_halt": [round(float(value), 4) for value in solution.q_halt_logits],
-    }

@@ -95,16 +95,19 @@ def answer_step_by_step(
     prefix_len: IntArray | None = None,
     images: npt.NDArray[np.uint8] | None = None,
     max_steps: int | None = None,
+    on_step: Callable[[StepResult], None] = lambda result: None,
 ) -> StepAnswers:
     """Answer puzzles and keep the answer after each ACT step. Shapes: (N, S) tokens, (N,), `prefix_len` (N,), `images` (N, ...).
 
-    A puzzle that halts early keeps its last answer in the steps that others still take.
+    A puzzle that halts early keeps its last answer in the steps that others still take. `on_step`
+    receives each step as it comes; an exception from it ends the thinking.
     """
     config, count = backend.config, len(inputs)
     steps = np.zeros(count, np.int32)
     said = []  # the answer and its value at each place
     waiting = iter([Questions.unlabelled(inputs, puzzle_identifiers, prefix_len, images)])
     for result in think(backend, waiting, batch_size, halt, max_steps=max_steps):
+        on_step(result)
         busy = result.busy
         numbers = result.questions.number[busy]
         step = result.steps[busy]

@@ -24,6 +24,7 @@ from hrm_core.inference.generating import Sampling, continue_tokens, require_gen
 from hrm_core.inference.predicting import ModelAsk
 from hrm_core.inference.slots import Halt, check_steps
 from hrm_core.inference.voting import polling_of
+from hrm_core.inference.watching import Watch, told, unwatched
 from hrm_core.pictures.animations import thinking_frames
 from hrm_core.pictures.sheets import cell_size
 from hrm_core.runs.identifiers import BLANK, ONLY_BLANK, Identifiers
@@ -227,8 +228,11 @@ class Solver:
         identifier: str = "",
         votes: int | None = None,
         steps: int | None = None,
+        watch: Watch = unwatched,
     ) -> list[Solution]:
         """Solve puzzles, each under its own name or all of them as the one that `identifier` names.
+
+        `watch` is told of every ACT step as it comes; an exception from it ends the thinking.
 
         Raises: PuzzleError if the model was trained on none of that name, if there are no
         symmetries to vote with, or if a question lacks what the model wants beside tokens;
@@ -253,6 +257,7 @@ class Solver:
             prefix_len=np.concatenate([puzzle.prefix_len for puzzle in asked]),
             images=_images_of(asked, self.backend.config),
             max_steps=steps,
+            on_step=told(watch, [puzzle.asked for puzzle in asked]),
         )
         solutions, start = [], 0
         for puzzle in asked:
