@@ -88,6 +88,7 @@ class Generated(NamedTuple):
     text: str  # the characters that it completes; "" within one
     log_probability: float  # nats
     is_last: bool  # it ends the text
+    top: Top  # (1, V) all tokens that were allowed in its place, the likeliest first
 
 
 class Predictor(Protocol):
@@ -209,9 +210,9 @@ def continue_tokens(
         top = allowed(answers.top(position, backend.config.vocab_size), task.banned_tokens)
         token, log_probability = sampling.choose(top, rng)
         if token == task.stop_token:
-            yield Generated(token, "", log_probability, is_last=True)
+            yield Generated(token, "", log_probability, is_last=True, top=top)
             return
-        yield Generated(token, text.add(token), log_probability, is_last=False)
+        yield Generated(token, text.add(token), log_probability, is_last=False, top=top)
         tokens = np.append(tokens, np.int32(token))
 
 
