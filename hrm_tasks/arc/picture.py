@@ -37,6 +37,18 @@ PALETTE: Sequence[Colour] = (
     (127, 219, 255),
     (135, 12, 37),
 )  # Source: fchollet/ARC-AGI apps/css/common.css
+COLOUR_NAMES = (
+    "black",
+    "blue",
+    "red",
+    "green",
+    "yellow",
+    "grey",
+    "magenta",
+    "orange",
+    "light blue",
+    "maroon",
+)
 LINE: Colour = (85, 85, 85)
 LIGHT = 128  # brightness from which digits are dark
 RING_SHARE = 0.25  # of a cell

@@ -20,6 +20,7 @@ from hrm_core.pictures.grids import Mark
 from hrm_core.tasks.capabilities import Asked, Candidate, FloatArray, Question, Score
 from hrm_core.tasks.cells import CellMeasures
 from hrm_core.tasks.contract import NO_SETTINGS, IntArray, TokenArray
+from hrm_core.tasks.editing import OUTER, CellKind, Editor
 from hrm_tasks.arc import picture as arc_picture
 from hrm_tasks.arc import pooling
 from hrm_tasks.arc.augment import parse_names, task_of, undone
@@ -176,6 +177,23 @@ class Arc(CellMeasures):
     def with_digits(self) -> "Arc":
         """Return the same task whose pictures show the number of each colour."""
         return Arc(self.side, digits=True)
+
+    def editor(self) -> Editor:
+        """Return the board to fill in: a grid of any size is painted in ten colours."""
+        colours = [
+            CellKind(str(number), name, colour)
+            for number, (name, colour) in enumerate(
+                zip(arc_picture.COLOUR_NAMES, arc_picture.PALETTE, strict=True)
+            )
+        ]
+        return Editor(
+            self.side,
+            self.side,
+            [OUTER, OUTER, *colours],
+            COLOUR,
+            is_painted=True,
+            is_sized=True,
+        )
 
     def picture(self, tokens: IntArray, marks: IntArray, cell: int = 48) -> Image.Image:
         """Draw the grid on one canvas (S,) with a mark for each cell (S,).

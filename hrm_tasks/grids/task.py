@@ -18,6 +18,7 @@ from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark
 from hrm_core.tasks.cells import CellMeasures
 from hrm_core.tasks.contract import IntArray, TokenArray
+from hrm_core.tasks.editing import OUTER, CellKind, Editor
 from hrm_tasks.grids import picture as grids_picture
 from hrm_tasks.grids import text as grids_text
 from hrm_tasks.grids.canvas import FIRST, OUTSIDE, Canvas
@@ -136,6 +137,17 @@ class Grids(CellMeasures):
             raise PuzzleError(
                 "a grid that does not fill the canvas has no symmetries to vote with; leave out votes"
             )
+
+    def editor(self) -> Editor:
+        """Return the board to fill in: a grid of any size is typed in characters of the alphabet."""
+        characters = [CellKind(sign, sign.strip() or "blank") for sign in self.canvas.alphabet]
+        return Editor(
+            self.canvas.height,
+            self.canvas.width,
+            [OUTER, OUTER, *characters],
+            FIRST,
+            is_sized=True,
+        )
 
     def picture(self, tokens: IntArray, marks: IntArray, cell: int = 48) -> Image.Image:
         """Draw one canvas (S,) with a mark for each cell (S,); `cell` is the pixels of a cell's side."""

@@ -13,15 +13,17 @@ from PIL import Image
 from hrm_core.data.dihedral import NUM_VIEWS, square_cells
 from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import PuzzleError
-from hrm_core.pictures.grids import Mark
+from hrm_core.pictures.grids import INK, Mark
 from hrm_core.tasks.cells import CellMeasures
 from hrm_core.tasks.contract import NO_SETTINGS
+from hrm_core.tasks.editing import OUTER, CellKind, Editor
 from hrm_tasks.maze import image as maze_image
 from hrm_tasks.maze import picture as maze_picture
 from hrm_tasks.maze import text as maze_text
 from hrm_tasks.maze.board import (
     CHARACTERS,
     GOAL,
+    OPEN,
     START,
     VOCAB_SIZE,
     WALL,
@@ -31,7 +33,8 @@ from hrm_tasks.maze.board import (
     check_size,
     size_of,
 )
-from hrm_tasks.maze.verdict import Verdict, are_shortest_paths, judge
+from hrm_tasks.maze.generator import MazeGenerator
+from hrm_tasks.maze.verdict import Verdict, are_shortest_paths, find_faults, judge
 
 
 class Maze(CellMeasures):
@@ -128,6 +131,27 @@ class Maze(CellMeasures):
     def verdict(self, inputs: ByteArray, answer: ByteArray) -> str:
         """Describe one answer (S,): "valid but longer: 31 moves, 4 more than the shortest path"."""
         return str(self.judge(inputs, answer))
+
+    def conflicts(self, inputs: IntArray, answers: IntArray) -> BoolArray:
+        """Mark changes of the maze, and marks that are no part of a way from S. Shapes as given."""
+        return find_faults(inputs, answers, self.size)
+
+    def editor(self) -> Editor:
+        """Return the board to fill in: walls are painted."""
+        kinds = [
+            OUTER,
+            CellKind("#", "wall", INK),
+            CellKind(".", "open"),
+            CellKind("S", "start", is_single=True),
+            CellKind("G", "goal", is_single=True),
+            CellKind("o", "path", is_asked=False),
+        ]
+        return Editor(self.size, self.size, kinds, OPEN, is_painted=True)
+
+    def invent(self, rng: np.random.Generator, count: int) -> tuple[IntArray, IntArray]:
+        """Make mazes with one shortest path. Returns: (N, S), ratings (N,): their moves."""
+        mazes = MazeGenerator(self.size, rng).generate(count)
+        return mazes.inputs, mazes.ratings
 
     def draw_symmetries(self, rng: np.random.Generator, count: int) -> Symmetry:
         """Draw uniformly from the rotations and reflections of the square."""

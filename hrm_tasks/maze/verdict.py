@@ -85,6 +85,20 @@ def judge(maze: ByteArray, answer: ByteArray, size: int) -> Verdict:
     return Verdict(num_marks + 1, shortest)
 
 
+def find_faults(mazes: IntArray, answers: IntArray, size: int) -> BoolArray:
+    """Mark changes of the maze, and marks that S does not reach or that lead nowhere.
+
+    Shapes: (N, S), (N, S) -> (N, S).
+    """
+    on_path = answers >= START  # S, G and marked cells
+    starts, _ = ends(mazes)
+    is_cut_off = distances(on_path, starts).moves == UNREACHED
+    beside = np.stack([_num_beside(cells, size) for cells in on_path])
+    is_mark = answers == PATH
+    faults: BoolArray = _changes(mazes, answers) | (is_mark & (is_cut_off | (beside < 2)))
+    return faults
+
+
 def _changes(mazes: IntArray, answers: IntArray) -> BoolArray:
     """Find the cells that an answer changes other than from open to path. Shapes as given."""
     is_path = (mazes == OPEN) & (answers == PATH)

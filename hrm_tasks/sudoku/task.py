@@ -15,7 +15,9 @@ from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark, draw_board
 from hrm_core.tasks.cells import CellMeasures
 from hrm_core.tasks.contract import NO_SETTINGS
+from hrm_core.tasks.editing import OUTER, CellKind, Editor
 from hrm_tasks.sudoku.board import BOARDS, BoolArray, ByteArray, IntArray
+from hrm_tasks.sudoku.generator import generate
 from hrm_tasks.sudoku.text import detect_size, draw_grid, read_puzzles, write_line
 
 PAD, BLANK = 0, 1
@@ -106,6 +108,35 @@ class Sudoku(CellMeasures):
     def verdict(self, inputs: ByteArray, answer: ByteArray) -> str:
         """Say if the rules accept this answer (S,) to this question (S,)."""
         return "accepted by the rules" if self.accepts(inputs, answer) else "NOT a solution"
+
+    def conflicts(self, inputs: IntArray, answers: IntArray) -> BoolArray:
+        """Mark digits that stand twice in a row, a column or a box, and givens that were changed.
+
+        Shapes: (N, S), (N, S) -> (N, S).
+        """
+        clashes: BoolArray = self.given(inputs) & (answers != inputs)
+        digits = _digits(answers)
+        for cells in self.board.units:
+            unit = digits[:, cells]
+            counts = (unit[:, :, None] == unit[:, None, :]).sum(axis=2)
+            clashes[:, cells] |= (counts > 1) & (unit > 0)
+        return clashes
+
+    def editor(self) -> Editor:
+        """Return the board to fill in: digits are typed."""
+        digits = [CellKind(str(digit), str(digit)) for digit in range(1, self.size + 1)]
+        return Editor(
+            self.size,
+            self.size,
+            [OUTER, CellKind(".", "blank"), *digits],
+            BLANK,
+            box=(self.board.box_height, self.board.box_width),
+        )
+
+    def invent(self, rng: np.random.Generator, count: int) -> tuple[IntArray, IntArray]:
+        """Make puzzles with one solution that can spare no given. Returns: (N, S), ratings (N,)."""
+        puzzles = generate(self.size, count, rng)
+        return puzzles.inputs, puzzles.ratings
 
     def draw_symmetries(self, rng: np.random.Generator, count: int) -> Symmetry:
         """Draw uniformly from all symmetries of the board.
