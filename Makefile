@@ -45,7 +45,7 @@ clean:
 
 .venv/test.stamp: pyproject.toml setup.py constraints.txt | .venv/bin/pip
 	@echo 'installing into .venv, a minute or two the first time'
-	@$(PIP_INSTALL) '.[$(EXTRAS)$(BLAS),torch,hub,text,bench,dicom,test]'
+	@$(PIP_INSTALL) '.[$(EXTRAS)$(BLAS),torch,hub,text,bench,dicom,web,test]'
 	@touch .venv/demo.stamp $@
 
 .venv/bin/pip:

@@ -22,6 +22,7 @@ COMMANDS = {
     "generate": "Continue texts with a trained model.",
     "predict": "Predict outcomes with a trained model, such as the next ball of a match.",
     "analyze": "Measure how a model thinks, and draw it.",
+    "serve": "Show a model at work on a page in the browser.",
     "score": "Score an ARC submission against solutions.",
     "convert": "Convert published checkpoints into ours and back, or into another shape.",
     "parity": "Certify this machine: MLX against PyTorch, float64 "

@@ -1,0 +1,110 @@
+// The panel that predicts outcomes of a file: bars, tables, and the picture where the file is one.
+import { post } from "./api.js";
+import { complain, drawBars, fromTemplate, make, onFile, percent, say } from "./dom.js";
+
+export class PredictPanel {
+  constructor(model) {
+    this.panel = fromTemplate("predict-panel");
+    this.find = (selector) => this.panel.querySelector(selector);
+    this.find(".options").append(...model.options.map(makeOption));
+    onFile(this.find(".drop"), this.find(".file"), (file) => this.take(file));
+    this.find("form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.run();
+    });
+    this.find(".file").required = false; // a dropped file is not in it
+    this.find(".cancel").addEventListener("click", () => this.controller?.abort());
+  }
+
+  take(file) {
+    this.file = file;
+    this.find(".chosen").textContent = file.name;
+    const preview = this.find(".preview");
+    if (preview.src) URL.revokeObjectURL(preview.src);
+    preview.hidden = !file.type.startsWith("image/");
+    preview.alt = file.name;
+    if (!preview.hidden) preview.src = URL.createObjectURL(file);
+  }
+
+  async run() {
+    if (!this.file) {
+      complain(this.find(".file-error"), "no file is chosen; choose one or drop it above");
+      return;
+    }
+    this.controller = new AbortController();
+    const query = new URLSearchParams({ name: this.file.name });
+    for (const input of this.panel.querySelectorAll(".options input")) {
+      const value = input.type === "checkbox" ? String(input.checked) : input.value.trim();
+      if (value && value !== input.dataset.default) query.set(input.name, value);
+    }
+    complain(this.find(".file-error"), "");
+    this.setBusy(true, "Thinking…");
+    try {
+      this.show(await post(`/api/predict?${query}`, this.file, this.controller.signal));
+      this.setBusy(false, "Done");
+    } catch (error) {
+      const isCancelled = error.name === "AbortError";
+      this.setBusy(false, isCancelled ? "Cancelled" : "No outcome");
+      if (!isCancelled) complain(this.find(".file-error"), error.message);
+    }
+  }
+
+  setBusy(isBusy, text) {
+    this.find(".cancel").hidden = !isBusy;
+    this.find(".status").textContent = text;
+    this.find(".answered").setAttribute("aria-busy", String(isBusy));
+  }
+
+  show({ record, pages }) {
+    const place = this.find(".outcomes");
+    place.replaceChildren();
+    for (const [title, shares] of sharesIn(record)) {
+      const bars = make("div", "bars");
+      bars.setAttribute("role", "list");
+      bars.setAttribute("aria-label", title);
+      drawBars(bars, Object.entries(shares).map(([name, share]) => [name, share, percent(share)]));
+      place.append(make("h3", "", title), bars);
+    }
+    for (const page of pages) place.append(typeof page === "string" ? make("p", "", page) : makeTable(page));
+    say(pages.filter((page) => typeof page === "string").join(". ") || "Done");
+  }
+}
+
+function makeOption({ name, help, default: value, is_flag: isFlag }) {
+  const label = make("label", "", name.replaceAll("_", " "));
+  const input = make("input");
+  input.name = name;
+  input.type = isFlag ? "checkbox" : "text";
+  input.dataset.default = String(value ?? (isFlag ? false : ""));
+  if (isFlag) input.checked = Boolean(value);
+  else input.value = value ?? "";
+  label.title = help;
+  label.append(input);
+  return label;
+}
+
+// Every object of a record whose values are shares, with its name.
+function sharesIn(value, name = "outcomes") {
+  if (value === null || typeof value !== "object") return [];
+  const inside = Object.values(value);
+  const areShares = inside.length > 1 && inside.every((each) => typeof each === "number" && each >= 0 && each <= 1);
+  if (areShares && !Array.isArray(value)) return [[name.replaceAll("_", " "), value]];
+  return Object.entries(value).flatMap(([key, each]) => sharesIn(each, Array.isArray(value) ? name : key));
+}
+
+function makeTable({ title, columns, rows }) {
+  const table = make("table");
+  table.append(make("caption", "", title));
+  const head = table.createTHead().insertRow();
+  for (const column of columns) {
+    const cell = make("th", "", column);
+    cell.scope = "col";
+    head.append(cell);
+  }
+  const body = table.createTBody();
+  for (const row of rows) {
+    const line = body.insertRow();
+    for (const text of row) line.insertCell().textContent = text;
+  }
+  return table;
+}
