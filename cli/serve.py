@@ -61,16 +61,18 @@ def serve(
 
     path = model or _shipped()
     site = Site.of(path, open_model(path), data)
-    opened = listen(host, port)
-    worker = Worker(lambda: site.solver(make_backend))
-    worker.start()
-    if not is_local(host):
-        print_warning(
-            f"everybody who reaches {host} can use this server; it has no password and no encryption"
-        )
-    name = f"[{host}]" if ":" in host else host
-    click.echo(f"{site.name} is served at http://{name}:{opened.getsockname()[1]}/; Ctrl-C ends it")
-    answer(make_app(site, worker, host), opened)
+    with listen(host, port) as opened:
+        worker = Worker(lambda: site.solver(make_backend))
+        worker.start()
+        if not is_local(host):
+            print_warning(
+                f"everybody who reaches {host} can use this server; "
+                "it has no password and no encryption"
+            )
+        name = f"[{host}]" if ":" in host else host
+        address = f"http://{name}:{opened.getsockname()[1]}/"
+        click.echo(f"{site.name} is served at {address}; Ctrl-C ends it")
+        answer(make_app(site, worker, host), opened)
 
 
 def _shipped() -> Path:

@@ -274,12 +274,16 @@ def make_app(site: Site, worker: Worker, host: str) -> Starlette:
 
 def listen(host: str, port: int) -> socket.socket:
     """Open the port. Raises: RunError if it is taken, or there is no such host here."""
+    opened = None
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         opened = socket.socket(family, socket.SOCK_STREAM)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind((host, port))
+        opened.listen(BACKLOG)  # whoever reads the address may call at once
     except OSError as error:
+        if opened is not None:
+            opened.close()
         reason = error.strerror or error
         raise RunError(
             f"{host}:{port} cannot be opened ({reason}); choose another --port or --host"

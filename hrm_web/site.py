@@ -88,6 +88,7 @@ class Site:
             "is_judged": isinstance(task, Judged),
             "is_symmetric": isinstance(task, Symmetric) and not isinstance(task, Polled),
             "votes": task.votes if isinstance(task, Polled) else 1,
+            "has_names": self.identifiers.count > 1,
             "names": self._names(),
             "samples": samples and {"source": samples.source, "bands": list(samples.bands)},
             "options": self._options(),

@@ -63,7 +63,8 @@ export class Board {
     const isBlank = token === this.editor.blank;
     const isDot = this.editor.is_painted && !kind.is_asked && kind.symbol;
     const isGiven = marks.given ? marks.given.has(place) : !isBlank;
-    const shown = isBlank || isDot || kind.colour ? "" : kind.symbol;
+    const isHidden = isDot || kind.colour || (isBlank && kind.symbol === ".");
+    const shown = isHidden ? "" : kind.symbol;
     if (cell.textContent !== shown) cell.textContent = shown;
     cell.style.backgroundColor = kind.colour ?? "";
     cell.classList.toggle("coloured", Boolean(kind.colour));
@@ -194,14 +195,19 @@ export function showCanvas(board, tokens, view, marks = {}) {
   board.draw(moved);
 }
 
+function toolText(editor, token) {
+  const { symbol, name } = editor.kinds[token];
+  if (token !== editor.blank || symbol !== ".") return symbol.trim() || name;
+  return editor.is_painted ? name : "⌫";
+}
+
 // The buttons below a board: tools to paint with, or symbols for the chosen cell.
 export function makePalette(board, place) {
   place.setAttribute("role", "group");
   place.setAttribute("aria-label", board.editor.is_painted ? "Tools" : "Symbols for the chosen cell");
   board.editor.kinds.forEach((kind, token) => {
     if (!kind.is_asked) return;
-    const isEraser = token === board.editor.blank && !board.editor.is_painted;
-    const button = make("button", "tool", kind.colour ? "" : isEraser ? "⌫" : kind.symbol.trim());
+    const button = make("button", "tool", kind.colour ? "" : toolText(board.editor, token));
     button.type = "button";
     button.title = kind.name;
     button.setAttribute("aria-label", kind.name);

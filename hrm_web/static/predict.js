@@ -18,7 +18,8 @@ export class PredictPanel {
 
   take(file) {
     this.file = file;
-    this.find(".chosen").textContent = file.name;
+    const isDropped = this.find(".file").files[0] !== file;
+    this.find(".chosen").textContent = isDropped ? file.name : "";
     const preview = this.find(".preview");
     if (preview.src) URL.revokeObjectURL(preview.src);
     preview.hidden = !file.type.startsWith("image/");

@@ -38,7 +38,7 @@ export class SolvePanel {
       this.find(".clear").hidden = true;
     }
     if (samples) this.makeSamples(samples);
-    if (names.length) {
+    if (this.model.has_names) {
       this.find(".naming").hidden = false;
       this.find("datalist").append(...names.map((name) => new Option(name)));
     }
@@ -90,6 +90,7 @@ export class SolvePanel {
     form.hidden = false;
     form.title = `From ${source}`;
     const select = this.find(".band");
+    select.hidden = !bands.length;
     select.append(new Option("any difficulty", ""));
     bands.forEach((band, number) => select.append(new Option(`difficulty ${band}`, number)));
     form.addEventListener("submit", (event) => {
@@ -167,7 +168,7 @@ export class SolvePanel {
 
   choose(number, text = "") {
     const puzzle = this.puzzles[number];
-    if (puzzle.name && this.model.names.length) this.find(".identifier").value = puzzle.name;
+    if (puzzle.name && this.model.has_names) this.find(".identifier").value = puzzle.name;
     if (this.board) {
       showCanvas(this.board, puzzle.tokens, viewOf(this.model.editor, [puzzle.tokens]));
       this.showSizes();
@@ -198,7 +199,6 @@ export class SolvePanel {
     this.find(".play").addEventListener("click", () => this.replay());
     this.find(".cancel").addEventListener("click", () => this.cancel());
     this.find(".more").addEventListener("click", () => this.more());
-    this.find(".conflicts-row").hidden = !this.model.editor;
     this.find(".halt-row").hidden = !this.model.learns_to_halt;
   }
 
@@ -206,7 +206,7 @@ export class SolvePanel {
     const wish = { puzzles: this.board ? this.board.text : this.textarea.value, only: 0 };
     const identifier = this.find(".identifier").value.trim();
     if (!this.board) wish.only = Number(this.find(".which").value || 0);
-    if (this.model.names.length) wish.identifier = identifier || "blank";
+    if (this.model.has_names) wish.identifier = identifier || "blank";
     return wish;
   }
 
@@ -261,6 +261,7 @@ export class SolvePanel {
     const words = isCancelled ? `Cancelled after ${count(this.steps.length, "step")}` : "No answer";
     this.setStatus(words);
     say(words);
+    this.find(".player").hidden = !this.steps.length;
     if (isCancelled) return;
     if (this.isFromText) complain(this.find(".text-error"), error.message, this.textarea);
     else this.complainAtBoard(error.message);
@@ -297,7 +298,7 @@ export class SolvePanel {
       && result.steps.every((step, index) => String(step.tokens) === String(this.steps[index].tokens));
     if (!isSame) {
       this.steps = result.steps;
-      this.shown = Math.min(this.shown, this.steps.length);
+      this.show(Math.min(this.shown, this.steps.length));
     }
     this.find(".play").disabled = false;
     if (!this.timer) this.advance();
@@ -336,7 +337,8 @@ export class SolvePanel {
     numbers.hidden = false;
     this.find(".num-step").textContent = number;
     this.find(".num-changed").textContent = step.changed.length;
-    this.find(".num-conflicts").textContent = step.conflicts ? step.conflicts.length : "–";
+    this.find(".conflicts-row").hidden = !step.conflicts;
+    this.find(".num-conflicts").textContent = step.conflicts?.length ?? "";
     this.find(".num-halt").textContent = percent(1 / (1 + Math.exp(-step.q[0])));
     this.find(".slider").setAttribute("aria-valuetext", this.stepText(number, step));
     if (!this.result) this.setStatus(this.forms > 1 ? `Asked in ${this.forms} forms` : `ACT step ${number}`);
