@@ -107,7 +107,7 @@ def solver() -> Solver:
     return hrm_mlx.load(SHIPPED, CPU)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def running() -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
     """Start `hrm serve` as a process of its own. Returns: the process and its address."""
     processes = []
