@@ -192,10 +192,7 @@ export class SolvePanel {
       this.answerText = make("pre", "answer-text");
       this.find(".answer").append(this.picture, this.answerText);
     }
-    this.find(".slider").addEventListener("input", (event) => {
-      this.pause();
-      this.show(Number(event.target.value));
-    });
+    this.find(".slider").addEventListener("input", (event) => this.goTo(Number(event.target.value)));
     this.find(".play").addEventListener("click", () => this.replay());
     this.find(".cancel").addEventListener("click", () => this.cancel());
     this.find(".more").addEventListener("click", () => this.more());
@@ -314,9 +311,11 @@ export class SolvePanel {
     } else if (this.result) this.conclude();
   }
 
-  pause() {
+  // Goes to a step that a person chose.
+  goTo(number) {
     clearTimeout(this.timer);
     this.timer = null;
+    this.show(number);
     if (this.result) this.conclude();
   }
 
@@ -414,26 +413,32 @@ export class SolvePanel {
       ? "It halts where q_halt (solid) rises above q_continue (dashed)."
       : "q_halt of the answer that was chosen.";
     const numSteps = Math.max(this.steps.length, this.model.max_steps);
-    drawCurve(figure, values, this.shown, numSteps, (step) => {
-      this.pause();
-      this.show(step);
-    });
+    drawCurve(figure, values, this.shown, numSteps, (step) => this.goTo(step));
   }
 
-  conclude() {
-    const { record, attempts, seconds } = this.result;
+  // Says what the rules say of the answer; of an earlier step, what it is like.
+  showVerdict() {
+    const { record, attempts } = this.result;
     const verdict = this.find(".verdict");
+    const isLast = this.shown === this.steps.length;
     const words = [record.verdict];
     if (record.num_answers > 1 && !attempts.length) {
       words.push(`given by ${record.num_agreeing} of ${record.num_answers} answers`);
     }
     words.push(`settled after ACT step ${record.settled_step} of ${record.steps}`);
-    const line = words.join("; ");
+    const line = isLast ? words.join("; ") : this.stepText(this.shown, this.steps[this.shown - 1]);
     verdict.textContent = line[0].toUpperCase() + line.slice(1);
-    verdict.className = `verdict ${{ true: "yes", false: "no" }[record.accepted] ?? "open"}`;
+    const look = { true: "yes", false: "no" }[record.accepted] ?? "open";
+    verdict.className = `verdict ${isLast ? look : "open"}`;
     verdict.hidden = false;
+    return verdict.textContent;
+  }
+
+  conclude() {
+    const { record, attempts, seconds } = this.result;
+    const words = this.showVerdict();
     this.setStatus(`${count(record.steps, "step")} in ${seconds.toFixed(2)} s`);
-    say(verdict.textContent);
+    if (this.shown === this.steps.length) say(words);
     this.find(".more").hidden = this.steps.length >= this.model.limits.steps;
     if (attempts.length) this.showAttempts(attempts);
   }
