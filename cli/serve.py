@@ -8,7 +8,7 @@ import click
 
 from .options import DIRECTORY, MODEL, backend_options, open_model, print_warning
 
-MISSING = "the page needs starlette and uvicorn: pip install 'hrm-mlx[web]'"
+MISSING = "the page needs starlette and uvicorn"
 
 
 @click.command()
@@ -52,7 +52,10 @@ def serve(
     """
     from hrm_core.errors import needs_package
 
-    with needs_package("starlette", MISSING), needs_package("uvicorn", MISSING):
+    with (
+        needs_package("starlette", MISSING, "web"),
+        needs_package("uvicorn", MISSING, "web"),
+    ):
         from hrm_web.guard import is_local
         from hrm_web.server import listen, make_app
         from hrm_web.server import serve as answer

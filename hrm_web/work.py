@@ -29,6 +29,7 @@ from hrm_core.inference.watching import Moment
 from hrm_core.pictures.grids import Mark
 from hrm_core.pictures.sheets import cell_size
 from hrm_core.tasks.capabilities import (
+    Checked,
     Drawable,
     Generative,
     Judged,
@@ -39,7 +40,7 @@ from hrm_core.tasks.capabilities import (
     given_cells,
 )
 from hrm_core.tasks.contract import IntArray, Task, TokenArray
-from hrm_core.tasks.editing import Conflicting, Editable
+from hrm_core.tasks.editing import Editable
 from hrm_core.tasks.registry import predictor
 from hrm_web.options import read_options
 from hrm_web.wishes import MAX_FORMS, TextWish, Wish
@@ -169,7 +170,7 @@ def _looks(
 
 def _conflicts(task: Task, question: IntArray, answer: IntArray) -> list[int] | None:
     """Return the cells that break a rule; None if the task does not say which do."""
-    if not isinstance(task, Conflicting):
+    if not isinstance(task, Checked):
         return None
     (marked,) = task.conflicts(question[None], answer[None])
     cells: list[int] = np.flatnonzero(marked).tolist()

@@ -1,7 +1,7 @@
 """Capabilities of a task that a page in the browser asks for: `hrm serve`.
 
-They are optional like those of `capabilities.py`: without them a puzzle is a text, its conflicts are
-not marked, and puzzles come from a data set alone.
+They are optional like those of `capabilities.py`: without them a puzzle is a text, and
+puzzles come from a data set alone.
 
 Shapes: N puzzles, S = `seq_len` cells, V tokens.
 """
@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from hrm_core.pictures.grids import Colour
-from hrm_core.tasks.contract import BoolArray, IntArray
+from hrm_core.tasks.contract import IntArray
 
 
 class CellKind(NamedTuple):
@@ -48,15 +48,6 @@ class Editable(Protocol):
 
     def editor(self) -> Editor:
         """Return the board of this size."""
-        ...
-
-
-@runtime_checkable
-class Conflicting(Protocol):
-    """Knows which cells of an answer break a rule."""
-
-    def conflicts(self, inputs: IntArray, answers: IntArray) -> BoolArray:
-        """Mark the cells that break a rule. Shapes: (N, S), (N, S) -> (N, S)."""
         ...
 
 

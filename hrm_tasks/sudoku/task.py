@@ -109,19 +109,6 @@ class Sudoku(CellMeasures):
         """Say if the rules accept this answer (S,) to this question (S,)."""
         return "accepted by the rules" if self.accepts(inputs, answer) else "NOT a solution"
 
-    def conflicts(self, inputs: IntArray, answers: IntArray) -> BoolArray:
-        """Mark digits that stand twice in a row, a column or a box, and givens that were changed.
-
-        Shapes: (N, S), (N, S) -> (N, S).
-        """
-        clashes: BoolArray = self.given(inputs) & (answers != inputs)
-        digits = _digits(answers)
-        for cells in self.board.units:
-            unit = digits[:, cells]
-            counts = (unit[:, :, None] == unit[:, None, :]).sum(axis=2)
-            clashes[:, cells] |= (counts > 1) & (unit > 0)
-        return clashes
-
     def editor(self) -> Editor:
         """Return the board to fill in: digits are typed."""
         digits = [CellKind(str(digit), str(digit)) for digit in range(1, self.size + 1)]

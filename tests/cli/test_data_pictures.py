@@ -143,7 +143,7 @@ def test_a_dicom_file_needs_a_package_that_is_named(
     words = ("data", "xray", tmp_path / "out", "--images", images)
     words = (*words, "--labels", tmp_path / "labels.csv")
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    assert "pip install 'hrm-mlx[dicom]'" in refusal(*words)
+    assert "pip install 'pydicom>=3.0'" in refusal(*words)
     monkeypatch.undo()
     pytest.importorskip("pydicom", reason="pydicom is not installed")
     assert "a.dcm is a DICOM file without pixels" in refusal(*words)

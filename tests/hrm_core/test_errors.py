@@ -34,7 +34,8 @@ def test_hints_name_the_libraries_of_an_extra(extra: str) -> None:
 
 
 def test_no_hint_names_a_package_that_no_index_has() -> None:
-    places = [*REPOSITORY.glob("docs/*.md"), REPOSITORY / "README.md"]
+    places = [*REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("hrm_tasks/*/*.md")]
+    places += REPOSITORY.glob("*.md")
     for folder in (
         "hrm_core",
         "hrm_mlx",

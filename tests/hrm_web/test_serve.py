@@ -106,7 +106,9 @@ def test_another_host_brings_a_warning(running: Running) -> None:
 
 def test_without_the_packages_the_way_out_is_named() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True)
-    expected = "hrm: the page needs starlette and uvicorn: pip install 'hrm-mlx[web]'\n"
+    expected = (
+        "hrm: the page needs starlette and uvicorn; pip install 'starlette>=1.0' 'uvicorn>=0.40'\n"
+    )
     assert (done.returncode, done.stderr) == (2, expected)
 
 

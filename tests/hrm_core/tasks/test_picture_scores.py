@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-
 from hrm_core.tasks.picture_scores import (
     Judgement,
     accuracy,
