@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from hrm_core.data.sources import decoded, file_bytes
 from hrm_core.errors import DataError
-from hrm_core.messages import first_few, quoted, shortened
+from hrm_core.messages import first_few, one_line, quoted, shortened
 
 DELIMITERS = ",;\t"
 FILE_COLUMNS = ("file", "filename", "image", "imagename", "imageindex", "imagepath", "path", "name")
@@ -129,7 +129,7 @@ def read_table(path: Path) -> Table:
     rows: list[list[str]] = []
     lines: list[int] = []
     try:
-        header = next(reader, [])
+        header = [one_line(name) for name in next(reader, [])]
         for row in reader:
             if any(row):
                 rows.append(row)
@@ -204,7 +204,7 @@ class NameColumn:
         found: dict[str, str] = {}
         for value in self.values:
             for part in value.split(BETWEEN):
-                found.setdefault(key_of(part), part.strip())
+                found.setdefault(key_of(part), one_line(part))
         keys = sorted(found.keys() - {"", *self.none}, key=_rank)
         return {key: found[key] for key in keys}
 

@@ -195,9 +195,9 @@ def _listed(
         sizes = repeats[name] * (1 + copies)
         firsts = np.cumsum(sizes) - sizes
         for row, first in zip(rows.tolist(), firsts.tolist(), strict=True):
-            file = escaped(collection.files[row])
+            file = collection.files[row]
             patient = file if collection.patients is None else collection.patients[row]
-            table.writerow((name, first, file, patient))
+            table.writerow((name, first, escaped(file), escaped(patient)))
     return text.getvalue()
 
 

@@ -20,6 +20,7 @@ from hrm_core.data.label_tables import (
     file_names,
 )
 from hrm_core.data.picture_sources import Pictures
+from hrm_core.data.sources import escaped
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError
 from hrm_core.messages import first_few, quoted
@@ -73,7 +74,7 @@ def folder_table(path: Path, names: Sequence[str]) -> Table:
                 f"{path}: {quoted(name)} lies in no folder that names its label; "
                 "give --labels CSV, or put each label into a folder of its own"
             )
-        rows.append([name, below[0] if is_split else "", below[is_split]])
+        rows.append([name, below[0] if is_split else "", escaped(below[is_split])])
     header = ["file", "split", "label"]
     if not all(row[1] for row in rows):
         header[1] = ""

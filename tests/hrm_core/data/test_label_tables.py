@@ -129,3 +129,10 @@ def test_damaged_tables_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
     assert num_read + len(messages) == 300
     assert len(messages) > 60
     assert not [message for message in messages if "\n" in message]
+
+
+def test_names_on_several_lines_become_one(tmp_path: Path) -> None:
+    table = table_of(tmp_path, 'file,"my\n  column",label\na,1,"two\nlines"\n')
+    assert table.header == ["file", "my column", "label"]
+    np.testing.assert_array_equal(table.numbers("My_Column"), [1])
+    assert NameColumn(table, table.columns["label"]).spelled == {"twolines": "two lines"}

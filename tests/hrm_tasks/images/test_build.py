@@ -1,3 +1,5 @@
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +175,15 @@ def test_rare_labels_are_repeated_until_they_weigh_as_much() -> None:
     rare = np.array([[1, 0]] * 200 + [[0, 1]])
     assert repeats_of(rare)[-1] == 50
     assert repeats_of(rare)[:-1].max() == 1
+
+
+def test_names_that_are_not_utf_8_are_escaped(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"\xff")
+    try:
+        images = pictures_of(tmp_path / "p", *(f"{name}/{name}.png" for name in (odd, "b")))
+    except OSError:
+        pytest.skip("the file system takes names in UTF-8 only")
+    build(tmp_path / "out", Options(images=images, test_share=0))
+    record = json.loads((tmp_path / "out" / "build.json").read_text(encoding="utf-8"))
+    assert record["task_settings"]["labels"] == ["\\xff", "b"]
+    assert "\\xff/\\xff.png" in (tmp_path / "out" / "images.csv").read_text(encoding="utf-8")
