@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from hrm_core.data.label_tables import read_table
 from hrm_core.data.picture_arrays import ArrayPictures
 from hrm_core.data.picture_sources import open_pictures
 from hrm_core.data.sources import escaped
 from hrm_core.data.writer import refuse_used
+from hrm_core.errors import DataError
 from hrm_core.tasks.building import Built, Watch, unwatched
 from hrm_core.tasks.picture_building import build_pictures
 from hrm_core.tasks.picture_collection import Collection, collected, folder_table
@@ -34,6 +37,9 @@ def _of_arrays(path: Path, options: Options) -> Collection:
     """Read labels from a file of MedMNIST."""
     pictures = ArrayPictures(path)
     named = array_findings(pictures.labels, path.stem, options.findings, path)
+    is_known = (named.targets >= 0).any(axis=1)
+    for name in [pictures.names[row] for row in np.flatnonzero(~is_known)[:1]]:
+        raise DataError(f"{path}: no finding of {name} is known; choose others with --findings")
     about = {"npz": escaped(path.resolve().name)}
     return Collection(
         pictures, pictures.names, named, about, splits=pictures.splits, is_stream=True

@@ -1,5 +1,6 @@
 import csv
 import json
+import random
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from hrm_core.data.picture_arrays import ArrayPictures
 from hrm_core.data.store import Dataset
-from hrm_core.errors import DataError
+from hrm_core.errors import DataError, HRMError
 from hrm_core.tasks import picture_building
 from hrm_core.tasks.building import Built
 from hrm_core.tasks.picture_building import copies_of
@@ -272,6 +274,7 @@ def test_options_that_clash_are_refused(options: dict[str, Any], found: str) -> 
         ({"test_on": "test"}, "no such part, only train, val"),
         ({"split_by": "patient"}, "needs a column of patients"),
         ({"findings": "Mass, Nodule"}, "labels of 1 findings and 2 names"),
+        ({"findings": "Mass", "npz": "unknown"}, r"no finding of train_images\[1\] is known"),
         ({"findings": "Mass, mass"}, "names none or one twice"),
         ({"findings": None}, "labels of 1 findings and 0 names; give --findings"),
     ],
@@ -279,7 +282,8 @@ def test_options_that_clash_are_refused(options: dict[str, Any], found: str) -> 
 def test_what_the_data_cannot_be_is_refused(
     tmp_path: Path, options: dict[str, Any], found: str
 ) -> None:
-    path = npz_of(tmp_path / "a.npz", train=arrays(4), val=arrays(4, 1))
+    labels = np.array([[1], [-1 if options.pop("npz", None) else 0], [0], [1]])
+    path = npz_of(tmp_path / "a.npz", train=arrays(4, labels=labels), val=arrays(4, 1))
     with pytest.raises(DataError, match=found):
         build(tmp_path / "out", Options(**{"npz": path, "findings": "Mass", **options}))
     assert not (tmp_path / "out").exists()
@@ -329,3 +333,24 @@ def test_memory_does_not_grow_with_the_number_of_pictures(
     monkeypatch.setattr(picture_building, "BLOCK_CELLS", 1 << 40)  # control: one block
     peaks = [peak_of_building(tmp_path / f"all{n}", path) for n, path in enumerate(paths)]
     assert peaks[1] > 4 * peaks[0]
+
+
+def test_damaged_arrays_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    rng = random.Random(7)
+    whole = tmp_path / "whole.npz"
+    source = arrays(6)
+    np.savez(whole, train_images=source["images"][:, :4, :4], train_labels=source["labels"])
+    data = whole.read_bytes()
+    num_read, messages = 0, []
+    for _ in range(300):
+        changed = bytearray(data)
+        for _ in range(rng.randint(1, 4)):
+            changed[rng.randrange(len(changed))] = rng.randrange(256)
+        (tmp_path / "a.npz").write_bytes(bytes(changed))
+        try:
+            pictures = ArrayPictures(tmp_path / "a.npz")
+            num_read += len(list(pictures.photos(pictures.names))) > 0
+        except HRMError as error:
+            messages.append(str(error))
+    assert min(num_read, len(messages)) > 10
+    assert not [message for message in messages if "\n" in message]
