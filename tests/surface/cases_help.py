@@ -51,6 +51,7 @@ PRESETS = [
     "text-char",
     "text-bpe-small",
     "sequences-small",
+    "images-small",
 ]
 NEEDS_BOTH = ("mlx", "torch")
 
