@@ -10,9 +10,11 @@ converted is converted by a fixed rule and noted:
 Shapes: H, W pixels; C frames.
 """
 
+import logging
+import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -47,6 +49,7 @@ MIN_SIDE, MAX_SIDE = 2, 8192  # of a file; checked before it is decoded
 TURNED = range(2, 9)  # orientations of EXIF other than upright
 DEPTHS = (8, 12, 16)  # bits that the pixels of a file of 16 bits may have
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+STDERR = 2
 NOTES = {  # what is said of the modes of Pillow that are converted
     "1": "1 bit made 8",
     "L": "",
@@ -64,6 +67,9 @@ NOTES = {  # what is said of the modes of Pillow that are converted
 ALPHA_NOTE = "alpha laid on white"
 TURNED_NOTE = "turned as its EXIF data say"
 FRAMES_NOTE = "first frame of several"
+
+for _decoder in ("PIL", "pydicom"):  # what they log is printed if nobody handles it
+    logging.getLogger(_decoder).addHandler(logging.NullHandler())
 
 UintArray = npt.NDArray[np.uint8]
 Fit = Literal["crop", "stretch"]
@@ -235,7 +241,8 @@ def refusing(name: str) -> Iterator[None]:
 def _grey(image: Image.Image, name: str) -> Photo:
     """Decode a picture and make it grey, with 8 bits a pixel."""
     notes = []
-    image.load()
+    with _silent() if image.format == "TIFF" else nullcontext():
+        image.load()
     if image.getexif().get(ExifTag.Orientation) in TURNED:
         notes.append(TURNED_NOTE)
         image = ImageOps.exif_transpose(image)
@@ -255,6 +262,19 @@ def _grey(image: Image.Image, name: str) -> Photo:
     if image.mode == "CMYK":
         image = image.convert("RGB")
     return Photo(np.array(image.convert("L")), tuple(notes))
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Silence libtiff, which writes what it finds wrong to the process's stderr itself."""
+    kept, nowhere = os.dup(STDERR), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, STDERR)
+    try:
+        yield
+    finally:
+        os.dup2(kept, STDERR)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -1,3 +1,4 @@
+import logging
 import random
 import struct
 import zlib
@@ -286,6 +287,38 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
         else:
             changed[place:place] = rng.randbytes(rng.randint(1, 8))
     return bytes(changed)
+
+
+def test_a_damaged_tiff_is_refused_without_a_word_of_its_decoder(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    data = packed(Image.fromarray(noise), "TIFF", compression="tiff_lzw")
+    changed = bytearray(data)
+    changed[len(data) // 2 : len(data) // 2 + 4] = bytes(4)
+    with pytest.raises(DataError, match="decoder error"):
+        photo_of(bytes(changed), "a.tif")
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(OSError, match="decoder error"):  # control: Pillow alone
+        Image.open(BytesIO(changed)).load()
+    assert "scanline" in capfd.readouterr().err
+
+
+def test_what_pillow_logs_is_not_printed(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = packed(Image.fromarray(COLOUR), "TIFF")
+    samples = struct.pack("<HHIHH", 277, 3, 1, 3, 0)  # tag, type, count, value: samples per pixel
+    assert samples in data
+    data = data.replace(samples, struct.pack("<HHIHH", 277, 3, 1, 43008, 0))
+    monkeypatch.setattr(logging.root, "handlers", [])  # those of pytest
+    with pytest.raises(DataError):
+        photo_of(data, "a.tif")
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setattr(logging.getLogger("PIL"), "handlers", [])  # control
+    with pytest.raises(DataError):
+        photo_of(data, "a.tif")
+    assert "samples per pixel" in capfd.readouterr().err
 
 
 def test_damaged_files_are_pictures_or_refused_in_one_line() -> None:
