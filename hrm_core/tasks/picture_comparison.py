@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 NETWORK, LOGISTIC = "network", "logistic regression"
 MACRO = "macro"  # the row of the mean over all labels that are defined
 UNDEFINED = "undefined"
-SCORERS = {"auroc": scores.aurocs, "average_precision": scores.average_precisions}
 AT_HALF = ("accuracy", "balanced_accuracy", "ece", "balanced_ece")
 
 
@@ -152,16 +151,11 @@ def compare(
     `patients` (N,) are their numbers: resamples are of patients, and the same for all models.
     """
     network = judgements[NETWORK]
-    drawn = {
-        (key, name): scores.resampled(judged, patients, scorer)
-        for key, scorer in SCORERS.items()
-        for name, judged in judgements.items()
-    }
-    points = {
-        (key, name): scores.on_all(judged, scorer)
-        for key, scorer in SCORERS.items()
-        for name, judged in judgements.items()
-    }
+    points, drawn = {}, {}  # by score and model
+    for name, judged in judgements.items():
+        resamples = scores.resampled(judged, patients)
+        for key, values in scores.on_all(judged).items():
+            points[key, name], drawn[key, name] = values, resamples[key]
     rows = []
     for label, name in enumerate(labels):
         truth = network.truth[:, label]
@@ -235,7 +229,7 @@ def _row(
     """Summarise scores (F,) and their resamples (R, F) over these labels."""
     means = {key: float(scores.macro(values[None])[0]) for key, values in points.items()}
     resamples = {key: scores.macro(values) for key, values in drawn.items()}
-    found: dict[str, dict[str, Estimate]] = {key: {} for key in SCORERS}
+    found: dict[str, dict[str, Estimate]] = {key: {} for key in scores.SCORES}
     for key, model in means:
         ends = scores.interval(resamples[key, model])
         found[key][model] = Estimate(means[key, model], *ends)

@@ -6,7 +6,6 @@ with a weight a picture and resample.
 Shapes: N pictures, F labels, R resamples, T distinct scores, M answers.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy.typing as npt
 
 from hrm_core.tasks.contract import BoolArray, IntArray
 
-FloatArray = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.floating]
 
 UNDEFINED_AUROC = 0.5  # in logs, where no label has both classes: a number that plots and ranks
 NUM_BINS = 15  # of the expected calibration error
@@ -23,7 +22,7 @@ BLOCK = 1 << 22  # weights that a bootstrap holds at once
 FLOOR = 1e-45  # of a probability in a logarithm: the smallest of float32
 
 
-Scorer = Callable[[FloatArray, BoolArray, FloatArray], FloatArray]  # as `aurocs`
+SCORES = ("auroc", "average_precision")  # of ranks
 
 
 class Judgement(NamedTuple):
@@ -70,33 +69,34 @@ def log_odds(present: npt.NDArray[np.floating], absent: npt.NDArray[np.floating]
     return odds
 
 
-def aurocs(scores: FloatArray, present: BoolArray, weights: FloatArray) -> FloatArray:
-    """Compute the area under the ROC curve for each weighting; ties count half.
+class RankScores(NamedTuple):
+    """Scores of the order in which a model puts pictures, NaN where a class has no weight."""
 
-    Shapes: (N,), (N,), (R, N) -> (R,), NaN where one class has no weight.
-    """
-    hits, alarms = _curves(scores, present, weights)
-    steps = np.diff(alarms, prepend=0.0)
-    middles = hits - np.diff(hits, prepend=0.0) / 2
-    return _ratio((steps * middles).sum(axis=1), hits[:, -1] * alarms[:, -1])
+    auroc: FloatArray  # (R,) area under the ROC curve; ties count half
+    average_precision: FloatArray  # (R,) precision at each step of recall
 
 
-def average_precisions(scores: FloatArray, present: BoolArray, weights: FloatArray) -> FloatArray:
-    """Compute the average precision for each weighting: precision at each step of recall.
-
-    Shapes: (N,), (N,), (R, N) -> (R,), NaN where one class has no weight.
-    """
-    hits, alarms = _curves(scores, present, weights)
-    steps = np.diff(hits, prepend=0.0)
-    precision = np.divide(hits, hits + alarms, out=np.zeros_like(hits), where=hits > 0)
-    found = _ratio((steps * precision).sum(axis=1), hits[:, -1])
-    return np.where(alarms[:, -1] > 0, found, np.nan)
+def rank_scores(scores: FloatArray, present: BoolArray, weights: FloatArray) -> RankScores:
+    """Score an order for each weighting of the pictures. Shapes: (N,), (N,), (N, R)."""
+    hits, seen = _curves(scores, present, weights)
+    num_present, num_absent = hits[-1], seen[-1] - hits[-1]
+    nothing = np.zeros_like(hits[:1])
+    new_hits = np.diff(hits, axis=0, prepend=nothing)
+    precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
+    precisions = np.einsum("tr,tr->r", new_hits, precision)
+    new_alarms = np.diff(seen - hits, axis=0, prepend=nothing)
+    areas = np.einsum("tr,tr->r", new_alarms, hits - new_hits / 2)
+    found = _ratio(precisions, num_present)
+    return RankScores(
+        _ratio(areas, num_present * num_absent), np.where(num_absent > 0, found, np.nan)
+    )
 
 
 def roc_curve(scores: FloatArray, present: BoolArray) -> tuple[FloatArray, FloatArray]:
     """Return false and true positive rates of a label with both classes, (T + 1,) each from (0, 0)."""
-    hits, alarms = _curves(scores, present, np.ones((1, len(scores))))
-    rates = [np.concatenate([[0.0], each[0] / each[0, -1]]) for each in (alarms, hits)]
+    hits, seen = _curves(scores, present, np.ones((len(scores), 1)))
+    alarms = seen - hits
+    rates = [np.concatenate([[0.0], each[:, 0] / each[-1, 0]]) for each in (alarms, hits)]
     return rates[0], rates[1]
 
 
@@ -104,8 +104,7 @@ def label_scores(judged: Judgement) -> list[LabelScores]:
     """Score each label on the pictures where it is known."""
     present = (judged.truth == 1).sum(axis=0)
     absent = (judged.truth == 0).sum(axis=0)
-    ranks = on_all(judged, aurocs), on_all(judged, average_precisions)
-    columns = [each.tolist() for each in (*ranks, present, absent)]
+    columns = [each.tolist() for each in (*on_all(judged).values(), present, absent)]
     return [LabelScores(*values) for values in zip(*columns, strict=True)]
 
 
@@ -172,13 +171,13 @@ def measure(judged: Judgement) -> dict[str, float]:
     }
 
 
-def on_all(judged: Judgement, scorer: Scorer) -> FloatArray:
-    """Score each label on all pictures. Returns: (F,), NaN where it is not defined."""
-    found: FloatArray = _scored(judged, np.ones((1, len(judged.truth))), scorer)[0]
-    return found
+def on_all(judged: Judgement) -> dict[str, FloatArray]:
+    """Score each label on all pictures. Returns: (F,) by score, NaN where it is not defined."""
+    found = _scored(judged, np.ones((len(judged.truth), 1)))
+    return {key: values[0] for key, values in found.items()}
 
 
-def resampled(judged: Judgement, patients: IntArray, scorer: Scorer, seed: int = 0) -> FloatArray:
+def resampled(judged: Judgement, patients: IntArray, seed: int = 0) -> dict[str, FloatArray]:
     """Score each label on resamples of patients. Shapes: (N,) number of the patient -> (R, F).
 
     Equal seeds and patients draw equal resamples, so differences of two models are paired.
@@ -186,13 +185,14 @@ def resampled(judged: Judgement, patients: IntArray, scorer: Scorer, seed: int =
     _, numbers = np.unique(patients, return_inverse=True)
     count = int(numbers.max(initial=-1)) + 1
     rng = np.random.default_rng(seed)
-    rows = max(1, BLOCK // max(len(patients), 1))
+    size = max(1, BLOCK // max(len(patients), 1))
     parts = []
-    for start in range(0, NUM_RESAMPLES, rows):
-        size = min(rows, NUM_RESAMPLES - start)
-        drawn = rng.multinomial(count, np.full(count, 1 / count), size)
-        parts.append(_scored(judged, drawn[:, numbers].astype(np.float64), scorer))
-    return np.concatenate(parts)
+    for start in range(0, NUM_RESAMPLES, size):
+        num_drawn = min(size, NUM_RESAMPLES - start)
+        drawn = rng.multinomial(count, np.full(count, 1 / count), num_drawn)
+        counts = np.ascontiguousarray(drawn.T, np.float32)  # exact, and faster than float64
+        parts.append(_scored(judged, counts[numbers]))
+    return {key: np.concatenate([part[key] for part in parts]) for key in SCORES}
 
 
 def interval(values: FloatArray) -> tuple[float, float]:
@@ -210,32 +210,37 @@ def macro(values: FloatArray) -> FloatArray:
     return _ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1).astype(np.float64))
 
 
-def _scored(judged: Judgement, weights: FloatArray, scorer: Scorer) -> FloatArray:
-    """Score each label for each weighting (R, N). Returns: (R, F)."""
-    found = np.full((len(weights), judged.truth.shape[1]), np.nan)
+def _scored(judged: Judgement, weights: FloatArray) -> dict[str, FloatArray]:
+    """Score each label for each weighting (N, R). Returns: (R, F) by score."""
+    shape = weights.shape[1], judged.truth.shape[1]
+    found = {key: np.full(shape, np.nan) for key in SCORES}
     for label, truth in enumerate(judged.truth.T):
         known = truth >= 0
-        if known.any():
-            odds, present = judged.odds[known, label], truth[known] == 1
-            found[:, label] = scorer(odds, present, weights[:, known])
+        if not known.any():
+            continue
+        own = weights if known.all() else weights[known]
+        ranks = rank_scores(judged.odds[known, label], truth[known] == 1, own)
+        for key, values in ranks._asdict().items():
+            found[key][:, label] = values
     return found
 
 
 def _curves(
     scores: FloatArray, present: BoolArray, weights: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the weight of present and absent pictures at each score or above, (R, T) each.
+    """Return the weight of present and of all pictures at each score or above, (T, R) each.
 
-    Scores fall from left to right. Without pictures T is 1.
+    Scores fall from top to bottom. Without pictures T is 1.
     """
     if not len(scores):
-        return np.zeros((len(weights), 1)), np.zeros((len(weights), 1))
+        return np.zeros((1, weights.shape[1])), np.zeros((1, weights.shape[1]))
     order = np.argsort(-scores, kind="stable")
+    sorted_weights = weights[order]
+    seen = np.cumsum(sorted_weights, axis=0)
+    sorted_weights *= present[order, None]
+    hits = np.cumsum(sorted_weights, axis=0)
     is_last = np.append(np.diff(scores[order]) != 0, True)  # of equal scores
-    sorted_weights, sorted_present = weights[:, order], present[order]
-    hits = np.cumsum(sorted_weights * sorted_present, axis=1)[:, is_last]
-    alarms = np.cumsum(sorted_weights * ~sorted_present, axis=1)[:, is_last]
-    return hits, alarms
+    return (hits, seen) if is_last.all() else (hits[is_last], seen[is_last])
 
 
 def _of_equal_weight(classes: IntArray) -> FloatArray:

@@ -95,9 +95,9 @@ def test_intervals_of_gains_are_paired(written: Any) -> None:
     task, _, made = written
     judged = task.judged(guessed(task, made["test"].targets))
     patients = np.arange(50) // 2
-    drawn_twice = [scores.resampled(judged, patients, scores.aurocs) for _ in range(2)]
+    drawn_twice = [scores.resampled(judged, patients)["auroc"] for _ in range(2)]
     np.testing.assert_array_equal(*drawn_twice)
-    other = scores.resampled(judged, np.arange(50), scores.aurocs)
+    other = scores.resampled(judged, np.arange(50))["auroc"]
     assert not np.array_equal(other, drawn_twice[0])
 
 

@@ -21,7 +21,7 @@ from hrm_core.inference.solving import Solver
 from hrm_core.parameters import initial_values
 from hrm_core.tasks.picture_explaining import blocks_of, without_block
 from hrm_core.tasks.picture_predicting import Options, predict
-from hrm_core.tasks.picture_scores import aurocs
+from hrm_core.tasks.picture_scores import rank_scores
 from hrm_core.tasks.pictures import PictureTask
 from hrm_tasks.xray import predict as xray_predict
 
@@ -89,10 +89,10 @@ def test_chances_of_files_are_those_of_the_evaluation(
     measured = json.loads(hrm("eval", trained.run, "--json")[1])
     for label, name in enumerate(trained.task.labels):
         known = truth[:, label] >= 0
-        weights = np.ones((1, int(known.sum())))
-        (auroc,) = aurocs(chances[known, label], truth[known, label] == 1, weights)
+        weights = np.ones((int(known.sum()), 1))
+        ranks = rank_scores(chances[known, label], truth[known, label] == 1, weights)
         expected = measured["labels"][name]["auroc"]["network"]["value"]
-        assert auroc == pytest.approx(expected, abs=1e-9)
+        assert ranks.auroc[0] == pytest.approx(expected, abs=1e-9)
     assert {len(each["said"]) for each in found["pictures"]} <= {0, 1, 2}
 
 

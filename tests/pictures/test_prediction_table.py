@@ -12,7 +12,7 @@ from made import task_of, write_pictures
 from test_comparison import guessed
 
 from hrm_core.data.store import Dataset
-from hrm_core.tasks.picture_scores import aurocs
+from hrm_core.tasks.picture_scores import rank_scores
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -36,9 +36,9 @@ def test_the_table_holds_what_the_evaluation_measured(
         assert truth == ["" if value < 0 else str(value) for value in expected]
         known = expected >= 0
         chances = np.array([float(row[name]) for row in rows])[known]
-        (auroc,) = aurocs(chances, expected[known] == 1, np.ones((1, len(chances))))
+        ranks = rank_scores(chances, expected[known] == 1, np.ones((len(chances), 1)))
         value = measured[name]["auroc"]["network"]["value"]
-        assert auroc == pytest.approx(value, abs=1e-9)
+        assert ranks.auroc[0] == pytest.approx(value, abs=1e-9)
 
 
 def test_a_picture_has_one_line_whatever_its_copies(

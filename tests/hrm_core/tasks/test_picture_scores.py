@@ -7,8 +7,6 @@ from hrm_core.tasks.picture_scores import (
     Judgement,
     accuracy,
     answers_of,
-    aurocs,
-    average_precisions,
     base_rate,
     calibration_error,
     interval,
@@ -16,6 +14,7 @@ from hrm_core.tasks.picture_scores import (
     log_odds,
     macro,
     measure,
+    rank_scores,
     resampled,
     roc_curve,
 )
@@ -64,17 +63,17 @@ def test_auroc_is_the_share_of_pairs_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scorer", "reference"),
+    ("score", "reference"),
     [
-        (aurocs, metrics.roc_auc_score),
-        (average_precisions, metrics.average_precision_score),
+        ("auroc", metrics.roc_auc_score),
+        ("average_precision", metrics.average_precision_score),
     ],
 )
-def test_weights_count_a_picture_several_times(scorer, reference) -> None:  # type: ignore[no-untyped-def]
+def test_weights_count_a_picture_several_times(score, reference) -> None:  # type: ignore[no-untyped-def]
     rng = np.random.default_rng(3)
     scores, present = rng.integers(0, 15, 80).astype(float), rng.random(80) < 0.3
     weights = rng.integers(0, 4, (50, 80)).astype(float)
-    found = scorer(scores, present, weights)
+    found = getattr(rank_scores(scores, present, weights.T), score)
     expected = [reference(present, scores, sample_weight=row) for row in weights]
     np.testing.assert_allclose(found, expected, atol=1e-12)
     repeated = np.repeat(np.arange(80), weights[0].astype(int))
@@ -174,17 +173,17 @@ def test_bootstrap_draws_patients_not_pictures() -> None:
     truth = np.repeat((rng.random(40) < 0.5).astype(np.int64), 5)
     judged = Judgement(odds[:, None], truth[:, None], odds[:, None], False)
     patients, pictures = np.repeat(np.arange(40), 5), np.arange(200)
-    wide = interval(resampled(judged, patients, aurocs)[:, 0])
-    narrow = interval(resampled(judged, pictures, aurocs)[:, 0])
+    wide = interval(resampled(judged, patients)["auroc"][:, 0])
+    narrow = interval(resampled(judged, pictures)["auroc"][:, 0])
     assert 1.8 < (wide[1] - wide[0]) / (narrow[1] - narrow[0]) < 2.8  # sqrt(5) in theory
     single = judged.select(np.arange(0, 200, 5))
-    alone = interval(resampled(single, np.arange(40), aurocs)[:, 0])
+    alone = interval(resampled(single, np.arange(40))["auroc"][:, 0])
     assert alone == wide  # copies add nothing
 
 
 def test_bootstrap_is_that_of_drawing_with_replacement() -> None:
     judged = drawn(9, count=50, num_labels=1)
-    values = resampled(judged, np.arange(50), aurocs)[:, 0]
+    values = resampled(judged, np.arange(50))["auroc"][:, 0]
     rng = np.random.default_rng(0)
     plain = []
     for _ in range(500):
