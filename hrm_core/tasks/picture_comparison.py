@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 NETWORK, LOGISTIC = "network", "logistic regression"
 MACRO = "macro"  # the row of the mean over all labels that are defined
 UNDEFINED = "undefined"
+FEW = 10  # pictures of a class; an interval from fewer says too little
+MOST_PAIRS = 3  # labels of which a chart has the curves of both models
 AT_HALF = ("accuracy", "balanced_accuracy", "ece", "balanced_ece")
 
 
@@ -71,6 +73,7 @@ class Comparison:
     at_half: Mapping[str, Mapping[str, float]]  # by model
     judgements: Mapping[str, Judgement]  # by model
     notes: Sequence[str]
+    note: str  # of the task
 
     def record(self) -> Mapping[str, Any]:
         """Return the results as JSON can hold them."""
@@ -80,11 +83,14 @@ class Comparison:
             MACRO: mean.record(),
             "at_half": {name: dict(values) for name, values in self.at_half.items()},
             "notes": list(self.notes),
+            "note": self.note,
         }
 
     def pages(self) -> Sequence[str | Table]:
         """Return the results as tables and sentences."""
-        return [self._ranks(), self._precisions(), self._at_half(), *self._advice(), *self.notes]
+        tables = [self._ranks(), self._precisions(), self._at_half()]
+        note = [f"{self.note.capitalize()}."] if self.note else []
+        return [*tables, *self._advice(), *self.notes, *note]
 
     def _ranks(self) -> Table:
         columns = [self.word, "present", "absent", *self._models, "gain of the network"]
@@ -145,6 +151,7 @@ def compare(
     patients: IntArray,
     judgements: Mapping[str, Judgement],
     notes: Sequence[str],
+    note: str,
 ) -> Comparison:
     """Compare what models say of the same pictures, the network first.
 
@@ -165,7 +172,11 @@ def compare(
     totals = sum(row.present for row in rows), sum(row.absent for row in rows)
     rows.append(_row(MACRO, totals, points, drawn))
     at_half = {name: scores.measure(judged) for name, judged in judgements.items()}
-    return Comparison(word, labels, things, rows, at_half, judgements, notes)
+    few = [row.name for row in rows[:-1] if 0 < min(row.present, row.absent) < FEW]
+    if few:
+        too_few = f"Too few to trust the intervals, below {FEW} of a class: {', '.join(few)}."
+        notes = [too_few, *notes]
+    return Comparison(word, labels, things, rows, at_half, judgements, notes, note)
 
 
 def draw(comparison: Comparison, out: Path) -> None:
@@ -179,38 +190,40 @@ def draw(comparison: Comparison, out: Path) -> None:
     for axes in (ranks, trust):
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
         axes.set_aspect("equal")
-    for label, colour in zip(_drawn_labels(comparison), RUN_COLOURS, strict=False):
-        _draw_roc(ranks, comparison, label, colour)
+    drawn = _drawn_labels(comparison)
+    models = [NETWORK] if len(drawn) > MOST_PAIRS else list(comparison.judgements)
+    for label, colour in zip(drawn, RUN_COLOURS, strict=False):
+        for name in models:
+            _draw_roc(ranks, comparison, name, label, colour)
         judged = comparison.judgements[NETWORK]
         known = judged.truth[:, label] >= 0
         curve = reliability(judged.chances[known, label], judged.truth[known, label] == 1)
         trust.plot(curve.predicted, curve.observed, color=colour, marker="o", markersize=4)
-    if LOGISTIC in comparison.judgements:
+    if LOGISTIC in models:
         ranks.plot([], [], color=GREY, linestyle="--", linewidth=1, label=LOGISTIC)
     ranks.set_title(f"ROC, {comparison.things}", loc="left", fontweight="bold")
     ranks.set_xlabel("false positive rate")
     ranks.set_ylabel("true positive rate")
-    if ranks.get_legend_handles_labels()[0]:
-        ranks.legend(loc="lower right", frameon=False, title="AUROC", alignment="left")
+    if drawn:
+        figure.legend(loc="outside lower center", ncols=4, frameon=False, title="AUROC")
     trust.set_title("the network's chances", loc="left", fontweight="bold")
     trust.set_xlabel("predicted, tenths of equally many")
     trust.set_ylabel(f"share with the {comparison.word}")
-    if comparison.notes:
-        figure.supxlabel(plain(" ".join(comparison.notes)), fontsize="small", color=GREY)
+    if comparison.note:
+        figure.suptitle(plain(comparison.note), fontsize="small", color=GREY)
     save_chart(figure, out)
 
 
-def _draw_roc(axes: "Axes", comparison: Comparison, label: int, colour: str) -> None:
-    """Draw the curve of each model, that of the network as a full line."""
-    row = comparison.rows[label]
-    for name, judged in comparison.judgements.items():
-        known = judged.truth[:, label] >= 0
-        curve = scores.roc_curve(judged.odds[known, label], judged.truth[known, label] == 1)
-        if name == NETWORK:
-            text = plain(f"{row.name} {row.scores['auroc'][name].value:.3f}")
-            axes.plot(*curve, color=colour, linewidth=1.8, label=text)
-        else:
-            axes.plot(*curve, color=colour, linewidth=1, linestyle="--")
+def _draw_roc(axes: "Axes", comparison: Comparison, name: str, label: int, colour: str) -> None:
+    """Draw the curve of a model, that of the network as a full line with its AUROC."""
+    row, judged = comparison.rows[label], comparison.judgements[name]
+    known = judged.truth[:, label] >= 0
+    curve = scores.roc_curve(judged.odds[known, label], judged.truth[known, label] == 1)
+    if name == NETWORK:
+        text = plain(f"{row.name} {row.scores['auroc'][name].value:.3f}")
+        axes.plot(*curve, color=colour, linewidth=1.8, label=text)
+    else:
+        axes.plot(*curve, color=colour, linewidth=1, linestyle="--")
 
 
 def _drawn_labels(comparison: Comparison) -> list[int]:

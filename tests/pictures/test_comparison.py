@@ -101,6 +101,17 @@ def test_intervals_of_gains_are_paired(written: Any) -> None:
     assert not np.array_equal(other, drawn_twice[0])
 
 
+def test_labels_of_few_pictures_are_named(written: Any) -> None:
+    task, _, made = written
+    targets = made["test"].targets.copy()
+    targets[:, 1] = 0
+    targets[:9, 1] = 1
+    found = compared(written, "test", guessed(task, targets))
+    assert found.notes[0] == "Too few to trust the intervals, below 10 of a class: Mass."
+    targets[9, 1] = 1
+    assert compared(written, "test", guessed(task, targets)).notes == []
+
+
 def test_copies_of_a_picture_count_once(written: Any) -> None:
     task, out, made = written
     targets = np.repeat(made["train"].targets, 3, axis=0)
@@ -151,7 +162,7 @@ def test_every_kind_of_picture_is_compared(settings: dict[str, Any], tmp_path: P
     record = found.record()
     assert record["macro"]["auroc"][LOGISTIC]["value"] > 0.9
     assert [row.name for row in found.rows] == ["a", "b", "c", "macro"]
-    assert found.notes == []
+    assert not found.note
     np.testing.assert_array_equal(task.targets(task.answers(targets)), targets)
     examples = data.split("test").sets["all"]
     shown = task.pictures(examples, np.arange(40))
