@@ -159,8 +159,8 @@ class Dimension:
         return [
             *table(columns, rows),
             "",
-            f"The paper, 100 trajectories of Sudoku-Extreme-Full: z_H {PAPER['H'][0]}, z_L {PAPER['L'][0]}; "
-            f"untrained {PAPER['H'][1]} and {PAPER['L'][1]}. It has another model, other puzzles and more steps.",
+            f"The paper, 100 trajectories of Sudoku-Extreme-Full, 27 million parameters: z_H {PAPER['H'][0]}, "
+            f"z_L {PAPER['L'][0]}; untrained {PAPER['H'][1]} and {PAPER['L'][1]}.",
         ]
 
     def pictures(self) -> Mapping[str, Picture]:

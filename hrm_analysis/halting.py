@@ -126,7 +126,6 @@ def measure_halting(study: Study) -> Halting:
         raise LeftOutError(
             "The model takes a fixed number of ACT steps; its Q head is not trained."
         )
-    study.require_exact()
     right, q = study.right, study.recording.q_halt_logits
     at_halt = study.halting_step, np.arange(right.shape[1])
     pairs = {"halt": (q[at_halt], right[at_halt]), "all": (q.ravel(), right.ravel())}

@@ -103,7 +103,9 @@ def measure_answers(study: Study) -> IntermediateAnswers:
     trials, missing = study.recording.trials, []
     curves: dict[str, FloatArray] = {}
     try:
-        curves |= _truth_curves(study, trials)
+        if study.truth == "solutions":
+            curves["accuracy"] = _accuracy(study, trials)
+        curves["exact"] = _exact(study, trials)
     except LeftOutError as reason:
         missing.append(str(reason))
     is_whole = study.config.num_chunks == 1
@@ -125,20 +127,23 @@ def measure_answers(study: Study) -> IntermediateAnswers:
     return IntermediateAnswers(curves, trials.shape[1], study.cycles_per_step, strip, missing)
 
 
-def _truth_curves(study: Study, trials: IntArray) -> dict[str, FloatArray]:
-    """Shares of cells and of answers that are right after each cycle (c,)."""
-    found: dict[str, list[float]] = {"exact": []}
-    if study.truth == "solutions":
-        found = {"accuracy": [], "exact": []}
+def _exact(study: Study, trials: IntArray) -> FloatArray:
+    """Share of answers that are right after each cycle (c,). Raises: LeftOutError."""
+    study.require_exact()
+    right = [study.is_right(tokens, 0).mean() for tokens in trials]
+    return np.array(right, np.float64)
+
+
+def _accuracy(study: Study, trials: IntArray) -> FloatArray:
+    """Share of open cells that are right after each cycle (c,)."""
+    found = []
     for cycle, tokens in enumerate(trials):
         step = cycle // study.cycles_per_step
-        found["exact"].append(float(study.is_right(tokens, step).mean()))
-        if "accuracy" in found:
-            labels = study.labels_at(step)
-            is_open = (labels >= 0) & ~given_cells(study.task, study.inputs_at(step))
-            num_right = ((tokens == labels) & is_open).sum()
-            found["accuracy"].append(float(num_right / max(is_open.sum(), 1)))
-    return {name: np.array(values) for name, values in found.items()}
+        labels = study.labels_at(step)
+        is_open = (labels >= 0) & ~given_cells(study.task, study.inputs_at(step))
+        num_right = ((tokens == labels) & is_open).sum()
+        found.append(num_right / max(is_open.sum(), 1))
+    return np.array(found, np.float64)
 
 
 def _num_changed(study: Study, trials: IntArray) -> FloatArray:

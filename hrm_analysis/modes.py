@@ -102,10 +102,10 @@ class Modes:
 
 def measure_modes(study: Study) -> Modes:
     """Sort puzzles into modes and continue right answers. Raises: LeftOutError."""
-    study.require_exact()
     quiet = max(1, study.num_steps // QUIET_SHARE)
-    mode = modes_of(study.right, study.recording.tokens, quiet)
-    at_halt = study.right[study.halting_step, np.arange(len(mode))]
+    right = study.right
+    mode = modes_of(right, study.recording.tokens, quiet)
+    at_halt = right[study.halting_step, np.arange(len(mode))]
     rows = np.flatnonzero(at_halt)[:MOST_CONTINUED]
     still = _continued(study, rows)
     examples = _examples(study, mode) if isinstance(study.task, Drawable) else None

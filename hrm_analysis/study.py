@@ -17,7 +17,7 @@ from hrm_core.config import ModelConfig
 from hrm_core.draws import Purpose, stream
 from hrm_core.inference.slots import Questions
 from hrm_core.parameters import initial_values
-from hrm_core.tasks.capabilities import Judged, Rated, given_cells
+from hrm_core.tasks.capabilities import Judged, Rated
 from hrm_core.tasks.contract import Task
 
 BoolArray = npt.NDArray[np.bool_]
@@ -148,7 +148,11 @@ class Study:
 
     @cached_property
     def right(self) -> BoolArray:
-        """Mark right answers after each ACT step (A, N). Raises: LeftOutError if nobody can tell."""
+        """Mark right answers after each ACT step (A, N).
+
+        Raises: LeftOutError if nobody can tell, or whole answers are not what counts.
+        """
+        self.require_exact()
         tokens = self.recording.tokens
         return np.array([self.is_right(tokens[step], step) for step in range(len(tokens))])
 
@@ -174,13 +178,6 @@ class Study:
             raise LeftOutError(
                 f"The task is measured by {self.task.headline.title}, not by whole answers."
             )
-
-    @cached_property
-    def open_cells(self) -> BoolArray:
-        """Mark cells (N, C S) that have a solution and that the question does not give."""
-        questions = self.questions
-        is_open: BoolArray = (questions.labels >= 0) & ~given_cells(self.task, questions.inputs)
-        return is_open
 
     @property
     def rating_bands(self) -> IntArray | None:
