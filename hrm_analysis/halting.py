@@ -19,6 +19,7 @@ from hrm_core.tasks.confidence import sigmoid
 
 FloatArray = npt.NDArray[np.floating]
 BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.integer]
 
 SIZE = 13.0, 4.6  # inches
 NAMES = {"halt": "at the step it halts", "all": "after every ACT step"}
@@ -49,6 +50,7 @@ class Halting:
     rocs: Mapping[str, Roc]
     counts: Mapping[str, tuple[int, int]]  # right and wrong answers
     bands: Sequence[BandSteps]  # the last is of all puzzles
+    step_counts: IntArray  # (A,) puzzles that halt after each ACT step
 
     title = "Halting"
 
@@ -74,6 +76,7 @@ class Halting:
                 "roc": self.rocs[name]._asdict(),
             }
         found["bands"] = [band._asdict() for band in self.bands]
+        found["step_counts"] = self.step_counts
         return found
 
     def findings(self) -> Sequence[str]:
@@ -96,7 +99,7 @@ class Halting:
         return lines
 
     def pictures(self) -> Mapping[str, Picture]:
-        """Draw reliability, ROC and steps by rating."""
+        """Draw reliability, ROC, and steps by rating; without ratings, puzzles by steps."""
         figure, panels = empty_panels(1, 3, SIZE)
         for colour, name in enumerate(self.rocs):
             style: Mapping[str, Any] = {"color": RUN_COLOURS[colour], "label": NAMES[name]}
@@ -107,11 +110,17 @@ class Halting:
             axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
             axes.legend(frameon=False, fontsize="small")
         names = [band.name for band in self.bands]
-        panels[2].bar(names, [band.steps for band in self.bands], color=RUN_COLOURS[2])
+        heights: Sequence[float] = [band.steps for band in self.bands]
+        third = "Steps", "rating", "mean ACT steps until it halts"
+        if len(self.bands) == 1:
+            names = [str(step) for step in range(1, len(self.step_counts) + 1)]
+            heights = self.step_counts.tolist()
+            third = "Steps", "ACT steps until it halts", "puzzles"
+        panels[2].bar(names, heights, color=RUN_COLOURS[2])
         labels = [
             ("Reliability", "sigmoid(q_halt)", "share that is right"),
             ("ROC", "share of wrong answers", "share of right answers"),
-            ("Steps", "rating", "mean ACT steps until it halts"),
+            third,
         ]
         for axes, (title, x, y) in zip(panels, labels, strict=True):
             axes.set_title(title, loc="left", fontweight="bold")
@@ -135,6 +144,7 @@ def measure_halting(study: Study) -> Halting:
         {name: roc_of(values, r) for name, (values, r) in pairs.items()},
         counts,
         _bands(study, study.halting_step + 1, right[at_halt]),
+        np.bincount(study.halting_step, minlength=len(right)),
     )
 
 
@@ -151,7 +161,7 @@ def roc_of(values: FloatArray, right: BoolArray) -> Roc:
     return Roc(false_positive, true_positive, area)
 
 
-def _bands(study: Study, steps: npt.NDArray[np.integer], right: BoolArray) -> list[BandSteps]:
+def _bands(study: Study, steps: IntArray, right: BoolArray) -> list[BandSteps]:
     """Mean steps of each band of ratings, and of all puzzles."""
     found = []
     bounds = study.rating_bands

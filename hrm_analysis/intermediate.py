@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from hrm_analysis.parts import Picture, table
-from hrm_analysis.strips import boards, film_strip
+from hrm_analysis.strips import boards, explained, film_strip
 from hrm_analysis.study import LeftOutError, Study
 from hrm_core.pictures.charts import empty_panels
 from hrm_core.pictures.curves import RUN_COLOURS
@@ -169,7 +169,7 @@ def _strip(study: Study, trials: IntArray) -> Image.Image:
     places = np.linspace(0, len(trials) - 1, min(NUM_FRAMES, len(trials))).astype(int)
     images = boards(study, row, trials[places, row])
     captions = ["question", *(f"cycle {place + 1}" for place in places.tolist())]
-    return film_strip(images, captions, COLUMNS)
+    return film_strip(images, captions, COLUMNS, explained(study))
 
 
 def _written(name: str, value: float) -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from hrm_analysis.parts import Picture
 from hrm_analysis.study import LeftOutError, Study
-from hrm_analysis.trajectories import Plane, principal_plane
+from hrm_analysis.trajectories import Plane, first_states, principal_plane
 from hrm_core.inference.slots import batch_of
 from hrm_core.pictures.charts import empty_panels
 from hrm_core.tasks.capabilities import Checked
@@ -21,6 +21,7 @@ FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
 
 GRID = 25  # points a side
+FEWEST_CYCLES = 4  # of H, that a path must have to span a plane of its own
 MARGIN = 0.3  # of the size of the path, on each side
 LEAST_LOSS = 1e-4  # drawn; smaller ones are drawn as this
 NUM_LEVELS = 16
@@ -39,7 +40,8 @@ class Landscape:
     values: FloatArray  # (G, G) of a place down and across
     end_value: float  # at the end state itself
     path: FloatArray  # (c, 2) after each cycle of H; the end is (0, 0)
-    shares: FloatArray  # (2,) of the variance of the path
+    shares: FloatArray  # (2,) of the variance of what the plane is of
+    plane_of: str
 
     title = "Landscape"
 
@@ -50,8 +52,8 @@ class Landscape:
         if self.value == "conflicts":
             what = "number of cells that break a rule"
         return (
-            f"The {what} if z_H of one puzzle were elsewhere: on the plane of the two principal components of its own "
-            "path, through its end state (the cross). At each point the answer is decoded by a pass of H with z_L of "
+            f"The {what} if z_H of one puzzle were elsewhere: on the plane of the two principal components of "
+            f"{self.plane_of}, through its end state (the cross). At each point the answer is decoded by a pass of H with z_L of "
             "the end, lm_head(H(z_H, z_L)). The line is the path of z_H, projected on the plane, from cycle to cycle "
             "of H; the values are those on the plane, not on the path."
         )
@@ -67,6 +69,7 @@ class Landscape:
             "values": self.values,
             "end_value": self.end_value,
             "path": self.path,
+            "plane_of": self.plane_of,
             "shares": self.shares,
         }
 
@@ -77,7 +80,7 @@ class Landscape:
         return [
             f"Puzzle {self.row}{verdict}: the {self.value} is {self.end_value:.3g} at the end state, "
             f"{self.values.min():.3g} to {self.values.max():.3g} on the plane, which holds {shares:.0%} of the "
-            "variance of the path."
+            f"variance of {self.plane_of}."
         ]
 
     def pictures(self) -> Mapping[str, Picture]:
@@ -94,7 +97,7 @@ class Landscape:
         figure.colorbar(drawn, ax=axes, label=self.value)
         axes.plot(*self.path.T, color="white", marker=".", linewidth=1)
         axes.plot(0, 0, "X", color="#d55e00", markersize=10)
-        axes.set_xlabel(f"PC 1 of its path, {self.shares[0]:.0%}")
+        axes.set_xlabel(f"PC 1 of {self.plane_of}, {self.shares[0]:.0%}")
         axes.set_ylabel(f"PC 2, {self.shares[1]:.0%}")
         axes.grid(visible=False)
         return {"landscape": figure}
@@ -112,7 +115,10 @@ def measure_landscape(study: Study) -> Landscape:
         value = "conflicts"
     paths = study.paths(np.array([row]))
     states = paths.z_H.reshape(len(paths.z_H), -1)
-    plane = principal_plane(states)._replace(mean=states[-1])
+    plane_of, samples = "its own path", states
+    if len(states) < FEWEST_CYCLES:
+        plane_of, samples = "the states of all puzzles", first_states(study.recording.ends_H)
+    plane = principal_plane(samples)._replace(mean=states[-1])
     path = plane.place(states)
     across, down = _axis(path[:, 0]), _axis(path[:, 1])
     points = np.stack(np.meshgrid(across, down), axis=-1).reshape(-1, 2)
@@ -120,7 +126,9 @@ def measure_landscape(study: Study) -> Landscape:
     found = _values(study, row, value, plane, points, z_L)
     end = _values(study, row, value, plane, np.zeros((1, 2)), z_L)[0]
     values = found.reshape(GRID, GRID)
-    return Landscape(value, row, is_right, across, down, values, float(end), path, plane.shares)
+    return Landscape(
+        value, row, is_right, across, down, values, float(end), path, plane.shares, plane_of
+    )
 
 
 def _chosen(study: Study) -> tuple[int, bool | None]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from hrm_analysis.parts import Picture, table
-from hrm_analysis.strips import EXPLAINED, boards
+from hrm_analysis.strips import boards, explained
 from hrm_analysis.study import Study
 from hrm_core.inference.slots import batch_of
 from hrm_core.pictures.sheets import sheet
@@ -152,7 +152,7 @@ def _examples(study: Study, mode: Sequence[str]) -> Image.Image:
             rows.append(boards(study, number, study.recording.tokens[steps, number]))
             captions.append(f"{MODES[name].partition(':')[0]}, puzzle {number}")
     headings = ["question", *(f"step {step + 1}" for step in steps.tolist())]
-    return sheet(rows, headings, captions, marks=EXPLAINED, page_width=1)
+    return sheet(rows, headings, captions, marks=explained(study), page_width=1)
 
 
 def _shares(count: int, total: int) -> list[str]:

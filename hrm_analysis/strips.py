@@ -19,7 +19,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 ROOM = 190  # pixels of the longer side of a board
 GAP = 14
-EXPLAINED = (Mark.GIVEN, Mark.CHANGED, Mark.WRONG)
+MARKS = (Mark.GIVEN, Mark.CHANGED, Mark.WRONG)
 
 
 def boards(study: Study, row: int, answers: IntArray) -> list[Image.Image]:
@@ -54,10 +54,18 @@ def wrong_cells(study: Study, row: int, answer: IntArray) -> BoolArray:
     return np.zeros(answer.shape, bool)
 
 
-def film_strip(images: Sequence[Image.Image], captions: Sequence[str], columns: int) -> Image.Image:
-    """Lay out captioned pictures line by line, with a legend below."""
+def explained(study: Study) -> list[Mark]:
+    """Return the marks for a legend: no cell is given where the task gives none."""
+    assert isinstance(study.task, Drawable), "callers check this"
+    return [mark for mark in MARKS if mark != Mark.GIVEN or mark in study.task.legend]
+
+
+def film_strip(
+    images: Sequence[Image.Image], captions: Sequence[str], columns: int, marks: Sequence[Mark]
+) -> Image.Image:
+    """Lay out captioned pictures line by line, with a legend of marks below."""
     named = [caption(image, text) for image, text in zip(images, captions, strict=True)]
     starts = range(0, len(named), columns)
     lines = [beside(named[start : start + columns], gap=GAP) for start in starts]
     width = max(line.width for line in lines)
-    return stack([*lines, legend(EXPLAINED, width)], gap=GAP)
+    return stack([*lines, legend(marks, width)], gap=GAP)

@@ -54,6 +54,13 @@ def principal_plane(samples: FloatArray) -> Plane:
     return Plane(mean, directions, shares)
 
 
+def first_states(ends: FloatArray) -> FloatArray:
+    """States (n, d) of the first puzzles after each ACT step, of (A, M, T, D)."""
+    num_steps, num_puzzles = ends.shape[:2]
+    count = max(1, min(num_puzzles, MOST_SAMPLES // num_steps))
+    return ends[:, :count].reshape(num_steps * count, -1)
+
+
 class Walk(NamedTuple):
     """Paths of one level."""
 
@@ -174,9 +181,7 @@ def chosen_puzzles(study: Study) -> tuple[dict[str, IntArray], IntArray]:
 
 def _walk(ends: FloatArray, states: FloatArray) -> Walk:
     """Project paths (c, K, T, D) on the plane of states (A, M, T, D)."""
-    num_steps, num_puzzles = ends.shape[:2]
-    count = max(1, min(num_puzzles, MOST_SAMPLES // num_steps))
-    samples = ends[:, :count].reshape(num_steps * count, -1)
+    samples = first_states(ends)
     plane = principal_plane(samples)
     whole = states.swapaxes(0, 1).reshape(states.shape[1], len(states), -1)  # (K, c, T D)
     way = np.linalg.norm(np.diff(whole, axis=1), axis=2).sum(axis=1)

@@ -51,6 +51,8 @@ def test_halting_counts_answers_at_the_halt_and_at_every_step(study: Study) -> N
     assert (total.name, total.num_puzzles) == ("all", NUM_PUZZLES)
     assert total.steps == pytest.approx((changed.halting_step + 1).mean())
     assert sum(band.num_puzzles for band in found.bands[:-1]) == NUM_PUZZLES
+    steps = (changed.halting_step + 1).tolist()
+    assert found.step_counts.tolist() == [steps.count(step) for step in (1, 2, 3, 4)]
     assert set(found.pictures()) == {"halting"}
 
 

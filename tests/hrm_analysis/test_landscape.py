@@ -49,6 +49,14 @@ def test_mistakes_in_the_states_change_the_landscape(
     assert np.abs(wrong.values - landscape.values).max() > 1e-2
 
 
+def test_a_short_path_has_the_plane_of_all_states(study: Study, landscape: Landscape) -> None:
+    assert landscape.plane_of == "its own path"
+    short = measure_landscape(replace(study, num_steps=1))
+    assert short.plane_of == "the states of all puzzles"
+    assert len(short.path) == 2
+    assert short.shares[1] > 0.01
+
+
 def test_without_a_solution_conflicts_are_counted(study: Study) -> None:
     asked = study.questions
     unlabelled = Questions.unlabelled(asked.inputs, asked.puzzle_identifiers)
