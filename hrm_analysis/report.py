@@ -4,6 +4,7 @@ numbers.json holds all data of the pictures, report.md the definitions and the n
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,11 +104,14 @@ def analyze(
 
 
 def check_out(out: Path) -> None:
-    """Refuse a folder that holds something. Raises: HRMError."""
+    """Refuse a folder that holds something, or cannot be made. Raises: HRMError."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise HRMError(f"{out} is there and no folder; choose another --out")
     if out.is_dir() and any(out.iterdir()):
         raise HRMError(f"{out} is not empty; choose another --out or remove it first")
+    above = next(folder for folder in out.resolve().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise HRMError(f"cannot write {out}: {above} is no writable folder; choose another --out")
 
 
 def plain(value: Any) -> Any:

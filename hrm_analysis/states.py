@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from hrm_core.backend import Backend, Cycles
 from hrm_core.config import ModelConfig
+from hrm_core.errors import NotFiniteError
 from hrm_core.inference.slots import Questions, batch_of
 
 Array = npt.NDArray[Any]
@@ -84,6 +85,8 @@ def record(
 
     `mixing` exchanges the states of all puzzles of a batch before they are measured, otherwise at
     each cycle: a control. `advance` receives the number of ACT steps that were taken.
+
+    Raises: NotFiniteError if a state is.
     """
     kept = num_kept(backend.config, len(questions), num_steps)
     parts, start = [], 0
@@ -175,8 +178,14 @@ def _record_batch(
 ) -> Recording:
     rows: dict[str, list[Array]] = {field.name: [] for field in fields(Recording)}
     for step in _steps(backend, questions, num_steps, mixing, decodes):
-        rows["residuals_H"].append(changes(step.before.z_H, step.cycles.z_H))
-        rows["residuals_L"].append(changes(step.before.z_L, step.cycles.z_L))
+        residuals_H = changes(step.before.z_H, step.cycles.z_H)
+        residuals_L = changes(step.before.z_L, step.cycles.z_L)
+        if not (np.isfinite(residuals_H).all() and np.isfinite(residuals_L).all()):
+            raise NotFiniteError(
+                "the model's states are not finite; choose another checkpoint or --dtype float32"
+            )
+        rows["residuals_H"].append(residuals_H)
+        rows["residuals_L"].append(residuals_L)
         rows["ends_H"].append(step.cycles.z_H[-1:, :kept].astype(np.float32))
         rows["ends_L"].append(step.cycles.z_L[-1:, :kept].astype(np.float32))
         rows["tokens"].append(step.tokens[None])

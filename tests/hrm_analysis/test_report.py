@@ -72,6 +72,8 @@ def test_a_used_folder_is_refused(out: Path, tmp_path: Path) -> None:
         check_out(out)
     with pytest.raises(HRMError, match="is there and no folder"):
         check_out(out / "report.md")
+    with pytest.raises(HRMError, match=r"report\.md is no writable folder; choose another --out"):
+        check_out(out / "report.md" / "new" / "out")
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:

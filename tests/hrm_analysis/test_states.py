@@ -8,6 +8,7 @@ from conftest import NUM_PUZZLES, NUM_STEPS
 from hrm_analysis import states as module
 from hrm_analysis.states import num_kept, record, record_paths
 from hrm_analysis.study import Study
+from hrm_core.errors import NotFiniteError
 from hrm_core.inference.evaluation import answer_step_by_step
 from hrm_core.inference.slots import batch_of
 
@@ -77,6 +78,12 @@ def test_mixing_exchanges_puzzles_and_nothing_else(study: Study) -> None:
         np.testing.assert_array_equal(np.sort(mine, axis=0), np.sort(other, axis=0))
     again = replace(study, control="shuffled").paths(rows)
     np.testing.assert_array_equal(again.z_H, found.z_H)
+
+
+def test_states_that_are_not_finite_are_refused(study: Study) -> None:
+    weights = {**study.weights, "H_init": study.weights["H_init"] * np.float32(np.nan)}
+    with pytest.raises(NotFiniteError, match=r"^the model's states are not finite; choose"):
+        replace(study, weights=weights).recording  # noqa: B018
 
 
 def test_progress_counts_every_act_step_of_every_puzzle(study: Study) -> None:
