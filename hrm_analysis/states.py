@@ -154,17 +154,25 @@ def _mixed(step: _Step, rng: np.random.Generator) -> _Step:
     size = len(step.tokens)
 
     def exchanged(arrays: Any) -> Any:
-        return np.stack([array[rng.permutation(size)] for array in arrays])
+        return np.stack([array[others(rng, size)] for array in arrays])
 
-    order = rng.permutation(size)
+    order = others(rng, size)
     return _Step(
         Cycles(exchanged(step.before.z_H), exchanged(step.before.z_L)),
         Cycles(exchanged(step.cycles.z_H), exchanged(step.cycles.z_L)),
         step.tokens[order],
         step.q_halt_logits[order],
         step.q_continue_logits[order],
-        [tokens[rng.permutation(size)] for tokens in step.trials],
+        [tokens[others(rng, size)] for tokens in step.trials],
     )
+
+
+def others(rng: np.random.Generator, size: int) -> IntArray:
+    """Draw another puzzle for each of some (B,): a random order in one ring."""
+    ring = rng.permutation(size)
+    order = np.empty_like(ring)
+    order[ring] = np.roll(ring, 1)
+    return order
 
 
 def _record_batch(

@@ -6,7 +6,7 @@ import pytest
 from conftest import NUM_PUZZLES, NUM_STEPS
 
 from hrm_analysis import states as module
-from hrm_analysis.states import num_kept, record, record_paths
+from hrm_analysis.states import num_kept, others, record, record_paths
 from hrm_analysis.study import Study
 from hrm_core.errors import NotFiniteError
 from hrm_core.inference.evaluation import answer_step_by_step
@@ -78,6 +78,15 @@ def test_mixing_exchanges_puzzles_and_nothing_else(study: Study) -> None:
         np.testing.assert_array_equal(np.sort(mine, axis=0), np.sort(other, axis=0))
     again = replace(study, control="shuffled").paths(rows)
     np.testing.assert_array_equal(again.z_H, found.z_H)
+
+
+def test_no_puzzle_is_given_its_own_states() -> None:
+    rng = np.random.default_rng(0)
+    drawn = np.array([others(rng, 4) for _ in range(600)])
+    assert (np.sort(drawn, axis=1) == np.arange(4)).all()
+    assert (drawn != np.arange(4)).all()
+    assert len(np.unique(drawn, axis=0)) == 6  # rings of four
+    assert others(rng, 1).tolist() == [0]
 
 
 def test_states_that_are_not_finite_are_refused(study: Study) -> None:
