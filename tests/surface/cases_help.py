@@ -13,6 +13,7 @@ COMMANDS = (
     "generate",
     "predict",
     "analyze",
+    "serve",
     "score",
     "convert",
     "parity",
@@ -83,6 +84,8 @@ CASES = {
     "analyze without data": Case(
         "analyze m.safetensors --out out", copies={"m.safetensors": "sudoku.safetensors"}
     ),
+    "serve wrong port": Case("serve --port 70000"),
+    "serve no model": Case("serve nope"),
     "parity train and self-test": Case("parity --train 2 --self-test"),
     "parity train and golden": Case("parity --train 2 --golden ."),
     "parity train and backend": Case("parity --train 2 --backend mlx"),
