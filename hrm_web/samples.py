@@ -75,7 +75,9 @@ class Tested:
         row = int(rng.choice(rows))
         rating = None if examples.ratings is None else int(examples.ratings[row])
         name = self._name(examples, row)
-        return Sample(np.array(examples.inputs[row]), rating, name, np.array(examples.labels[row]))
+        labels = np.array(examples.labels[row])
+        solution = np.where(labels < 0, 0, labels)  # pads have no label
+        return Sample(np.array(examples.inputs[row]), rating, name, solution)
 
     def _asked(self, examples: ExampleSet) -> BoolArray:
         """Mark the examples (N,) that are a puzzle as it is, not an augmentation of a named one."""

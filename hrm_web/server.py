@@ -37,7 +37,7 @@ from hrm_core.errors import HRMError, PuzzleError, RunError
 from hrm_core.inference.generating import require_generative
 from hrm_core.inference.solving import require_readable
 from hrm_core.messages import one_line
-from hrm_core.tasks.capabilities import Question, Readable
+from hrm_core.tasks.capabilities import Polled, Question, Readable
 from hrm_web import work
 from hrm_web.guard import MAX_BODY, Guard, TooLongError, allowed_names, body_of
 from hrm_web.site import Site
@@ -96,7 +96,7 @@ class Desk:
         band = _number(request, "band")
         rng = stream(number, Purpose.PUZZLES)
         drawn = await anyio.to_thread.run_sync(samples.draw, rng, band)
-        question = Question(drawn.tokens, drawn.name)
+        question = Question(drawn.tokens, drawn.name, drawn.solution)
         return JSONResponse(self._shown(question) | {"rating": drawn.rating})
 
     async def read(self, request: Request) -> Response:
@@ -143,8 +143,12 @@ class Desk:
     def _shown(self, question: Question) -> dict[str, Any]:
         """Return a question as the page takes it."""
         task = self._site.task
-        text = task.format(question.tokens) if isinstance(task, Readable) else ""
-        return {"tokens": question.tokens.tolist(), "text": text, "name": question.name}
+        shown = {"tokens": question.tokens.tolist(), "text": "", "name": question.name}
+        if isinstance(task, Readable):
+            shown["text"] = task.format(question.tokens)
+            if isinstance(task, Polled) and question.solution is not None:
+                shown["solution"] = task.format(question.solution)
+        return shown
 
     async def _done(self, request: Request, job: Work) -> Any:
         """Wait for the result of a job; the job is cancelled if the client goes away."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from hrm_core.backend import Backend
 from hrm_core.config import ModelConfig
-from hrm_core.errors import HRMError
+from hrm_core.errors import HRMError, PuzzleError
 from hrm_core.inference.generating import require_generative
 from hrm_core.inference.loading import task_of
 from hrm_core.inference.solving import Solver
@@ -48,13 +48,19 @@ class Site:
     def of(cls, path: Path, model: Model, data: Path | None = None) -> "Site":
         """Open what belongs to a model. `data` is the data set it was trained on.
 
-        Raises: PuzzleError if its task is not known; DataError if `data` is another data set.
+        Raises: PuzzleError if its task is not known or has no panel; DataError if `data` is another data set.
         """
         task = task_of(model)
         identifiers = load_identifiers(path, model.config.num_puzzle_identifiers, data)
         samples = samples_of(path, model, task, data) if isinstance(task, Readable) else None
         names = {file: name for name, file in shipped_models().items()}
-        return cls(names.get(path, path.name), model, task, identifiers, samples)
+        site = cls(names.get(path, path.name), model, task, identifiers, samples)
+        if not site.panels():
+            raise PuzzleError(
+                f"{path} is of {task.name}, which has no panel: it reads no questions, continues no "
+                "texts and has no predict.py; measure it with hrm eval"
+            )
+        return site
 
     @property
     def config(self) -> ModelConfig:

@@ -27,6 +27,7 @@ class Wish(Settings):
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
     votes: Annotated[int, Field(ge=1, le=MAX_FORMS)] | None = None
     identifier: str = ""
+    solution: str = ""  # of the one puzzle, where it is known: it judges the attempts
     only: Annotated[int, Field(ge=0)] | None = None  # place of the one puzzle that is asked
 
 

@@ -77,20 +77,34 @@ def read_file(task: Task, name: str, content: bytes) -> list[Question]:
             raise PuzzleError(str(error).replace(str(path), path.name)) from None
 
 
-def asked(wish: Wish, solver_task: Task) -> list[Question]:
+def asked(wish: Wish, task: Task) -> list[Question]:
     """Return the puzzles of a wish. Raises: PuzzleError."""
-    questions = read_text(solver_task, wish.puzzles, wish.name)
+    questions = read_text(task, wish.puzzles, wish.name)
     if wish.only is not None:
         if wish.only >= len(questions):
             raise PuzzleError(f"only={wish.only}; the text has {len(questions):,} puzzles, from 0")
         questions = [questions[wish.only]]
-    votes = wish.votes or (solver_task.votes if isinstance(solver_task, Polled) else 1)
+    if wish.solution:
+        questions = [_with_solution(questions, wish.solution, task)]
+    votes = wish.votes or (task.votes if isinstance(task, Polled) else 1)
     if len(questions) * votes > MAX_FORMS:
         raise PuzzleError(
             f"{len(questions):,} puzzles are asked {votes:,} times each; this server takes "
             f"{MAX_FORMS} at once: send fewer, or use hrm solve"
         )
     return questions
+
+
+def _with_solution(questions: Sequence[Question], text: str, task: Task) -> Question:
+    """Add the known solution to a question. Raises: PuzzleError."""
+    if not isinstance(task, Polled):
+        raise PuzzleError(f"a solution judges the attempts at a puzzle, and {task.name} makes none")
+    solutions = read_text(task, text)
+    if len(questions) != 1 or len(solutions) != 1:
+        raise PuzzleError(
+            f"{len(questions):,} puzzles and {len(solutions):,} solutions; expected one of each"
+        )
+    return questions[0]._replace(solution=solutions[0].tokens)
 
 
 def solving(wish: Wish, questions: Sequence[Question]) -> Work:

@@ -47,7 +47,6 @@ try {
       return [title, new Panel(model).panel];
     }),
   );
-  if (!model.panels.length) throw new Error(`a model of ${model.task} has nothing to show here`);
 } catch (error) {
   complain(document.getElementById("failure"), error.message);
 }

@@ -204,6 +204,8 @@ export class SolvePanel {
     const identifier = this.find(".identifier").value.trim();
     if (!this.board) wish.only = Number(this.find(".which").value || 0);
     if (this.model.has_names) wish.identifier = identifier || "blank";
+    const known = this.puzzles[Number(this.find(".which").value || 0)]?.solution;
+    if (known) wish.solution = known;
     return wish;
   }
 

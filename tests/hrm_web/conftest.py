@@ -88,9 +88,9 @@ def untrained() -> Callable[..., Site]:
 
 
 @pytest.fixture(scope="session")
-def site_of() -> Callable[[Path], Site]:
+def site_of() -> Callable[..., Site]:
     """Open a model by its path."""
-    return lambda path: Site.of(path, load_model(find_model(path)))
+    return lambda path, data=None: Site.of(path, load_model(find_model(path)), data)
 
 
 @pytest.fixture(scope="session")

@@ -165,3 +165,8 @@ def test_a_wrong_sample_is_refused(page: Any, query: dict[str, str]) -> None:
     answer = page.client.get("/api/sample", params=query)
     assert answer.status_code == 400
     assert "expected" in answer.json()["error"]
+
+
+def test_a_solution_is_refused_where_rules_judge(page: Any) -> None:
+    line = page.refusal("/api/watch", puzzles=PUZZLE, solution=PUZZLE)
+    assert line == "a solution judges the attempts at a puzzle, and sudoku makes none"

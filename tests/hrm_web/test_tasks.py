@@ -11,15 +11,21 @@ import pytest
 
 from hrm_core.backend import BackendOptions
 from hrm_core.config import ModelConfig
+from hrm_core.errors import PuzzleError
+from hrm_core.tasks.capabilities import Exports
 from hrm_core.tasks.registry import label_of
 from hrm_tasks.arc.task import Arc
 from hrm_tasks.grids.task import Grids
 from hrm_tasks.maze.task import Maze
+from hrm_tasks.sequences.alphabet import Alphabet
+from hrm_tasks.sequences.task import Sequences
 from hrm_tasks.sudoku.task import Sudoku
 from hrm_tasks.text.task import Text
+from hrm_web import site, work
 
 Make = Callable[..., Any]
 CPU = BackendOptions("cpu", "float32")
+KEPT = Path(__file__).parents[1] / "kept"
 CRICKET = Path(__file__).parents[1] / "hrm_tasks" / "cricket" / "conftest.py"
 SMALL = {
     "puzzle_emb_ndim": 0,
@@ -125,7 +131,8 @@ def test_grids_have_no_verdict_and_no_conflicts(opened: Make) -> None:
 def test_a_task_without_a_board_has_text_and_pictures(
     opened: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(Sudoku, "editor")
+    for module in (site, work):
+        monkeypatch.setattr(module, "Editable", Exports)  # which Sudoku is not
     page = opened(Sudoku(4))
     assert page.client.get("/api/model").json()["editor"] is None
     steps = page.events("/api/watch", puzzles="1... ..2. .3.. ...4")[-1][1]["steps"]
@@ -214,3 +221,40 @@ def test_test_puzzles_of_a_run_are_offered(
             sample = page.client.get("/api/sample", params={"number": number, "band": 0}).json()
             assert sample["tokens"] in inputs
             assert sample["rating"] == 0
+
+
+def test_the_known_solution_of_an_arc_task_judges_its_attempts(served: Make, site_of: Make) -> None:
+    with served(site_of(KEPT / "arc", KEPT / "data" / "arc")) as page:
+        sample = page.client.get("/api/sample", params={"number": 1}).json()
+        wish = {"puzzles": sample["text"], "identifier": sample["name"]}
+        done = page.events("/api/watch", **wish, solution=sample["solution"])[-1][1]
+        assert done["record"]["verdict"] in (
+            "no attempt is right",
+            "attempt 1 is right",
+            "attempt 2 is right",
+        )
+        first = done["record"]["attempts"][0]["answer"]
+        right = page.events("/api/watch", **wish, solution=first)[-1][1]["record"]
+        assert (right["accepted"], right["verdict"]) == (True, "attempt 1 is right")
+        line = page.refusal("/api/watch", **wish, solution="1 2\n\n3 4")
+        assert line == "1 puzzles and 2 solutions; expected one of each"
+
+
+def test_a_task_of_one_puzzle_at_a_time_is_asked_under_its_name(
+    served: Make, site_of: Make
+) -> None:
+    with served(site_of(KEPT / "arc", KEPT / "data" / "arc")) as page:
+        assert page.client.get("/api/model").json()["has_names"]
+        events = page.events("/api/watch", puzzles="1 2\n3 4", identifier="nobody")
+        assert events[-1][0] == "failed"
+        assert events[-1][1]["error"].startswith("nobody was never trained by")
+        assert page.refusal("/api/solve", puzzles="1 2", identifier="nobody").startswith(
+            "nobody was"
+        )
+
+
+def test_a_model_without_a_panel_is_refused(untrained: Make) -> None:
+    task = Sequences(Alphabet(("a", "b")), 6)
+    settings = {"attention": "causal", "halting": "fixed", "loss_type": "softmax_cross_entropy"}
+    with pytest.raises(PuzzleError, match="is of sequences, which has no panel"):
+        untrained(config_of(task, **settings), label_of(task))
