@@ -1,10 +1,14 @@
 """The page in a real browser: Debian's Chromium without a window, driven by its own driver."""
 
+import json
 import platform
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -177,6 +181,17 @@ def test_cancel_ends_the_thinking_and_the_next_puzzle_is_solved(browser: Browser
     browser.wait(lambda: browser.find(".verdict").is_displayed())
 
 
+def test_a_visitor_who_waits_is_told_the_place(browser: Browser, address: str) -> None:
+    place = urlsplit(address)
+    with closing(HTTPConnection(place.hostname or "", place.port, timeout=60)) as other:
+        wish = {"puzzles": HARD, "halt": "fixed", "steps": 256, "votes": 4}
+        other.request("POST", "/api/watch", json.dumps(wish))
+        assert other.getresponse().readline() == b"event: place\n"
+        browser.find(".solve").click()
+        browser.wait(lambda: browser.text(".status") == "1 request before yours in the queue")
+    browser.wait(lambda: browser.find(".verdict").is_displayed())
+
+
 def test_a_phone_shows_the_page_without_scrolling_sideways(browser: Browser) -> None:
     metrics = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
@@ -199,9 +214,12 @@ def test_the_mouse_draws_walls_and_moves_the_start(driver: Any, running: Any) ->
     start.click()
     cells[7].click()
     cells[8].click()  # there is one start
-    browser.driver.execute_script("document.querySelector('details').open = true")
+    wall.click()
+    driver.execute_script("arguments[0].focus()", cells[34])
+    browser.press(Keys.ARROW_RIGHT, Keys.ENTER, Keys.ARROW_UP, "g")  # without the mouse
     text = browser.find("textarea").get_property("value")
-    assert text.split() == ["###...", "..S...", *["......"] * 4]
+    assert text.split() == ["###...", "..S...", "......", "......", ".....G", ".....#"]
+    browser.find(".clear").click()
     browser.find(".solve").click()
     browser.wait(lambda: browser.text(".board-error"))
     assert "maze 1" in browser.text(".board-error")
