@@ -2,6 +2,7 @@
 import { make } from "./dom.js";
 
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+const INK = "#1c1e24"; // the ink of pictures; it needs another shade on a dark page
 const LARGEST = 56; // pixels of a cell
 
 export class Board {
@@ -11,6 +12,7 @@ export class Board {
     this.tool = editor.blank;
     this.element = make("div", "board");
     this.element.setAttribute("role", "grid");
+    this.element.classList.toggle("tiled", editor.is_painted);
     this.element.setAttribute("aria-label", label);
     if (!onChange) this.element.setAttribute("aria-readonly", "true");
     this.focused = 0;
@@ -68,7 +70,7 @@ export class Board {
     if (cell.textContent !== shown) cell.textContent = shown;
     cell.style.backgroundColor = kind.colour ?? "";
     cell.classList.toggle("coloured", Boolean(kind.colour));
-    cell.classList.toggle("dark", kind.colour === "#1c1e24");
+    cell.classList.toggle("inked", kind.colour === INK);
     cell.classList.toggle("dot", Boolean(isDot));
     cell.classList.toggle("outside", !kind.symbol);
     cell.classList.toggle("given", isGiven && !kind.colour && !isBlank);
@@ -212,6 +214,7 @@ export function makePalette(board, place) {
     button.title = kind.name;
     button.setAttribute("aria-label", kind.name);
     button.style.backgroundColor = kind.colour ?? "";
+    button.classList.toggle("inked", kind.colour === INK);
     if (board.editor.is_painted) button.setAttribute("aria-pressed", String(token === board.tool));
     button.addEventListener("click", () => {
       board.tool = token;
