@@ -18,6 +18,7 @@ EVAL_OPTIONS = {
     "digits of Sudoku": "--digits --sheet s.png",
     "both halts in a file": "--halt both --save-predictions p.npz",
     "predictions in no folder": "--save-predictions nope/p.npz",
+    "predictions of Sudoku as CSV": "--save-predictions p.csv",
     "sheet of another suffix": "--sheet s.gif",
     "two outputs alike": "--sheet a.png --save-predictions ./a.png",
     "no votes": "--votes 0",
