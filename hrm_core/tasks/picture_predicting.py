@@ -37,12 +37,12 @@ from hrm_core.tasks.contract import IntArray
 from hrm_core.tasks.picture_explaining import Occlusion
 from hrm_core.tasks.picture_scores import FloatArray, Judgement
 from hrm_core.tasks.picture_sheets import chances_text, photo
-from hrm_core.tasks.pictures import UNKNOWN, PictureSettings, PictureTask
+from hrm_core.tasks.pictures import BLOCK, UNKNOWN, PictureSettings, PictureTask
 
 Thing = Path | Image.Image | npt.NDArray[Any]  # a file, a folder, or a picture in memory
 UintArray = npt.NDArray[np.uint8]
 
-BLOCK = 256  # pictures in memory at once
+
 MOST_BARS = 12  # pictures with bars; of more there is a line each
 MOST_SHOWN = 200  # pictures on a sheet
 BAR_WIDTH = 30  # characters

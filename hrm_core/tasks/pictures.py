@@ -7,7 +7,7 @@ tokens as uint8 and are cut into patches by the model; with `pixels` each pixel 
 Shapes: N pictures, C chunks, S = `seq_len` tokens of a chunk, F labels, Q answer slots, H, W pixels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -23,6 +23,7 @@ from hrm_core.tasks import picture_baselines, picture_scores, picture_sheets
 from hrm_core.tasks.capabilities import Shown, Table
 from hrm_core.tasks.cells import share
 from hrm_core.tasks.contract import IntArray, Metric, TokenArray
+from hrm_core.tasks.picture_baselines import Features
 from hrm_core.tasks.picture_comparison import LOGISTIC, NETWORK, Comparison, compare, draw
 from hrm_core.tasks.picture_listing import Listing, listing, only_set
 from hrm_core.tasks.picture_scores import Judgement, log_odds
@@ -35,6 +36,7 @@ GREY = 128  # first of the tokens of pixels: 7 bits of grey
 PIXEL_VOCAB = 256
 UNKNOWN = -1  # target of a label that is not known
 MAX_LABELS = 100
+BLOCK = 256  # pictures that are read at once
 MAX_SIDE = 4096
 
 AUROC = Metric("auroc", "area under the ROC curve", "AUROC", ".4f", needs="defined_labels")
@@ -338,8 +340,13 @@ class PictureTask:
         examples = only_set(train)
         rows = picture_baselines.training_rows(listing(data, train).rows)
         return picture_baselines.logistic(
-            picture_baselines.features(self.pictures(examples, rows)),
+            np.concatenate(list(self._features(examples, rows))),
             self.targets(np.asarray(examples.labels[rows])),
-            picture_baselines.features(self.pictures(only_set(split), listed.rows)),
+            self._features(only_set(split), listed.rows),
             judged,
         )
+
+    def _features(self, examples: ExampleSet, rows: IntArray) -> Iterator[Features]:
+        """Read what logistic regression sees of some examples, a few hundred at a time."""
+        for start in range(0, len(rows), BLOCK):
+            yield picture_baselines.features(self.pictures(examples, rows[start : start + BLOCK]))
