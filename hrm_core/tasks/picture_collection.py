@@ -143,7 +143,9 @@ def split(collection: Collection, options: PictureOptions) -> Parts:
 
 
 def _matched(table: Table, names: Sequence[str], files: Sequence[str]) -> list[str | None]:
-    """Find the picture of each name: by its path, else by its file name, with or without ending."""
+    """Find the picture of each name: by the longest end of its path that is one, else by its file
+    name, with or without ending.
+    """
     places: dict[str, set[str]] = defaultdict(set)
     for file in files:
         path = PurePosixPath(file)
@@ -152,7 +154,10 @@ def _matched(table: Table, names: Sequence[str], files: Sequence[str]) -> list[s
     known = set(files)
     found: list[str | None] = []
     for row, name in enumerate(names):
-        fitting = {name} if name in known else places[PurePosixPath(name).name]
+        parts = PurePosixPath(name).parts
+        ends = ["/".join(parts[first:]) for first in range(len(parts))]
+        whole = [end for end in ends if end in known]
+        fitting = set(whole[:1]) or places[PurePosixPath(name).name]
         if len(fitting) > 1:
             raise DataError(
                 f"{table.place(row)}: {quoted(name)} may be {first_few(sorted(fitting), 2)}; "

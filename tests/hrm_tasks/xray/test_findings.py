@@ -140,7 +140,13 @@ def test_no_patient_is_in_two_splits(tmp_path: Path, xray_dir: Path) -> None:
 
 def test_labels_are_matched_with_pictures_by_path_name_or_stem(tmp_path: Path) -> None:
     images = pictures_of(tmp_path / "p", "x/a.png", "x/b.png", "y/c.png", "y/d.png")
-    table = ("file,Mass,split", "x/a.png,1,train", "b.png,0,train", "c,1,test", "Q\\d.png,0,test")
+    table = (
+        "file,Mass,split",
+        "/data/v1/x/a.png,1,train",
+        "b.png,0,train",
+        "c,1,test",
+        "Q\\d.png,0,test",
+    )
     table_of(tmp_path, *table)
     build(tmp_path / "out", Options(images=images, labels=tmp_path / "t.csv"))
     lines = (tmp_path / "out" / "images.csv").read_text().splitlines()[1:]
@@ -151,6 +157,18 @@ def test_labels_are_matched_with_pictures_by_path_name_or_stem(tmp_path: Path) -
         "y/d.png",
     ]
     assert Dataset(tmp_path / "out").split("test").sets["all"].labels[:, -1].tolist().count(3) == 1
+
+
+def test_a_name_that_two_pictures_have_is_refused_unless_its_folder_is_given(
+    tmp_path: Path,
+) -> None:
+    images = pictures_of(tmp_path / "p", "x/a.png", "y/a.png")
+    table_of(tmp_path, "file,Mass", "set/x/a.png,1", "set/y/a.png,0")
+    options = Options(images=images, labels=tmp_path / "t.csv", test_share=0)
+    assert build(tmp_path / "out", options).record["train_images"] == 2
+    table_of(tmp_path, "file,Mass", "x/a.png,1", "z/a.png,0")
+    with pytest.raises(DataError, match=r"t\.csv:3: 'z/a\.png' may be x/a\.png, y/a\.png; write"):
+        build(tmp_path / "again", options)
 
 
 TABLE = ("file,Mass,patient", "a.png,1,p", "b.png,0,q", "c.png,1,r", "d.png,0,s")
@@ -166,6 +184,7 @@ def with_line(number: int, line: str) -> tuple[str, ...]:
         (with_line(3, "a.png,0,q"), {}, r"t\.csv:3 names 'a\.png' again"),
         (with_line(3, ",0,q"), {}, r"t\.csv:3 has no file name"),
         (with_line(3, "e.png,0,q"), {}, r"t\.csv:3: 'e\.png' is not in .* 1 of 4"),
+        (with_line(3, ".,0,q"), {}, r"t\.csv:3: '\.' is not in"),
         (with_line(3, "b.png,5,q"), {}, r"t\.csv:3: Mass is '5'"),
         (with_line(3, "b.png,-1,q"), {}, r"t\.csv:3: no label of 'b\.png' is known"),
         (with_line(3, "x/a.png,0,q"), {}, "two lines are of 'a.png'"),
