@@ -208,6 +208,16 @@ def fitted(pixels: UintArray, size: tuple[int, int], fit: Fit) -> UintArray:
     return np.asarray(part.resize((size[1], size[0]), Image.Resampling.LANCZOS))
 
 
+def how_fitted(pixels: UintArray, size: tuple[int, int], fit: Fit) -> str:
+    """Say what `fitted` does to a picture; "" if it stays as it is."""
+    height, width = pixels.shape[-2:]
+    if (height, width) == tuple(size):
+        return ""
+    if height * size[1] == width * size[0]:
+        return "resized"
+    return "cropped and resized" if fit == "crop" else "stretched"
+
+
 def check_sides(size: tuple[int, int], name: str) -> None:
     """Refuse a picture of this (width, height) that is too small or too large. Raises: DataError."""
     width, height = size

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from hrm_core.data.picture_copies import changed
-from hrm_core.data.picture_files import Photo, fitted
+from hrm_core.data.picture_files import Photo, fitted, how_fitted
 from hrm_core.data.sources import escaped
 from hrm_core.data.store import BLOCK_CELLS
 from hrm_core.data.writer import Examples, Layout, write_dataset
@@ -35,8 +35,6 @@ IMAGES_HEADER = ("split", "example", "file", "patient")  # example: the row of i
 MAX_REPEATS = 50
 USUAL_COPIES = 8  # of each training picture
 COPIED_BYTES = 1 << 28  # that training pictures may take with copies that nobody asked for
-RESIZED = "resized"
-CROPPED = "cropped and resized"
 
 
 class _Builder:
@@ -95,11 +93,9 @@ class _Builder:
     def _count(self, photo: Photo) -> None:
         """Count what is converted."""
         self.converted.update(photo.notes)
-        height, width = photo.pixels.shape[-2:]
-        rows, columns = self.task.preparation.size
-        if (height, width) != (rows, columns):
-            is_cropped = self.options.fit == "crop" and height * columns != width * rows
-            self.converted[CROPPED if is_cropped else RESIZED] += 1
+        prepared = self.task.preparation
+        if how := how_fitted(photo.pixels, prepared.size, prepared.fit):
+            self.converted[how] += 1
 
     def _examples(
         self, shown: Sequence[UintArray], targets: Sequence[IntArray], copies: int

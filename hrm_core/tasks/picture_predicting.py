@@ -21,6 +21,7 @@ from hrm_core.data.picture_files import (
     Photo,
     array_photo,
     fitted,
+    how_fitted,
     picture_paths,
     read_frames,
     read_photo,
@@ -237,7 +238,7 @@ def prepare(thing: Thing, name: str, settings: PictureSettings) -> Prepared:
     if read.pixels.shape == settings.image_shape:
         return Prepared(name, read.pixels, read.notes)
     height, width = settings.size
-    how = "cropped and resized" if settings.fit == "crop" else "stretched"
+    how = how_fitted(read.pixels, settings.size, settings.fit)
     notes = (*read.notes, f"{how} to {height}x{width} pixels, as the training pictures were")
     return Prepared(name, fitted(read.pixels, settings.size, settings.fit), notes)
 

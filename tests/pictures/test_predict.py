@@ -143,15 +143,14 @@ def test_a_picture_of_another_size_is_prepared_as_training_pictures_were(
     report = solver.predict(array, large, tmp_path / "wide.png")
     plain, resized, cut = report.record()["pictures"]
     assert plain["converted"] == []
-    assert resized["converted"] == [
-        "cropped and resized to 12x12 pixels, as the training pictures were"
-    ]
-    assert cut["converted"] == ["colour made grey", *resized["converted"]]
+    size = "to 12x12 pixels, as the training pictures were"
+    assert resized["converted"] == [f"resized {size}"]
+    assert cut["converted"] == ["colour made grey", f"cropped and resized {size}"]
     for name, chance in plain["chances"].items():
         assert resized["chances"][name] == pytest.approx(chance, abs=0.15)
         assert cut["chances"][name] == pytest.approx(resized["chances"][name], abs=1e-6)
-    assert str(report).count("as the training pictures were") == 1
-    assert "Converted, 2 of 3: cropped" in str(report)
+    assert "Converted, 1 of 3: resized to" in str(report)
+    assert "Converted, 1 of 3: cropped and resized to" in str(report)
 
 
 def test_what_the_odds_lose_without_a_block_is_its_evidence(
@@ -205,7 +204,7 @@ def test_several_maps_go_into_a_new_folder(
     status, printed, err = hrm("predict", trained.run, *files, "--explain", out, "--sheet", sheet)
     assert status == 0, err
     assert sorted(path.name for path in out.iterdir()) == ["0001-000.png", "0002-001.png"]
-    assert printed.count("red speaks for it") == 2
+    assert printed.count("orange speaks for it") == 2
     with Image.open(sheet) as page:
         assert page.width > 400
     error = refusal("predict", trained.run, *files, "--explain", out)

@@ -306,7 +306,7 @@ def test_build_json_says_what_was_made(tmp_path: Path) -> None:
     built(tmp_path / "out", npz=path, findings="Mass", size="14x28", strips=2, fit="stretch")
     record = json.loads((tmp_path / "out" / "build.json").read_text())
     assert record["task_settings"]["size"] == [14, 28]
-    assert record["converted"] == {"resized": 10}
+    assert record["converted"] == {"stretched": 10}
     assert record["source"]["npz"] == "a.npz"
     assert len(record["source"]["sha256"]) == 64
     assert (record["train_images"], record["test_images"]) == (6, 4)
