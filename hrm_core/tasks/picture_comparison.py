@@ -69,6 +69,7 @@ class Comparison:
     word: str  # for a label
     labels: Sequence[str]
     things: str  # "624 images of 600 patients"
+    unit: str  # of resamples: "patient"
     rows: Sequence[Row]  # a label each, then the mean over them
     at_half: Mapping[str, Mapping[str, float]]  # by model
     judgements: Mapping[str, Judgement]  # by model
@@ -99,7 +100,7 @@ class Comparison:
             models = [each.text() for each in row.scores["auroc"].values()]
             gain = [row.gain.text("+.3f")] if row.gain else []
             rows.append([row.name, f"{row.present:,}", f"{row.absent:,}", *models, *gain])
-        title = f"AUROC (95 %, bootstrap by patient), {self.things}"
+        title = f"AUROC (95 %, bootstrap by {self.unit}), {self.things}"
         return Table(title, columns[: len(rows[0])], rows)
 
     def _precisions(self) -> Table:
@@ -148,6 +149,7 @@ def compare(
     labels: Sequence[str],
     word: str,
     things: str,
+    unit: str,
     patients: IntArray,
     judgements: Mapping[str, Judgement],
     notes: Sequence[str],
@@ -155,7 +157,7 @@ def compare(
 ) -> Comparison:
     """Compare what models say of the same pictures, the network first.
 
-    `patients` (N,) are their numbers: resamples are of patients, and the same for all models.
+    Resamples are of patients, whose numbers are (N,), and the same for all models.
     """
     network = judgements[NETWORK]
     points, drawn = {}, {}  # by score and model
@@ -176,7 +178,7 @@ def compare(
     if few:
         too_few = f"Too few to trust the intervals, below {FEW} of a class: {', '.join(few)}."
         notes = [too_few, *notes]
-    return Comparison(word, labels, things, rows, at_half, judgements, notes, note)
+    return Comparison(word, labels, things, unit, rows, at_half, judgements, notes, note)
 
 
 def draw(comparison: Comparison, out: Path) -> None:
@@ -220,7 +222,7 @@ def _draw_roc(axes: "Axes", comparison: Comparison, name: str, label: int, colou
     known = judged.truth[:, label] >= 0
     curve = scores.roc_curve(judged.odds[known, label], judged.truth[known, label] == 1)
     if name == NETWORK:
-        text = plain(f"{row.name} {row.scores['auroc'][name].value:.3f}")
+        text = plain(f"{row.name}: {row.scores['auroc'][name].value:.3f}")
         axes.plot(*curve, color=colour, linewidth=1.8, label=text)
     else:
         axes.plot(*curve, color=colour, linewidth=1, linestyle="--")

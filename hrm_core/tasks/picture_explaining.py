@@ -39,7 +39,7 @@ class Occlusion(NamedTuple):
     def text(self) -> str:
         """Say what the map shows in one line."""
         return (
-            f"{self.label} {self.chance:.1%}; orange speaks for it, blue against it; "
+            f"{self.label} ({self.chance:.1%}); orange speaks for it, blue against it; "
             f"the strongest block changes the log-odds by {self.strongest:.2f}"
         )
 

@@ -20,6 +20,7 @@ ROOM_OF_FRAMES = 960  # of all frames together
 FRAME_GAP = 4
 LONGEST = 28  # characters of a file's name in a caption
 NUM_SAID = 3  # labels whose chances a caption holds
+NOTHING_KNOWN = np.array([-1])  # truth that makes no answer a wrong one
 
 
 def photo(picture: npt.NDArray[np.uint8]) -> Image.Image:
@@ -41,7 +42,8 @@ def shown(
     for number, picture in enumerate(pictures):
         lines = [names[number], truth_text(labels, targets[number])]
         if judged is not None:
-            lines.append(said_text(labels, judged.chances[number], targets[number]))
+            truth = NOTHING_KNOWN if judged.exclusive else targets[number]
+            lines.append(said_text(labels, judged.chances[number], truth))
         found.append(Shown(photo(picture), "\n".join(lines)))
     return found
 
@@ -77,7 +79,7 @@ def chances_text(
     """Write a few chances (F,), the largest, or those of the smallest `first` before them."""
     keys = np.zeros_like(chances) if first is None else first
     order = np.lexsort((-chances, keys))[:NUM_SAID]
-    return ", ".join(f"{labels[label]} {chances[label]:.0%}" for label in order.tolist())
+    return ", ".join(f"{labels[label]} ({chances[label]:.0%})" for label in order.tolist())
 
 
 def wrongness(chances: FloatArray, truth: IntArray) -> FloatArray:

@@ -271,12 +271,12 @@ class PictureTask:
             judgements[LOGISTIC] = self._logistic(data, split, listed, judged)
         except (BackendError, DataError) as error:
             notes.append(f"Logistic regression is left out: {error}.")
-        things = f"{len(listed.rows):,} {self.things}"
+        things, unit = f"{len(listed.rows):,} {self.things}", "image"
         if listed.knows_patients:
             things += f" of {len(np.unique(listed.patients)):,} patients"
-        return compare(
-            self.labels, self.word, things, listed.patients, judgements, notes, self.note
-        )
+            unit = "patient"
+        of_what = self.labels, self.word, things, unit
+        return compare(*of_what, listed.patients, judgements, notes, self.note)
 
     def draw(self, comparison: Comparison, out: Path) -> None:
         """Draw ROC curves, and how often a label was there of how often it was predicted.

@@ -133,6 +133,9 @@ def test_without_a_list_each_group_is_a_picture(tmp_path: Path) -> None:
     assert listed.files[:2] == ["train 0", "train 4"]
     assert not listed.knows_patients
     assert listed.patients.tolist() == list(range(20))
+    targets = np.zeros((10, 2), np.int64)
+    found = task.compare(data, data.split("test"), guessed(task, targets))
+    assert "bootstrap by image), 10 images" in str(found.pages()[0])
 
 
 def test_a_label_without_both_classes_is_undefined(written: Any) -> None:
@@ -222,6 +225,23 @@ def test_a_list_that_does_not_fit_is_refused(
     path.write_text("file,patient\n")
     with pytest.raises(DataError, match="has the columns file,patient, expected split,example"):
         listing(data, data.split("test"))
+
+
+def test_pictures_are_read_in_blocks(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, _, made = written
+    predictions = guessed(task, made["test"].targets)
+    whole = compared(written, "test", predictions).judgements[LOGISTIC]
+    sizes = []
+
+    def counted(images: Any) -> Any:
+        sizes.append(len(images))
+        return features(images)
+
+    monkeypatch.setattr("hrm_core.tasks.pictures.BLOCK", 7)
+    monkeypatch.setattr("hrm_core.tasks.picture_baselines.features", counted)
+    parts = compared(written, "test", predictions).judgements[LOGISTIC]
+    np.testing.assert_allclose(parts.odds, whole.odds, atol=1e-5)
+    assert (max(sizes), sum(sizes)) == (7, 110)
 
 
 def test_features_are_means_of_blocks() -> None:

@@ -13,7 +13,7 @@ from hrm_core.data.store import Dataset
 from hrm_core.inference.pages import dataset_sheet
 from hrm_core.tasks.capabilities import Captioned, Drawable
 from hrm_core.tasks.picture_scores import Judgement, log_odds
-from hrm_core.tasks.picture_sheets import FRAME_GAP, mistakes, photo, said_text, truth_text
+from hrm_core.tasks.picture_sheets import FRAME_GAP, mistakes, photo, said_text, shown, truth_text
 
 
 def judged(chances: Any, truth: Any, exclusive: bool = False) -> Judgement:
@@ -70,9 +70,16 @@ def test_the_most_confident_mistake_comes_first() -> None:
 def test_captions_name_wrong_answers_first() -> None:
     labels = ["a", "b", "c", "d"]
     chances, truth = np.array([0.6, 0.1, 0.99, 0.3]), np.array([0, 1, 1, 0])
-    assert said_text(labels, chances, truth) == "said: b 10%, a 60%, c 99%"
+    assert said_text(labels, chances, truth) == "said: b (10%), a (60%), c (99%)"
     assert truth_text(labels, truth) == "true: b, c"
     assert truth_text(labels, np.array([0, -1, 0, -1])) == "true: none (2 unknown)"
+
+
+def test_of_exclusive_labels_the_likeliest_stands_first() -> None:
+    said = judged([[0.2, 0.7, 0.1]], [[0, 0, 1]], exclusive=True)
+    pictures = np.zeros((1, 8, 8), np.uint8)
+    (found,) = shown(pictures, ["x.png"], ["a", "b", "c"], said.truth, said)
+    assert found.caption == "x.png\ntrue: c\nsaid: b (70%), a (20%), c (10%)"
 
 
 def test_ranked_leaves_out_copies(trained: Any) -> None:
