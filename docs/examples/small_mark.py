@@ -19,7 +19,7 @@ from PIL import Image
 
 HEIGHT, WIDTH = 24, 72
 MARK = 5  # pixels of a side
-GREY, NOISE, BRIGHTER = 110, 20, 100
+GREY, NOISE, BRIGHTER = 110, 20, 70
 
 
 def picture(rng: np.random.Generator, has_mark: bool) -> npt.NDArray[np.uint8]:
