@@ -50,7 +50,7 @@ class Residuals:
             "The residual of a cycle is the root mean square, over positions and hidden units, of the change "
             "that it makes to a state. Every state has a root mean square of 1, so the residual is relative; 0 is "
             "a fixed point, and two states that have nothing in common differ by 1.41. Lines are means over "
-            "puzzles, bands reach from the 10th to the 90th percentile. L alone: the trained level L by itself, "
+            "puzzles, bands reach from the 10th to the 90th percentile. L alone: level L by itself, "
             "as a plain recurrent network, with z_H frozen at its initial value. Untrained: the same network with "
             "initial weights."
         )
@@ -137,7 +137,7 @@ def _frozen(study: Study) -> FloatArray:
     num_cycles = study.num_steps * study.cycles_per_step
     changed = {"H_cycles": 1, "L_cycles": num_cycles}
     config = study.config.model_copy(update=changed)
-    backend = study.loaded(config, study.weights)
+    backend = study.loaded(config, study.measured_weights)
     one = 4 * num_cycles * config.total_len * config.hidden_size
     size = max(1, min(study.batch_size, FROZEN_BYTES // one))
     batch = batch_of(study.questions.select(slice(size)), config)

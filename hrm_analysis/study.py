@@ -51,9 +51,12 @@ class Study:
     @cached_property
     def backend(self) -> Backend:
         """Return the model that is measured: the trained one, or the untrained control."""
-        if self.control == "untrained":
-            return self.loaded(self.config, self.untrained_weights)
-        return self.loaded(self.config, self.weights)
+        return self.loaded(self.config, self.measured_weights)
+
+    @property
+    def measured_weights(self) -> Arrays:
+        """Return the weights of the model that is measured."""
+        return self.untrained_weights if self.control == "untrained" else self.weights
 
     @property
     def untrained_weights(self) -> Mapping[str, Any]:
