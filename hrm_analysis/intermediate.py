@@ -147,12 +147,13 @@ def _accuracy(study: Study, trials: IntArray) -> FloatArray:
 
 
 def _num_changed(study: Study, trials: IntArray) -> FloatArray:
-    """Cells that changed since the cycle before (c,); NaN at the first cycle on a chunk."""
+    """Cells with a solution that changed since the cycle before (c,); NaN at the first cycle on a chunk."""
     found = np.full(len(trials), np.nan)
     for cycle in range(1, len(trials)):
         steps = (cycle - 1) // study.cycles_per_step, cycle // study.cycles_per_step
         if study.chunk_at(steps[0]) == study.chunk_at(steps[1]):
-            found[cycle] = (trials[cycle] != trials[cycle - 1]).sum(axis=1).mean()
+            is_changed = (trials[cycle] != trials[cycle - 1]) & study.scored_at(steps[1])
+            found[cycle] = is_changed.sum(axis=1).mean()
     return found
 
 

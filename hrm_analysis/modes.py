@@ -55,9 +55,9 @@ class Modes:
         modes = "; ".join(MODES.values())
         halt = "when q halted (q_halt > q_continue)" if self.halts_by_q else "after the last step"
         return (
-            f"Each puzzle has one mode: {modes}. An answer has stopped changing if it is the same after each of the "
-            f"last {self.quiet + 1} ACT steps. Fixed-point test: of the answers that were right {halt}, how many are "
-            "right after more steps. On boards a wrong cell is red, changed or not."
+            f"Each puzzle has one mode: {modes}. An answer has stopped changing if its cells with a solution are the "
+            f"same after each of the last {self.quiet + 1} ACT steps. Fixed-point test: of the answers that were "
+            f"right {halt}, how many are right after more steps. On boards a wrong cell is red, changed or not."
         )
 
     @property
@@ -104,7 +104,8 @@ def measure_modes(study: Study) -> Modes:
     """Sort puzzles into modes and continue right answers. Raises: LeftOutError."""
     quiet = max(1, study.num_steps // QUIET_SHARE)
     right = study.right
-    mode = modes_of(right, study.recording.tokens, quiet)
+    answers = np.where(study.scored_at(0), study.recording.tokens, 0)
+    mode = modes_of(right, answers, quiet)
     at_halt = right[study.halting_step, np.arange(len(mode))]
     rows = np.flatnonzero(at_halt)[:MOST_CONTINUED]
     still = _continued(study, rows)

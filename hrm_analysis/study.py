@@ -123,6 +123,11 @@ class Study:
         """Return the solution (N, S) of what an ACT step works on, below zero where there is none."""
         return self._chunk(self.questions.labels, step)
 
+    def scored_at(self, step: int) -> BoolArray:
+        """Mark the cells (N, S) with a solution, of puzzles without any all cells."""
+        is_known = self.labels_at(step) >= 0
+        return is_known | ~is_known.any(axis=1, keepdims=True)
+
     def _chunk(self, rows: IntArray, step: int) -> IntArray:
         shape = len(rows), self.config.num_chunks, self.config.seq_len
         chunk: IntArray = rows.reshape(shape)[:, self.chunk_at(step)]

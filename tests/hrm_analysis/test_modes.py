@@ -60,6 +60,18 @@ def test_every_puzzle_is_counted_once_and_each_mode_has_a_picture(study: Study) 
     assert "There is nothing to continue." in found.findings()
 
 
+def test_cells_that_nobody_scores_do_not_move_an_answer(study: Study) -> None:
+    """Of puzzles with one labelled cell each, which is never right."""
+    said, labels = study.recording.tokens, np.full((NUM_PUZZLES, 16), -100)
+    labels[:, 5] = 0
+    told = replace(study, questions=replace(study.questions, labels=labels))
+    told.__dict__["recording"] = replace(study.recording, tokens=said.copy())
+    told.recording.tokens[:, :, 5] = 3
+    told.recording.tokens[-1, :, 6] = np.where(said[-2, :, 6] == 2, 3, 2)  # nobody scores it
+    told.recording.tokens[-1, 0, 5] = 2
+    assert list(measure_modes(told).mode) == ["wandering", *["stuck"] * (NUM_PUZZLES - 1)]
+
+
 def test_other_measures_than_whole_answers_leave_it_out(study: Study) -> None:
     class Perplexed:
         class headline:
