@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from hrm_analysis.parts import Picture, table
 from hrm_analysis.states import Recording
-from hrm_analysis.study import SHUFFLED, LeftOutError, Study
+from hrm_analysis.study import ORDERED, SHUFFLED, LeftOutError, Study
 from hrm_core.pictures.charts import empty_panels
 from hrm_core.pictures.curves import RUN_COLOURS
 
@@ -127,7 +127,8 @@ class Dimension:
             "PR = (Σλ)² / Σλ² of the eigenvalues λ of the covariance of states, between 1 and the number of "
             "dimensions. The paper does not say what a sample is, so both are measured: one position of one puzzle "
             f"({hidden} numbers), and the whole state of a puzzle ({positions} × {hidden} = {positions * hidden:,} "
-            "numbers). Samples are taken after the last ACT step, or after every one. N samples span at most N − 1 "
+            "numbers). Samples are taken after the last ACT step, or after every one, of more and more puzzles in "
+            "random order. N samples span at most N − 1 "
             "dimensions, and PR of few samples is too small: `at most` is that limit, and `corrected` is the estimate "
             "for the population if samples were independent and Gaussian, which positions and steps of one puzzle "
             "are not. Untrained: the same network with initial weights. Shuffled: every dimension of the states "
@@ -200,10 +201,10 @@ def measure_dimension(study: Study) -> Dimension:
     counts = sorted({count for count in COUNTS if count < most} | {most})
     ratios: dict[tuple[str, Level, Way, When], list[Ratio]] = {}
     shuffled: dict[tuple[Level, Way, When], Ratio] = {}
-    rng = study.rng(SHUFFLED)
+    rng, order = study.rng(SHUFFLED), study.rng(ORDERED).permutation(most)
     for level, way, when in _kinds():
         for name, recording in recordings.items():
-            ends = _ends(recording, level)
+            ends = _ends(recording, level)[:, order]
             curve = [ratio_of(samples_of(ends, way, when, count), count) for count in counts]
             ratios[name, level, way, when] = curve
         everything = samples_of(_ends(recordings["model"], level), way, when, most)

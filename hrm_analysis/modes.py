@@ -88,6 +88,7 @@ class Modes:
         if not len(self.continued):
             return [*lines, "There is nothing to continue."]
         rows = []
+        lines[-1] += f" The first {len(self.continued)} of them thought on."
         for more, right in zip(MORE_STEPS, self.still_right, strict=True):
             rows.append(
                 [str(more), f"{right.sum()} of {len(right)}", *_shares(right.sum(), len(right))]

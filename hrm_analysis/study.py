@@ -26,7 +26,7 @@ IntArray = npt.NDArray[np.integer]
 Control = Literal["untrained", "shuffled"]
 Truth = Literal["solutions", "rules"]
 
-DRAWN, MIXED, SHUFFLED = 0, 1, 2  # index of each stream of random numbers
+DRAWN, MIXED, SHUFFLED, ORDERED = 0, 1, 2, 3  # index of each stream of random numbers
 
 
 class LeftOutError(Exception):
