@@ -84,17 +84,16 @@ class Modes:
             rows.append([MODES[name], str(count), *_shares(count, len(self.mode))])
         columns = ["mode", f"of {len(self.mode)} puzzles", "share", "95 % interval"]
         lines = table(columns, rows)
-        lines += ["", f"{self.num_right_at_halt} answers were right when their puzzle halted."]
+        halted = f"{self.num_right_at_halt} answers were right when their puzzle halted."
         if not len(self.continued):
-            return [*lines, "There is nothing to continue."]
+            return [*lines, "", halted, "There is nothing to continue."]
         rows = []
-        lines[-1] += f" The first {len(self.continued)} of them thought on."
         for more, right in zip(MORE_STEPS, self.still_right, strict=True):
-            rows.append(
-                [str(more), f"{right.sum()} of {len(right)}", *_shares(right.sum(), len(right))]
-            )
+            share = _shares(right.sum(), len(right))
+            rows.append([str(more), f"{right.sum()} of {len(right)}", *share])
         columns = ["ACT steps more", "still right", "share", "95 % interval"]
-        return [*lines, "", *table(columns, rows)]
+        sentence = f"{halted} The first {len(self.continued)} of them think on."
+        return [*lines, "", sentence, "", *table(columns, rows)]
 
     def pictures(self) -> Mapping[str, Picture]:
         """Return an example of each mode."""
