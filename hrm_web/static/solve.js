@@ -1,13 +1,13 @@
-// The panel that solves puzzles: question on the left, the answer of every ACT step on the right.
-import { get, post, watch } from "./api.js";
-import { Board, makePalette, showCanvas, viewOf } from "./board.js";
+// The panel that solves puzzles: the question on the left, the answer of every ACT step on the right.
+import { watch } from "./api.js";
+import { Board, showCanvas, viewOf } from "./board.js";
 import { drawCurve } from "./curve.js";
-import { complain, count, fromTemplate, make, onFile, percent, placeText, say } from "./dom.js";
+import { count, fromTemplate, make, percent, placeText, say } from "./dom.js";
+import { Question } from "./question.js";
 
 const PACE = 250; // milliseconds that each step is shown at least
 const MORE = 8; // steps
 const SYMMETRIES = 8;
-const TYPING = 350; // milliseconds after which a typed text is read
 const isCalm = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class SolvePanel {
@@ -15,172 +15,14 @@ export class SolvePanel {
     this.model = model;
     this.panel = fromTemplate("solve-panel");
     this.find = (selector) => this.panel.querySelector(selector);
-    this.puzzles = [];
     this.steps = [];
     this.shown = 0;
-    this.makeQuestion();
     this.makeAnswer();
-    if (model.samples) this.takeSample();
+    this.question = new Question(model, this.panel, (options) => this.solve(options));
+    this.find(".solve").addEventListener("click", () => this.question.solve());
+    this.find(".votes").hidden = !model.is_symmetric;
+    this.find(".votes").addEventListener("click", () => this.question.solve({ votes: SYMMETRIES }));
   }
-
-  // The question
-
-  makeQuestion() {
-    const { editor, samples, names } = this.model;
-    this.textarea = this.find("textarea");
-    if (editor) {
-      this.board = new Board(editor, "Puzzle", () => this.onDrawn());
-      this.find(".question").append(this.board.element);
-      makePalette(this.board, this.find(".palette"));
-      this.makeSizes();
-    } else {
-      this.find("details").open = true;
-      this.find(".clear").hidden = true;
-    }
-    if (samples) this.makeSamples(samples);
-    if (this.model.has_names) {
-      this.find(".naming").hidden = false;
-      this.find("datalist").append(...names.map((name) => new Option(name)));
-    }
-    this.textarea.addEventListener("input", () => {
-      clearTimeout(this.typing);
-      this.typing = setTimeout(() => this.readText(), TYPING);
-    });
-    this.textarea.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.solve();
-    });
-    onFile(this.find(".asked"), this.find("input[type=file]"), (file) => this.readFile(file));
-    this.find(".which").addEventListener("change", (event) => this.choose(Number(event.target.value)));
-    this.find(".solve").addEventListener("click", () => this.solve());
-    this.find(".clear").addEventListener("click", () => this.clear());
-    this.find(".votes").hidden = !this.model.is_symmetric;
-    this.find(".votes").addEventListener("click", () => this.solve({ votes: SYMMETRIES }));
-  }
-
-  makeSizes() {
-    const { editor } = this.model;
-    if (!editor.is_sized) return;
-    this.find(".sizes").hidden = false;
-    const [rows, columns] = [this.find(".rows"), this.find(".columns")];
-    rows.max = editor.height;
-    columns.max = editor.width;
-    const resize = () => {
-      if (!rows.reportValidity() || !columns.reportValidity()) return;
-      const { tokens, width, height } = this.board;
-      this.board.resize(Number(rows.value), Number(columns.value));
-      this.board.tokens = this.board.tokens.map((blank, place) => {
-        const [row, column] = [Math.floor(place / this.board.width), place % this.board.width];
-        return row < height && column < width ? tokens[row * width + column] : blank;
-      });
-      this.board.draw();
-      this.onDrawn();
-    };
-    rows.addEventListener("change", resize);
-    columns.addEventListener("change", resize);
-    this.showSizes();
-  }
-
-  showSizes() {
-    this.find(".rows").value = this.board.height;
-    this.find(".columns").value = this.board.width;
-  }
-
-  makeSamples({ source, bands }) {
-    const form = this.find(".sample");
-    form.hidden = false;
-    form.title = `From ${source}`;
-    const select = this.find(".band");
-    select.hidden = !bands.length;
-    select.append(new Option("any difficulty", ""));
-    bands.forEach((band, number) => select.append(new Option(`difficulty ${band}`, number)));
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.takeSample();
-    });
-  }
-
-  async takeSample() {
-    const number = Math.floor(Math.random() * 1e9);
-    const buttons = [this.find(".solve"), this.find(".votes"), this.find(".sample button")];
-    for (const button of buttons) button.disabled = true; // until the board shows what would be asked
-    try {
-      const puzzle = await get(`/api/sample?number=${number}&band=${this.find(".band").value}`);
-      this.take([puzzle]);
-    } catch (error) {
-      this.complainAtBoard(error.message);
-    } finally {
-      for (const button of buttons) button.disabled = false;
-    }
-  }
-
-  // A puzzle was drawn on the board.
-  onDrawn() {
-    this.textarea.value = this.board.text;
-    this.puzzles = [];
-    this.isFromText = false;
-    this.find(".chooser").hidden = true;
-    this.complainAtBoard("");
-    complain(this.find(".text-error"), "", this.textarea);
-  }
-
-  clear() {
-    this.board.resize(this.board.height, this.board.width);
-    this.onDrawn();
-    this.board.cells[0].focus();
-  }
-
-  async readText() {
-    const text = this.textarea.value;
-    if (!text.trim()) return;
-    try {
-      const { puzzles } = await post("/api/read", text);
-      if (text === this.textarea.value) this.take(puzzles, text);
-    } catch (error) {
-      if (text !== this.textarea.value) return;
-      this.isFromText = true;
-      complain(this.find(".text-error"), error.message, this.textarea);
-    }
-  }
-
-  async readFile(file) {
-    this.find("details").open = true;
-    try {
-      const { puzzles } = await post(`/api/read?name=${encodeURIComponent(file.name)}`, file);
-      this.take(puzzles);
-    } catch (error) {
-      complain(this.find(".text-error"), error.message, this.textarea);
-    }
-  }
-
-  // Takes puzzles that the server has read; `text` is where they stand, if a person typed it.
-  take(puzzles, text = "") {
-    this.puzzles = puzzles;
-    this.isFromText = Boolean(text);
-    complain(this.find(".text-error"), "", this.textarea);
-    this.complainAtBoard("");
-    const which = this.find(".which");
-    which.replaceChildren(
-      ...puzzles.map((_, number) => new Option(`${number + 1} of ${puzzles.length}`, number)),
-    );
-    this.find(".chooser").hidden = puzzles.length < 2;
-    this.choose(0, text);
-  }
-
-  choose(number, text = "") {
-    const puzzle = this.puzzles[number];
-    if (puzzle.name && this.model.has_names) this.find(".identifier").value = puzzle.name;
-    if (this.board) {
-      showCanvas(this.board, puzzle.tokens, viewOf(this.model.editor, [puzzle.tokens]));
-      this.showSizes();
-    }
-    if (!text) this.textarea.value = this.board ? this.board.text : puzzle.text;
-  }
-
-  complainAtBoard(text) {
-    complain(this.find(".board-error"), text);
-  }
-
-  // The answer
 
   makeAnswer() {
     if (this.model.editor) {
@@ -199,22 +41,8 @@ export class SolvePanel {
     this.find(".halt-row").hidden = !this.model.learns_to_halt;
   }
 
-  get wish() {
-    const wish = { puzzles: this.board ? this.board.text : this.textarea.value, only: 0 };
-    const identifier = this.find(".identifier").value.trim();
-    if (!this.board) wish.only = Number(this.find(".which").value || 0);
-    if (this.model.has_names) wish.identifier = identifier || "blank";
-    const known = this.puzzles[Number(this.find(".which").value || 0)]?.solution;
-    if (known) wish.solution = known;
-    return wish;
-  }
-
   solve(options = {}) {
-    if (this.isFromText && !this.find(".text-error").hidden) {
-      this.textarea.focus();
-      return;
-    }
-    this.asked = this.wish;
+    this.asked = this.question.wish;
     this.steps = [];
     this.shown = 0;
     this.run({ ...this.asked, ...options });
@@ -261,9 +89,7 @@ export class SolvePanel {
     this.setStatus(words);
     say(words);
     this.find(".player").hidden = !this.steps.length;
-    if (isCancelled) return;
-    if (this.isFromText) complain(this.find(".text-error"), error.message, this.textarea);
-    else this.complainAtBoard(error.message);
+    if (!isCancelled) this.question.complain(error.message);
   }
 
   cancel() {
@@ -277,7 +103,7 @@ export class SolvePanel {
     this.find(".answered").setAttribute("aria-busy", String(isBusy));
     if (!isBusy) return;
     this.result = null;
-    this.complainAtBoard("");
+    this.question.forgive();
     for (const selector of [".verdict", ".more", ".attempts"]) this.find(selector).hidden = true;
     this.find(".player").hidden = false;
     this.find(".play").disabled = true;
@@ -342,7 +168,8 @@ export class SolvePanel {
     this.find(".num-conflicts").textContent = step.conflicts?.length ?? "";
     this.find(".num-halt").textContent = percent(1 / (1 + Math.exp(-step.q[0])));
     this.find(".slider").setAttribute("aria-valuetext", this.stepText(number, step));
-    if (!this.result) this.setStatus(this.forms > 1 ? `Asked in ${this.forms} forms` : `ACT step ${number}`);
+    const isPolled = this.forms > 1 && !this.result;
+    this.setStatus(isPolled ? `Asked in ${this.forms} forms` : `ACT step ${number}`);
     if (document.activeElement !== this.find(".slider")) say(this.stepText(number, step));
   }
 
@@ -371,7 +198,7 @@ export class SolvePanel {
     const canvas = new Array(editor.height * editor.width).fill(editor.blank);
     this.asked.puzzles.split("\n").forEach((row, number) => {
       [...row].forEach((symbol, column) => {
-        canvas[number * editor.width + column] = this.board.tokenOf(symbol);
+        canvas[number * editor.width + column] = this.answer.tokenOf(symbol);
       });
     });
     return editor.is_sized ? canvas.fill(editor.blank) : canvas;
