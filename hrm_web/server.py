@@ -35,7 +35,6 @@ from starlette.staticfiles import StaticFiles
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import HRMError, PuzzleError, RunError
 from hrm_core.inference.generating import require_generative
-from hrm_core.inference.solving import require_readable
 from hrm_core.messages import one_line
 from hrm_core.tasks.capabilities import Polled, Question, Readable
 from hrm_web import work
@@ -103,8 +102,7 @@ class Desk:
         """Read the puzzles of a text or a file."""
         body = await body_of(request)
         name = request.query_params.get("name", "")
-        questions = await anyio.to_thread.run_sync(self._read, name, body)
-        return JSONResponse({"puzzles": [self._shown(each) for each in questions]})
+        return JSONResponse({"puzzles": await anyio.to_thread.run_sync(self._read, name, body)})
 
     async def solve(self, request: Request) -> Response:
         """Solve puzzles and return the solutions together."""
@@ -123,7 +121,8 @@ class Desk:
     async def generate(self, request: Request) -> Response:
         """Go on with a text and stream every token."""
         wish = text_wish_of(await body_of(request))
-        require_generative(self._site.task, self._site.config).encode(wish.prompt)
+        task = require_generative(self._site.task, self._site.config)
+        await anyio.to_thread.run_sync(task.encode, wish.prompt)  # or it is refused
         return await self._streamed(work.generating(wish))
 
     async def predict(self, request: Request) -> Response:
@@ -134,11 +133,8 @@ class Desk:
         job = work.predicting(name, content, texts)
         return JSONResponse(await self._done(request, job))
 
-    def _read(self, name: str, body: bytes) -> list[Question]:
-        require_readable(self._site.task)
-        if not name:
-            return work.read_typed(self._site.task, body)
-        return work.read_file(self._site.task, name, body)
+    def _read(self, name: str, body: bytes) -> list[dict[str, Any]]:
+        return [self._shown(each) for each in work.read_sent(self._site.task, name, body)]
 
     def _shown(self, question: Question) -> dict[str, Any]:
         """Return a question as the page takes it."""

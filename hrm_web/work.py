@@ -6,14 +6,15 @@ Shapes: A ACT steps, S cells, V tokens.
 import tempfile
 import time
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
-from hrm_core.errors import PuzzleError
+from hrm_core.errors import HRMError, PuzzleError
 from hrm_core.inference.generating import Generated, continue_tokens, require_generative
 from hrm_core.inference.predicting import ModelAsk
 from hrm_core.inference.records import solution_record
@@ -51,6 +52,17 @@ PICTURE_ROOM = 480  # pixels of the longer side
 NUM_TOP = 5  # tokens shown beside the one that was chosen
 
 
+def read_sent(task: Task, name: str, content: bytes) -> list[Question]:
+    """Read the puzzles of a text, or of a file with a name. Raises: PuzzleError."""
+    require_readable(task)
+    questions = read_file(task, name, content) if name else read_typed(task, content)
+    if len(questions) > MAX_FORMS:
+        raise PuzzleError(
+            f"{len(questions):,} puzzles; the page takes {MAX_FORMS} at once: use hrm solve"
+        )
+    return questions
+
+
 def read_typed(task: Task, content: bytes) -> list[Question]:
     """Read the puzzles of a text. Raises: PuzzleError naming the puzzle and the place in it."""
     try:
@@ -65,16 +77,26 @@ def read_file(task: Task, name: str, content: bytes) -> list[Question]:
 
     Raises: PuzzleError naming the puzzle and the place in it, without the place of the copy.
     """
+    with _copy_of(name, content) as path:
+        return read_puzzles(task, [str(path)], lambda: "")
+
+
+@contextmanager
+def _copy_of(name: str, content: bytes) -> Iterator[Path]:
+    """Write a file that was sent into a folder of its own, which is removed in the end.
+
+    Raises: PuzzleError for a name that no file has; errors inside, with the name instead of the path.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, PurePath(name.replace("\\", "/")).name or "puzzles.txt")
+        path = Path(folder, PurePath(name.replace("\\", "/")).name or "file")
         try:
             path.write_bytes(content)
         except (OSError, ValueError) as error:
             raise PuzzleError(f"no file is called {name[:60]!r}; rename it") from error
         try:
-            return read_puzzles(task, [str(path)], lambda: "")
-        except PuzzleError as error:
-            raise PuzzleError(str(error).replace(str(path), path.name)) from None
+            yield path
+        except HRMError as error:
+            raise type(error)(str(error).replace(str(path), path.name)) from None
 
 
 def asked(wish: Wish, task: Task) -> list[Question]:
@@ -260,9 +282,7 @@ def predicting(name: str, content: bytes, texts: Mapping[str, str]) -> Work:
         if found is None:
             raise PuzzleError(f"{task.name} has no outcomes to predict")
         options = read_options(found.Options, texts)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, PurePath(name).name or "file")
-            path.write_bytes(content)
+        with _copy_of(name, content) as path:
             report = found.predict(task, [path], options, ModelAsk(solver.backend, task))
         return {"record": report.record(), "pages": _pages(report)}
 

@@ -125,6 +125,18 @@ def test_too_many_puzzles_at_once_are_refused(page: Any) -> None:
     assert "40 puzzles are asked 8 times each" in line
 
 
+def test_too_many_puzzles_of_a_text_and_names_of_no_file_are_refused(page: Any) -> None:
+    for query, content, words in (
+        ({}, "\n".join([PUZZLE] * 257), "257 puzzles; the page takes 256"),
+        ({"name": ".."}, PUZZLE, "no file is called '..'"),
+        ({"name": "a" * 300}, PUZZLE, "no file is called 'aaa"),
+        ({"name": "a\0b"}, PUZZLE, "no file is called"),
+    ):
+        answer = page.client.post("/api/read", params=query, content=content)
+        assert answer.status_code == 400
+        assert words in answer.json()["error"]
+
+
 def test_unknown_and_wrong_keys_are_named(page: Any) -> None:
     assert "unknown key puzles" in page.refusal("/api/solve", puzles=PUZZLE)
     assert "steps" in page.refusal("/api/solve", puzzles=PUZZLE, steps=0)
