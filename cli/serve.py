@@ -75,7 +75,7 @@ def serve(
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{opened.getsockname()[1]}/"
         click.echo(f"{site.name} is served at {address}; Ctrl-C ends it")
-        answer(make_app(site, worker, host), opened)
+        answer(make_app(site, worker, host), worker, opened)
 
 
 def _shipped() -> Path:

@@ -20,6 +20,7 @@ import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import anyio.to_thread
@@ -41,7 +42,7 @@ from hrm_web import work
 from hrm_web.guard import MAX_BODY, Guard, TooLongError, allowed_names, body_of
 from hrm_web.site import Site
 from hrm_web.wishes import text_wish_of, wish_of
-from hrm_web.worker import DONE, FAILED, Event, FullError, Work, Worker
+from hrm_web.worker import DONE, FAILED, Event, FullError, StoppedError, Work, Worker
 
 STATIC = Path(__file__).parent / "static"
 BACKLOG = 128  # connections that wait to be accepted
@@ -238,6 +239,10 @@ async def _full(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": message}, 503, headers={"retry-after": "5"})
 
 
+async def _stopped(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": one_line(error)}, 503)
+
+
 async def _failed(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": UNSOLVED}, 500)
 
@@ -265,6 +270,7 @@ def make_app(site: Site, worker: Worker, host: str) -> Starlette:
             HRMError: _refused,
             TooLongError: _too_long,
             FullError: _full,
+            StoppedError: _stopped,
             HTTPException: _http_error,
             Exception: _failed,
         },
@@ -291,7 +297,20 @@ def listen(host: str, port: int) -> socket.socket:
     return opened
 
 
-def serve(app: Starlette, opened: socket.socket) -> None:
+class _Server(uvicorn.Server):
+    """A server that ends open streams when it is told to stop, or it would wait for them."""
+
+    def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
+        super().__init__(config)
+        self._worker = worker
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop on a signal."""
+        self._worker.end_jobs()
+        super().handle_exit(sig, frame)
+
+
+def serve(app: Starlette, worker: Worker, opened: socket.socket) -> None:
     """Answer requests until the process is interrupted."""
     config = uvicorn.Config(
         app,
@@ -301,4 +320,4 @@ def serve(app: Starlette, opened: socket.socket) -> None:
         timeout_graceful_shutdown=GRACE,
         server_header=False,
     )
-    uvicorn.Server(config).run(sockets=[opened])
+    _Server(config, worker).run(sockets=[opened])

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
+from hrm_core.errors import RunError
 from hrm_core.inference.solving import Solver
 
 MAX_WAITING = 64  # jobs
@@ -23,6 +24,13 @@ class UnwantedError(Exception):
 
 class FullError(Exception):
     """Too many jobs wait."""
+
+
+class StoppedError(RunError):
+    """The server stops before a job is done."""
+
+    def __init__(self) -> None:
+        super().__init__("the server has stopped; start hrm serve again")
 
 
 class Event(NamedTuple):
@@ -81,14 +89,20 @@ class Worker:
         if error is not None:
             raise error
 
-    def stop(self) -> None:
-        """Cancel every job and end the thread."""
+    def end_jobs(self) -> None:
+        """Tell every job that the server stops, and take no more. May be called by a signal."""
         with self._change:
             self._is_stopped = True
-            for job in [*self._waiting, *([self._current] if self._current else [])]:
-                job.is_cancelled = True
+            for job in [self._current, *self._waiting]:
+                if job is not None and not job.is_cancelled:
+                    job.tell(FAILED, StoppedError())
+                    job.is_cancelled = True
             self._waiting.clear()
             self._change.notify_all()
+
+    def stop(self) -> None:
+        """End every job, then the thread."""
+        self.end_jobs()
         self._thread.join()
 
     @property
@@ -102,7 +116,7 @@ class Worker:
 
         The job is cancelled if its events are not read to the end.
 
-        Raises: FullError if too many wait.
+        Raises: FullError if too many wait; StoppedError if the server stops.
         """
         job = Job(work)
         self._submit(job)
@@ -117,6 +131,8 @@ class Worker:
 
     def _submit(self, job: Job) -> None:
         with self._change:
+            if self._is_stopped:
+                raise StoppedError
             if len(self._waiting) >= MAX_WAITING:
                 raise FullError
             self._waiting.append(job)

@@ -71,6 +71,26 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def test_ctrl_c_ends_open_streams_in_one_line(running: Running) -> None:
+    process, address = running()
+    place = urlsplit(address)
+    wish = json.dumps({"puzzles": HARD, "halt": "fixed", "steps": 256, "votes": 2})
+    clients, streams = [], []
+    for _ in range(2):  # one is computed, one waits
+        clients.append(http.client.HTTPConnection(place.hostname or "", place.port, timeout=20))
+        clients[-1].request("POST", "/api/watch", wish)
+        streams.append(clients[-1].getresponse())
+        assert streams[-1].readline() == b"event: place\n"
+    process.send_signal(signal.SIGINT)
+    for client, stream in zip(clients, streams, strict=True):
+        last = stream.read().decode().rstrip().splitlines()[-2:]
+        client.close()
+        assert last[0] == "event: failed"
+        assert "the server has stopped" in last[1]
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors.strip()) == (130, "hrm: interrupted")
+
+
 def test_a_body_that_is_cut_off_leaves_nothing(running: Running) -> None:
     _, address = running()
     place = urlsplit(address)
