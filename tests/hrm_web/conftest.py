@@ -11,12 +11,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("starlette", reason="starlette is missing: the page is not tested")
-pytest.importorskip("uvicorn", reason="uvicorn is missing: the page is not tested")
-pytest.importorskip("httpx2", reason="httpx2 is missing: the page is not tested")
-
-from starlette.testclient import TestClient
-
 import hrm_mlx
 from hrm_core.backend import BackendOptions
 from hrm_core.backends import BackendMaker
@@ -25,9 +19,6 @@ from hrm_core.inference.solving import Solver
 from hrm_core.parameters import initial_values
 from hrm_core.runs.checkpoint import Model, find_model, load_model
 from hrm_core.runs.shipped import shipped_models
-from hrm_web.server import make_app
-from hrm_web.site import Site
-from hrm_web.worker import Worker
 
 CPU = BackendOptions("cpu", "float32")
 SHIPPED = "sudoku-9x9"
@@ -38,7 +29,7 @@ LOCAL = BackendMaker("mlx", "cpu", "float32")
 class Page:
     """A client of one served model, and what it calls most."""
 
-    def __init__(self, client: TestClient) -> None:
+    def __init__(self, client: Any) -> None:
         self.client = client
 
     def post(self, path: str, **fields: Any) -> Any:
@@ -63,15 +54,22 @@ def events_in(text: str) -> list[tuple[str, Any]]:
 
 
 @contextlib.contextmanager
-def serving(site: Site) -> Iterator[Page]:
+def serving(site: Any) -> Iterator[Page]:
+    from starlette.testclient import TestClient
+
+    from hrm_web.server import make_app
+    from hrm_web.worker import Worker
+
     worker = Worker(lambda: site.solver(LOCAL))
     worker.start()
     with TestClient(make_app(site, worker, "127.0.0.1"), HERE) as client:
         yield Page(client)
 
 
-def untrained_site(config: ModelConfig, task: str, files: Any = None) -> Site:
+def untrained_site(config: ModelConfig, task: str, files: Any = None) -> Any:
     """Make a model of initial weights."""
+    from hrm_web.site import Site
+
     path = Path("untrained.safetensors")
     model = Model(config, task, initial_values(config, seed=1), path, "", files or {})
     return Site.of(path, model)
@@ -83,19 +81,23 @@ def served() -> Callable[..., contextlib.AbstractContextManager[Page]]:
 
 
 @pytest.fixture(scope="session")
-def untrained() -> Callable[..., Site]:
+def untrained() -> Callable[..., Any]:
     return untrained_site
 
 
 @pytest.fixture(scope="session")
-def site_of() -> Callable[..., Site]:
+def site_of() -> Callable[..., Any]:
     """Open a model by its path."""
+    from hrm_web.site import Site
+
     return lambda path, data=None: Site.of(path, load_model(find_model(path)), data)
 
 
 @pytest.fixture(scope="session")
 def page() -> Iterator[Page]:
     """The model that comes with the package."""
+    from hrm_web.site import Site
+
     path = shipped_models()[SHIPPED]
     with serving(Site.of(path, load_model(path))) as found:
         yield found

@@ -25,6 +25,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+for package in ("starlette", "uvicorn", "httpx2"):
+    pytest.importorskip(package, reason=f"{package} is missing: the page is not tested")
+
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.skipif(

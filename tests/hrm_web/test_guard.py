@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("starlette", reason="starlette is missing: the page is not tested")
+pytest.importorskip("httpx2", reason="httpx2 is missing: the page is not tested")
+
 from hrm_core.runs.shipped import shipped_models
 from hrm_web.guard import MAX_BODY, allowed_names
 

@@ -15,6 +15,9 @@ from urllib.request import urlopen
 
 import pytest
 
+for package in ("starlette", "uvicorn", "httpx2"):
+    pytest.importorskip(package, reason=f"{package} is missing: the page is not tested")
+
 Running = Callable[..., tuple[subprocess.Popen[str], str]]
 Refusal = Callable[..., str]
 

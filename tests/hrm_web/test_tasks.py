@@ -23,6 +23,9 @@ from hrm_tasks.sudoku.task import Sudoku
 from hrm_tasks.text.task import Text
 from hrm_web import site, work
 
+for package in ("starlette", "uvicorn", "httpx2"):
+    pytest.importorskip(package, reason=f"{package} is missing: the page is not tested")
+
 Make = Callable[..., Any]
 CPU = BackendOptions("cpu", "float32")
 KEPT = Path(__file__).parents[1] / "kept"
