@@ -181,7 +181,7 @@ def logistic(pictures: Pictures) -> Judged:
     judgement = picture_baselines.logistic(
         picture_baselines.features(pictures.shown(pictures.train, rows)),
         pictures.truth(pictures.train, rows),
-        picture_baselines.features(pictures.shown(pictures.test, pictures.listed.rows)),
+        [picture_baselines.features(pictures.shown(pictures.test, pictures.listed.rows))],
         pictures.empty_judgement,
     )
     return Judged(judgement, time.process_time() - began)
@@ -225,7 +225,7 @@ def at_half(judged: Judgement) -> list[float]:
 
 def intervals(judged: Judgement, patients: Array) -> dict[str, list[float]]:
     """Return the ends of the interval of each score; that of AUROC is `hrm eval`'s."""
-    ranks = scores.interval(scores.macro(scores.resampled(judged, patients, scores.aurocs)))
+    ranks = scores.interval(scores.macro(scores.resampled(judged, patients)["auroc"]))
     _, numbers = np.unique(patients, return_inverse=True)
     rows_of = [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]
     rng = np.random.default_rng(0)
