@@ -82,7 +82,9 @@ CASES = {
     "demo run in use": Case("demo --run run", copies={"run": "run"}, held="run/.lock"),
     "analyze unknown figure": Case("analyze sudoku-9x9 --out out --figures spectra"),
     "analyze without data": Case(
-        "analyze m.safetensors --out out", copies={"m.safetensors": "sudoku.safetensors"}
+        "analyze m.safetensors --out out",
+        copies={"m.safetensors": "sudoku.safetensors"},
+        needs=("matplotlib",),
     ),
     "serve wrong port": Case("serve --port 70000"),
     "serve no model": Case("serve nope"),
