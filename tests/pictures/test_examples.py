@@ -91,3 +91,25 @@ def test_some_pictures_have_a_small_mark(hrm: Callable[..., Any], tmp_path: Path
         assert outcome.status == 0, outcome.err
         log = trained(hrm, preset, data, tmp_path / f"run-{preset}")
         assert {record["steps"] for record in log if record["kind"] == "eval"} == {float(steps)}
+
+
+def test_the_brighter_half_is_named_and_its_file_can_be_built(
+    hrm: Callable[..., Any], tmp_path: Path
+) -> None:
+    flat = {f"{part}_images": np.full((40, 28, 28), 128, np.uint8) for part in ("train", "val")}
+    np.savez(tmp_path / "flat.npz", **flat)
+    program = [sys.executable, EXAMPLES / "brighter_half.py", tmp_path / "flat.npz"]
+    subprocess.run([*program, tmp_path / "both.npz"], check=True)
+    subprocess.run([*program, tmp_path / "left.npz", "--keep", "left"], check=True)
+    both, left = np.load(tmp_path / "both.npz"), np.load(tmp_path / "left.npz")
+    images = both["train_images"].astype(int)
+    differences = images[:, 0, 0] - images[:, 0, 27]
+    clear = np.abs(differences) > 1
+    assert clear.sum() > 30
+    assert (both["train_labels"][clear, 0] == (differences[clear] > 0)).all()
+    assert (left["train_images"] == both["train_images"][:, :, :14]).all()
+    given = ["--npz", tmp_path / "both.npz", "--findings", "Left_brighter", "--strips", 2]
+    outcome = hrm("data", "xray", tmp_path / "data", *given, "--augment", 0)
+    assert outcome.status == 0, outcome.err
+    log = trained(hrm, "xray-28-halves", tmp_path / "data", tmp_path / "run")
+    assert {record["steps"] for record in log if record["kind"] == "eval"} == {2.0}
