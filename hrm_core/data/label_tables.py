@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,7 +126,8 @@ def read_table(path: Path) -> Table:
     text = decoded(path, data)
     first = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=first.count)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+    lines_of_text = StringIO(text, newline="")  # str.splitlines also parts at \x0b, \x85 and \u2028
+    reader = csv.reader(lines_of_text, delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     lines: list[int] = []
     try:

@@ -136,3 +136,11 @@ def test_names_on_several_lines_become_one(tmp_path: Path) -> None:
     assert table.header == ["file", "my column", "label"]
     np.testing.assert_array_equal(table.numbers("My_Column"), [1])
     assert NameColumn(table, table.columns["label"]).spelled == {"twolines": "two lines"}
+
+
+@pytest.mark.parametrize("sign", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
+def test_only_ends_of_lines_end_a_row(tmp_path: Path, sign: str) -> None:
+    table = table_of(tmp_path, f"file,Mass,note\na,1,one{sign}two\nb,7,\n")
+    assert table.columns["note"] == [f"one{sign}two", ""]
+    with pytest.raises(DataError, match=r"t\.csv:3: Mass is '7'"):
+        table.numbers("Mass")
