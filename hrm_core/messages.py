@@ -1,14 +1,19 @@
 """Write messages: text on one line, and quotations short enough for it."""
 
+import re
 from collections.abc import Sequence
 
 QUOTED = 60  # characters of a quotation
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 MAX_MISFITS = 5  # named at once
 
 
 def one_line(text: object) -> str:
-    """Write a text, or that of an error, with each run of white space as one blank."""
-    return " ".join(str(text).split())
+    """Write a text, or that of an error, with each run of white space as one blank.
+
+    Control characters, which could command a terminal, are escaped.
+    """
+    return CONTROL.sub(lambda found: repr(found[0])[1:-1], " ".join(str(text).split()))
 
 
 def cut(text: str, length: int) -> str:

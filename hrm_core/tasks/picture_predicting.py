@@ -29,6 +29,7 @@ from hrm_core.data.picture_files import (
 )
 from hrm_core.errors import DataError
 from hrm_core.files import Refusal, check_writable, staged
+from hrm_core.messages import cut, one_line
 from hrm_core.pictures.animations import save_png
 from hrm_core.pictures.sheets import sheet
 from hrm_core.tasks import building, picture_explaining
@@ -47,6 +48,7 @@ UintArray = npt.NDArray[np.uint8]
 MOST_BARS = 12  # pictures with bars; of more there is a line each
 MOST_SHOWN = 200  # pictures on a sheet
 BAR_WIDTH = 30  # characters
+MOST_NAME = 60  # characters of a picture's name in that of its map; 255 bytes are most
 ANY_PATH = Field(strict=False)  # in Python a string will do
 FOLDER = Refusal(DataError, "choose another folder")
 
@@ -147,12 +149,12 @@ class Prediction:
         return [label for label, chance in pairs if chance >= 0.5]
 
     def _line(self, picture: Predicted) -> str:
-        return f"{picture.name}: {chances_text(self.labels, picture.chances)}"
+        return f"{one_line(picture.name)}: {chances_text(self.labels, picture.chances)}"
 
     def _bars(self, picture: Predicted) -> str:
         """Draw the chances of a picture, the likeliest label first."""
         width = max(map(len, self.labels))
-        lines = [picture.name]
+        lines = [one_line(picture.name)]
         for label in np.argsort(-picture.chances, kind="stable").tolist():
             chance = float(picture.chances[label])
             bar = "█" * round(BAR_WIDTH * chance)
@@ -310,13 +312,18 @@ def _explanations(out: Path | None, count: int) -> Iterator[Place | None]:
     else:
         with staged(out.absolute(), FOLDER) as folder:
             folder.mkdir()
-            yield lambda number, name: folder / f"{number + 1:04}-{Path(name).stem}.png"
+            yield (
+                lambda number, name: (
+                    folder / f"{number + 1:04}-{cut(Path(name).stem, MOST_NAME)}.png"
+                )
+            )
 
 
 def _draw(task: PictureTask, picture: Prepared, occlusion: Occlusion, out: Path) -> None:
     frames = picture.pixels.reshape(-1, *picture.pixels.shape[-2:])
     side = task.preparation.patch
-    page = picture_explaining.draw(frames, side, occlusion, Path(picture.name).name, task.note)
+    title = one_line(Path(picture.name).name)
+    page = picture_explaining.draw(frames, side, occlusion, title, task.note)
     save_png(page, out)
 
 
@@ -326,7 +333,7 @@ def _draw_sheet(
     """Draw all pictures with their chances."""
     captions = []
     for picture in prediction.pictures:
-        name = Path(picture.name).name
+        name = one_line(Path(picture.name).name)
         captions.append(f"{name}\n{chances_text(task.labels, picture.chances)}")
     title = f"{len(shown):,} {task.things}"
     rows = [[image] for image in shown]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from hrm_core.messages import one_line
 from hrm_core.pictures.grids import beside
 from hrm_core.tasks.capabilities import Shown
 from hrm_core.tasks.contract import IntArray
@@ -53,7 +54,7 @@ def names_of(listed: Listing, rows: IntArray) -> list[str]:
     places = np.searchsorted(listed.rows, rows, side="right") - 1
     names = []
     for place, copy in zip(places.tolist(), (rows - listed.rows[places]).tolist(), strict=True):
-        name = listed.files[place]
+        name = one_line(listed.files[place])
         name = name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"
         names.append(f"{name}, copy {copy}" if copy else name)
     return names

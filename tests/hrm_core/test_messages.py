@@ -15,6 +15,7 @@ from hrm_core.messages import (
 
 def test_text_becomes_one_line_of_a_length() -> None:
     assert one_line(ValueError(" a\n\tb  c ")) == "a b c"
+    assert one_line("a\x1b[31mb\x00\x9b\tc ü\u200c") == r"a\x1b[31mb\x00\x9b c" + " ü\u200c"
     assert shortened("a\nb" + "c" * 58) == "a b" + "c" * 56 + "…"
     assert shortened("a\nb", 3) == "a b"
     assert cut("a  b", 4) == "a  b"

@@ -315,3 +315,28 @@ def test_the_command_itself_predicts_a_folder(trained: Any, folder: Path) -> Non
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("%") == 20  # two findings of ten pictures
     assert done.stdout.endswith(f"{NOTE}\n")
+
+
+def test_names_that_no_terminal_should_obey_are_escaped(
+    trained: Any, folder: Path, hrm: Callable[..., Any], tmp_path: Path
+) -> None:
+    named = tmp_path / "a\x1b[31m\nb.png"
+    named.write_bytes((folder / "000.png").read_bytes())
+    drawings = ["--explain", tmp_path / "map.png", "--sheet", tmp_path / "sheet.png"]
+    status, printed, err = hrm("predict", trained.run, named, *drawings)
+    assert status == 0, err
+    assert printed.splitlines()[0] == f"{tmp_path}/a\\x1b[31m b.png"
+    status, printed, err = hrm("predict", trained.run, named, "--json")
+    assert json.loads(printed)["pictures"][0]["name"] == str(named)
+
+
+def test_maps_of_pictures_with_long_names_have_shorter_ones(
+    trained: Any, folder: Path, hrm: Callable[..., Any], tmp_path: Path
+) -> None:
+    long = tmp_path / f"{'ü' * 125}.png"
+    long.write_bytes((folder / "000.png").read_bytes())
+    out = tmp_path / "maps"
+    status, _, err = hrm("predict", trained.run, long, folder / "001.png", "--explain", out)
+    assert status == 0, err
+    names = sorted(path.name for path in out.iterdir())
+    assert names == [f"0001-{'ü' * 59}….png", "0002-001.png"]
