@@ -3,6 +3,7 @@
 Shapes: N pictures, C chunks of S tokens, F labels, H, W pixels.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -181,6 +182,7 @@ def predict(task: PictureTask, things: Sequence[Thing], options: Options, ask: A
     wanted = _wanted(task, options.label)
     sources = list(_sources(things, task.preparation))
     _check_outputs(options, len(sources))
+    _check_apart(options, sources)
     found: list[Predicted] = []
     shown: list[Image.Image] = []
     with _explanations(options.explain, len(sources)) as place:
@@ -297,6 +299,20 @@ def _check_outputs(options: Options, count: int) -> None:
                 f"{options.explain} cannot be the folder of {count:,} maps; "
                 "name a new folder without an ending"
             )
+
+
+def _check_apart(options: Options, sources: Sequence[tuple[Thing, str]]) -> None:
+    """Refuse to write over a picture that is asked about, or twice to one place. Raises: DataError."""
+    taken = {os.path.realpath(thing) for thing, _ in sources if isinstance(thing, Path)}
+    for flag, out in (("--explain", options.explain), ("--sheet", options.sheet)):
+        if out is None:
+            continue
+        if os.path.realpath(out) in taken:
+            raise DataError(
+                f"{flag} {out} would replace a picture that is read, or another one that is drawn; "
+                "choose another name"
+            )
+        taken.add(os.path.realpath(out))
 
 
 Place = Callable[[int, str], Path]  # of the map of a picture, by its number and name

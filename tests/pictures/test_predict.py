@@ -340,3 +340,19 @@ def test_maps_of_pictures_with_long_names_have_shorter_ones(
     assert status == 0, err
     names = sorted(path.name for path in out.iterdir())
     assert names == [f"0001-{'ü' * 59}….png", "0002-001.png"]
+
+
+@pytest.mark.parametrize("flag", ["--explain", "--sheet"])
+def test_a_picture_that_is_read_is_not_written_over(
+    trained: Any, folder: Path, refusal: Callable[..., str], tmp_path: Path, flag: str
+) -> None:
+    picture, link = tmp_path / "a.png", tmp_path / "link.png"
+    picture.write_bytes((folder / "000.png").read_bytes())
+    link.symlink_to(picture)
+    before = picture.read_bytes()
+    assert "would replace a picture" in refusal("predict", trained.run, link, flag, picture)
+    out = tmp_path / "x.png"
+    error = refusal("predict", trained.run, picture, "--explain", out, "--sheet", out)
+    assert "another one that is drawn" in error
+    assert picture.read_bytes() == before
+    assert not out.exists()
