@@ -9,7 +9,7 @@ Source: DICOM PS3.3, C.11.1 (Modality LUT) and C.11.2 (VOI LUT).
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".dcm", ".dicom")
 PREAMBLE, MAGIC = 128, b"DICM"
 GREY = ("MONOCHROME1", "MONOCHROME2")
+DEFLATED = b"1.2.840.10008.1.2.1.99"  # UID of a transfer syntax, in the head of a file
+HEAD = 4096  # bytes; the group of the transfer syntax comes first
 INVERTED_NOTE = "MONOCHROME1 inverted"
 
 FloatArray = npt.NDArray[np.float64]
@@ -45,6 +47,8 @@ def dicom_pixels(
         import pydicom
         from pydicom.pixels.processing import apply_modality_lut
 
+    if DEFLATED in data[:HEAD]:  # pydicom would unpack it whatever its size
+        raise DataError(f"{name} is a deflated DICOM file; save it with another transfer syntax")
     found = pydicom.dcmread(BytesIO(data), force=True)
     _check_picture(found, name)
     check_sides((int(found.Columns), int(found.Rows)), name)
@@ -73,8 +77,8 @@ def _shown(values: FloatArray, found: "Dataset") -> tuple[FloatArray, str]:
     """Return values as shares of white, and how they were found."""
     from pydicom.pixels.processing import apply_voi_lut
 
-    if "WindowCenter" in found and "WindowWidth" in found:
-        center, width = _first(found.WindowCenter), _first(found.WindowWidth)
+    center, width = _first(found.get("WindowCenter")), _first(found.get("WindowWidth"))
+    if center is not None and width is not None:
         return (values - (center - 0.5)) / max(width - 1, 1) + 0.5, "DICOM window"
     if found.get("VOILUTSequence"):
         bits = int(found.VOILUTSequence[0].LUTDescriptor[2])
@@ -84,6 +88,8 @@ def _shown(values: FloatArray, found: "Dataset") -> tuple[FloatArray, str]:
     return (values - low) / max(high - low, 1), "DICOM without a window, from lowest to highest"
 
 
-def _first(value: object) -> float:
-    """Return a number, or the first of several."""
-    return float(value if isinstance(value, int | float | str) else value[0])  # type: ignore[index]
+def _first(value: Any) -> float | None:
+    """Return a number, or the first of several; None where the field is empty or missing."""
+    if isinstance(value, int | float):
+        return float(value)
+    return float(value if isinstance(value, str) else value[0]) if value else None

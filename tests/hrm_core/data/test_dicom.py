@@ -1,5 +1,6 @@
 import random
 import sys
+import tracemalloc
 from io import BytesIO
 from typing import Any
 
@@ -12,7 +13,11 @@ from hrm_core.errors import BackendError, DataError, HRMError
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage  # noqa: E402
+from pydicom.uid import (  # noqa: E402
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+)
 
 STORED = np.random.default_rng(5).integers(0, 4096, (12, 10), np.uint16)
 
@@ -86,6 +91,14 @@ def test_without_a_window_grey_runs_from_the_lowest_value_to_the_highest() -> No
     assert "without a window" in photo.notes[0]
 
 
+@pytest.mark.parametrize("empty", ["", []])
+def test_an_empty_window_is_none(empty: Any) -> None:
+    photo = photo_of(dicom_file(WindowCenter=empty, WindowWidth=empty), "a")
+    plain = photo_of(dicom_file(), "a")
+    np.testing.assert_array_equal(photo.pixels, plain.pixels)
+    assert photo.notes == plain.notes
+
+
 def test_a_table_of_grey_values_is_used() -> None:
     table = Dataset()
     table.LUTDescriptor = [4096, 0, 12]
@@ -111,6 +124,20 @@ def test_what_shows_no_single_grey_picture_is_refused(data: bytes, found: str) -
     with pytest.raises(DataError, match=found) as refusal:
         photo_of(data, "a.dcm")
     assert "\n" not in str(refusal.value)
+
+
+def test_a_deflated_file_is_refused_before_it_is_unpacked() -> None:
+    file = pydicom.dcmread(BytesIO(dicom_file(np.zeros((2048, 2048), np.uint16))))
+    file.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    packed = BytesIO()
+    file.save_as(packed)
+    assert len(packed.getvalue()) < 1 << 16
+    tracemalloc.start()
+    with pytest.raises(DataError, match="another transfer syntax"):
+        photo_of(packed.getvalue(), "a.dcm")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20  # 8 MiB of pixels
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
