@@ -23,6 +23,7 @@ from hrm_core.errors import DataError
 from hrm_core.messages import reason
 
 SPLITS = ("train", "val", "test")
+MAX_COLUMNS = 1_000  # of labels; checked before they are read
 EXPECTED = "the arrays train_images and train_labels, of val and test too, as in MedMNIST"
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -48,14 +49,13 @@ class ArrayPictures:
         labels = []
         with _refusing(path), zipfile.ZipFile(path) as archive:
             members = set(archive.namelist())
-            found = [split for split in SPLITS if f"{split}_images.npy" in members]
-            if not found:
-                raise DataError(f"{path} holds no pictures; expected {EXPECTED}")
-            for split in found:
+            for split in [name for name in SPLITS if f"{name}_images.npy" in members]:
                 count = self._count(archive, split)
                 labels.append(self._labels(archive, split, count))
                 self.names += [f"{split}_images[{row}]" for row in range(count)]
                 self.splits += [split] * count
+        if not self.names:
+            raise DataError(f"{path} holds no pictures; expected {EXPECTED}")
         widths = {part.shape[1] for part in labels}
         if len(widths) > 1:
             raise DataError(f"{path}: labels of {sorted(widths)} columns; expected as many in each")
@@ -112,10 +112,11 @@ class ArrayPictures:
             raise DataError(f"{self.path} has no {key}; expected {EXPECTED}")
         with archive.open(f"{key}.npy") as file:
             header = _read_header(file)
-            if header.dtype.kind not in "biuf" or len(header.shape) not in (1, 2):
+            is_table = len(header.shape) in (1, 2) and math.prod(header.shape[1:]) <= MAX_COLUMNS
+            if header.dtype.kind not in "biuf" or not is_table:
                 raise DataError(
                     f"{self.path}: {key} holds {header.dtype} of shape {header.shape}; "
-                    "expected numbers of (N, 1) or (N, F)"
+                    f"expected numbers of (N, 1) or (N, F), F at most {MAX_COLUMNS:,}"
                 )
             if header.shape[0] != count:
                 raise DataError(
@@ -123,7 +124,7 @@ class ArrayPictures:
                     "expected one row each"
                 )
             data = _exactly(file, header.dtype.itemsize * math.prod(header.shape))
-        values = np.frombuffer(data, header.dtype).reshape(count, -1)
+        values = np.frombuffer(data, header.dtype).reshape(count, math.prod(header.shape[1:]))
         is_known = np.isin(values, (0, 1, -1))
         if not is_known.all():
             row, column = np.argwhere(~is_known)[0].tolist()
@@ -140,6 +141,8 @@ def _read_header(file: IO[bytes]) -> _Header:
     if version not in HEADERS:
         raise ValueError(f"version {version} of .npy")
     shape, is_fortran, dtype = HEADERS[version](file)
+    if min(shape, default=0) < 0:
+        raise ValueError(f"an array of shape {shape}")
     if is_fortran and len(shape) > 1:
         raise ValueError("an array in Fortran's order")
     return _Header(shape, dtype)

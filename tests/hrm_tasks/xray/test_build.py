@@ -2,6 +2,8 @@ import csv
 import json
 import random
 import tracemalloc
+import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +233,37 @@ def test_files_that_are_no_npz_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         build(tmp_path / "out", Options(npz=tmp_path / "nowhere.npz"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_split_without_images_has_no_say(tmp_path: Path) -> None:
+    empty = {name: array[:0] for name, array in arrays(2).items()}
+    path = npz_of(tmp_path / "a.npz", train=arrays(40), val=empty)
+    record = build(tmp_path / "out", Options(npz=path, findings="Mass", augment=0)).record
+    assert (record["split_by"], record["train_images"], record["test_images"]) == ("image", 32, 8)
+    path = npz_of(tmp_path / "b.npz", train=empty)
+    with pytest.raises(DataError, match="holds no pictures"):
+        build(tmp_path / "none", Options(npz=path, findings="Mass"))
+
+
+@pytest.mark.parametrize("shape", [(-3, 1), (40, 10**6)])
+def test_shapes_that_ask_for_the_whole_of_a_packed_array_are_refused(
+    tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    path = tmp_path / "a.npz"
+    header = BytesIO()
+    kind = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, kind)
+    images = BytesIO()
+    np.save(images, arrays(40)["images"])
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train_images.npy", images.getvalue())
+        archive.writestr("train_labels.npy", header.getvalue() + bytes(40 * 10**6))
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"train_labels holds|array of shape"):
+        ArrayPictures(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 22  # the labels have 40 MB
 
 
 def test_a_file_that_breaks_off_among_its_images_leaves_nothing(tmp_path: Path) -> None:
