@@ -84,7 +84,7 @@ class Photo(NamedTuple):
 
 def read_photo(path: Path) -> Photo:
     """Read a picture file. Raises: DataError naming it; BackendError if pydicom is missing."""
-    return photo_of(file_bytes(path), str(path))
+    return photo_of(_bytes_of(path), str(path))
 
 
 def photo_of(data: bytes, name: str) -> Photo:
@@ -134,7 +134,7 @@ def read_frames(path: Path, count: int) -> UintArray:
     Returns: (C, H, W). Raises: DataError if there are not `count` frames of one size.
     """
     if not path.is_dir():
-        return frames_of(file_bytes(path), str(path), count).pixels
+        return frames_of(_bytes_of(path), str(path), count).pixels
     photos = [read_photo(each) for each in picture_paths(path)]
     return stacked(photos, str(path), count).pixels
 
@@ -304,6 +304,13 @@ def _eight_bits(pixels: npt.NDArray[np.integer], name: str) -> Photo:
     scale = 255 / ((1 << depth) - 1)
     scaled = np.rint(pixels.astype(np.float32) * np.float32(scale)).astype(np.uint8)
     return Photo(scaled, (f"{depth} bits in 16 made 8" if depth < 16 else "16 bits made 8",))
+
+
+def _bytes_of(path: Path) -> bytes:
+    """Read a file; a pipe or a device may never end. Raises: DataError."""
+    if os.access(path, os.F_OK) and not path.is_file():
+        raise DataError(f"{path} is no file; expected {EXPECTED}")
+    return file_bytes(path)
 
 
 def _check_count(found: int, name: str, expected: int) -> None:

@@ -1,6 +1,7 @@
 """Chances and occlusion maps of pictures: `hrm predict`, `model.predict`."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -356,3 +357,9 @@ def test_a_picture_that_is_read_is_not_written_over(
     assert "another one that is drawn" in error
     assert picture.read_bytes() == before
     assert not out.exists()
+
+
+def test_a_pipe_is_no_picture(trained: Any, refusal: Callable[..., str], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    assert "a.png is no file" in refusal("predict", trained.run, tmp_path / "a.png")
+    assert "holds no pictures" in refusal("predict", trained.run, tmp_path)
