@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from hrm_core.data.label_tables import Named
 from hrm_core.errors import DataError
 from hrm_core.tasks.building import Count, Flag, Options, Seed
-from hrm_core.tasks.pictures import PictureSettings
+from hrm_core.tasks.pictures import MAX_LABELS, PictureSettings
 
 SIZE = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?")
 MIN_PATCH = 7  # pixels of a side, if the user does not say
@@ -165,5 +165,8 @@ def _clash(error: ValidationError) -> str:
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
     name = str(first["loc"][0])
+    if first["type"] == "too_long":
+        count = len(first["input"])
+        return f"{count:,} {name}, expected at most {MAX_LABELS}; leave rare ones out of the table"
     flag = "the labels" if name == "labels" else f"--{name}"
     return f"{flag}: {first['msg']}; found {str(first['input'])[:60]}"
