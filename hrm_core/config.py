@@ -179,7 +179,8 @@ class ArchConfig(Settings):
         if self.halt_max_steps < needed:
             raise ValueError(
                 f"halt_max_steps={self.halt_max_steps} does not reach the end of the last chunk: "
-                f"num_chunks={self.num_chunks or 1} of steps_per_chunk={self.steps_per_chunk} take {needed}"
+                f"num_chunks={self.num_chunks or 1} of steps_per_chunk={self.steps_per_chunk} take "
+                f"{needed}; set halt_max_steps to {needed} or more"
             )
         return self
 

@@ -455,5 +455,5 @@ def test_steps_that_do_not_reach_the_last_chunk_are_refused(tmp_path: Path) -> N
     message = refusal(tmp_path, GOOD, "model.num_chunks=5", "model.steps_per_chunk=4")
     assert message.endswith(
         "model: halt_max_steps=16 does not reach the end of the last chunk: "
-        "num_chunks=5 of steps_per_chunk=4 take 20"
+        "num_chunks=5 of steps_per_chunk=4 take 20; set halt_max_steps to 20 or more"
     )

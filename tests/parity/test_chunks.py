@@ -228,5 +228,5 @@ def test_chunks_of_a_data_set_are_those_of_the_model(tmp_path: Path) -> None:
         short.sized(metadata.sizes)
     assert str(refused.value) == (
         "model: halt_max_steps=2 does not reach the end of the last chunk: "
-        "num_chunks=3 of steps_per_chunk=1 take 3"
+        "num_chunks=3 of steps_per_chunk=1 take 3; set halt_max_steps to 3 or more"
     )
