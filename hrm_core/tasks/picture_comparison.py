@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hrm_core.messages import first_few
 from hrm_core.pictures.charts import GREY, empty_panels, plain, reliability, save_chart
 from hrm_core.pictures.curves import RUN_COLOURS
 from hrm_core.tasks import picture_scores as scores
@@ -24,7 +25,8 @@ MACRO = "macro"  # the row of the mean over all labels that are defined
 UNDEFINED = "undefined"
 FEW = 10  # pictures of a class; an interval from fewer says too little
 MOST_PAIRS = 3  # labels of which a chart has the curves of both models
-AT_HALF = ("accuracy", "balanced_accuracy", "ece", "balanced_ece")
+BALANCED = ("balanced_accuracy", "balanced_ece")  # not defined where a class is missing
+MOST_NAMES = 20  # labels in a sentence
 
 
 class Estimate(NamedTuple):
@@ -82,7 +84,7 @@ class Comparison:
         return {
             "labels": {row.name: row.record() for row in labels},
             MACRO: mean.record(),
-            "at_half": {name: dict(values) for name, values in self.at_half.items()},
+            "at_half": {name: _finite_of(values) for name, values in self.at_half.items()},
             "notes": list(self.notes),
             "note": self.note,
         }
@@ -115,9 +117,10 @@ class Comparison:
         columns = ["", "accuracy", "base rate", "balanced accuracy", "ECE", "ECE, balanced"]
         rows = []
         for name, values in self.at_half.items():
-            shares = [f"{values[key]:.1%}" for key in ("accuracy", "base_rate")]
-            errors = [f"{values[key]:.3f}" for key in ("ece", "balanced_ece")]
-            rows.append([name, *shares, f"{values['balanced_accuracy']:.1%}", *errors])
+            shares = ("accuracy", "base_rate", "balanced_accuracy")
+            texts = [_text(values[key], ".1%") for key in shares]
+            texts += [_text(values[key], ".3f") for key in ("ece", "balanced_ece")]
+            rows.append([name, *texts])
         return Table(
             "answers at 0.5; balanced: as if all classes were equally frequent", columns, rows
         )
@@ -173,10 +176,12 @@ def compare(
         rows.append(_row(name, counts, {key: each[[label]] for key, each in points.items()}, own))
     totals = sum(row.present for row in rows), sum(row.absent for row in rows)
     rows.append(_row(MACRO, totals, points, drawn))
-    at_half = {name: scores.measure(judged) for name, judged in judgements.items()}
+    at_half = {name: _measured(judged) for name, judged in judgements.items()}
     few = [row.name for row in rows[:-1] if 0 < min(row.present, row.absent) < FEW]
     if few:
-        too_few = f"Too few to trust the intervals, below {FEW} of a class: {', '.join(few)}."
+        too_few = (
+            f"Too few to trust the intervals, below {FEW} of a class: {first_few(few, MOST_NAMES)}."
+        )
         notes = [too_few, *notes]
     return Comparison(word, labels, things, unit, rows, at_half, judgements, notes, note)
 
@@ -254,6 +259,23 @@ def _row(
         ends = scores.interval(resamples[network] - resamples[other])
         gain = Estimate(means[network] - means[other], *ends)
     return Row(name, *counts, found, gain)
+
+
+def _measured(judged: Judgement) -> dict[str, float]:
+    """Compute all scores; NaN for the balanced ones if no label has both classes."""
+    values = scores.measure(judged)
+    if not scores.answers_of(judged).balance.any():
+        values |= dict.fromkeys(BALANCED, math.nan)
+    return values
+
+
+def _text(value: float, form: str) -> str:
+    """Write a score for a person."""
+    return UNDEFINED if math.isnan(value) else f"{value:{form}}"
+
+
+def _finite_of(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {key: _finite(value) for key, value in values.items()}
 
 
 def _finite(value: float) -> float | None:

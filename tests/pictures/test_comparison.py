@@ -16,8 +16,9 @@ from hrm_core.errors import DataError
 from hrm_core.tasks import picture_scores as scores
 from hrm_core.tasks.capabilities import Charted, Table
 from hrm_core.tasks.picture_baselines import MAX_FEATURES, features, training_rows
-from hrm_core.tasks.picture_comparison import LOGISTIC, NETWORK, Comparison
+from hrm_core.tasks.picture_comparison import LOGISTIC, NETWORK, Comparison, compare
 from hrm_core.tasks.picture_listing import listing
+from hrm_core.tasks.picture_scores import Judgement
 from hrm_core.tasks.pictures import PictureTask
 from hrm_core.tasks.predictions import NO_PREDICTIONS, REQUIRED, Predictions
 
@@ -112,6 +113,16 @@ def test_labels_of_few_pictures_are_named(written: Any) -> None:
     assert compared(written, "test", guessed(task, targets)).notes == []
 
 
+def test_of_many_labels_of_few_pictures_twenty_are_named() -> None:
+    rng = np.random.default_rng(3)
+    truth = np.tile([0, 1], 6)[:, None].repeat(30, axis=1)
+    odds = rng.normal(size=truth.shape)
+    judged = Judgement(1 / (1 + np.exp(-odds)), truth, odds, False)
+    names = [f"L{label}" for label in range(30)]
+    found = compare(names, "label", "12 images", "image", np.arange(12), {NETWORK: judged}, [], "")
+    assert found.notes[0].endswith(f"of a class: {', '.join(names[:20])}, ….")
+
+
 def test_copies_of_a_picture_count_once(written: Any) -> None:
     task, out, made = written
     targets = np.repeat(made["train"].targets, 3, axis=0)
@@ -153,6 +164,14 @@ def test_a_label_without_both_classes_is_undefined(written: Any) -> None:
     targets[:] = 0
     found = compared(written, "test", guessed(task, targets))
     assert "No finding has both classes here" in str(found.pages()[3])
+    answers = found.pages()[2]
+    assert isinstance(answers, Table)
+    assert [answers.rows[0][place] for place in (3, 5)] == ["undefined", "undefined"]
+    at_half = json.loads(json.dumps(found.record()))["at_half"][NETWORK]
+    assert (at_half["balanced_accuracy"], at_half["balanced_ece"]) == (None, None)
+    assert at_half["accuracy"] == pytest.approx(
+        float(answers.rows[0][1].strip("%")) / 100, abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("settings", [{"exclusive": True}, {"pixels": True}, {"frames": 2}])
