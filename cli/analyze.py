@@ -213,8 +213,8 @@ def _described(study: "Study", loaded: "Model", source: str) -> tuple[list[str],
     }
     lines = [
         f"- Model: {loaded.source}, {facts['parameters']:,} parameters",
-        f"- Puzzles: {source}",
-        f"- {study.num_steps} ACT steps of {cycles}; a cycle of H follows every {config.L_cycles} of L",
+        f"- {study.things.capitalize()}: {source}",
+        f"- ACT steps: {study.num_steps}, of {cycles}; a cycle of H follows every {config.L_cycles} of L",
         f"- Computed with {device['backend']} in {device['dtype']} on {device['device']}",
     ]
     if study.control:
@@ -228,7 +228,7 @@ def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[int], None]]]
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    words = TextColumn("{task.description}: {task.completed:,} ACT steps of puzzles")
+    words = TextColumn("{task.description}: {task.completed:,} ACT steps")
     stderr = Console(stderr=True)
     with Progress(
         SpinnerColumn(),

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from hrm_analysis.parts import Picture, table
+from hrm_analysis.parts import PUZZLES, Picture, table
 from hrm_analysis.states import Recording
 from hrm_analysis.study import ORDERED, SHUFFLED, LeftOutError, Study
 from hrm_core.pictures.charts import empty_panels
@@ -116,6 +116,7 @@ class Dimension:
     ratios: Mapping[tuple[str, Level, Way, When], Sequence[Ratio]]  # of more and more puzzles
     shuffled: Mapping[tuple[Level, Way, When], Ratio]  # of all puzzles
     shape: tuple[int, int]  # T, D
+    things: str = PUZZLES
 
     title = "Participation ratio"
 
@@ -183,7 +184,7 @@ class Dimension:
                     )
             steps = "after the last ACT step" if when == "last" else "after every ACT step"
             axes.set_title(f"a sample is {SAMPLES[way]}, {steps}", loc="left", fontsize="medium")
-            axes.set_xlabel("puzzles")
+            axes.set_xlabel(self.things)
             axes.set_ylabel("participation ratio")
             axes.set_ylim(bottom=0)
         panels[0].legend(frameon=False)
@@ -210,7 +211,7 @@ def measure_dimension(study: Study) -> Dimension:
         everything = samples_of(_ends(recordings["model"], level), way, when, most)
         shuffled[level, way, when] = ratio_of(rng.permuted(everything, axis=0), most)
     positions, hidden = study.recording.ends_H.shape[2:]
-    return Dimension(ratios, shuffled, (positions, hidden))
+    return Dimension(ratios, shuffled, (positions, hidden), study.things)
 
 
 def _kinds() -> Iterator[tuple[Level, Way, When]]:

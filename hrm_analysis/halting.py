@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hrm_analysis.parts import Picture, table
+from hrm_analysis.parts import PUZZLES, Picture, table
 from hrm_analysis.study import LeftOutError, Study
 from hrm_core.data.summary import band_names
 from hrm_core.pictures.charts import GREY, Reliability, empty_panels, reliability
@@ -51,6 +51,7 @@ class Halting:
     counts: Mapping[str, tuple[int, int]]  # right and wrong answers
     bands: Sequence[BandSteps]  # the last is of all puzzles
     step_counts: IntArray  # (A,) puzzles that halt after each ACT step
+    things: str = PUZZLES
 
     title = "Halting"
 
@@ -115,7 +116,7 @@ class Halting:
         if len(self.bands) == 1:
             names = [str(step) for step in range(1, len(self.step_counts) + 1)]
             heights = self.step_counts.tolist()
-            third = "Steps", "ACT steps until it halts", "puzzles"
+            third = "Steps", "ACT steps until it halts", self.things
         panels[2].bar(names, heights, color=RUN_COLOURS[2])
         labels = [
             ("Reliability", "sigmoid(q_halt)", "share that is right"),
@@ -145,6 +146,7 @@ def measure_halting(study: Study) -> Halting:
         counts,
         _bands(study, study.halting_step + 1, right[at_halt]),
         np.bincount(study.halting_step, minlength=len(right)),
+        study.things,
     )
 
 

@@ -18,7 +18,7 @@ from hrm_analysis.halting import measure_halting
 from hrm_analysis.intermediate import measure_answers
 from hrm_analysis.landscape import measure_landscape
 from hrm_analysis.modes import measure_modes
-from hrm_analysis.parts import Part, Picture
+from hrm_analysis.parts import PUZZLES, Part, Picture, worded
 from hrm_analysis.residuals import measure_residuals
 from hrm_analysis.study import LeftOutError, Study
 from hrm_analysis.trajectories import measure_trajectories
@@ -47,6 +47,7 @@ class Report:
     about: Sequence[str]  # lines of Markdown below the title
     facts: Mapping[str, Any]  # of numbers.json
     parts: Mapping[str, Part | str]  # a text is the reason
+    things: str = PUZZLES  # the word for examples
 
     def record(self) -> dict[str, Any]:
         """Return all numbers as JSON-serialisable values."""
@@ -77,7 +78,9 @@ class Report:
             if isinstance(part, str):
                 lines += ["", f"## {name.capitalize()}", "", f"Left out: {part}"]
                 continue
-            lines += ["", f"## {part.title}", "", part.definition, "", *part.findings()]
+            texts = [part.definition, "", *part.findings()]
+            lines += ["", f"## {part.title}", ""]
+            lines += [worded(text, self.things) for text in texts]
             for picture, drawn in part.pictures().items():
                 lines += ["", f"![{part.title}]({picture}.png)"]
                 _save(drawn, draft / picture, suffixes)
@@ -99,8 +102,8 @@ def analyze(
         try:
             parts[name] = MEASURES[name](study)
         except LeftOutError as reason:
-            parts[name] = str(reason)
-    return Report(about, facts, parts)
+            parts[name] = worded(str(reason), study.things)
+    return Report(about, facts, parts, study.things)
 
 
 def check_out(out: Path) -> None:

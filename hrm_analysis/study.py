@@ -103,6 +103,11 @@ class Study:
         return stream(self.seed, Purpose.ANALYSIS, index)
 
     @property
+    def things(self) -> str:
+        """Return the word for examples: "puzzles", "images"."""
+        return "examples" if self.task is None else self.task.things
+
+    @property
     def _mixing(self) -> np.random.Generator | None:
         return self.rng(MIXED) if self.control == "shuffled" else None
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hrm_analysis.parts import worded
 from hrm_analysis.report import MEASURES, Report, analyze, check_out, plain
 from hrm_analysis.study import Study
 from hrm_core.errors import HRMError
@@ -64,6 +65,13 @@ def test_nothing_is_left_of_a_report_that_fails(
     with pytest.raises(HRMError, match=r"out was not written \(No space left on device\)"):
         Report([], {}, {}).write(tmp_path / "new" / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_task_has_its_own_word_for_puzzles() -> None:
+    text = "Puzzles: a puzzle of 5 puzzles. Puzzle 3 puzzles nobody."
+    assert worded(text, "puzzles") == text
+    expected = "Images: an example of 5 images. Example 3 images nobody."
+    assert worded(text, "images") == expected
 
 
 def test_a_used_folder_is_refused(out: Path, tmp_path: Path) -> None:
