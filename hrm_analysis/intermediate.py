@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hrm_analysis.parts import Picture, table
+from hrm_analysis.parts import Picture, count_cycles, table
 from hrm_analysis.strips import boards, explained, film_strip
 from hrm_analysis.study import LeftOutError, Study
 from hrm_core.pictures.charts import empty_panels
@@ -65,7 +65,7 @@ class IntermediateAnswers:
         """Return the values after some cycles, and what is missing."""
         count = len(next(iter(self.curves.values())))
         chosen = sorted({0, 1, self.cycles_per_step - 1, count // 4 - 1, count // 2 - 1, count - 1})
-        chosen = [cycle for cycle in chosen if cycle >= 0]
+        chosen = [cycle for cycle in chosen if 0 <= cycle < count]
         rows = []
         for name, values in self.curves.items():
             shown = [_written(name, values[cycle]) for cycle in chosen]
@@ -79,16 +79,20 @@ class IntermediateAnswers:
     def pictures(self) -> Mapping[str, Picture]:
         """Draw shares above, numbers of cells below; then one puzzle as a film strip."""
         drawn: dict[str, Picture] = {}
-        figure, panels = empty_panels(2, 1, SIZE)
-        for number, (name, values) in enumerate(self.curves.items()):
+        shown = {name: values for name, values in self.curves.items() if np.isfinite(values).any()}
+        has_counts = any(name not in SHARES for name in shown)
+        figure, panels = empty_panels(1 + has_counts, 1, SIZE)
+        for number, (name, values) in enumerate(shown.items()):
             axes = panels[0 if name in SHARES else 1]
             cycles = np.arange(1, len(values) + 1)
             axes.plot(cycles, values, marker=".", color=RUN_COLOURS[number], label=NAMES[name])
         panels[0].set_ylim(-0.02, 1.02)
         panels[0].yaxis.set_major_formatter("{x:.0%}")
-        panels[1].set_ylim(bottom=0)
-        panels[1].set_ylabel("cells of a puzzle")
-        panels[1].set_xlabel("cycles of L")
+        if has_counts:
+            panels[1].set_ylim(bottom=0)
+            panels[1].set_ylabel("cells")
+        panels[-1].set_xlabel("cycles of L")
+        count_cycles(panels)
         for axes in panels:
             if axes.get_lines():
                 axes.legend(frameon=False)
@@ -115,6 +119,8 @@ def measure_answers(study: Study) -> IntermediateAnswers:
     else:
         missing.append("No rules judge these answers.")
     curves["changed"] = _num_changed(study, trials)
+    if np.isnan(curves["changed"]).all():
+        missing.append("One cycle on a question: no answer stands before it that it could change.")
     if is_whole and isinstance(study.task, Checked):
         inputs = study.questions.inputs
         broken = [study.task.conflicts(inputs, tokens).sum(axis=1) for tokens in trials]

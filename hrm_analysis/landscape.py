@@ -117,10 +117,14 @@ def measure_landscape(study: Study) -> Landscape:
     states = paths.z_H.reshape(len(paths.z_H), -1)
     plane_of, samples = "its own path", states
     if len(states) < FEWEST_CYCLES:
-        plane_of, samples = "the states of all puzzles", first_states(study.recording.ends_H)
+        plane_of, samples = (
+            f"the states of all {study.things}",
+            first_states(study.recording.ends_H),
+        )
     plane = principal_plane(samples)._replace(mean=states[-1])
     path = plane.place(states)
-    across, down = _axis(path[:, 0]), _axis(path[:, 1])
+    shown = np.concatenate([path, plane.place(samples)])
+    across, down = _axis(shown[:, 0]), _axis(shown[:, 1])
     points = np.stack(np.meshgrid(across, down), axis=-1).reshape(-1, 2)
     z_L = paths.z_L[-1, 0]
     found = _values(study, row, value, plane, points, z_L)
@@ -142,7 +146,7 @@ def _chosen(study: Study) -> tuple[int, bool | None]:
 
 
 def _axis(places: FloatArray) -> FloatArray:
-    """Return G places that reach over those of a path, and the end at 0 is among them."""
+    """Return G places that reach over the given ones and over the end at 0."""
     low, high = min(places.min(), 0.0), max(places.max(), 0.0)
     room = MARGIN * max(high - low, 1e-6)
     return np.linspace(low - room, high + room, GRID)

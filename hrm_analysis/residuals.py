@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hrm_analysis.parts import Picture, band, table
+from hrm_analysis.parts import Picture, band, count_cycles, table
 from hrm_analysis.states import changes
 from hrm_analysis.study import Study
 from hrm_core.inference.slots import batch_of
@@ -111,6 +111,7 @@ class Residuals:
         panels[0].set_title("This model", loc="left", fontweight="bold")
         panels[1].set_title("Controls", loc="left", fontweight="bold")
         panels[1].set_xlabel("cycles of L")
+        count_cycles(panels)
         return {"residuals": figure}
 
 

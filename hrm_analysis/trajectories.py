@@ -25,6 +25,7 @@ NUM_DRAWN = 4  # solved puzzles, and as many unsolved ones
 MOST_SAMPLES = 800  # states that the directions are found from
 NUM_DIRECTIONS = 2
 SIZE = 11.0, 8.5  # inches
+FAINT = 80.0  # grey points that are drawn with full strength; more of them are fainter
 
 
 class Plane(NamedTuple):
@@ -102,7 +103,9 @@ class Trajectories:
         for level, walk in self.walks.items():
             shares = [f"{share:.1%}" for share in walk.shares]
             for name, places in self.groups.items():
-                bends = f"{walk.lengths[places].mean():.2f}" if len(places) else "none"
+                bends = "none"
+                if len(places) and len(walk.paths[0]) > 1:
+                    bends = f"{walk.lengths[places].mean():.2f}"
                 rows.append([f"z_{level}", *shares, name, str(len(places)), bends])
         columns = [
             "state",
@@ -116,7 +119,7 @@ class Trajectories:
             *table(columns, rows),
             "",
             "Length over distance: the way in all dimensions from cycle to cycle over the straight distance from the "
-            "first to the last cycle; 1 is a straight line.",
+            "first to the last cycle; 1 is a straight line. A single cycle has none.",
         ]
 
     def pictures(self) -> Mapping[str, Picture]:
@@ -128,7 +131,8 @@ class Trajectories:
                 axes.set_title(f"z_{level}, {name}", loc="left", fontweight="bold")
                 axes.set_xlabel(f"PC 1, {walk.shares[0]:.0%} of the variance")
                 axes.set_ylabel(f"PC 2, {walk.shares[1]:.0%}")
-                axes.plot(*walk.background.T, ".", color=GREY, alpha=0.15, markersize=3, zorder=0)
+                alpha = max(0.15, min(0.6, FAINT / len(walk.background)))
+                axes.plot(*walk.background.T, ".", color=GREY, alpha=alpha, markersize=3, zorder=0)
                 for path in walk.paths[places]:
                     _draw_path(axes, path)
             for axes in row[1:]:

@@ -1,5 +1,6 @@
 """Models of every kind can be analyzed; what they cannot have is left out with a sentence."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,25 @@ def test_an_example_in_chunks_has_no_answer_that_stands() -> None:
     reasons = left_out(study_of(config))
     assert set(reasons) == {"modes", "halting"}
     assert reasons["modes"].startswith("An example is worked on in chunks")
+
+
+def test_a_model_of_one_cycle_has_every_figure_that_needs_no_second(tmp_path: Path) -> None:
+    cycles = {"halt_max_steps": 1, "H_cycles": 1, "L_cycles": 1, "halting": "fixed"}
+    config = ModelConfig.model_validate({**SIZES, **cycles})
+    study = study_of(config)
+    report = analyze(study, list(MEASURES), [], {})
+    assert set(left_out(study)) == {"halting"}
+    report.write(tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "no answer stands before it that it could change" in text
+    assert re.search(r"\| z_L \|.* \| none \|", text)
+    landscape: Any = report.parts["landscape"]
+    assert landscape.plane_of == "the states of all examples"
+    assert np.ptp(landscape.across) > 1  # the plane reaches over them, not over one point
+    assert landscape.values.max() > landscape.end_value > landscape.values.min()
+    # a model without a task has examples, no puzzles
+    assert "of all examples" in text
+    assert "puzzle" not in text
 
 
 def test_a_prefix_is_seen_by_every_pass() -> None:
