@@ -10,13 +10,13 @@ from pydantic.fields import FieldInfo
 
 from hrm_core.config import validated
 from hrm_core.errors import ConfigError
-from hrm_core.tasks.building import Argument, Flag, Options
+from hrm_core.tasks.building import Flag, Options
 
 SOURCE = "the options"
 
 
 def described_options(options: type[Options]) -> list[dict[str, Any]]:
-    """Return name, help and default of each option but paths: files stay on this machine."""
+    """Return name, help and default of each option on offer."""
     return [
         {
             "name": name,
@@ -24,8 +24,7 @@ def described_options(options: type[Options]) -> list[dict[str, Any]]:
             "default": None if field.is_required() else field.default,
             "is_flag": _kind(field.annotation) is bool,
         }
-        for name, field in options.model_fields.items()
-        if not _is_path(field)
+        for name, field in _offered(options).items()
     ]
 
 
@@ -36,13 +35,25 @@ def read_options(options: type[Options], texts: Mapping[str, str]) -> Options:
     """
     typed: dict[str, Any] = {}
     for name, text in texts.items():
-        field = options.model_fields.get(name)
-        if field is None or _is_path(field):
-            known = ", ".join(each["name"] for each in described_options(options))
+        field = _offered(options).get(name)
+        if field is None:
+            known = ", ".join(_offered(options)) or "none"
             raise ConfigError(f"{SOURCE}: unknown {name[:40]!r} (known: {known})")
         if text:
             typed[name] = _value(name, field, text)
     return validated(options, typed, SOURCE)
+
+
+def _offered(options: type[Options]) -> dict[str, FieldInfo]:
+    """Return each option but paths, and what only serves them: files stay on this machine."""
+    fields = options.model_fields
+    paths = [name for name, field in fields.items() if _is_path(field)]
+    found = {}
+    for name, field in fields.items():
+        flag = _flag(field)
+        if name not in paths and (flag is None or flag.serves not in paths):
+            found[name] = field
+    return found
 
 
 def _value(name: str, field: FieldInfo, text: str) -> Any:
@@ -69,7 +80,10 @@ def _is_path(field: FieldInfo) -> bool:
 
 
 def _help(field: FieldInfo, options: type[Options]) -> str:
+    flag = _flag(field)
+    return "" if flag is None else flag.help.replace("{things}", options.things)
+
+
+def _flag(field: FieldInfo) -> Flag | None:
     notes = [*field.metadata, *getattr(field.annotation, "__metadata__", ())]
-    looks = [note for note in notes if isinstance(note, Flag | Argument)]
-    text = looks[0].help if looks and isinstance(looks[0], Flag) else ""
-    return text.replace("{things}", options.things)
+    return next((note for note in notes if isinstance(note, Flag)), None)

@@ -98,6 +98,7 @@ class Site:
             "names": self._names(),
             "samples": samples and {"source": samples.source, "bands": list(samples.bands)},
             "options": self._options(),
+            "note": getattr(task, "note", ""),
             "limits": {"steps": MAX_STEPS, "forms": MAX_FORMS, "tokens": MAX_TOKENS},
         }
 

@@ -284,9 +284,22 @@ def predicting(name: str, content: bytes, texts: Mapping[str, str]) -> Work:
         options = read_options(found.Options, texts)
         with _copy_of(name, content) as path:
             report = found.predict(task, [path], options, ModelAsk(solver.backend, task))
-        return {"record": report.record(), "pages": _pages(report)}
+            result = {"record": report.record(), "pages": _pages(report)}
+            named: dict[str, Any] = _replaced(result, str(path), path.name)
+            return named
 
     return work
+
+
+def _replaced(value: Any, old: str, new: str) -> Any:
+    """Replace a text wherever it stands in values for JSON."""
+    if isinstance(value, str):
+        return value.replace(old, new)
+    if isinstance(value, Mapping):
+        return {key: _replaced(each, old, new) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replaced(each, old, new) for each in value]
+    return value
 
 
 def _pages(report: Report) -> list[Any]:

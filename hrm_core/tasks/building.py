@@ -32,6 +32,7 @@ class Flag:
     metavar: str | None = None
     show_default: bool = False
     is_file: bool = False  # a path that cannot be a folder
+    serves: str = ""  # the option that it is of no use without
 
 
 @dataclass(frozen=True)

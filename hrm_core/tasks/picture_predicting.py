@@ -70,7 +70,11 @@ class Options(building.Options):
     ] = None
     label: Annotated[
         str | None,
-        Flag("The label that --explain asks about; the likeliest if not set.", metavar="NAME"),
+        Flag(
+            "The label that --explain asks about; the likeliest if not set.",
+            metavar="NAME",
+            serves="explain",
+        ),
     ] = None
     sheet: Annotated[
         Path | None,

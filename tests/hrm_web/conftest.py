@@ -17,12 +17,28 @@ from hrm_core.backends import BackendMaker
 from hrm_core.config import ModelConfig
 from hrm_core.inference.solving import Solver
 from hrm_core.parameters import initial_values
-from hrm_core.runs.checkpoint import Model, find_model, load_model
+from hrm_core.runs.checkpoint import Model, find_model, load_model, save_model
 from hrm_core.runs.shipped import shipped_models
+from hrm_core.tasks.pictures import PictureSettings
+from hrm_core.tasks.registry import label_of
+from hrm_tasks.xray.task import Xray
 
 CPU = BackendOptions("cpu", "float32")
 SHIPPED = "sudoku-9x9"
 HERE = "http://127.0.0.1"
+SMALL: dict[str, Any] = {
+    "puzzle_emb_ndim": 0,
+    "H_cycles": 1,
+    "L_cycles": 1,
+    "H_layers": 1,
+    "L_layers": 1,
+    "hidden_size": 16,
+    "num_heads": 2,
+    "pos_encodings": "learned",
+    "halting": "fixed",
+    "loss_type": "softmax_cross_entropy",
+    "forward_dtype": "float32",
+}
 LOCAL = BackendMaker("mlx", "cpu", "float32")
 
 
@@ -73,6 +89,24 @@ def untrained_site(config: ModelConfig, task: str, files: Any = None) -> Any:
     path = Path("untrained.safetensors")
     model = Model(config, task, initial_values(config, seed=1), path, "", files or {})
     return Site.of(path, model)
+
+
+@pytest.fixture(scope="session")
+def picture_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model that looks for one finding in pictures of 8 x 8."""
+    task = Xray(PictureSettings(labels=("Pneumonia",), size=(8, 8), patch=4))
+    config = ModelConfig(
+        vocab_size=task.vocab_size,
+        seq_len=task.seq_len,
+        num_puzzle_identifiers=1,
+        image_size=(8, 8),
+        patch_size=4,
+        halt_max_steps=1,
+        **SMALL,
+    )
+    path = tmp_path_factory.mktemp("pictures") / "xray.safetensors"
+    save_model(path, config, label_of(task), initial_values(config, seed=1))
+    return path
 
 
 @pytest.fixture(scope="session")

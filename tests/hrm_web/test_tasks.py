@@ -2,12 +2,15 @@
 
 import importlib.util
 import json
+import tempfile
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hrm_core.backend import BackendOptions
 from hrm_core.config import ModelConfig
@@ -212,6 +215,29 @@ def test_outcomes_of_a_file_are_those_of_the_report(opened: Make, tmp_path: Path
         refused = page.client.post("/api/predict", params={"name": "a"} | wrong, content=match)
         assert refused.status_code == 400
         assert words in refused.json()["error"]
+
+
+def test_chances_of_a_picture_name_the_file_that_was_sent(
+    picture_model: Path, served: Make, site_of: Make
+) -> None:
+    picture = BytesIO()
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(picture, "PNG")
+    with served(site_of(picture_model)) as page:
+        about = page.client.get("/api/model").json()
+        assert about["panels"] == ["predict"]
+        assert about["options"] == []  # a label is of no use where nothing can be drawn
+        assert about["note"] == "for research, not for diagnosis"
+        ask = {"params": {"name": "a b.png"}, "content": picture.getvalue()}
+        answer = page.client.post("/api/predict", **ask).json()
+        (found,) = answer["record"]["pictures"]
+        assert found["name"] == "a b.png"
+        assert 0 < found["chances"]["Pneumonia"] < 1
+        assert answer["pages"][0].splitlines()[0] == "a b.png"
+        assert tempfile.gettempdir() not in json.dumps(answer)
+        refused = page.client.post("/api/predict", params={"label": "Mass"}, content=b"")
+        assert refused.json()["error"] == "the options: unknown 'label' (known: none)"
+        refused = page.client.post("/api/predict", params={"name": "x.png"}, content=b"no picture")
+        assert refused.json()["error"].startswith("x.png is no picture that can be read")
 
 
 def test_test_puzzles_of_a_run_are_offered(
