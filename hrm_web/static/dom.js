@@ -46,7 +46,9 @@ export function onFile(area, input, take) {
   area.addEventListener("drop", (event) => {
     event.preventDefault();
     area.classList.remove("over");
-    if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
+    if (!event.dataTransfer.files[0]) return;
+    input.files = event.dataTransfer.files; // its name is shown there
+    take(input.files[0]);
   });
 }
 

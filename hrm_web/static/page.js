@@ -41,6 +41,7 @@ try {
   const model = await get("/api/model");
   document.getElementById("facts").textContent = facts(model);
   document.title = `${model.model}: HRM at work`;
+  document.getElementById("api").textContent = model.panels[0];
   showTabs(
     model.panels.map((name) => {
       const [title, Panel] = PANELS[name];

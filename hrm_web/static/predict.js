@@ -7,24 +7,29 @@ export class PredictPanel {
     this.panel = fromTemplate("predict-panel");
     this.find = (selector) => this.panel.querySelector(selector);
     this.find(".options").append(...model.options.map(makeOption));
+    this.note = model.note && `${model.note[0].toUpperCase()}${model.note.slice(1)}.`;
+    complain(this.find(".note"), this.note);
     onFile(this.find(".drop"), this.find(".file"), (file) => this.take(file));
     this.find("form").addEventListener("submit", (event) => {
       event.preventDefault();
       this.run();
     });
-    this.find(".file").required = false; // a dropped file is not in it
     this.find(".cancel").addEventListener("click", () => this.controller?.abort());
   }
 
   take(file) {
+    this.controller?.abort();
+    this.controller = null;
     this.file = file;
-    const isDropped = this.find(".file").files[0] !== file;
-    this.find(".chosen").textContent = isDropped ? file.name : "";
     const preview = this.find(".preview");
     if (preview.src) URL.revokeObjectURL(preview.src);
     preview.hidden = !file.type.startsWith("image/");
     preview.alt = file.name;
+    preview.onerror = () => (preview.hidden = true); // a picture that browsers do not show
     if (!preview.hidden) preview.src = URL.createObjectURL(file);
+    this.find(".outcomes").replaceChildren(); // those of another file
+    complain(this.find(".file-error"), "");
+    this.setBusy(false, "Press Predict.");
   }
 
   async run() {
@@ -32,18 +37,22 @@ export class PredictPanel {
       complain(this.find(".file-error"), "no file is chosen; choose one or drop it above");
       return;
     }
-    this.controller = new AbortController();
+    this.controller?.abort();
+    const controller = new AbortController();
+    this.controller = controller;
     const query = new URLSearchParams({ name: this.file.name });
     for (const input of this.panel.querySelectorAll(".options input")) {
       const value = input.type === "checkbox" ? String(input.checked) : input.value.trim();
       if (value && value !== input.dataset.default) query.set(input.name, value);
     }
     complain(this.find(".file-error"), "");
+    this.find(".outcomes").replaceChildren();
     this.setBusy(true, "Thinking…");
     try {
-      this.show(await post(`/api/predict?${query}`, this.file, this.controller.signal));
+      this.show(await post(`/api/predict?${query}`, this.file, controller.signal));
       this.setBusy(false, "Done");
     } catch (error) {
+      if (controller !== this.controller) return; // another file is asked about
       const isCancelled = error.name === "AbortError";
       this.setBusy(false, isCancelled ? "Cancelled" : "No outcome");
       if (!isCancelled) complain(this.find(".file-error"), error.message);
@@ -58,16 +67,25 @@ export class PredictPanel {
 
   show({ record, pages }) {
     const place = this.find(".outcomes");
-    place.replaceChildren();
-    for (const [title, shares] of sharesIn(record)) {
+    const found = sharesIn(record);
+    const spoken = [];
+    for (const [title, shares] of found) {
       const bars = make("div", "bars");
       bars.setAttribute("role", "list");
       bars.setAttribute("aria-label", title);
-      drawBars(bars, Object.entries(shares).map(([name, share]) => [name, share, percent(share)]));
+      const rows = Object.entries(shares).map(([name, share]) => [name, share, percent(share)]);
+      drawBars(bars, rows);
+      spoken.push(`${title}: ${rows.map(([name, , share]) => `${name} ${share}`).join(", ")}`);
       place.append(make("h3", "", title), bars);
     }
-    for (const page of pages) place.append(typeof page === "string" ? make("p", "", page) : makeTable(page));
-    say(pages.filter((page) => typeof page === "string").join(". ") || "Done");
+    for (const page of pages) {
+      if (typeof page !== "string") place.append(makeTable(page));
+      else if (!isShown(page, found.length, this.note)) {
+        place.append(make("p", "page", page.trimEnd()));
+        spoken.push(page);
+      }
+    }
+    say([...spoken, this.note].filter(Boolean).join(" ") || "Done");
   }
 }
 
@@ -84,11 +102,16 @@ function makeOption({ name, help, default: value, is_flag: isFlag }) {
   return label;
 }
 
+// True for a page that stands elsewhere: the note, or the bars that a terminal shows in a page of several lines.
+function isShown(page, hasBars, note) {
+  return page === note || (hasBars && page.trimEnd().includes("\n"));
+}
+
 // Every object of a record whose values are shares, with its name.
 function sharesIn(value, name = "outcomes") {
   if (value === null || typeof value !== "object") return [];
   const inside = Object.values(value);
-  const areShares = inside.length > 1 && inside.every((each) => typeof each === "number" && each >= 0 && each <= 1);
+  const areShares = inside.length > (name === "chances" ? 0 : 1) && inside.every((each) => typeof each === "number" && each >= 0 && each <= 1);
   if (areShares && !Array.isArray(value)) return [[name.replaceAll("_", " "), value]];
   return Object.entries(value).flatMap(([key, each]) => sharesIn(each, Array.isArray(value) ? name : key));
 }

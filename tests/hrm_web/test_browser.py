@@ -3,15 +3,18 @@
 import json
 import platform
 import shutil
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.client import HTTPConnection
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hrm_core.inference.solving import Solver
 from hrm_tasks.sudoku.task import Sudoku
@@ -85,6 +88,13 @@ class Browser:
 
     def focus_of(self) -> str:
         return str(self.driver.switch_to.active_element.get_attribute("className"))
+
+    def width_on_a_phone(self) -> int:
+        metrics = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        width = self.driver.execute_script("return document.documentElement.scrollWidth")
+        self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        return int(width)
 
     def tab_to(self, name: str) -> None:
         for _ in range(40):
@@ -196,11 +206,47 @@ def test_a_visitor_who_waits_is_told_the_place(browser: Browser, address: str) -
 
 
 def test_a_phone_shows_the_page_without_scrolling_sideways(browser: Browser) -> None:
-    metrics = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
-    browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    width = browser.driver.execute_script("return document.documentElement.scrollWidth")
-    browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    assert width == 360
+    assert browser.width_on_a_phone() == 360
+
+
+DROP = """
+const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
+const data = new DataTransfer();
+data.items.add(new File([bytes], arguments[1], { type: "image/png" }));
+const drop = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: data });
+document.querySelector(".drop").dispatchEvent(drop);
+"""
+
+
+def test_a_dropped_picture_has_a_bar_for_each_chance_and_a_note(
+    driver: Any, running: Any, picture_model: Path
+) -> None:
+    _, address = running(picture_model)
+    driver.get(address)
+    browser = Browser(driver)
+    browser.wait(lambda: browser.find(".note").is_displayed())
+    assert browser.text(".note") == "For research, not for diagnosis."
+    picture = BytesIO()
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(picture, "PNG")
+    name = f"{'long' * 30}.png"
+    driver.execute_script(DROP, b64encode(picture.getvalue()).decode(), name)
+    assert browser.find(".preview").is_displayed()
+    assert browser.find(".file").get_property("value").endswith(name)
+    browser.find(".primary").click()
+    browser.wait(lambda: browser.text(".status") == "Done")
+    share = float(browser.text(".bar .share").removesuffix(" %"))
+    width = browser.find(".fill").get_attribute("style")
+    assert float(width.removeprefix("width: ").removesuffix("%;")) == pytest.approx(share, abs=0.1)
+    assert browser.text(".bar .name") == "Pneumonia"
+    outcomes = browser.text(".outcomes")
+    assert "Converted: resized to 8x8 pixels" in outcomes
+    assert "█" not in outcomes  # the bars of a terminal
+    assert browser.width_on_a_phone() == 360
+    driver.execute_script(DROP, b64encode(b"no picture").decode(), "x.png")
+    assert browser.text(".outcomes") == ""  # those were of another file
+    browser.find(".primary").click()
+    browser.wait(lambda: browser.text(".file-error").startswith("x.png is no picture"))
+    browser.wait(lambda: not browser.find(".preview").is_displayed())
 
 
 def test_the_mouse_draws_walls_and_moves_the_start(driver: Any, running: Any) -> None:
