@@ -28,7 +28,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -243,6 +243,10 @@ async def _stopped(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": one_line(error)}, 503)
 
 
+async def _cut_off(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it
+
+
 async def _failed(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": UNSOLVED}, 500)
 
@@ -271,6 +275,7 @@ def make_app(site: Site, worker: Worker, host: str) -> Starlette:
             TooLongError: _too_long,
             FullError: _full,
             StoppedError: _stopped,
+            ClientDisconnect: _cut_off,
             HTTPException: _http_error,
             Exception: _failed,
         },

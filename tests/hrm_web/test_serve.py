@@ -95,12 +95,15 @@ def test_ctrl_c_ends_open_streams_in_one_line(running: Running) -> None:
 
 
 def test_a_body_that_is_cut_off_leaves_nothing(running: Running) -> None:
-    _, address = running()
+    process, address = running()
     place = urlsplit(address)
     with socket.create_connection((place.hostname, place.port)) as client:
         head = f"POST /api/solve HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: 1000\r\n\r\n"
         client.sendall(head.encode() + b'{"puzzles": "53')
     assert ask(address, "/health")["jobs"] == 0
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert errors.strip() == "hrm: interrupted"  # no traceback
 
 
 def test_a_taken_port_is_named(refusal: Refusal) -> None:
