@@ -75,10 +75,11 @@ class Landscape:
 
     def findings(self) -> Sequence[str]:
         """Return the values at the end and on the plane."""
+        what = {"loss": "loss", "conflicts": "number of conflicts"}[self.value]
         verdict = {True: ", solved", False: ", not solved", None: ""}[self.is_right]
         shares = self.shares.sum()
         return [
-            f"Puzzle {self.row}{verdict}: the {self.value} is {self.end_value:.3g} at the end state, "
+            f"Puzzle {self.row}{verdict}: the {what} is {self.end_value:.3g} at the end state, "
             f"{self.values.min():.3g} to {self.values.max():.3g} on the plane, which holds {shares:.0%} of the "
             f"variance of {self.plane_of}."
         ]
