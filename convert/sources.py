@@ -16,6 +16,7 @@ from hrm_core import hub
 from hrm_core.config import ArchConfig, DataSizes, ModelConfig, RunConfig, Settings, validated
 from hrm_core.data.store import IDENTIFIERS_FILE
 from hrm_core.errors import CheckpointError, ConfigError
+from hrm_core.files import Refusal, check_exists
 from hrm_core.parameters import PUZZLE_TABLE, parameter_table
 from hrm_core.runs import run as runs
 from hrm_core.runs.checkpoint import (
@@ -145,10 +146,12 @@ def _locate(path: Path, notes: list[str]) -> tuple[Path, Path | None]:
             f"{path} has no {CONFIG_FILE}; "
             "it is needed beside a published checkpoint, copy it there"
         )
-    raise CheckpointError(
-        f"{path} is nothing to convert; expected a run, a checkpoint folder, a .safetensors file, "
-        f"a published checkpoint or hf://owner/repository{known_names(path)}"
+    expected = (
+        "expected a run, a checkpoint folder, a .safetensors file, "
+        "a published checkpoint or hf://owner/repository"
     )
+    check_exists(path, Refusal(CheckpointError, f"{expected}{known_names()}"))
+    raise CheckpointError(f"{path} is nothing to convert; {expected}")
 
 
 def _published_weights(folder: Path, notes: list[str]) -> Path:

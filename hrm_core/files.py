@@ -21,10 +21,10 @@ ASIDE = ".hrm-replaced"  # in a work folder: the old content of the target
 
 
 class Refusal(NamedTuple):
-    """Error and way out for a target that cannot be written now."""
+    """Error and way out for a path that cannot be used now."""
 
     error: type[HRMError]
-    way_out: str  # an alternative to waiting, or to moving away what is there
+    way_out: str  # of a target: an alternative to waiting, or to moving away what is there
 
 
 def lock(path: Path, flags: int = os.O_RDONLY | os.O_DIRECTORY) -> int | None:
@@ -111,6 +111,13 @@ def check_writable(path: Path, suffix: str = "") -> None:
         )
     if len(os.fsencode(_room_of(path).name)) > os.pathconf(path.parent, "PC_NAME_MAX"):
         raise HRMError(f"cannot write {path}: the name is too long; choose a shorter one")
+
+
+def check_exists(path: Path, refusal: Refusal) -> None:
+    """Refuse a path where nothing is. Raises: `refusal.error`."""
+    if not os.path.lexists(path):
+        place = "" if path.is_absolute() else f" (in {Path.cwd()})"
+        raise refusal.error(f"{path} does not exist{place}; {refusal.way_out}")
 
 
 def append(path: Path, text: str, refusal: Refusal) -> None:

@@ -33,6 +33,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveIn
 from hrm_core.backend import IGNORE_LABEL_ID
 from hrm_core.config import ArchConfig, DataSizes
 from hrm_core.errors import DataError
+from hrm_core.files import Refusal, check_exists
 from hrm_core.messages import first_line
 
 SPLITS = ("train", "test")
@@ -193,7 +194,8 @@ class Dataset:
     """An open data set. Each of its files is read once, when it is asked for."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises: DataError if build.json cannot be read, or says a newer layout."""
+        """Raises: DataError if it does not exist, or if build.json cannot be read or is newer."""
+        check_exists(directory, Refusal(DataError, "expected a data set; make one with `hrm data`"))
         self.directory = directory
         self.build = read_build(directory)
         self._splits: dict[str, Split] = {}

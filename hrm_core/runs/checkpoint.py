@@ -26,7 +26,7 @@ from safetensors.numpy import load_file, save_file
 from hrm_core.backend import AnyArray, Arrays
 from hrm_core.config import ModelConfig, validated
 from hrm_core.errors import CheckpointError, ConfigError, RunError
-from hrm_core.files import Refusal, follow_umask, is_folder, remove_leftovers, staged
+from hrm_core.files import Refusal, check_exists, follow_umask, is_folder, remove_leftovers, staged
 from hrm_core.messages import first_misfits, reason
 from hrm_core.parameters import parameter_table
 from hrm_core.runs.shipped import known_names
@@ -284,10 +284,9 @@ def find_model(path: Path, warn: Callable[[str], None] = lambda message: None) -
         raise CheckpointError(
             f"none of the {len(folders)} checkpoints in {path / CHECKPOINTS} is whole; {WAY_OUT}"
         )
-    raise CheckpointError(
-        f"{path} is no model: expected a run with checkpoints, "
-        f"a checkpoint folder or a .safetensors file{known_names(path)}"
-    )
+    expected = "expected a run with checkpoints, a checkpoint folder or a .safetensors file"
+    check_exists(path, Refusal(CheckpointError, f"{expected}{known_names()}"))
+    raise CheckpointError(f"{path} is no model: {expected}")
 
 
 def _save_train_state(path: Path, train_state: Arrays) -> None:

@@ -19,7 +19,17 @@ from hrm_core.backend import AnyArray, Arrays
 from hrm_core.config import ModelConfig, RunConfig, load_config
 from hrm_core.data.store import IDENTIFIERS_FILE
 from hrm_core.errors import CheckpointError, RunError
-from hrm_core.files import append, holds, lock, remove, remove_leftovers, staged, sync
+from hrm_core.files import (
+    Refusal,
+    append,
+    check_exists,
+    holds,
+    lock,
+    remove,
+    remove_leftovers,
+    staged,
+    sync,
+)
 from hrm_core.runs.checkpoint import (
     CHECKPOINTS,
     IN_USE,
@@ -247,6 +257,7 @@ def run_of(model: Path) -> Path:
 def run_config(directory: Path) -> RunConfig:
     """Read the settings a run was begun with. Raises: RunError if there is no run."""
     path = directory / CONFIG_FILE
+    check_exists(directory, Refusal(RunError, "expected a run; begin one with `hrm train`"))
     if not path.is_file():
         is_checkpoint = (directory / STATE_FILE).is_file()
         way_out = "; start a run from it with --init" if is_checkpoint else ""

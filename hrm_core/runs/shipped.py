@@ -33,10 +33,7 @@ def shipped_models() -> dict[str, Path]:
     return {path.stem: path for path in files}
 
 
-def known_names(path: Path) -> str:
-    """Return the end of a message about a path that may be meant as a name, else ""."""
-    is_name = str(path) == path.name and not path.exists()
+def known_names() -> str:
+    """Return the end of a message about a model that does not exist; "" if none is shipped."""
     names = ", ".join(shipped_models())
-    if not is_name or not names:
-        return ""
-    return f"; models that are known by name: {names}"
+    return f"; models that are known by name: {names}" if names else ""

@@ -603,7 +603,7 @@ def test_run_keeps_its_micro_batches(
             "do not fill one batch of 4096; raise train.epochs or lower train.global_batch_size",
         ),
         (["--set", "model.vocab_size=11"], "model.vocab_size=11 but the data has vocab_size=6"),
-        (["--init", "nope"], "nope is no model"),
+        (["--init", "nope"], "nope does not exist (in "),
         (["--tensorboard"], "--tensorboard needs tensorboardX; pip install 'tensorboardX>=2.6'"),
         (["--device", "tpu"], "'tpu' is not one of 'auto', 'gpu', 'cpu'"),
         (["--resume"], "--resume continues a run with its own settings"),
@@ -631,7 +631,9 @@ def test_run_is_not_begun_twice(
     assert "holds a run already; continue it with --resume" in refusal(
         "train", tiny_config, "--data", tiny_data, "--run", tiny_run
     )
-    assert "is not part of a run" in refusal("train", "--run", tmp_path / "nope", "--resume")
+    assert "nope does not exist; expected a run" in refusal(
+        "train", "--run", tmp_path / "nope", "--resume"
+    )
     assert "name a preset or a config file" in refusal(
         "train", "--data", tiny_data, "--run", tmp_path / "nope"
     )

@@ -199,7 +199,7 @@ def test_other_puzzles_take_their_vectors_by_name(hrm: Hrm, tiny_run: Path, tmp_
         (["RUN", "TMP/x"], "may become an official or another checkpoint; choose --to"),
         (["RUN", "TMP/used.safetensors"], "is there already; choose another DEST, or --force"),
         (["RUN", "RUN/x.safetensors"], "lie in each other"),
-        (["TMP/nope", "TMP/x"], "nope is nothing to convert; expected a run"),
+        (["TMP/nope", "TMP/x"], "nope does not exist; expected a run"),
         (["TMP/used.safetensors", "TMP/x"], "damaged or no safetensors file"),
         (
             ["hf://one", "TMP/x"],
@@ -214,7 +214,10 @@ def test_other_puzzles_take_their_vectors_by_name(hrm: Hrm, tiny_run: Path, tmp_
             ["RUN", "TMP/x.safetensors", "--vocab-size", "257"],
             "the converted model: loss_type=stablemax_cross_entropy is for up to 256 tokens",
         ),
-        (["RUN", "TMP/x.safetensors", "--data", "TMP/nope"], "is not a data set"),
+        (
+            ["RUN", "TMP/x.safetensors", "--data", "TMP/nope"],
+            "nope does not exist; expected a data set",
+        ),
     ],
 )
 def test_bad_request_is_one_line_and_leaves_nothing(

@@ -10,6 +10,7 @@ import pytest
 
 from hrm_core.backend import BackendOptions
 from hrm_core.config import load_config
+from hrm_core.errors import CheckpointError
 from hrm_core.runs.checkpoint import find_model, load_model
 from hrm_core.runs.shipped import shipped_models
 from hrm_tasks.sudoku.build import Options, build
@@ -58,6 +59,13 @@ def test_convert_takes_the_name_even_for_a_folder_so_called(hrm: Hrm) -> None:
     assert outcome.status == 0, outcome.err
     assert f"{shipped_models()[NAME]} (safetensors) -> {NAME} (checkpoint)" in outcome.out
     assert load_model(find_model(Path(NAME))).config == load_model(shipped_models()[NAME]).config
+
+
+def test_python_says_of_a_missing_file_that_it_is_missing(tmp_path: Path) -> None:
+    hrm_mlx = importlib.import_module("hrm_mlx")
+    with pytest.raises(CheckpointError) as error:
+        hrm_mlx.load("models/x.safetensors")
+    assert str(error.value).startswith(f"models/x.safetensors does not exist (in {tmp_path}); ")
 
 
 @pytest.mark.parametrize("backend", ["hrm_mlx", "hrm_torch_ref"])

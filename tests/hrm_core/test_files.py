@@ -384,6 +384,21 @@ def test_file_that_a_user_named_is_replaced_whole(target: Path) -> None:
     assert names(target.parent) == ["x"]
 
 
+def test_missing_path_is_named_with_the_folder_it_was_looked_for_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError) as relative:
+        files.check_exists(Path("a/b"), IN_USE)
+    assert str(relative.value) == f"a/b does not exist (in {tmp_path}); choose another place"
+    with pytest.raises(DataError) as absolute:
+        files.check_exists(tmp_path / "a", IN_USE)
+    assert str(absolute.value) == f"{tmp_path / 'a'} does not exist; choose another place"
+    Path("link").symlink_to("nowhere")
+    files.check_exists(Path("link"), IN_USE)
+    files.check_exists(tmp_path, IN_USE)
+
+
 def test_place_that_will_not_do_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     places = {

@@ -30,6 +30,8 @@ EVAL_OPTIONS = {
 CASES = {f"eval {name}": Case(f"{EVAL} {words}") for name, words in EVAL_OPTIONS.items()}
 CASES |= {
     "eval no model": Case(f"eval nope {DATA}/sudoku"),
+    "eval no model file": Case(f"eval models/x.safetensors {DATA}/sudoku"),
+    "eval no data set": Case("eval {kept}/sudoku.safetensors --data nope"),
     "eval a folder": Case(f"eval {{kept}}/data {DATA}/sudoku"),
     "eval a file that is no model": Case(
         f"eval a.safetensors {DATA}/sudoku", files={"a.safetensors": "x"}

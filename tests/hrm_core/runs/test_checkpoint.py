@@ -101,7 +101,9 @@ def test_damaged_newest_checkpoint_is_named_and_passed_over(whole: Path, tmp_pat
     (tmp_path / "checkpoints" / "update_00000003" / MODEL_FILE).write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"none of the 2 checkpoints in .* is whole"):
         find_model(tmp_path)
-    with pytest.raises(CheckpointError, match="is no model: expected a run with checkpoints"):
+    with pytest.raises(
+        CheckpointError, match=r"nope does not exist; expected a run with checkpoints"
+    ):
         find_model(tmp_path / "nope")
 
 

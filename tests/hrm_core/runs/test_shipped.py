@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,13 +56,14 @@ def test_a_path_is_a_path() -> None:
     assert model_path(Path(NAME)) == Path(NAME)
 
 
-def test_unknown_name_is_told_the_known_ones() -> None:
-    with pytest.raises(CheckpointError, match=rf"^nope is no model: .*by name: .*{NAME}"):
-        find_model(model_path("nope"))
+@pytest.mark.parametrize("path", ["nope", "runs/nope", f"models/{NAME}.safetensors"])
+def test_missing_model_is_told_the_folder_and_the_known_names(path: str, tmp_path: Path) -> None:
+    message = rf"^{re.escape(path)} does not exist \(in {re.escape(str(tmp_path))}\); .*: .*{NAME}"
+    with pytest.raises(CheckpointError, match=message):
+        find_model(model_path(path))
 
 
-@pytest.mark.parametrize("path", ["runs/nope", "folder"])
-def test_other_paths_are_not_told_names(path: str) -> None:
+def test_folder_that_is_no_model_is_not_called_missing() -> None:
     Path("folder").mkdir()
     with pytest.raises(CheckpointError, match=r"is no model: .* a \.safetensors file$"):
-        find_model(model_path(path))
+        find_model(model_path("folder"))
