@@ -33,6 +33,7 @@ from hrm_core.tasks.capabilities import (
     Asked,
     Candidate,
     Captioned,
+    Checked,
     Drawable,
     Judged,
     Named,
@@ -44,7 +45,7 @@ from hrm_core.tasks.capabilities import (
     Report,
     given_cells,
 )
-from hrm_core.tasks.contract import IntArray, Task, TokenArray
+from hrm_core.tasks.contract import BoolArray, IntArray, Task, TokenArray
 from hrm_core.tasks.registry import predictor
 
 GREEDY = Sampling()
@@ -109,8 +110,16 @@ class Solution:
                 return number
         return 0
 
+    @property
+    def conflicts(self) -> BoolArray:
+        """Mark the cells (S,) of an answer that the rules refuse for which they do; else none."""
+        if self.accepted is False and isinstance(self.task, Checked):
+            marked: BoolArray = self.task.conflicts(self.question[None], self.answer[None])[0]
+            return marked
+        return np.zeros(len(self.answer), bool)
+
     def frames(self) -> list[Image.Image]:
-        """Draw the board from ACT step to ACT step."""
+        """Draw the board from ACT step to ACT step; the last frame says how the rules judge it."""
         task = require_drawable(self.task)
         cell = cell_size(task.picture, [self.question, *self.answers], FRAME_ROOM)
 
@@ -118,7 +127,10 @@ class Solution:
             return task.picture(tokens, marks, cell)
 
         given = given_cells(self.task, self.question)
-        return thinking_frames(picture, given, self.question, self.answers, task.legend)
+        verdict = self.verdict if isinstance(self.task, Judged) else ""
+        return thinking_frames(
+            picture, given, self.question, self.answers, task.legend, self.conflicts, verdict
+        )
 
     def text_of(self, tokens: TokenArray) -> str:
         """Format one grid (S,) of this task as text."""

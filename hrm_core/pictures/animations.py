@@ -12,7 +12,17 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from hrm_core.files import replaced_whole
-from hrm_core.pictures.grids import PAPER, TEXT_SIZE, Mark, beside, caption, legend, stack
+from hrm_core.pictures.grids import (
+    MEANINGS,
+    PAPER,
+    TEXT_SIZE,
+    Mark,
+    beside,
+    caption,
+    legend,
+    stack,
+    text_line,
+)
 
 Tokens = npt.NDArray[np.integer[Any]]
 Picture = Callable[[Tokens, Tokens], Image.Image]  # draws tokens (S,) with marks (S,)
@@ -45,15 +55,22 @@ def thinking_frames(
     inputs: Tokens,
     answers: Tokens,
     explained: Sequence[Mark] = (Mark.GIVEN, Mark.CHANGED, Mark.AGREES),
+    wrong: npt.NDArray[np.bool_] | None = None,
+    verdict: str = "",
 ) -> list[Image.Image]:
     """Draw the question, then the answer after each ACT step.
 
     All frames have one size, a caption and the same legend of the marks `explained`. If no cell is
-    given, as in ARC, each answer stands beside the question.
-    Shapes: given (S,), True where the question already answers; inputs (S,); answers (A, S), A >= 1.
+    given, as in ARC, each answer stands beside the question. The last frame carries the verdict and
+    marks the wrong cells.
+    Shapes: given (S,), True where the question already answers; inputs (S,); answers (A, S), A >= 1;
+    wrong (S,), True for the cells of the last answer that are in conflict.
     Returns: A + 1 frames for `save_gif`.
     """
     marks = thinking_marks(given, inputs, answers)
+    if wrong is not None and wrong.any():
+        marks[-1, wrong] = Mark.WRONG
+        explained = [*explained, Mark.WRONG]
     question = picture(inputs, np.where(given, Mark.GIVEN, Mark.PLAIN))
     grids = list(map(picture, answers, marks))
     size = _common_size([question, *grids])
@@ -65,7 +82,12 @@ def thinking_frames(
     if not given.any():
         nothing = Image.new("RGB", steps[0].size, PAPER)
         pages = [beside([asked, page], gap=2 * TEXT_SIZE) for page in [nothing, *steps]]
-    words = legend(explained, width=pages[0].width)
+    words = legend(explained, pages[0].width, {**MEANINGS, Mark.WRONG: "in conflict"})
+    if verdict:
+        *others, last = pages
+        judged = text_line(verdict)
+        unjudged = Image.new("RGB", judged.size, PAPER)
+        pages = [_above(page, unjudged) for page in others] + [_above(last, judged)]
     return [_framed(page, words) for page in pages]
 
 
@@ -74,10 +96,13 @@ def _common_size(images: Sequence[Image.Image]) -> tuple[int, int]:
     return max(image.width for image in images), max(image.height for image in images)
 
 
+def _above(page: Image.Image, words: Image.Image) -> Image.Image:
+    return stack([page, words], gap=TEXT_SIZE // 2)
+
+
 def _framed(page: Image.Image, words: Image.Image) -> Image.Image:
     """Put a legend below a page and paper around both."""
-    frame = stack([page, words], gap=TEXT_SIZE // 2)
-    return ImageOps.expand(frame, TEXT_SIZE, PAPER)
+    return ImageOps.expand(_above(page, words), TEXT_SIZE, PAPER)
 
 
 def _captioned(grid: Image.Image, text: str, size: tuple[int, int]) -> Image.Image:

@@ -76,6 +76,27 @@ def test_frames_are_the_question_and_one_a_step_in_their_colours(frames, answers
         assert colours_of_cells(frame) == [PAINTS[Mark(mark)].fill for mark in expected]
 
 
+def test_refused_answer_is_marked_in_the_last_frame_and_in_no_other(answers):
+    question = np.where(GIVEN, SOLUTION, 0)
+    wrong = np.arange(16) == 5
+    frames = thinking_frames(picture, GIVEN, question, answers, wrong=wrong, verdict="NO")
+    crimson = PAINTS[Mark.WRONG].fill
+    assert [crimson in colours_of_cells(frame) for frame in frames] == [False] * 3 + [True]
+    assert [fill == crimson for fill in colours_of_cells(frames[-1])] == wrong.tolist()
+
+
+def test_verdict_is_written_in_the_last_frame_alone_and_moves_nothing(answers):
+    question = np.where(GIVEN, SOLUTION, 0)
+    said, other, silent = (
+        thinking_frames(picture, GIVEN, question, answers, verdict=verdict)
+        for verdict in ("accepted", "refused.", "")
+    )
+    assert len({frame.size for frame in said}) == 1
+    differs = [(np.array(a) != np.array(b)).any() for a, b in zip(said, other, strict=True)]
+    assert differs == [False, False, False, True]
+    assert list(map(colours_of_cells, said)) == list(map(colours_of_cells, silent))
+
+
 def test_answer_that_keeps_nothing_of_the_question_stands_beside_it(answers):
     """Frames are as wide as both, and the question never leaves its half."""
     frames = thinking_frames(picture, np.zeros(16, bool), SOLUTION, answers)
