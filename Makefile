@@ -18,6 +18,9 @@ BLAS = $(shell .venv/bin/python -c 'import ctypes; ctypes.CDLL("libopenblas.so.0
 endif
 
 PIP_INSTALL = .venv/bin/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable
+# a line every five seconds as long as the shell of a recipe lives
+STILL = shell=$$$$; (seconds=0; while sleep 5 >/dev/null 2>&1 && kill -0 $$shell 2>/dev/null; do \
+	seconds=$$((seconds + 5)); echo "installing, $$seconds s"; done) & still=$$!; trap "kill $$still" EXIT;
 
 .PHONY: demo test check lint clean
 
@@ -40,12 +43,12 @@ clean:
 
 .venv/demo.stamp: pyproject.toml setup.py constraints.txt | .venv/bin/pip
 	@echo 'installing into .venv, a minute or two the first time'
-	@$(PIP_INSTALL) '.[$(EXTRAS)$(BLAS)]'
+	@$(STILL) $(PIP_INSTALL) '.[$(EXTRAS)$(BLAS)]'
 	@touch $@
 
 .venv/test.stamp: pyproject.toml setup.py constraints.txt | .venv/bin/pip
 	@echo 'installing into .venv, a minute or two the first time'
-	@$(PIP_INSTALL) '.[$(EXTRAS)$(BLAS),torch,hub,text,bench,dicom,web,test]'
+	@$(STILL) $(PIP_INSTALL) '.[$(EXTRAS)$(BLAS),torch,hub,text,bench,dicom,web,test]'
 	@touch .venv/demo.stamp $@
 
 .venv/bin/pip:

@@ -1,6 +1,6 @@
 """`hrm demo`: from generated puzzles to a model that solves unseen ones."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,15 +9,18 @@ import click
 from hrm_core.backends import BackendMaker
 
 from .options import DIRECTORY, backend_options, open_model, seed_option
+from .progress import showing
 
 if TYPE_CHECKING:
     from hrm_core.config import RunConfig
+    from hrm_core.inference.solving import Solution
     from hrm_core.runs.run import Run
     from hrm_core.training.fit import Assignment
 
 TASK, PRESET = "sudoku", "sudoku-4x4"
 NUM_TRAIN, NUM_TEST, GIVENS, AUGMENT = 2000, 1000, (4, 8), 31
-NUM_SHOWN = 3
+NUM_TRIED = 100  # test puzzles that those to show are chosen from
+EVERY = 5.0  # seconds between two lines of what takes long
 
 
 @click.command()
@@ -30,7 +33,7 @@ NUM_SHOWN = 3
 def demo(
     run_directory: Path, max_updates: int | None, seed: int, make_backend: BackendMaker
 ) -> int:
-    """Train on 4x4 Sudoku, measure on puzzles equivalent to no training puzzle, and solve three of them.
+    """Train on 4x4 Sudoku, measure on puzzles equivalent to no training puzzle, and show some of them.
 
     A run that was interrupted goes on; one that is finished is only shown.
 
@@ -61,14 +64,14 @@ def _train(
     from hrm_core.training.report import ConsoleReporter
 
     if not data.exists():
-        click.echo(
-            f"generating {NUM_TRAIN:,} puzzles to train on and {NUM_TEST:,} to test with", err=True
-        )
+        doing = f"generating {NUM_TRAIN:,} puzzles to train on and {NUM_TEST:,} to test with"
+        click.echo(doing, err=True)
         task = builder(TASK)
         options = task.Options(
             generate=NUM_TRAIN, size=4, test=NUM_TEST, givens=GIVENS, augment=AUGMENT, seed=seed
         )
-        task.build(data, options)
+        with showing(doing, every=EVERY):
+            task.build(data, options)
     with Run(run_directory) as run, ConsoleReporter() as reporter:
         config = _config(run, seed, max_updates)
         assignment = session.assign(config, data)
@@ -99,8 +102,8 @@ def _config(run: "Run", seed: int, max_updates: int | None) -> "RunConfig":
 
 
 def _show(run_directory: Path, assignment: "Assignment", make_backend: BackendMaker) -> None:
-    """Measure the model and solve the first test puzzles."""
-    from hrm_core.inference.evaluation import evaluate
+    """Measure the model, halting by q, and show test puzzles: solved ones, and one that is not."""
+    from hrm_core.inference.evaluation import InferenceOptions, evaluate
     from hrm_core.inference.solving import Solver
     from hrm_core.pictures.animations import save_gif
 
@@ -109,17 +112,33 @@ def _show(run_directory: Path, assignment: "Assignment", make_backend: BackendMa
     assert test is not None, "the demo builds its own data"
     backend = make_backend(model.config)
     backend.load_weights(model.weights)
-    predictions, _ = evaluate(backend, test, task, batch_size=250)
-    solutions = Solver(backend, task).solve_tokens(test.sets["all"].inputs[:NUM_SHOWN])
-    for solution in solutions:
-        verdict = "accepted by the rules" if solution.accepted else "NOT a solution"
-        click.echo(f"{solution.text_of(solution.question)}\n")
-        click.echo(f"answer after {solution.settled_step} ACT steps, {verdict}:\n{solution}\n")
+    by_q = InferenceOptions(halt="q")
+    predictions, _ = evaluate(backend, test, task, batch_size=250, options=by_q)
+    inputs = test.sets["all"].inputs[:NUM_TRIED]
+    shown = chosen(Solver(backend, task).solve_tokens(inputs, halt="q"))
+    for solution in shown:
+        click.echo(_described(solution))
     _print_scores(task.measure(predictions))
     gif = run_directory / "thinking.gif"
-    slowest = max(solutions, key=lambda solution: solution.settled_step)
-    save_gif(slowest.frames(), gif)
+    save_gif(shown[0].frames(), gif)
     click.echo(f"run    {run_directory}\nGIF    {gif}\ncurve  {_draw_curve(run_directory)}")
+
+
+def chosen(solutions: Sequence["Solution"]) -> list["Solution"]:
+    """Choose the hardest puzzle that was solved, the first of the others, and the first failure."""
+    solved = [solution for solution in solutions if solution.accepted]
+    failed = [solution for solution in solutions if not solution.accepted]
+    solved.sort(key=lambda solution: solution.settled_step, reverse=True)  # stable
+    return [*solved[:1], *solved[-1:], *failed[:1]] if len(solved) > 1 else [*solved, *failed[:1]]
+
+
+def _described(solution: "Solution") -> str:
+    """Format a puzzle, its answer and the verdict of the rules."""
+    steps = f"settled after step {solution.settled_step} of {len(solution.answers)}"
+    verdict = solution.verdict
+    if not solution.accepted:
+        verdict = f"{verdict}, {solution.conflicts.sum()} cells in conflict"
+    return f"{solution.text_of(solution.question)}\n\n{steps}, {verdict}:\n{solution}\n"
 
 
 def _print_scores(values: Mapping[str, float]) -> None:
