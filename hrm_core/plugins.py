@@ -81,6 +81,12 @@ def preset_files() -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
+def presets_of_task(task: str) -> list[str]:
+    """Return the names of the presets that the package of a task brings."""
+    package = task_packages().get(task)
+    return [path.stem for path in _all_presets([package])] if package else []
+
+
 def _all_presets(packages: Iterable[str]) -> Iterable[Path]:
     for package in packages:
         for folder in package_folders(package):

@@ -20,6 +20,7 @@ from hrm_core.config import (
 from hrm_core.data.store import Dataset, Split
 from hrm_core.errors import CheckpointError, ConfigError, DataError, RunError
 from hrm_core.parameters import initial_values
+from hrm_core.presets import fitting_presets
 from hrm_core.runs.checkpoint import Model, check_weights, load_model
 from hrm_core.runs.identifiers import grown
 from hrm_core.runs.run import Run
@@ -50,7 +51,7 @@ def assign(config: RunConfig, data: Path) -> Assignment:
         config = _with_view(config, task, data)
     for split in filter(None, (train, test)):
         split.check_serves(config.model)
-    model = config.model.sized(train.sizes)
+    model = _sized(config, train, label_of(task))
     updates = total_updates(config.train, metadata.total_groups, metadata.mean_puzzle_examples)
     updates = min(updates, config.train.max_updates or updates)
     if updates < 1:
@@ -137,6 +138,17 @@ def _with_view(config: RunConfig, task: Viewed, data: Path) -> RunConfig:
             )
     model = validated(ArchConfig, {**config.model.model_dump(), **task.model_settings}, "model")
     return config.model_copy(update={"model": model})
+
+
+def _sized(config: RunConfig, train: Split, label: str) -> ModelConfig:
+    """Return the model for the data. Raises: ConfigError naming the presets that fit, if any does."""
+    try:
+        return config.model.sized(train.sizes)
+    except ConfigError as error:
+        names = fitting_presets(label.partition(" ")[0], train.sizes)
+        if not names:
+            raise
+        raise ConfigError(f"{error}; presets for this data: {', '.join(names)}") from error
 
 
 def environment(backend: Backend) -> dict[str, str]:
