@@ -16,6 +16,7 @@ import click
 COMMANDS = {
     "demo": "Train on 4x4 Sudoku and solve puzzles the model has never seen, in three minutes.",
     "data": "Build data sets and look into them.",
+    "presets": "List the presets of hrm train with data, size and cost.",
     "train": "Train a model on a data set, or continue a run.",
     "eval": "Measure a model on a data set.",
     "solve": "Solve puzzles with a trained model.",

@@ -10,13 +10,14 @@ import click
 from hrm_core.backends import BackendMaker
 
 from .options import DIRECTORY, MODEL, NAME, backend_options, open_model
+from .train_options import TrainCommand, shorthand_options
 
 if TYPE_CHECKING:
     from hrm_core.config import ModelConfig, RunConfig
     from hrm_core.training.fit import Assignment
 
 
-@click.command()
+@click.command(cls=TrainCommand)
 @click.argument("config", metavar="PRESET|CONFIG", type=NAME, required=False)
 @click.option(
     "--data", type=DIRECTORY, help="Data set made by `hrm data`, or by the published scripts."
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="End the run, and its schedule, after so many updates.",
 )
+@shorthand_options
 @click.option(
     "--micro-batch",
     type=click.IntRange(1),
@@ -158,7 +160,7 @@ def _config(
     if config or overrides or init:
         raise click.UsageError(
             "--resume continues a run with its own settings; "
-            "leave out the preset, --set, --max-updates and --init"
+            "leave out the preset, --set and its shorthands, --max-updates and --init"
         )
     return run_config(run_directory)
 

@@ -118,8 +118,8 @@ def plan_text(
     """Describe time and memory of a run on a device that multiplies at `gemm_rate` FLOP/s."""
     batch_size = train.global_batch_size
     seconds = batch_size * flops_per_example(config) / gemm_rate
-    memory = _scaled(update_bytes(config, train, dtype), 1024, "KMGT")
-    rate = _scaled(gemm_rate, 1000, "kMGTP")
+    memory = scaled(update_bytes(config, train, dtype), 1024, "KMGT")
+    rate = scaled(gemm_rate, 1000, "kMGTP")
     return "\n".join(
         [
             sizes_text(config, batch_size),
@@ -143,10 +143,10 @@ def duration(seconds: float) -> str:
 def sizes_text(config: ModelConfig, batch_size: int) -> str:
     """Describe parameters, operations and memory of a model."""
     flops = flops_per_example(config)
-    of_example = _scaled(flops, 1000, "kMGTP")
-    of_update = _scaled(flops * batch_size, 1000, "kMGTP")
-    state = _scaled(state_bytes(config), 1024, "KMGT")
-    carry = _scaled(carry_bytes(config, batch_size), 1024, "KMGT")
+    of_example = scaled(flops, 1000, "kMGTP")
+    of_update = scaled(flops * batch_size, 1000, "kMGTP")
+    state = scaled(state_bytes(config), 1024, "KMGT")
+    carry = scaled(carry_bytes(config, batch_size), 1024, "KMGT")
     table = parameter_table(config).get(PUZZLE_TABLE)
     lines = [f"{num_trainable(config):,} trainable parameters"]
     if table is not None:
@@ -160,7 +160,7 @@ def sizes_text(config: ModelConfig, batch_size: int) -> str:
     return "\n".join(lines)
 
 
-def _scaled(value: float, base: int, prefixes: str) -> str:
+def scaled(value: float, base: int, prefixes: str) -> str:
     """A large number with the prefix that leaves it readable: 36.65 G."""
     exponent = min(max(int(math.log(value, base)), 1), len(prefixes))
     return f"{value / base**exponent:,.2f} {prefixes[exponent - 1]}"

@@ -7,6 +7,7 @@ from cases import Case, copy_of, flipped, json_with, removed
 COMMANDS = (
     "demo",
     "data",
+    "presets",
     "train",
     "eval",
     "solve",
@@ -74,6 +75,8 @@ CASES = {
     ),
     "doctor bad YAML": Case("doctor --preset c.yaml", files={"c.yaml": "model: ["}),
     "doctor unknown option": Case("doctor --prest sudoku-4x4"),
+    "presets": Case("presets"),
+    "presets as JSON": Case("presets --json"),
     "demo unknown backend": Case("demo --backend jax"),
     "demo seed": Case("demo --seed -1"),
     "demo in a used run": Case(

@@ -110,6 +110,16 @@ CASES |= {
     "train run in use": train("", copies={"run": "run"}, held="run/.lock"),
     "train run is a file": train("", files={"run": ""}),
     "train no updates": train("--max-updates 0"),
+    "train no learning rate": train("--lr fast"),
+    "train a preset of other boards": Case(f"train sudoku-9x9 {DATA}/sudoku --run run"),
+    "train steps": train("--steps 9"),
+    "train learning rate": train("--learning-rate 1e-4"),
+    "train wandb": train("--wandb"),
+    "train a setting as an option": train("--weight-decay 0.1"),
+    "train unknown option": train("--frobnicate"),
+    "train plan of shorthands": train(
+        "--seed 3 --lr 1e-4 --epochs 40 --batch-size 8 --dry-run", masked=True
+    ),
     "train no micro batch": train("--micro-batch 0"),
     "train unknown backend": train("--backend jax"),
     "train unknown dtype": train("--dtype float8"),
@@ -183,6 +193,7 @@ CASES |= {
     "resume with a setting": Case(
         "train --run run --resume --set optim.lr=1", copies={"run": "run"}
     ),
+    "resume with a shorthand": Case("train --run run --resume --lr 1", copies={"run": "run"}),
     "resume with a model": Case("train --run run --resume --init run", copies={"run": "run"}),
     "resume with updates": Case("train --run run --resume --max-updates 9", copies={"run": "run"}),
     "resume nothing": Case("train --run run --resume"),
