@@ -126,7 +126,7 @@ def test_labels_that_are_not_there_are_refused(
 def test_more_than_a_hundred_labels_are_refused(tmp_path: Path) -> None:
     images = pictures_of(tmp_path / "p", *(f"{number}.png" for number in range(102)), size=(2, 2))
     (tmp_path / "t.csv").write_text("file,label\n" + "".join(f"{n}.png,{n}\n" for n in range(102)))
-    with pytest.raises(DataError, match="^102 labels, expected at most 100; leave rare ones out"):
+    with pytest.raises(DataError, match=r"^102 labels, expected at most 100; leave rare ones out"):
         build(tmp_path / "out", Options(images=images, labels=tmp_path / "t.csv"))
     assert not (tmp_path / "out").exists()
 
