@@ -42,6 +42,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     rng = np.random.default_rng(chosen.seed)
+    if chosen.out.exists():
+        parser.error(f"{chosen.out} is already there; choose a new folder")
     chosen.out.mkdir(parents=True)
     with (chosen.out / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -113,3 +114,12 @@ def test_the_brighter_half_is_named_and_its_file_can_be_built(
     assert outcome.status == 0, outcome.err
     log = trained(hrm, "xray-28-halves", tmp_path / "data", tmp_path / "run")
     assert {record["steps"] for record in log if record["kind"] == "eval"} == {2.0}
+
+
+@pytest.mark.parametrize("name", ["moving_square", "small_mark"])
+def test_scripts_leave_a_folder_that_is_there_alone(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, EXAMPLES / f"{name}.py", tmp_path, *FEW]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("is already there; choose a new folder")
+    assert list(tmp_path.iterdir()) == []
