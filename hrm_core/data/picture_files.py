@@ -135,8 +135,9 @@ def read_frames(path: Path, count: int) -> UintArray:
     """
     if not path.is_dir():
         return frames_of(_bytes_of(path), str(path), count).pixels
-    photos = [read_photo(each) for each in picture_paths(path)]
-    return stacked(photos, str(path), count).pixels
+    paths = picture_paths(path)
+    _check_count(len(paths), str(path), count)
+    return stacked([read_photo(each) for each in paths], str(path), count).pixels
 
 
 def frames_of(data: bytes, name: str, count: int) -> Photo:
@@ -315,7 +316,9 @@ def _bytes_of(path: Path) -> bytes:
 
 def _check_count(found: int, name: str, expected: int) -> None:
     if found != expected:
-        raise DataError(f"{name} has {found} frames, expected {expected}; give --frames {found}")
+        raise DataError(
+            f"{name} has {found:,} frames, but an example has {expected} (--frames of the data set)"
+        )
 
 
 def _endings() -> str:

@@ -288,8 +288,19 @@ def test_a_folder_holds_the_frames_of_one_picture(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.pictures[0].chances, found.pictures[1].chances)
     turned = predict(task, [picture[::-1]], Options(), ask)
     assert (turned.pictures[0].chances != found.pictures[0].chances).any()
-    with pytest.raises(DataError, match="has 2 frames, expected 3"):
+    with pytest.raises(DataError, match="has 2 frames, but an example has 3"):
         predict(task, [picture[:2]], Options(), ask)
+
+
+def test_a_folder_of_other_than_an_examples_frames_is_refused_unread(tmp_path: Path) -> None:
+    task = task_of("images", frames=3)
+    folder = tmp_path / "clips"
+    for clip in "ab":
+        (folder / clip).mkdir(parents=True)
+        for number in range(2):
+            (folder / clip / f"{number}.png").write_text("no picture")
+    with pytest.raises(DataError, match="clips has 4 frames, but an example has 3"):
+        predict(task, [folder], Options(), untrained(task))
 
 
 def test_both_backends_predict_alike(trained: Any, folder: Path, hrm: Callable[..., Any]) -> None:

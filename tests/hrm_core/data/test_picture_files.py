@@ -223,9 +223,9 @@ def test_frames_come_from_a_folder_or_from_a_file(tmp_path: Path) -> None:
         first, *others = [Image.fromarray(frame) for frame in frames]
         first.save(tmp_path / name, save_all=True, append_images=others)
         np.testing.assert_array_equal(read_frames(tmp_path / name, 3), frames, strict=True)
-    with pytest.raises(DataError, match="has 3 frames, expected 2"):
+    with pytest.raises(DataError, match="has 3 frames, but an example has 2"):
         read_frames(folder, 2)
-    with pytest.raises(DataError, match="has 3 frames, expected 4"):
+    with pytest.raises(DataError, match="has 3 frames, but an example has 4"):
         frames_of((tmp_path / "clip.tiff").read_bytes(), "clip.tiff", 4)
     Image.fromarray(GREY).save(folder / "3.png")
     with pytest.raises(DataError, match="one size"):

@@ -154,7 +154,7 @@ def test_frames_are_the_pictures_of_a_folder_or_those_in_a_file(tmp_path: Path) 
     assert pictures.names == ["clip", "films/one.tif"]
     found = [photo.pixels for photo in pictures.photos(pictures.names)]
     np.testing.assert_array_equal(found, [frames[:2], frames[2:]], strict=True)
-    with pytest.raises(DataError, match="clip has 2 frames, expected 3"):
+    with pytest.raises(DataError, match="clip has 2 frames, but an example has 3"):
         list(open_pictures(path, 3).photos(["clip"]))
 
 
