@@ -34,11 +34,15 @@ def remarks(record: Mapping[str, Any], collection: Collection, parts: Parts) -> 
     left_out = [f"{why} ({count:,})" for why, count in record["left_out"].items()]
     if left_out:
         yield f"left out: {', '.join(left_out)}"
-    if parts.unused:
-        other = "test" if parts.test_on == "val" else "val"
+    if parts.unused and parts.test_on == "val":
         yield (
-            f"{parts.unused:,} images of {other} stay out: the best checkpoint is chosen on "
-            f"{parts.test_on}; build another data set with --test-on {other} for the last word"
+            f"{parts.unused:,} images of test stay out: the best checkpoint is chosen on "
+            "val; build another data set with --test-on test for the last word"
+        )
+    elif parts.unused:
+        yield (
+            f"{parts.unused:,} images of val stay out: measure a finished model on this test, "
+            "since a checkpoint chosen on it looks too good"
         )
     if count := record["test_images_in_training"]:
         yield (

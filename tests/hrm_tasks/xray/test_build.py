@@ -150,6 +150,8 @@ def test_the_official_test_stays_out_unless_it_is_asked_for(tmp_path: Path) -> N
     result, data = built(tmp_path / "test", npz=path, findings="Mass", test_on="test")
     np.testing.assert_array_equal(data.split("test").sets["all"].images, parts["test"]["images"])
     assert result.record["unused_images"] == 4
+    assert any("4 images of val stay out" in warning for warning in result.warnings)
+    assert not any("--test-on" in warning for warning in result.warnings)
 
 
 def test_a_file_of_test_images_alone_is_a_data_set_without_training(tmp_path: Path) -> None:
