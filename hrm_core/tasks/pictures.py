@@ -83,7 +83,10 @@ class PictureSettings(Settings):
         if self.pixels and (self.strips > 1 or self.overview):
             raise ValueError("pixels as tokens have one chunk; leave out strips and overview")
         if self.exclusive and len(self.labels) < 2:
-            raise ValueError("labels that exclude each other are at least 2")
+            raise ValueError(
+                f"all pictures have the one label {self.labels[0]}; add pictures of another label, "
+                "or say which have it in a column of 0 and 1"
+            )
         return self
 
     @property

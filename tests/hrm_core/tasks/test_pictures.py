@@ -96,7 +96,7 @@ def test_judgement_of_one_slot_is_one_against_the_rest() -> None:
         ({"overview": True}, "at least 2 strips"),
         ({"frames": 2, "strips": 2}, "frames are whole chunks"),
         ({"pixels": True, "strips": 2}, "one chunk"),
-        ({"exclusive": True, "labels": ("a",)}, "at least 2"),
+        ({"exclusive": True, "labels": ("a",)}, "the one label a"),
     ],
 )
 def test_settings_that_clash_are_refused(settings: dict[str, Any], message: str) -> None:

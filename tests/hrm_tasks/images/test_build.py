@@ -71,7 +71,7 @@ def test_pictures_in_no_folder_need_a_table(tmp_path: Path) -> None:
 
 def test_one_label_alone_is_refused(tmp_path: Path) -> None:
     images = pictures_of(tmp_path / "p", "x/a.png", "x/b.png")
-    with pytest.raises(DataError, match="at least 2"):
+    with pytest.raises(DataError, match="have the one label x; add pictures of another label"):
         build(tmp_path / "out", Options(images=images))
 
 
