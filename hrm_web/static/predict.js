@@ -69,6 +69,9 @@ export class PredictPanel {
     const place = this.find(".outcomes");
     const found = sharesIn(record);
     const spoken = [];
+    const [first] = pages;
+    const isHeaded = typeof first === "string" && !isShown(first, found.length, this.note);
+    if (isHeaded) this.showPage(first, place, spoken);
     for (const [title, shares] of found) {
       const bars = make("div", "bars");
       bars.setAttribute("role", "list");
@@ -78,14 +81,16 @@ export class PredictPanel {
       spoken.push(`${title}: ${rows.map(([name, , share]) => `${name} ${share}`).join(", ")}`);
       place.append(make("h3", "", title), bars);
     }
-    for (const page of pages) {
+    for (const page of pages.slice(isHeaded ? 1 : 0)) {
       if (typeof page !== "string") place.append(makeTable(page));
-      else if (!isShown(page, found.length, this.note)) {
-        place.append(make("p", "page", page.trimEnd()));
-        spoken.push(page);
-      }
+      else if (!isShown(page, found.length, this.note)) this.showPage(page, place, spoken);
     }
     say([...spoken, this.note].filter(Boolean).join(" ") || "Done");
+  }
+
+  showPage(text, place, spoken) {
+    place.append(make("p", "page", text.trimEnd()));
+    spoken.push(text);
   }
 }
 
@@ -97,8 +102,7 @@ function makeOption({ name, help, default: value, is_flag: isFlag }) {
   input.dataset.default = String(value ?? (isFlag ? false : ""));
   if (isFlag) input.checked = Boolean(value);
   else input.value = value ?? "";
-  label.title = help;
-  label.append(input);
+  label.append(input, make("small", "", help));
   return label;
 }
 
@@ -107,13 +111,14 @@ function isShown(page, hasBars, note) {
   return page === note || (hasBars && page.trimEnd().includes("\n"));
 }
 
-// Every object of a record whose values are shares, with its name.
+// Objects of a record whose values are shares, with their names: the first in each object, for others are beside it in a table.
 function sharesIn(value, name = "outcomes") {
   if (value === null || typeof value !== "object") return [];
   const inside = Object.values(value);
   const areShares = inside.length > (name === "chances" ? 0 : 1) && inside.every((each) => typeof each === "number" && each >= 0 && each <= 1);
   if (areShares && !Array.isArray(value)) return [[name.replaceAll("_", " "), value]];
-  return Object.entries(value).flatMap(([key, each]) => sharesIn(each, Array.isArray(value) ? name : key));
+  if (Array.isArray(value)) return value.flatMap((each) => sharesIn(each, name));
+  return Object.entries(value).map(([key, each]) => sharesIn(each, key)).find((found) => found.length) ?? [];
 }
 
 function makeTable({ title, columns, rows }) {
