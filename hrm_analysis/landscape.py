@@ -114,8 +114,10 @@ def measure_landscape(study: Study) -> Landscape:
         if not isinstance(study.task, Checked) or study.config.num_chunks > 1:
             raise LeftOutError("Neither the solution nor the cells that break a rule are known.")
         value = "conflicts"
+    step = _last_step(study, row)
     paths = study.paths(np.array([row]))
-    states = paths.z_H.reshape(len(paths.z_H), -1)
+    states = paths.z_H[: (step + 1) * study.config.H_cycles]
+    states = states.reshape(len(states), -1)
     plane_of, samples = "its own path", states
     if len(states) < FEWEST_CYCLES:
         plane_of, samples = (
@@ -127,9 +129,9 @@ def measure_landscape(study: Study) -> Landscape:
     shown = np.concatenate([path, plane.place(samples)])
     across, down = _axis(shown[:, 0]), _axis(shown[:, 1])
     points = np.stack(np.meshgrid(across, down), axis=-1).reshape(-1, 2)
-    z_L = paths.z_L[-1, 0]
-    found = _values(study, row, value, plane, points, z_L)
-    end = _values(study, row, value, plane, np.zeros((1, 2)), z_L)[0]
+    z_L = paths.z_L[(step + 1) * study.cycles_per_step - 1, 0]
+    found = _values(study, row, step, value, plane, points, z_L)
+    end = _values(study, row, step, value, plane, np.zeros((1, 2)), z_L)[0]
     values = found.reshape(GRID, GRID)
     return Landscape(
         value, row, is_right, across, down, values, float(end), path, plane.shares, plane_of
@@ -146,6 +148,13 @@ def _chosen(study: Study) -> tuple[int, bool | None]:
     return row, bool(solved[row])
 
 
+def _last_step(study: Study, row: int) -> int:
+    """Return the last ACT step on a part of an example that has a solution, else the last of all."""
+    steps = range(study.num_steps)
+    known = [step for step in steps if (study.labels_at(step)[row] >= 0).any()]
+    return known[-1] if known else study.num_steps - 1
+
+
 def _axis(places: FloatArray) -> FloatArray:
     """Return G places that reach over the given ones and over the end at 0."""
     low, high = min(places.min(), 0.0), max(places.max(), 0.0)
@@ -154,7 +163,13 @@ def _axis(places: FloatArray) -> FloatArray:
 
 
 def _values(
-    study: Study, row: int, value: str, plane: Plane, points: FloatArray, z_L: FloatArray
+    study: Study,
+    row: int,
+    step: int,
+    value: str,
+    plane: Plane,
+    points: FloatArray,
+    z_L: FloatArray,
 ) -> FloatArray:
     """Decode the states at points (n, 2) of a plane. Returns: (n,)."""
     shape = z_L.shape
@@ -166,7 +181,7 @@ def _values(
         carry = study.backend.begin(batch_of(same, study.config))
         answers = study.backend.decode(carry, z_H, np.repeat(z_L[None], len(block), axis=0))
         if value == "loss":
-            labels = study.labels_at(study.num_steps - 1)[[row] * len(block)].astype(np.int32)
+            labels = study.labels_at(step)[[row] * len(block)].astype(np.int32)
             losses = answers.label_losses(np.ascontiguousarray(labels))
             num_labelled = np.maximum((labels >= 0).sum(axis=1), 1)
             found.append(losses.sum(axis=1, dtype=np.float64) / num_labelled)

@@ -9,13 +9,14 @@ import pytest
 from conftest import mlx
 
 from hrm_analysis.asking import drawn_questions
+from hrm_analysis.landscape import measure_landscape
 from hrm_analysis.parts import Part
 from hrm_analysis.report import MEASURES, analyze, plain
 from hrm_analysis.study import Study
 from hrm_core.config import ModelConfig
 from hrm_core.data.store import Dataset
 from hrm_core.inference.loading import task_of
-from hrm_core.inference.slots import Questions, no_images
+from hrm_core.inference.slots import Questions, batch_of, no_images
 from hrm_core.parameters import initial_values
 from hrm_core.runs.checkpoint import find_model, load_model
 
@@ -86,6 +87,22 @@ def test_a_model_of_one_cycle_has_every_figure_that_needs_no_second(tmp_path: Pa
     # a model without a task has examples, no puzzles
     assert "of all examples" in text
     assert "puzzle" not in text
+
+
+def test_the_landscape_of_a_short_example_ends_with_its_last_chunk() -> None:
+    """Against the losses of the answers that a plain step gives there."""
+    chunks = {"num_chunks": 3, "steps_per_chunk": 1, "halt_max_steps": 3, "halting": "fixed"}
+    study = study_of(ModelConfig.model_validate({**SIZES, **chunks}))
+    study.questions.labels[0, 12:] = -100  # it ends before the third chunk
+    part: Any = measure_landscape(study)
+    assert (part.row, len(part.path)) == (0, 2 * study.config.H_cycles)
+    assert part.values.min() > 0
+    carry = study.backend.begin(batch_of(study.questions.select(slice(1)), study.config))
+    for _ in range(2):
+        carry, _, cycles = study.backend.trace(carry)
+    answers = study.backend.decode(carry, cycles.z_H[-1], cycles.z_L[-1])
+    labels = np.ascontiguousarray(study.questions.labels[:1, 6:12])
+    assert part.end_value == pytest.approx(float(answers.label_losses(labels).mean()), rel=1e-4)
 
 
 def test_a_prefix_is_seen_by_every_pass() -> None:
