@@ -61,13 +61,17 @@ class IntermediateAnswers:
         curves = dict(self.curves)
         return {"num_puzzles": self.num_puzzles, "cycle": np.arange(1, count + 1), **curves}
 
+    @property
+    def _known(self) -> dict[str, FloatArray]:
+        return {name: values for name, values in self.curves.items() if np.isfinite(values).any()}
+
     def findings(self) -> Sequence[str]:
         """Return the values after some cycles, and what is missing."""
         count = len(next(iter(self.curves.values())))
         chosen = sorted({0, 1, self.cycles_per_step - 1, count // 4 - 1, count // 2 - 1, count - 1})
         chosen = [cycle for cycle in chosen if 0 <= cycle < count]
         rows = []
-        for name, values in self.curves.items():
+        for name, values in self._known.items():
             shown = [_written(name, values[cycle]) for cycle in chosen]
             rows.append([NAMES[name], *shown])
         columns = [f"mean of {self.num_puzzles} puzzles, after cycle"]
@@ -79,7 +83,7 @@ class IntermediateAnswers:
     def pictures(self) -> Mapping[str, Picture]:
         """Draw shares above, numbers of cells below; then one puzzle as a film strip."""
         drawn: dict[str, Picture] = {}
-        shown = {name: values for name, values in self.curves.items() if np.isfinite(values).any()}
+        shown = self._known
         has_counts = any(name not in SHARES for name in shown)
         figure, panels = empty_panels(1 + has_counts, 1, SIZE)
         for number, (name, values) in enumerate(shown.items()):

@@ -79,6 +79,7 @@ def test_a_model_of_one_cycle_has_every_figure_that_needs_no_second(tmp_path: Pa
     report.write(tmp_path / "out")
     text = (tmp_path / "out" / "report.md").read_text()
     assert "no answer stands before it that it could change" in text
+    assert "cells that changed" not in text
     assert re.search(r"\| z_L \|.* \| none \|", text)
     landscape: Any = report.parts["landscape"]
     assert landscape.plane_of == "the states of all examples"
