@@ -68,5 +68,5 @@ export function drawBars(list, rows) {
 }
 
 export function percent(share) {
-  return `${(100 * share).toFixed(1)} %`;
+  return `${(100 * share).toFixed(1)}\u00a0%`; // on one line
 }

@@ -3,6 +3,7 @@
 import json
 import platform
 import shutil
+import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,7 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hrm_core.backends import BackendMaker
 from hrm_core.inference.solving import Solver
+from hrm_core.runs.shipped import shipped_models
 from hrm_tasks.sudoku.task import Sudoku
 
 pytest.importorskip("selenium", reason="selenium is missing: the page is not driven")
@@ -44,12 +47,14 @@ pytestmark = [
 ]
 
 HARD = ".4.......23.....6...521.4....7....4.....2...389...3....2.7...15.7.1.5.......3.7.9"
+LOCAL = BackendMaker("mlx", "cpu", "float32")
 KEPT = Path(__file__).parents[1] / "kept"
 PATIENCE = 40  # seconds
 BOARD = """
 const cells = document.querySelectorAll(arguments[0]);
 return [...cells].map((cell) => cell.textContent || ".").join("");
 """
+CALM = "--force-prefers-reduced-motion"  # steps are shown without a pause between them
 OFFLINE = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # any other address is an error
 )
@@ -59,7 +64,8 @@ OFFLINE = (
 def driver() -> Iterator[Any]:
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", OFFLINE):
+    flags = "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", CALM, OFFLINE
+    for argument in flags:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     found = webdriver.Chrome(service=Service(DRIVER), options=options)
@@ -108,10 +114,37 @@ class Browser:
 
 
 @pytest.fixture(scope="module")
-def address(running: Any) -> str:
+def hosted(site_of: Any) -> Iterator[Callable[[Path], str]]:
+    """Serve a model from a thread, which starts sooner than a process. Returns: the address."""
+    import uvicorn
+
+    from hrm_web.server import listen, make_app
+    from hrm_web.worker import Worker
+
+    running = []
+
+    def host(path: Path) -> str:
+        site = site_of(path)
+        worker = Worker(lambda: site.solver(LOCAL))
+        worker.start()
+        opened = listen("127.0.0.1", 0)
+        app = make_app(site, worker, "127.0.0.1")
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
+        thread.start()
+        running.append((server, thread))
+        return f"http://127.0.0.1:{opened.getsockname()[1]}"
+
+    yield host
+    for server, thread in running:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def address(hosted: Callable[[Path], str]) -> str:
     """The address of a server of the shipped model."""
-    _, found = running()
-    return str(found)
+    return hosted(shipped_models()["sudoku-9x9"])
 
 
 @pytest.fixture
@@ -222,10 +255,9 @@ document.querySelector(".drop").dispatchEvent(drop);
 
 
 def test_a_dropped_picture_has_a_bar_for_each_chance_and_a_note(
-    driver: Any, running: Any, picture_model: Path
+    driver: Any, hosted: Callable[[Path], str], picture_model: Path
 ) -> None:
-    _, address = running(picture_model)
-    driver.get(address)
+    driver.get(hosted(picture_model))
     browser = Browser(driver)
     browser.wait(lambda: browser.find(".note").is_displayed())
     assert browser.text(".note") == "For research, not for diagnosis."
@@ -237,7 +269,7 @@ def test_a_dropped_picture_has_a_bar_for_each_chance_and_a_note(
     assert browser.find(".file").get_property("value").endswith(name)
     browser.find(".primary").click()
     browser.wait(lambda: browser.text(".status") == "Done")
-    share = float(browser.text(".bar .share").removesuffix(" %"))
+    share = float(browser.text(".bar .share").removesuffix("\N{NO-BREAK SPACE}%"))
     width = browser.find(".fill").get_attribute("style")
     assert float(width.removeprefix("width: ").removesuffix("%;")) == pytest.approx(share, abs=0.1)
     assert browser.text(".bar .name") == "Pneumonia"
@@ -252,9 +284,10 @@ def test_a_dropped_picture_has_a_bar_for_each_chance_and_a_note(
     browser.wait(lambda: not browser.find(".preview").is_displayed())
 
 
-def test_the_mouse_draws_walls_and_moves_the_start(driver: Any, running: Any) -> None:
-    _, address = running(KEPT / "maze.safetensors")
-    driver.get(address)
+def test_the_mouse_draws_walls_and_moves_the_start(
+    driver: Any, hosted: Callable[[Path], str]
+) -> None:
+    driver.get(hosted(KEPT / "maze.safetensors"))
     browser = Browser(driver)
     browser.wait(lambda: browser.find(".solve").is_enabled() and "S" in browser.board("question"))
     browser.find(".clear").click()
