@@ -1,11 +1,36 @@
-"""Write messages: text on one line, and quotations short enough for it."""
+"""Write messages: text on one line, and quotations short enough for it; warn of what is odd."""
 
 import re
+import sys
+import warnings
 from collections.abc import Sequence
 
+INSIDE = (  # modules whose lines tell a user nothing
+    "hrm_analysis",
+    "hrm_cli",
+    "hrm_convert",
+    "hrm_core",
+    "hrm_mlx",
+    "hrm_parity",
+    "hrm_tasks",
+    "hrm_torch_ref",
+    "hrm_web",
+    "importlib.",
+)
 QUOTED = 60  # characters of a quotation
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 MAX_MISFITS = 5  # named at once
+
+
+def warn(message: str) -> None:
+    """Warn, at the line outside of this project that led here: Python prints that line."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(INSIDE):
+        frame = frame.f_back
+    name = frame.f_globals.get("__name__", "__main__")
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    warnings.warn_explicit(message, UserWarning, file, line, name, registry)
 
 
 def one_line(text: object) -> str:

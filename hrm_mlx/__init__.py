@@ -5,6 +5,7 @@ model = hrm_mlx.load("runs/demo")
 print(model.solve("1... ..2. .3.. ...4")[0])
 """
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from hrm_core import process
 from hrm_core.errors import BackendError, install_hint
 from hrm_mlx import blas
 
+__version__ = version("hrm-mlx")
 BLAS = blas.load()
 process.keep_freed_memory()
 

@@ -8,13 +8,13 @@ import ctypes
 import os
 import sys
 import sysconfig
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from hrm_core import process
+from hrm_core.messages import warn
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,8 @@ def load() -> Blas:
     if sys.platform != "linux":
         return Blas("Accelerate", "system")
     if "mlx.core" in sys.modules:
-        warnings.warn(
-            "mlx was imported before hrm_mlx: a fast BLAS can no longer take over; import hrm_mlx first",
-            stacklevel=3,
+        warn(
+            "mlx was imported before hrm_mlx: a fast BLAS can no longer take over; import hrm_mlx first"
         )
         return REFERENCE
     for candidate in _candidates():

@@ -2,12 +2,12 @@
 
 import os
 import time
-import warnings
 
 import mlx.core as mx
 
 import hrm_mlx
 from hrm_core.errors import BackendError, install_hint
+from hrm_core.messages import warn
 from hrm_mlx.blas import REFERENCE
 
 MAX_WORKERS = 8
@@ -32,7 +32,7 @@ def choose_device(device: str) -> bool:
     on_gpu = has_gpu() and device != "cpu"
     mx.set_default_device(mx.gpu if on_gpu else mx.cpu)
     if not on_gpu and hrm_mlx.BLAS is REFERENCE:
-        warnings.warn(f"{SLOW_BLAS} {install_hint('blas')}", stacklevel=2)
+        warn(f"{SLOW_BLAS} {install_hint('blas')}")
     if on_gpu and mx.metal.is_available():
         working_set = int(mx.device_info()["max_recommended_working_set_size"])
         mx.set_wired_limit(working_set)

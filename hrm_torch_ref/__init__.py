@@ -5,12 +5,14 @@ model = hrm_torch_ref.load("runs/demo")
 print(model.solve("1... ..2. .3.. ...4")[0])
 """
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrm_core import process
 from hrm_core.errors import needs_package
 
+__version__ = version("hrm-mlx")
 process.keep_freed_memory()
 process.wait_without_spinning()
 

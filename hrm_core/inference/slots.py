@@ -3,7 +3,6 @@
 Shapes: B slots, N puzzles, S cells (those of all chunks, but for `answers`), T positions, D hidden.
 """
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Literal, Self
@@ -15,6 +14,7 @@ from hrm_core.backend import IGNORE_LABEL_ID, Answers, Backend, Batch, Carry
 from hrm_core.config import ArchConfig, ModelConfig
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import ConfigError
+from hrm_core.messages import warn
 
 IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
@@ -142,10 +142,9 @@ def check_steps(max_steps: int | None, config: ModelConfig) -> None:
             f"{max_steps} ACT steps are asked for; this model takes {fewest} to {MAX_STEPS:,}"
         )
     if config.halting == "fixed" and max_steps > config.halt_max_steps:
-        warnings.warn(
+        warn(
             f"{max_steps} ACT steps are asked for, but the model was trained to take exactly "
-            f"{config.halt_max_steps}: its answers get worse after them",
-            stacklevel=2,
+            f"{config.halt_max_steps}: its answers get worse after them"
         )
 
 

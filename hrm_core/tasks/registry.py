@@ -4,12 +4,12 @@ Only the package of the task that is asked for is imported; see `hrm_core/plugin
 """
 
 import json
-import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, cast
 
 from hrm_core.errors import ConfigError, PuzzleError
+from hrm_core.messages import warn
 from hrm_core.plugins import GROUP, has_module, task_packages
 from hrm_core.tasks.building import Builder, Predictor
 from hrm_core.tasks.cells import UNKNOWN
@@ -78,7 +78,7 @@ def kinds_with(member: str) -> dict[str, Any]:
         try:
             kind = _kind(name)
         except Exception as error:  # whatever the package of a third party raises
-            warnings.warn(f"the task {name} of {package} is left out: {error}", stacklevel=2)
+            warn(f"the task {name} of {package} is left out: {error}")
             continue
         if hasattr(kind, member):
             found[name] = kind

@@ -1,3 +1,8 @@
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
 import pytest
 
 from hrm_core.messages import (
@@ -10,7 +15,42 @@ from hrm_core.messages import (
     quoted,
     reason,
     shortened,
+    warn,
 )
+
+# A library of ours on its way to a warning, and a program that calls it.
+LIBRARY = "from hrm_core.messages import warn\ndef odd(text):\n    warn(text)\n"
+PROGRAM = """import sys
+import types
+library = types.ModuleType("hrm_core.library")
+exec(compile(open("library.py").read(), "library.py", "exec"), library.__dict__)
+library.odd("this is odd")  # my line
+"""
+
+
+def test_warning_shows_the_line_of_the_program_and_none_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "library.py").write_text(LIBRARY)
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    found = subprocess.run(
+        [sys.executable, str(program)], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert found.stderr.splitlines() == [
+        f"{program}:5: UserWarning: this is odd",
+        '  library.odd("this is odd")  # my line',
+    ]
+
+
+def test_warning_is_one_that_filters_see() -> None:
+    with pytest.warns(UserWarning, match="^so odd$"):
+        warn("so odd")
+
+
+def test_packages_say_their_version() -> None:
+    code = "import hrm_mlx; print(hrm_mlx.__version__)"
+    pytest.importorskip("mlx.core", reason="MLX is missing: hrm_mlx is not imported")
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == version("hrm-mlx")
 
 
 def test_text_becomes_one_line_of_a_length() -> None:
