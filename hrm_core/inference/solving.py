@@ -25,6 +25,7 @@ from hrm_core.inference.predicting import ModelAsk
 from hrm_core.inference.slots import Halt, check_steps
 from hrm_core.inference.voting import polling_of
 from hrm_core.inference.watching import Watch, told, unwatched
+from hrm_core.messages import shortened
 from hrm_core.pictures.animations import thinking_frames
 from hrm_core.pictures.sheets import cell_size
 from hrm_core.runs.identifiers import BLANK, ONLY_BLANK, Identifiers
@@ -46,13 +47,15 @@ from hrm_core.tasks.capabilities import (
     given_cells,
 )
 from hrm_core.tasks.contract import BoolArray, IntArray, Task, TokenArray
+from hrm_core.tasks.editing import Editable, grid_of
 from hrm_core.tasks.registry import predictor
 
 GREEDY = Sampling()
+REPR_LENGTH = 96  # characters of an answer: a Sudoku is shown whole
 FRAME_ROOM = 720  # pixels that the longer side of a board may take
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Solution:
     """One puzzle and the answer of a model to it."""
 
@@ -73,6 +76,16 @@ class Solution:
         """Return the answer (S,) after the last step."""
         answer: TokenArray = self.answers[-1]
         return answer
+
+    @property
+    def grid(self) -> npt.NDArray[Any]:
+        """Return the answer as a person sees it (H, W): numbers for digits, else characters.
+
+        Raises: PuzzleError if the task has no board.
+        """
+        if not isinstance(self.task, Editable):
+            raise PuzzleError(f"{self.task.name} has no board; use answer, which are tokens")
+        return grid_of(self.task.editor(), self.answer)
 
     @property
     def proposals(self) -> list[TokenArray]:
@@ -138,6 +151,13 @@ class Solution:
 
     def __str__(self) -> str:
         return self.text_of(self.answer)
+
+    def __repr__(self) -> str:
+        steps = f"settled after ACT step {self.settled_step} of {len(self.answers)}"
+        about = f"<Solution of {self.task.name}: {self.verdict}, {steps}"
+        if not isinstance(self.task, Readable):
+            return f"{about}>"
+        return f"{about}\n {shortened(self.task.line(self.answer), REPR_LENGTH)}>"
 
 
 class _AskedPuzzle(NamedTuple):

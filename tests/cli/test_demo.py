@@ -46,6 +46,17 @@ def test_success_and_failure_are_told_apart() -> None:
     assert "settled after step 1 of 1, NOT a solution, 4 cells in conflict:" in said
 
 
+def test_solution_is_two_lines_in_python_and_its_grid_has_digits() -> None:
+    found = solution(RIGHT, 2)
+    assert repr(found) == (
+        "<Solution of sudoku: accepted by the rules, settled after ACT step 2 of 2\n"
+        " 1234341221434321>"
+    )
+    assert "NOT a solution" in repr(solution(WRONG, 1))
+    assert found.grid.tolist() == [[1, 2, 3, 4], [3, 4, 1, 2], [2, 1, 4, 3], [4, 3, 2, 1]]
+    assert (found.answer == found.grid.reshape(-1) + 1).all()
+
+
 def test_conflicting_cells_of_a_failure_are_red_in_the_last_frame() -> None:
     crimson = PAINTS[Mark.WRONG].fill
     for answer, is_red in ((WRONG, True), (RIGHT, False)):
