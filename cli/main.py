@@ -18,6 +18,7 @@ COMMANDS = {
     "data": "Build data sets and look into them.",
     "presets": "List the presets of hrm train with data, size and cost.",
     "train": "Train a model on a data set, or continue a run.",
+    "models": "List the trained models that came along.",
     "eval": "Measure a model on a data set.",
     "solve": "Solve puzzles with a trained model.",
     "generate": "Continue texts with a trained model.",

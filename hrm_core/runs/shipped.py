@@ -4,11 +4,22 @@ They lie in the package hrm_models, which is the folder models/ of the repositor
 """
 
 import os
+import re
 from pathlib import Path
+from typing import NamedTuple
 
+from hrm_core.messages import one_line
 from hrm_core.plugins import package_folders
 
 PACKAGE = "hrm_models"
+CARDS = "README.md"  # beside the models: a section for each
+
+
+class Card(NamedTuple):
+    """Description of a shipped model."""
+
+    about: str  # one sentence; "" if there is no card
+    place: str  # file and section
 
 
 def model_path(model: str | Path) -> Path:
@@ -33,7 +44,21 @@ def shipped_models() -> dict[str, Path]:
     return {path.stem: path for path in files}
 
 
+def card_of(model: Path) -> Card:
+    """Return the card of a shipped model: the section of the README that has its file's name."""
+    cards = model.with_name(CARDS)
+    text = cards.read_text(encoding="utf-8") if cards.is_file() else ""
+    _, heading, section = text.partition(f"\n## {model.name}\n")
+    if not heading:
+        return Card("", "none")
+    section = section.partition("\n## ")[0]
+    prose = re.sub(r"^```.*?^```$", "", section, flags=re.DOTALL | re.MULTILINE)
+    first = one_line(prose.strip().partition("\n\n")[0])
+    sentence = re.split(r"(?<=\.) ", first, maxsplit=1)[0]
+    return Card(sentence, f"{cards}, {model.name}")
+
+
 def known_names() -> str:
     """Return the end of a message about a model that does not exist; "" if none is shipped."""
     names = ", ".join(shipped_models())
-    return f"; models that are known by name: {names}" if names else ""
+    return f"; models that came along (hrm models): {names}" if names else ""

@@ -61,6 +61,20 @@ def test_convert_takes_the_name_even_for_a_folder_so_called(hrm: Hrm) -> None:
     assert load_model(find_model(Path(NAME))).config == load_model(shipped_models()[NAME]).config
 
 
+def test_models_are_listed_with_what_they_solve_and_their_cards(hrm: Hrm) -> None:
+    records = {record["name"]: record for record in json.loads(hrm("models", "--json").out)}
+    assert list(records) == list(shipped_models())
+    for name, record in records.items():
+        assert record["about"].endswith("."), f"{name} has no sentence in models/README.md"
+        weights = load_model(shipped_models()[name]).weights
+        trained = [each.size for key, each in weights.items() if not key.endswith("_init")]
+        assert record["parameters"] == sum(trained)
+    assert records[NAME]["about"] == "Solves 9x9 Sudokus of easy to medium difficulty."
+    listed = hrm("models").out
+    assert f"{NAME}: Solves 9x9 Sudokus" in listed
+    assert f"{records[NAME]['parameters']:,} parameters, 3.9 MB: {shipped_models()[NAME]}" in listed
+
+
 def test_python_says_of_a_missing_file_that_it_is_missing(tmp_path: Path) -> None:
     hrm_mlx = importlib.import_module("hrm_mlx")
     with pytest.raises(CheckpointError) as error:

@@ -9,6 +9,7 @@ COMMANDS = (
     "data",
     "presets",
     "train",
+    "models",
     "eval",
     "solve",
     "generate",
@@ -77,6 +78,8 @@ CASES = {
     "doctor unknown option": Case("doctor --prest sudoku-4x4"),
     "presets": Case("presets"),
     "presets as JSON": Case("presets --json"),
+    "models": Case("models"),
+    "models as JSON": Case("models --json"),
     "demo unknown backend": Case("demo --backend jax"),
     "demo seed": Case("demo --seed -1"),
     "demo in a used run": Case(

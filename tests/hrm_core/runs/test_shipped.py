@@ -6,7 +6,7 @@ import pytest
 
 from hrm_core.errors import CheckpointError
 from hrm_core.runs.checkpoint import find_model, load_model
-from hrm_core.runs.shipped import model_path, shipped_model, shipped_models
+from hrm_core.runs.shipped import card_of, model_path, shipped_model, shipped_models
 
 NAME = "sudoku-9x9"
 REPOSITORY = Path(__file__).parents[3]
@@ -26,6 +26,25 @@ def test_every_model_of_the_repository_is_known_by_name() -> None:
 def test_name_stands_for_the_file() -> None:
     path = model_path(NAME)
     assert load_model(find_model(path)).source == shipped_models()[NAME] == path
+
+
+@pytest.mark.parametrize(
+    ("section", "about"),
+    [
+        ("## m.safetensors\n\nSolves x 1.5 times. More.\n", "Solves x 1.5 times."),
+        ("## m.safetensors\n\n```\nhrm solve m\n```\n\nSolves\ny. More.\n\n## n\n", "Solves y."),
+        ("## other.safetensors\n\nSolves z.\n", ""),
+    ],
+)
+def test_card_is_the_section_of_the_file(tmp_path: Path, section: str, about: str) -> None:
+    (tmp_path / "README.md").write_text(f"# Models\n\nAll.\n\n{section}")
+    card = card_of(tmp_path / "m.safetensors")
+    assert card.about == about
+    assert card.place == (f"{tmp_path / 'README.md'}, m.safetensors" if about else "none")
+
+
+def test_model_without_a_page_has_no_card(tmp_path: Path) -> None:
+    assert card_of(tmp_path / "m.safetensors") == ("", "none")
 
 
 def make_file(path: Path) -> None:
