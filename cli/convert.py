@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import DIRECTORY, FILE, json_option, seed_option
+from .progress import showing
 
 if TYPE_CHECKING:
     from hrm_convert.conversion import Conversion, Request
@@ -105,10 +106,12 @@ def convert(
     names = tuple(name for text in mean_of for name in text.split(",") if name)
     request = Request(mean_of=names, verify=verify, **wishes)
     make = _backend() if verify else None  # before anything is written
-    done = convert_model(source, dest, request)
+    with showing("converting"):
+        done = convert_model(source, dest, request)
     if not as_json:
         click.echo("\n".join(done.report.lines()))
-    comparison = _verified(source, dest, request, done, make) if make else None
+    with showing("verifying"):
+        comparison = _verified(source, dest, request, done, make) if make else None
     if as_json:
         verified = {"verified": comparison.plain()} if comparison else {}
         click.echo(json.dumps({**done.report.plain(), **verified}))

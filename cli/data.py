@@ -1,11 +1,9 @@
 """`hrm data`: build data sets and look into them."""
 
 import json
-import sys
 import warnings
 from collections import UserDict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +12,10 @@ import click
 from hrm_core.plugins import has_module, help_line, task_packages
 
 from .options import DIRECTORY, FILE, digits_option, json_option, sheet_task
+from .progress import showing
 
 if TYPE_CHECKING:
     from hrm_core.data.summary import DatasetSummary, SetSummary
-    from hrm_core.tasks.building import Watch
 
 LONGEST = 100  # characters of a line of help
 MANY = 300  # different tokens; of more only the most frequent are shown
@@ -80,35 +78,13 @@ def _build_command(name: str) -> click.Command:
     @click.pass_context
     def build(context: click.Context, /, out: Path, as_json: bool, **typed: Any) -> None:
         options = chosen(found.Options, context)
-        with _progress(f"writing {options.things}") as watch:
-            built = found.build(out, options, watch)
+        with showing(f"building {options.things}", unit="written") as advance:
+            built = found.build(out, options, lambda name: advance(1))
         for warning in built.warnings:
             warnings.warn(warning, stacklevel=1)
         click.echo(json.dumps(built.record) if as_json else f"{out}: {built.summary}")
 
     return build
-
-
-@contextmanager
-def _progress(doing: str) -> Iterator["Watch"]:
-    """Show progress on a terminal; it appears with the first thing that is written."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    progress = Progress(
-        console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-    )
-
-    def watch(name: str) -> None:
-        if not progress.tasks:
-            progress.add_task(doing, total=None)
-            progress.start()
-        progress.advance(progress.task_ids[0])
-
-    try:
-        yield watch
-    finally:
-        progress.stop()
 
 
 @data.command()

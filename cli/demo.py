@@ -70,7 +70,8 @@ def _train(
         options = task.Options(
             generate=NUM_TRAIN, size=4, test=NUM_TEST, givens=GIVENS, augment=AUGMENT, seed=seed
         )
-        with showing(doing, every=EVERY):
+        with showing(doing, every=EVERY) as advance:
+            advance(0)
             task.build(data, options)
     with Run(run_directory) as run, ConsoleReporter() as reporter:
         config = _config(run, seed, max_updates)

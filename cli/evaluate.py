@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,7 @@ from .options import (
     steps_option,
     write_then_show,
 )
+from .progress import showing
 
 if TYPE_CHECKING:
     from hrm_core.backend import Backend
@@ -236,9 +236,6 @@ def _stateful(
     backend: "Backend", split: "Split", task: "Task | None", options: EvalOptions
 ) -> "Report":
     """Measure both ways of generation on the first windows, with a progress bar on a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     from hrm_core.inference.evaluation import num_examples
     from hrm_core.inference.stateful import DEFAULT_LIMIT, measure_stateful
 
@@ -250,9 +247,7 @@ def _stateful(
             f"stateful: measured on the first {count:,} {task.things}; --limit takes others",
             err=True,
         )
-    stderr = Console(stderr=True)
-    with Progress(console=stderr, transient=True, disable=not sys.stderr.isatty()) as progress:
-        advance = partial(progress.advance, progress.add_task("stateful", total=count))
+    with showing("measuring stateful generation", count) as advance:
         return measure_stateful(backend, split, task, options.batch_size, limit, advance)
 
 
@@ -264,9 +259,6 @@ def _answer_all(
     backends: Sequence["Backend"], split: "Split", task: "Task | None", options: EvalOptions
 ) -> dict[str, "Outcome"]:
     """Answer the split for each way to halt, with a progress bar on a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     from hrm_core.inference.answering import answer, inference_options
     from hrm_core.inference.evaluation import num_examples
     from hrm_core.tasks.capabilities import Compared
@@ -286,10 +278,7 @@ def _answer_all(
         )
     num_asked = sum(map(len, asked.values()))
     total = num_examples(split, limit) * len(backends) * num_asked
-    stderr = Console(stderr=True)
-    with Progress(console=stderr, transient=True, disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task("evaluating", total=total)
-        advance = partial(progress.advance, bar)
+    with showing("evaluating", total) as advance:
         return {
             halt: answer(
                 backends, split, task, each, options.choose, options.batch_size, limit, advance

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from hrm_core.errors import install_hint
 
 from .options import json_option, seed_option
+from .progress import showing
 
 if TYPE_CHECKING:
     from hrm_parity.certify import Certificate
@@ -123,12 +124,13 @@ def parity(
     if report:
         check_writable(report)
     found: Certificate | TrainingReport | SelfTest
-    if updates is not None:
-        found = _train(updates, seed, device)
-    elif is_self_test:
-        found = _self_test(golden, device)
-    else:
-        found = _certify(golden, backend, device, dtype)
+    with showing("checking this machine"):
+        if updates is not None:
+            found = _train(updates, seed, device)
+        elif is_self_test:
+            found = _self_test(golden, device)
+        else:
+            found = _certify(golden, backend, device, dtype)
     content = document(_arguments(context), found)
     if report:
         write(report, content)

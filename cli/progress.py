@@ -14,15 +14,20 @@ Advance = Callable[[float], None]  # receives how much more is done
 
 
 @contextmanager
-def showing(doing: str, total: float | None = None, every: float = EVERY) -> Iterator[Advance]:
-    """Show progress while the block runs. Yields: a function that receives what more is done."""
+def showing(
+    doing: str, total: float | None = None, unit: str = "", every: float | None = None
+) -> Iterator[Advance]:
+    """Show progress while the block runs, in percent of a total or as a count of units.
+
+    Yields: a function that receives what more is done; a bar appears with its first call.
+    """
     if sys.stderr.isatty():
-        with _bar(doing, total) as advance:
+        with _bar(doing, total, unit) as advance:
             yield advance
         return
-    lines = _Lines(doing, total)
+    lines = _Lines(doing, total, unit)
     ended = threading.Event()
-    thread = threading.Thread(target=lines.print_until, args=(ended, every), daemon=True)
+    thread = threading.Thread(target=lines.print_until, args=(ended, every or EVERY), daemon=True)
     thread.start()
     try:
         yield lines.advance
@@ -32,20 +37,32 @@ def showing(doing: str, total: float | None = None, every: float = EVERY) -> Ite
 
 
 @contextmanager
-def _bar(doing: str, total: float | None) -> Iterator[Advance]:
+def _bar(doing: str, total: float | None, unit: str) -> Iterator[Advance]:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(doing, total=total)
-        yield lambda amount: progress.advance(task, amount)
+    columns = [*Progress.get_default_columns()]
+    if total is None:
+        count = TextColumn(f"{{task.completed:,.0f}} {unit}" if unit else "")
+        columns = [*columns[:2], count, TimeElapsedColumn()]
+    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = progress.add_task(doing, total=total)
+
+    def advance(amount: float) -> None:
+        progress.start()  # does nothing if it has started
+        progress.advance(task, amount)
+
+    try:
+        yield advance
+    finally:
+        progress.stop()
 
 
 class _Lines:
     """Prints what a command does and how much of it is done."""
 
-    def __init__(self, doing: str, total: float | None) -> None:
-        self._doing, self._total = doing, total
+    def __init__(self, doing: str, total: float | None, unit: str) -> None:
+        self._doing, self._total, self._unit = doing, total, unit
         self._begun = time.monotonic()
         self._done = 0.0
 
@@ -59,10 +76,10 @@ class _Lines:
             click.echo(self._line(), err=True)
 
     def _line(self) -> str:
-        seconds = time.monotonic() - self._begun
-        parts = [self._doing]
+        parts = [f"still {self._doing}"]
         if self._total:
             parts.append(f"{min(self._done / self._total, 1):.0%}")
-        elif self._done:
-            parts.append(f"{self._done:,.0f}")
-        return f"{', '.join(parts)} after {seconds:.0f} s"
+        elif self._unit:
+            parts.append(f"{self._done:,.0f} {self._unit}")
+        seconds = time.monotonic() - self._begun
+        return ", ".join([*parts, f"{seconds:.0f} s so far"])

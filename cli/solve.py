@@ -20,9 +20,11 @@ from .options import (
     steps_option,
     write_then_show,
 )
+from .progress import showing
 
 if TYPE_CHECKING:
     from hrm_core.inference.solving import Solution
+    from hrm_core.inference.watching import Moment
 
 
 @click.command()
@@ -109,7 +111,13 @@ def solve(
     backend = make_backend(loaded.config)
     backend.load_weights(loaded.weights)
     solver = Solver(backend, task, identifiers)
-    solutions = solver.solve_puzzles(asked, halt, identifier, votes, max_steps)
+    doing = f"solving {len(asked):,} puzzle{'s' if len(asked) > 1 else ''}"
+    with showing(doing, unit="ACT steps") as advance:
+
+        def watch(moment: "Moment") -> None:
+            advance(moment.num_thinking)
+
+        solutions = solver.solve_puzzles(asked, halt, identifier, votes, max_steps, watch)
 
     def show() -> None:
         for number, solution in enumerate(solutions):

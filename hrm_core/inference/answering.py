@@ -16,11 +16,13 @@ from hrm_core.config import DataConfig
 from hrm_core.data.store import Dataset, Split
 from hrm_core.errors import DataError, NotFiniteError
 from hrm_core.inference.evaluation import (
+    Advance,
     InferenceOptions,
     check_fits,
     check_task,
     evaluate,
     first_inputs,
+    unwatched,
 )
 from hrm_core.inference.metrics import is_finite
 from hrm_core.inference.slots import Halt, Noise
@@ -143,17 +145,18 @@ def answer(
     choice: Choice = "rules",
     batch_size: int = 256,
     limit: int | None = None,
-    on_batch: Callable[[int], None] = lambda num_puzzles: None,
+    advance: Advance = unwatched,
 ) -> Outcome:
     """Answer with each model and each of the options, then choose one answer to each puzzle.
 
-    Labels are compared with the answers; the choice does not use them.
+    Labels are compared with the answers; the choice does not use them. `advance` is as in
+    `evaluate`.
 
     Raises: NotFiniteError if Q values of a model are NaN.
     """
     started = time.perf_counter()
     results = [
-        evaluate(backend, split, task, batch_size, limit, on_batch, chosen)
+        evaluate(backend, split, task, batch_size, limit, advance, chosen)
         for backend in backends
         for chosen in options
     ]

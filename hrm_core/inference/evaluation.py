@@ -55,6 +55,12 @@ class InferenceOptions:
 
 PUBLISHED = InferenceOptions()
 
+Advance = Callable[[float], None]
+
+
+def unwatched(amount: float) -> None:
+    """Ignore the progress."""
+
 
 class StepAnswers(NamedTuple):
     """Answers of a model to some puzzles after each ACT step."""
@@ -164,13 +170,13 @@ def evaluate(
     task: Task | None,
     batch_size: int,
     limit: int | None = None,
-    on_batch: Callable[[int], None] = lambda num_examples: None,
+    advance: Advance = unwatched,
     options: InferenceOptions = PUBLISHED,
 ) -> tuple[Predictions, IntArray]:
     """Answer the examples of a split, the first `limit` of each set.
 
-    Each replica answers its part of every batch. `on_batch` receives the number of puzzles that
-    have just halted.
+    Each replica answers its part of every batch. `advance` receives after each ACT step how many
+    puzzles more are done: a step is its share of the most steps, and what halts is done.
 
     Returns: the predictions and the answers (N, S), in file order.
     """
@@ -185,15 +191,21 @@ def evaluate(
     results = think(backend, waiting, slots, options.halt, options.noise, options.max_steps)
     for result in results:
         finals.keep(result)
+        advance(_progress(result, options.max_steps or backend.config.halt_max_steps))
         halted = result.questions.number[result.halts]
         if not len(halted):
             continue
         numbers.append(halted)
         predictions.append(_predictions(result, task, finals.give(result)))
         tokens.append(_moved_back(result, options).astype(stored))
-        on_batch(len(halted))
     order = np.argsort(np.concatenate(numbers))
     return joined(predictions).select(order), np.concatenate(tokens)[order]
+
+
+def _progress(result: StepResult, most_steps: int) -> float:
+    """Return how many puzzles an ACT step has done, with fractions."""
+    steps_left_out = most_steps - result.steps[result.halts]
+    return float(result.busy.sum() + steps_left_out.sum()) / most_steps
 
 
 def num_examples(split: Split, limit: int | None = None) -> int:

@@ -10,6 +10,7 @@ from hrm_core.config import DataSizes, ModelConfig
 from hrm_core.data.store import load_split
 from hrm_core.errors import DataError
 from hrm_core.inference.evaluation import (
+    InferenceOptions,
     StepAnswers,
     answer_step_by_step,
     check_fits,
@@ -17,6 +18,7 @@ from hrm_core.inference.evaluation import (
     num_examples,
     save_predictions,
 )
+from hrm_core.inference.slots import Halt
 from hrm_core.runs.checkpoint import find_model, load_model
 from hrm_core.tasks.cells import measure_cells
 from hrm_core.tasks.predictions import joined
@@ -58,11 +60,23 @@ def test_padding_of_the_last_batch_counts_for_nothing(
 ) -> None:
     test = load_split(tiny_data, "test")
     expected, tokens = evaluate(backend, test, Sudoku(4), batch_size=20)
-    told: list[int] = []
-    found, answers = evaluate(backend, test, Sudoku(4), batch_size, on_batch=told.append)
+    found, answers = evaluate(backend, test, Sudoku(4), batch_size)
     np.testing.assert_array_equal(answers, tokens)
     assert measure_cells(found) == pytest.approx(measure_cells(expected), rel=1e-6)
-    assert measure_cells(found)["count"] == sum(told) == num_examples(test) == 20
+    assert measure_cells(found)["count"] == num_examples(test) == 20
+
+
+@pytest.mark.parametrize("halt", ["fixed", "q"])
+def test_progress_moves_with_every_act_step_and_ends_at_the_number_of_puzzles(
+    backend: MLXBackend, tiny_data: Path, halt: Halt
+) -> None:
+    test = load_split(tiny_data, "test")
+    told: list[float] = []
+    options = InferenceOptions(halt, max_steps=5)
+    evaluate(backend, test, Sudoku(4), 20, advance=told.append, options=options)
+    assert sum(told) == pytest.approx(20)
+    if halt == "fixed":
+        assert told == [4.0] * 5
 
 
 def test_scores_are_those_of_the_answers_counted_by_hand(
