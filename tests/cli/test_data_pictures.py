@@ -130,7 +130,7 @@ def test_balance_can_be_turned_off(hrm: Hrm, images: Path, tmp_path: Path) -> No
         out = tmp_path / f"out{number}"
         named = ("--images", images, "--labels", tmp_path / "labels.csv", "--test-share", "0")
         with pytest.warns(UserWarning, match="converted"):
-            outcome = hrm("data", "xray", out, *named, *words, "--json")
+            outcome = hrm("data", "xray", out, *named, *words, "--augment", "0", "--json")
         counts.append(json.loads(outcome.out)["train_examples"])
     assert counts == [6 + 2 * 3, 8]
 
