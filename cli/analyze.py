@@ -112,6 +112,11 @@ def analyze(
     check_steps(options.max_steps, loaded.config)
     asked = _typed_puzzles if puzzles else _drawn_puzzles
     task, questions, source = asked(model, loaded, puzzles, options)
+    if options.control == "shuffled" and min(len(questions), options.batch_size) < 2:
+        raise click.UsageError(
+            "--control shuffled exchanges the states of a batch; ask two puzzles or more, "
+            "with a --batch-size of 2 or more"
+        )
     with _progress() as (begin, advance):
         study = _study(loaded, task, questions, options, make_backend, advance)
         about, facts = _described(study, loaded, source)

@@ -91,11 +91,14 @@ def record(
     kept = num_kept(backend.config, len(questions), num_steps)
     parts, start = [], 0
     while start < len(questions):
-        batch = questions.select(slice(start, start + batch_size))
+        end = start + batch_size
+        if mixing and end == len(questions) - 1:
+            end += 1  # a last puzzle by itself has no other to exchange with
+        batch = questions.select(slice(start, end))
         parts.append(
             _record_batch(backend, batch, num_steps, max(0, kept - start), decodes, mixing, advance)
         )
-        start += batch_size
+        start = end
     return _joined(parts)
 
 

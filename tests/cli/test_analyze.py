@@ -99,6 +99,9 @@ def test_mistakes_are_refused_before_anything_is_computed(
     assert "does not fit" in line
     line = refusal("analyze", tiny_run, *out, "--identifier", "mine")
     assert line == "--identifier is for puzzles that are typed; leave it out"
+    for alone in ([PUZZLE], ["--batch-size", 1]):
+        line = refusal("analyze", tiny_run, *alone, *out, "--control", "shuffled")
+        assert line.startswith("--control shuffled exchanges the states of a batch; ask two")
     line = refusal("analyze", tiny_run, "--out", tiny_run)
     assert line.endswith("is not empty; choose another --out or remove it first")
     assert not (tmp_path / "out").exists()

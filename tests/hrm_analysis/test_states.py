@@ -80,6 +80,13 @@ def test_mixing_exchanges_puzzles_and_nothing_else(study: Study) -> None:
     np.testing.assert_array_equal(again.z_H, found.z_H)
 
 
+def test_a_last_puzzle_that_would_be_alone_is_exchanged_too(study: Study) -> None:
+    six = replace(study, questions=study.questions.select(slice(6)), batch_size=5)
+    plain, mixed = six.recording, replace(six, control="shuffled").recording
+    assert mixed.tokens.shape == plain.tokens.shape
+    assert (np.abs(mixed.q_halt_logits - plain.q_halt_logits) > 1e-4).all()
+
+
 def test_no_puzzle_is_given_its_own_states() -> None:
     rng = np.random.default_rng(0)
     drawn = np.array([others(rng, 4) for _ in range(600)])
