@@ -76,6 +76,8 @@ def _train(
     with Run(run_directory) as run, ConsoleReporter() as reporter:
         config = _config(run, seed, max_updates)
         assignment = session.assign(config, data)
+        if max_updates and not run.exists:
+            assignment = session.ended_after(assignment, max_updates)
         start = session.resume if run.exists else session.begin
         start(run, assignment, make_backend, reporter).train()
     return assignment
@@ -88,10 +90,7 @@ def _config(run: "Run", seed: int, max_updates: int | None) -> "RunConfig":
     from hrm_core.runs.run import run_config
 
     if not run.exists:
-        overrides = [f"train.seed={seed}"]
-        if max_updates:
-            overrides.append(f"train.max_updates={max_updates}")
-        return load_config(PRESET, overrides)
+        return load_config(PRESET, [f"train.seed={seed}"])
     config = run_config(run.directory)
     found = config.train
     if found.seed != seed or max_updates not in (None, found.max_updates):

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from hrm_core.config import ModelConfig, RunConfig
     from hrm_core.training.fit import Assignment
 
+NO_CHANGES = (
+    "--resume continues a run with its own settings; "
+    "leave out the preset, --set and its shorthands, --max-updates and --init"
+)
+
 
 @click.command(cls=TrainCommand)
 @click.argument("config", metavar="PRESET|CONFIG", type=NAME, required=False)
@@ -48,7 +53,8 @@ if TYPE_CHECKING:
 @click.option(
     "--max-updates",
     type=click.IntRange(1),
-    help="End the run, and its schedule, after so many updates.",
+    help="End the run, and its schedule, after so many updates; "
+    "it is evaluated after as many updates as a whole run.",
 )
 @shorthand_options
 @click.option(
@@ -89,13 +95,15 @@ def train(
     from hrm_core.training.fit import Interrupted, Reporter
     from hrm_core.training.report import ConsoleReporter, Reporters, TensorBoardReporter
 
-    if max_updates is not None:
-        overrides = (*overrides, f"train.max_updates={max_updates}")
+    if resume and max_updates is not None:
+        raise click.UsageError(NO_CHANGES)
     settings = _config(config, run_directory, overrides, init, resume)
     if micro_batch is not None:
         settings = _with_micro_batch(settings, micro_batch)
     make_backend = replace(make_backend, micro_batch=settings.train.micro_batch_size)
     assignment = session.assign(settings, _data_path(data, settings))
+    if max_updates is not None:
+        assignment = session.ended_after(assignment, max_updates)
     if dry_run:
         click.echo(_plan(assignment, make_backend))
         return 0
@@ -158,10 +166,7 @@ def _config(
             raise click.UsageError(f"name a preset or a config file; presets: {presets}")
         return load_config(config, overrides)
     if config or overrides or init:
-        raise click.UsageError(
-            "--resume continues a run with its own settings; "
-            "leave out the preset, --set and its shorthands, --max-updates and --init"
-        )
+        raise click.UsageError(NO_CHANGES)
     return run_config(run_directory)
 
 
@@ -185,10 +190,15 @@ def _print_growth(init: "ModelConfig", model: "ModelConfig") -> None:
 
 
 def _plan(assignment: "Assignment", make_backend: BackendMaker) -> str:
-    from hrm_core.sizing import plan_text
+    from hrm_core.inference.evaluation import num_examples
+    from hrm_core.sizing import evaluations_text, plan_text
 
     backend = make_backend(assignment.model)
     train, updates = assignment.config.train, assignment.total_updates
-    return plan_text(
-        assignment.model, train, updates, backend.gemm_rate(), backend.describe()["dtype"]
-    )
+    gemm_rate, dtype = backend.gemm_rate(), backend.describe()["dtype"]
+    plan = plan_text(assignment.model, train, updates, gemm_rate, dtype)
+    if assignment.test is None:
+        return plan
+    num_asked = num_examples(assignment.test, train.eval_examples)
+    num_evaluations = assignment.num_evaluations
+    return f"{plan}\n{evaluations_text(assignment.model, num_evaluations, num_asked, gemm_rate)}"

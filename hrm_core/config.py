@@ -356,6 +356,8 @@ class TrainConfig(Settings):
     max_updates: PositiveInt | None = (
         None  # ends the run, and its schedule, before the epochs are over
     )
+    # updates between evaluations; those of eval_interval if not set. --max-updates sets it
+    eval_every_updates: PositiveInt | None = beyond(None)
     eval_examples: PositiveInt | None = (
         None  # first examples of the test set; all of them if not set
     )

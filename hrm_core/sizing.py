@@ -25,14 +25,23 @@ def flops_per_example(config: ModelConfig) -> float:
     gradient passes each level once, at twice the cost of its forward. The head is counted where
     its vocabulary is large: once and its gradient.
     """
-    D, intermediate, T = config.hidden_size, config.intermediate_size, config.total_len
-    layer = 2 * T * (4 * D * D + 3 * D * intermediate) + 4 * T * T * D
+    D, layer = config.hidden_size, _flops_of_layer(config)
     passes = config.H_cycles * (config.L_cycles * config.L_layers + config.H_layers)
     num_forwards = 2 if config.halt_max_steps > 1 and config.learns_to_halt else 1
     patches = 2 * config.num_patches * (config.patch_size or 0) ** 2 * D
     head = 6 * config.seq_len * D * config.vocab_size if config.has_large_vocabulary else 0
     layers = layer * (num_forwards * passes + 2 * (config.H_layers + config.L_layers))
     return layers + 2 * patches + head  # patches: forward, and the gradient of their weight
+
+
+def _flops_of_layer(config: ModelConfig) -> int:
+    D, intermediate, T = config.hidden_size, config.intermediate_size, config.total_len
+    return 2 * T * (4 * D * D + 3 * D * intermediate) + 4 * T * T * D
+
+
+def flops_per_answer(config: ModelConfig) -> float:
+    """Floating-point operations of one answer of all ACT steps, matrix products of the layers only."""
+    return _flops_of_layer(config) * sum(config.layers_of_calls) * config.halt_max_steps
 
 
 def cell_blocks(shape: Sequence[int]) -> Iterator[tuple[slice, slice]]:
@@ -129,6 +138,18 @@ def plan_text(
             f"{rate}FLOP/s in products of 2048 x 2048 here: at least {duration(seconds)} an update, "
             f"{duration(updates * seconds)} in all",
         ]
+    )
+
+
+def evaluations_text(
+    config: ModelConfig, num_evaluations: int, num_examples: int, gemm_rate: float
+) -> str:
+    """Describe number and time of the evaluations of a run."""
+    seconds = num_examples * flops_per_answer(config) / gemm_rate
+    number = "1 evaluation" if num_evaluations == 1 else f"{num_evaluations:,} evaluations"
+    return (
+        f"{number} of {num_examples:,} examples in {config.halt_max_steps} ACT steps: at least "
+        f"{duration(seconds)} each, {duration(num_evaluations * seconds)} in all"
     )
 
 

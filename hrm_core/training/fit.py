@@ -93,6 +93,20 @@ class Assignment(NamedTuple):
         """Return the measures of the task; cell by cell if it is not known."""
         return self.task or UNKNOWN
 
+    @property
+    def updates_between_evaluations(self) -> int:
+        """Return after how many updates an evaluation follows; one follows the last update, too."""
+        train = self.config.train
+        by_epochs = self.total_updates * train.eval_interval // train.epochs
+        return train.eval_every_updates or max(1, by_epochs)
+
+    @property
+    def num_evaluations(self) -> int:
+        """Return the number of evaluations of the whole run."""
+        if self.test is None:
+            return 0
+        return math.ceil(self.total_updates / self.updates_between_evaluations)
+
 
 class Trainer:
     """One run in progress. Every replica runs the same loop on its slots; the first one writes."""
@@ -117,9 +131,7 @@ class Trainer:
         )
         self._pending: list[PendingMetrics] = []
         self._position = Position()
-        self._eval_every = max(
-            1, assignment.total_updates * self._settings.eval_interval // self._settings.epochs
-        )
+        self._eval_every = assignment.updates_between_evaluations
         self._saved_at = 0, 0  # update, last update that was evaluated
         self._interrupt = False
         backend.begin_training(assignment.config.optim, self._settings.global_batch_size)

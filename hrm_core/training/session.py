@@ -15,6 +15,7 @@ from hrm_core.config import (
     InitConfig,
     ModelConfig,
     RunConfig,
+    TrainConfig,
     validated,
 )
 from hrm_core.data.store import Dataset, Split
@@ -52,8 +53,7 @@ def assign(config: RunConfig, data: Path) -> Assignment:
     for split in filter(None, (train, test)):
         split.check_serves(config.model)
     model = _sized(config, train, label_of(task))
-    updates = total_updates(config.train, metadata.total_groups, metadata.mean_puzzle_examples)
-    updates = min(updates, config.train.max_updates or updates)
+    updates = _num_updates(config.train, train)
     if updates < 1:
         raise ConfigError(
             f"train.epochs={config.train.epochs} of {metadata.total_groups} puzzles do not fill one "
@@ -69,6 +69,17 @@ def assign(config: RunConfig, data: Path) -> Assignment:
     if isinstance(task, Equipped):
         files = {name: dataset.text_of(name) for name in task.file_names}
     return Assignment(config, model, dataset, task, train, test, updates, files)
+
+
+def ended_after(assignment: Assignment, max_updates: int) -> Assignment:
+    """Return a run that ends after so many updates, and is evaluated after as many as before."""
+    changes = {
+        "max_updates": max_updates,
+        "eval_every_updates": assignment.updates_between_evaluations,
+    }
+    train = assignment.config.train.model_copy(update=changes)
+    config = assignment.config.model_copy(update={"train": train})
+    return assignment._replace(config=config, total_updates=_num_updates(train, assignment.train))
 
 
 def begin(
@@ -138,6 +149,13 @@ def _with_view(config: RunConfig, task: Viewed, data: Path) -> RunConfig:
             )
     model = validated(ArchConfig, {**config.model.model_dump(), **task.model_settings}, "model")
     return config.model_copy(update={"model": model})
+
+
+def _num_updates(train: TrainConfig, split: Split) -> int:
+    """Return the number of updates of a run on a training split."""
+    metadata = split.metadata
+    updates = total_updates(train, metadata.total_groups, metadata.mean_puzzle_examples)
+    return min(updates, train.max_updates or updates)
 
 
 def _sized(config: RunConfig, train: Split, label: str) -> ModelConfig:

@@ -8,6 +8,9 @@ from hrm_core.sizing import (
     activation_bytes,
     carry_bytes,
     cell_blocks,
+    duration,
+    evaluations_text,
+    flops_per_answer,
     flops_per_example,
     plan_text,
     sizes_text,
@@ -36,6 +39,17 @@ def test_flops_of_a_step_are_those_of_its_matrices() -> None:
         2 * layer_passes + 2 * 8
     )  # two forwards; a gradient of 8 layers at twice their cost
     assert flops_per_example(changed(halt_max_steps=1)) == one_layer * (layer_passes + 2 * 8)
+
+
+def test_flops_of_an_answer_are_its_forwards_and_evaluations_are_counted() -> None:
+    of_training = flops_per_example(changed(halt_max_steps=1))  # 24 layers forward, 16 twice back
+    assert flops_per_answer(changed(halt_max_steps=1)) == of_training * 24 / 40
+    assert flops_per_answer(PAPER) == 16 * flops_per_answer(changed(halt_max_steps=1))
+    seconds = 1000 * flops_per_answer(PAPER) / 1e13
+    assert evaluations_text(PAPER, 30, 1000, 1e13) == (
+        "30 evaluations of 1,000 examples in 16 ACT steps: at least "
+        f"{duration(seconds)} each, {duration(30 * seconds)} in all"
+    )
 
 
 def test_memory_of_state_and_carry() -> None:
