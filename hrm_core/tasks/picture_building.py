@@ -116,8 +116,13 @@ def build_pictures(
     frames: int = 1,
 ) -> Built:
     """Write a data set of pictures. Raises: HRMError; nothing half-written is left then."""
-    task = kind(options.settings(collection.named, frames))
+    settings = options.settings(collection.named, frames)
     parts = split(collection, options)
+    if "train" in parts.rows and not settings.exclusive:
+        targets = collection.named.targets[parts.rows["train"]]
+        unlearned = one_sided(collection.named.labels, targets)
+        settings = settings.model_copy(update={"unlearned": unlearned})
+    task = kind(settings)
     repeats: dict[str, IntArray] = {}
     for name, rows in parts.rows.items():
         repeats[name] = np.ones(len(rows), np.int64)
@@ -131,6 +136,12 @@ def build_pictures(
     about = _about(task, collection, parts, options, repeats, copies)
     record = _write(out, builder, parts, repeats, about)
     return Built(record, summary(record), tuple(remarks(record, collection, parts)))
+
+
+def one_sided(labels: Sequence[str], targets: IntArray) -> tuple[str, ...]:
+    """Return the labels of which targets (N, F) show no example, or no counterexample."""
+    shown = (targets == 1).any(axis=0) & (targets == 0).any(axis=0)
+    return tuple(label for label, is_shown in zip(labels, shown, strict=True) if not is_shown)
 
 
 def repeats_of(targets: IntArray) -> IntArray:

@@ -110,9 +110,10 @@ class Predicted(NamedTuple):
 class Prediction:
     """What a model says of some pictures."""
 
-    labels: Sequence[str]
+    labels: Sequence[str]  # those that training showed, (F,)
     exclusive: bool
     pictures: Sequence[Predicted]
+    unlearned: Sequence[str]  # labels of which the model can say nothing
     note: str
 
     def record(self) -> dict[str, Any]:
@@ -130,7 +131,7 @@ class Prediction:
                 label, _, evidence = picture.occlusion
                 record["evidence"] = {"label": label, "log_odds": evidence.tolist()}
             found.append(record)
-        return {"pictures": found, "note": self.note}
+        return {"pictures": found, "unlearned": list(self.unlearned), "note": self.note}
 
     def pages(self) -> list[str]:
         """Return bars for each picture, or lines for many, then what was converted."""
@@ -139,6 +140,8 @@ class Prediction:
         else:
             pages = [self._bars(picture) for picture in self.pictures]
         pages += self._converted()
+        if self.unlearned:
+            pages.append(f"Not learned, training did not show them: {', '.join(self.unlearned)}.")
         return [*pages, f"{self.note.capitalize()}."] if self.note else pages
 
     def __str__(self) -> str:
@@ -158,7 +161,7 @@ class Prediction:
 
     def _bars(self, picture: Predicted) -> str:
         """Draw the chances of a picture, the likeliest label first."""
-        width = max(map(len, self.labels))
+        width = max(map(len, self.labels), default=0)
         lines = [one_line(picture.name)]
         for label in np.argsort(-picture.chances, kind="stable").tolist():
             chance = float(picture.chances[label])
@@ -184,6 +187,10 @@ def predict(task: PictureTask, things: Sequence[Thing], options: Options, ask: A
     file cannot be written, and then none is.
     """
     wanted = _wanted(task, options.label)
+    if options.explain is not None and not len(task.learned):
+        raise DataError(
+            f"this model learned no {task.word}, nothing is explained; leave out --explain"
+        )
     sources = list(_sources(things, task.preparation))
     _check_outputs(options, len(sources))
     _check_apart(options, sources)
@@ -199,10 +206,13 @@ def predict(task: PictureTask, things: Sequence[Thing], options: Options, ask: A
                 if place is not None:
                     occlusion = explain(task, ask, picture.pixels, own, wanted)
                     _draw(task, picture, occlusion, place(len(found), picture.name))
-                found.append(Predicted(picture.name, own.chances[0], picture.notes, occlusion))
+                chances = own.chances[0, task.learned]
+                found.append(Predicted(picture.name, chances, picture.notes, occlusion))
                 if options.sheet is not None:
                     shown.append(photo(picture.pixels))
-    prediction = Prediction(task.labels, task.preparation.exclusive, found, task.note)
+    prepared = task.preparation
+    labels = [task.labels[place] for place in task.learned.tolist()]
+    prediction = Prediction(labels, prepared.exclusive, found, prepared.unlearned, task.note)
     if options.sheet is not None:
         _draw_sheet(task, prediction, shown, options.sheet)
     return prediction
@@ -220,7 +230,9 @@ def explain(
     task: PictureTask, ask: Ask, picture: UintArray, judged: Judgement, wanted: int | None
 ) -> Occlusion:
     """Ask about a picture without each of its blocks, for a label or the likeliest one."""
-    label = int(judged.chances[0].argmax()) if wanted is None else wanted
+    label = wanted
+    if label is None:
+        label = int(task.learned[judged.chances[0, task.learned].argmax()])
     side = task.preparation.patch
     frames = picture.reshape(-1, *picture.shape[-2:])
     blocks = picture_explaining.blocks_of(frames.shape, side)
@@ -276,12 +288,13 @@ def _wanted(task: PictureTask, label: str | None) -> int | None:
     """Return the number of the label that is to be explained. Raises: DataError if it is unknown."""
     if label is None:
         return None
-    names = [_folded(name) for name in task.labels]
-    if _folded(label) not in names:
-        raise DataError(
-            f"{label!r} is no {task.word} of this model; it knows {', '.join(task.labels)}"
-        )
-    return names.index(_folded(label))
+    learned: dict[str, int] = {}
+    for place in task.learned.tolist():
+        learned[_folded(task.labels[place])] = place
+    if _folded(label) not in learned:
+        known = ", ".join(task.labels[place] for place in learned.values())
+        raise DataError(f"{label!r} is no {task.word} that this model learned; it knows {known}")
+    return learned[_folded(label)]
 
 
 def _folded(name: str) -> str:
@@ -354,7 +367,7 @@ def _draw_sheet(
     captions = []
     for picture in prediction.pictures:
         name = one_line(Path(picture.name).name)
-        captions.append(f"{name}\n{chances_text(task.labels, picture.chances)}")
+        captions.append(f"{name}\n{chances_text(prediction.labels, picture.chances)}")
     title = f"{len(shown):,} {task.things}"
     rows = [[image] for image in shown]
     page = sheet(rows, [""], captions, f"{title}; {task.note}" if task.note else title)

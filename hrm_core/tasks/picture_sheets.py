@@ -36,15 +36,20 @@ def shown(
     names: Sequence[str],
     labels: Sequence[str],
     targets: IntArray,
-    judged: Judgement | None = None,
+    judged: Judgement | None,
+    learned: IntArray,
 ) -> list[Shown]:
-    """Show pictures (N, ...) with their names, what is true (N, F) and what a model says."""
+    """Show pictures (N, ...) with their names, what is true (N, F) and what a model says.
+
+    It says nothing of labels that are not `learned`.
+    """
     found = []
+    said = [labels[place] for place in learned.tolist()]
     for number, picture in enumerate(pictures):
         lines = [names[number], truth_text(labels, targets[number])]
         if judged is not None:
-            truth = NOTHING_KNOWN if judged.exclusive else targets[number]
-            lines.append(said_text(labels, judged.chances[number], truth))
+            truth = NOTHING_KNOWN if judged.exclusive else targets[number][learned]
+            lines.append(said_text(said, judged.chances[number][learned], truth))
         found.append(Shown(photo(picture), "\n".join(lines)))
     return found
 

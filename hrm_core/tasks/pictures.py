@@ -50,6 +50,7 @@ ECE = Metric("ece", "expected calibration error", "ECE", ".4f", higher_is_better
 Side = Annotated[int, Field(ge=2, le=MAX_SIDE)]
 Sides = Annotated[tuple[Side, Side], Field(strict=False)]
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=MAX_LABELS)]
+SomeNames = Annotated[tuple[str, ...], Field(strict=False, max_length=MAX_LABELS)]
 UintArray = npt.NDArray[np.uint8]
 
 
@@ -58,6 +59,7 @@ class PictureSettings(Settings):
 
     labels: Names
     exclusive: bool = False  # each picture has exactly one of the labels
+    unlearned: SomeNames = ()  # labels that training shows in one class alone, or not at all
     size: Sides  # H, W
     patch: Annotated[int, Field(ge=1)]
     strips: Annotated[int, Field(ge=1)] = 1
@@ -134,6 +136,7 @@ class PictureTask:
     metrics: ClassVar[tuple[Metric, ...]] = (PRECISION, ACCURACY, ECE)
     word: ClassVar[str] = "label"  # for one of the labels
     note: ClassVar[str] = ""  # every output carries it
+    data_settings: ClassVar[Sequence[str]] = ("unlearned",)
 
     def __init__(self, settings: PictureSettings) -> None:
         self.preparation = settings
@@ -155,6 +158,13 @@ class PictureTask:
     def labels(self) -> Sequence[str]:
         """Names of the labels, (F,)."""
         return self.preparation.labels
+
+    @property
+    def learned(self) -> IntArray:
+        """Places of the labels that a model can have learned: the chances of others mean nothing."""
+        unlearned = self.preparation.unlearned
+        places: IntArray = np.flatnonzero([label not in unlearned for label in self.labels])
+        return places
 
     @property
     def model_settings(self) -> Mapping[str, Any]:
@@ -321,6 +331,7 @@ class PictureTask:
             self.labels,
             self.targets(np.asarray(examples.labels[rows])),
             judged,
+            self.learned,
         )
 
     def ranked(

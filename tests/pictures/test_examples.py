@@ -97,9 +97,13 @@ def test_some_pictures_have_a_small_mark(hrm: Callable[..., Any], tmp_path: Path
 def test_the_brighter_half_is_named_and_its_file_can_be_built(
     hrm: Callable[..., Any], tmp_path: Path
 ) -> None:
-    flat = {f"{part}_images": np.full((40, 28, 28), 128, np.uint8) for part in ("train", "val")}
-    np.savez(tmp_path / "flat.npz", **flat)
-    program = [sys.executable, EXAMPLES / "brighter_half.py", tmp_path / "flat.npz"]
+    source = {}
+    for seed, part in enumerate(("train", "val")):
+        pictures = np.random.default_rng(seed).integers(60, 190, (40, 28, 28), np.uint8)
+        pictures[:, :, [0, 27]] = 128  # grey at both sides: the offsets can be read there
+        source[f"{part}_images"] = pictures
+    np.savez(tmp_path / "source.npz", **source)
+    program = [sys.executable, EXAMPLES / "brighter_half.py", tmp_path / "source.npz"]
     subprocess.run([*program, tmp_path / "both.npz"], check=True)
     subprocess.run([*program, tmp_path / "left.npz", "--keep", "left"], check=True)
     both, left = np.load(tmp_path / "both.npz"), np.load(tmp_path / "left.npz")

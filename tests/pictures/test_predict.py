@@ -233,7 +233,7 @@ def test_mistakes_in_a_request_are_told_in_one_line(
     error = refusal(
         "predict", trained.run, file, "--label", "Hernia", "--explain", tmp_path / "x.png"
     )
-    assert error == "'Hernia' is no finding of this model; it knows Edema, Mass"
+    assert error == "'Hernia' is no finding that this model learned; it knows Edema, Mass"
     error = refusal("predict", trained.run, file, "--explain", tmp_path / "x.jpg")
     assert "expected a name that ends in .png" in error
     assert "holds no pictures" in refusal("predict", trained.run, tmp_path)

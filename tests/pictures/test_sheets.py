@@ -78,7 +78,7 @@ def test_captions_name_wrong_answers_first() -> None:
 def test_of_exclusive_labels_the_likeliest_stands_first() -> None:
     said = judged([[0.2, 0.7, 0.1]], [[0, 0, 1]], exclusive=True)
     pictures = np.zeros((1, 8, 8), np.uint8)
-    (found,) = shown(pictures, ["x.png"], ["a", "b", "c"], said.truth, said)
+    (found,) = shown(pictures, ["x.png"], ["a", "b", "c"], said.truth, said, np.arange(3))
     assert found.caption == "x.png\ntrue: c\nsaid: b (70%), a (20%), c (10%)"
 
 
