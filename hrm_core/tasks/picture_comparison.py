@@ -197,7 +197,8 @@ def draw(comparison: Comparison, out: Path) -> None:
     for axes in (ranks, trust):
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
         axes.set_aspect("equal")
-    drawn = _drawn_labels(comparison)
+    defined = _defined_labels(comparison)
+    drawn = defined[: len(RUN_COLOURS)]
     models = [NETWORK] if len(drawn) > MOST_PAIRS else list(comparison.judgements)
     for label, colour in zip(drawn, RUN_COLOURS, strict=False):
         for name in models:
@@ -212,13 +213,21 @@ def draw(comparison: Comparison, out: Path) -> None:
     ranks.set_xlabel("false positive rate")
     ranks.set_ylabel("true positive rate")
     if drawn:
-        figure.legend(loc="outside lower center", ncols=4, frameon=False, title="AUROC")
+        title = legend_title(len(drawn), len(defined))
+        figure.legend(loc="outside lower center", ncols=4, frameon=False, title=title)
     trust.set_title("the network's chances", loc="left", fontweight="bold")
     trust.set_xlabel("predicted, tenths of equally many")
     trust.set_ylabel(f"share with the {comparison.word}")
     if comparison.note:
         figure.suptitle(plain(comparison.note), fontsize="small", color=GREY)
     save_chart(figure, out)
+
+
+def legend_title(num_drawn: int, num_defined: int) -> str:
+    """Say what the numbers of the legend are, and how many labels have no curve."""
+    if num_drawn == num_defined:
+        return "AUROC"
+    return f"AUROC of the {num_drawn} most frequent of {num_defined} that have both classes"
 
 
 def _draw_roc(axes: "Axes", comparison: Comparison, name: str, label: int, colour: str) -> None:
@@ -233,7 +242,7 @@ def _draw_roc(axes: "Axes", comparison: Comparison, name: str, label: int, colou
         axes.plot(*curve, color=colour, linewidth=1, linestyle="--")
 
 
-def _drawn_labels(comparison: Comparison) -> list[int]:
+def _defined_labels(comparison: Comparison) -> list[int]:
     """Return the labels that have both classes, the most frequent first."""
     rows = comparison.rows[:-1]
     defined = [number for number, row in enumerate(rows) if row.present and row.absent]

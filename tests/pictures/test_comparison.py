@@ -16,7 +16,14 @@ from hrm_core.errors import DataError
 from hrm_core.tasks import picture_scores as scores
 from hrm_core.tasks.capabilities import Charted, Table
 from hrm_core.tasks.picture_baselines import MAX_FEATURES, features, training_rows
-from hrm_core.tasks.picture_comparison import LOGISTIC, NETWORK, Comparison, compare
+from hrm_core.tasks.picture_comparison import (
+    LOGISTIC,
+    NETWORK,
+    Comparison,
+    compare,
+    draw,
+    legend_title,
+)
 from hrm_core.tasks.picture_listing import listing
 from hrm_core.tasks.picture_scores import Judgement
 from hrm_core.tasks.pictures import PictureTask
@@ -312,3 +319,18 @@ def test_drawn_pictures_are_of_known_labels() -> None:
     made = drawn(task_of().preparation, 200, seed=1)
     assert (made.targets >= 0).any(axis=1).all()
     assert (made.targets < 0).any()
+
+
+def test_a_chart_of_many_labels_says_how_many_it_draws(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, (60, 11))
+    odds = rng.normal(size=(60, 11))
+    judged = Judgement(1 / (1 + np.exp(-odds)), truth, odds, exclusive=False)
+    labels = [f"label {number}" for number in range(11)]
+    comparison = compare(
+        labels, "label", "60 images", "image", np.arange(60), {NETWORK: judged}, [], ""
+    )
+    draw(comparison, tmp_path / "chart.png")
+    assert (tmp_path / "chart.png").stat().st_size > 10_000
+    assert legend_title(7, 11) == "AUROC of the 7 most frequent of 11 that have both classes"
+    assert legend_title(3, 3) == "AUROC"
