@@ -57,7 +57,9 @@ def install_hint(extra: str) -> str:
     except PackageNotFoundError:  # the folders without an installation
         declared = []
     found = [text.partition(";")[0].strip() for text in declared if text.endswith(end)]
-    return f"pip install {shlex.join(found or [extra])}"
+    if not found:
+        return f"pip install '.[{extra}]' in a checkout of hrm-mlx"
+    return f"pip install {shlex.join(found)}"
 
 
 @contextmanager

@@ -664,7 +664,7 @@ def test_without_torch_published_forms_name_the_extra_and_ours_still_work(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     for source, to in ((published, "checkpoint"), (model_file, "official")):
-        with pytest.raises(HRMError, match=r"pip install 'hrm-mlx\[torch\]'"):
+        with pytest.raises(HRMError, match=r"pip install 'torch>=2\.6'"):
             done(source, tmp_path / "dest", to=to)
     assert not (tmp_path / "dest").exists()
     done(model_file, tmp_path / "dest", to="checkpoint")

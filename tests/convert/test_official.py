@@ -250,9 +250,7 @@ def test_full_disk_is_an_os_error(tmp_path: Path, config_of: Any, weights_of: An
 
 def test_without_torch_the_error_says_which_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(
-        BackendError, match=r"torch is not installed.*pip install 'hrm-mlx\[torch\]'"
-    ):
+    with pytest.raises(BackendError, match=r"torch is not installed.*pip install 'torch>=2\.6'"):
         require_torch()
 
 

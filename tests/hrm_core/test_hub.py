@@ -299,5 +299,5 @@ except HubError as error:
 
 def test_without_the_package_the_error_says_which_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(BackendError, match=r"pip install 'hrm-mlx\[hub\]'"):
+    with pytest.raises(BackendError, match=r"pip install 'huggingface_hub>=1\.0'"):
         hub.fetch("owner/model", "checkpoint")

@@ -142,7 +142,7 @@ def test_a_deflated_file_is_refused_before_it_is_unpacked() -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(BackendError, match=r"pip install 'hrm-mlx\[dicom\]'"):
+    with pytest.raises(BackendError, match=r"pip install 'pydicom>=3\.0'"):
         photo_of(dicom_file(), "a")
 
 

@@ -269,5 +269,5 @@ def test_missing_matplotlib_is_said_with_the_way_out(make_run, tmp_path, monkeyp
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [NothingToFind])
-    with pytest.raises(BackendError, match=r"pip install 'hrm-mlx\[plot\]'"):
+    with pytest.raises(BackendError, match=r"pip install '\.\[plot\]' in a checkout"):
         plot_runs([make_run("a", [train_line(100)])], tmp_path / "curves.png")
