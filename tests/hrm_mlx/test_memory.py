@@ -160,9 +160,6 @@ def test_estimate_of_an_update_is_what_it_takes(seq_len: int, slots: int, micro_
 def test_estimate_holds_beyond_the_published_network(
     seq_len: int, slots: int, micro_batch: int, fields: dict[str, Any]
 ) -> None:
-    # within 20 % where both threads reach their peaks together; that they do depends on the machine
-    for _ in range(3):
-        found = measured_over_estimated(seq_len, slots, micro_batch, **fields)
-        if 0.65 < found < 1.2:
-            break
+    found = measured_over_estimated(seq_len, slots, micro_batch, **fields)
+    # within 20 % where both threads reach their peaks together; beside other work they may not
     assert 0.65 < found < 1.2
