@@ -8,9 +8,7 @@ Source: medmnist.com, J. Yang et al., MedMNIST v2, Scientific Data 2023.
 
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -18,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.data.picture_files import Photo, array_photo, check_sides
-from hrm_core.data.sources import file_sha256
+from hrm_core.data.sources import file_sha256, refusing_damage
 from hrm_core.errors import DataError
-from hrm_core.messages import reason
 
 SPLITS = ("train", "val", "test")
 MAX_COLUMNS = 1_000  # of labels; checked before they are read
 EXPECTED = "the arrays train_images and train_labels, of val and test too, as in MedMNIST"
+NPZ = ".npz", f"expected {EXPECTED}"
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -47,7 +45,7 @@ class ArrayPictures:
         self.names: list[str] = []
         self.splits: list[str] = []  # of each name
         labels = []
-        with _refusing(path), zipfile.ZipFile(path) as archive:
+        with refusing_damage(path, *NPZ), zipfile.ZipFile(path) as archive:
             members = set(archive.namelist())
             for split in [name for name in SPLITS if f"{name}_images.npy" in members]:
                 count = self._count(archive, split)
@@ -69,7 +67,7 @@ class ArrayPictures:
     def photos(self, names: Sequence[str]) -> Iterator[Photo]:
         """Yield pictures; they have to be asked for in the order in which they lie in the file."""
         places = [name.removesuffix("]").split("[") for name in names]
-        with _refusing(self.path), zipfile.ZipFile(self.path) as archive:
+        with refusing_damage(self.path, *NPZ), zipfile.ZipFile(self.path) as archive:
             for split in SPLITS:
                 key = f"{split}_images"
                 rows = [int(row) for array, row in places if array == key]
@@ -154,25 +152,3 @@ def _exactly(file: IO[bytes], size: int) -> bytes:
     if len(data) < size:
         raise EOFError("an array is shorter than its header says")
     return data
-
-
-@contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    """Turn the errors of an .npz file that cannot be read into a DataError."""
-    try:
-        yield
-    except DataError:
-        raise
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        NotImplementedError,
-        EOFError,
-        SyntaxError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise DataError(
-            f"{path} cannot be read as .npz ({reason(error)}); expected {EXPECTED}"
-        ) from error

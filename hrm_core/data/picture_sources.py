@@ -8,10 +8,8 @@ import hashlib
 import re
 import stat
 import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -23,9 +21,9 @@ from hrm_core.data.picture_files import (
     picture_paths,
     stacked,
 )
-from hrm_core.data.sources import escaped, file_bytes, hashed_entry
+from hrm_core.data.sources import ZIP, escaped, file_bytes, hashed_entry, refusing_damage
 from hrm_core.errors import DataError
-from hrm_core.messages import quoted, reason
+from hrm_core.messages import quoted
 
 FILM_SUFFIXES = (".gif", ".tif", ".tiff", ".webp")  # with frames, such a file is an example
 MAX_MEMBERS = 1_000_000
@@ -102,7 +100,7 @@ class ZippedPictures(PictureFiles):
 
     def __init__(self, path: Path, frames: int = 1) -> None:
         """Raises: DataError if it is damaged, holds no pictures or a member that is not safe."""
-        with _refusing(path):
+        with refusing_damage(path, *ZIP):
             self._archive = zipfile.ZipFile(path)
             self._members = _members(self._archive, path)
         super().__init__(path, frames)
@@ -111,7 +109,7 @@ class ZippedPictures(PictureFiles):
         return sorted(self._members)
 
     def _data(self, name: str) -> bytes:
-        with _refusing(self.path):
+        with refusing_damage(self.path, *ZIP):
             return self._archive.read(self._members[name])
 
 
@@ -170,24 +168,3 @@ def _check_member(info: zipfile.ZipInfo, name: str, path: Path) -> None:
         fault = f"has {info.file_size:,} bytes, more than {MAX_MEMBER_BYTES:,}"
     if fault:
         raise DataError(f"{path}: member {quoted(name)} {fault}; pack the pictures again")
-
-
-@contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    """Turn the errors of a ZIP file that cannot be read into a DataError."""
-    try:
-        yield
-    except DataError:
-        raise
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        NotImplementedError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise DataError(
-            f"{path} cannot be read as a ZIP file ({reason(error)}); copy or download it again"
-        ) from error

@@ -3,9 +3,13 @@
 import gzip
 import hashlib
 import json
+import lzma
 import os
+import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,18 @@ from hrm_core.messages import reason
 SHOWN_KEY = 40  # characters in a message
 MAX_FILE_BYTES = 1 << 30  # unpacked
 PACKED = ".gz"
+ZIP = "a ZIP file", "copy or download it again"  # kind and way out of `refusing_damage`
+DAMAGED = (  # errors that a bad archive raises
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    SyntaxError,
+    ValueError,
+)
 
 
 def file_bytes(path: Path) -> bytes:
@@ -35,6 +51,15 @@ def file_bytes(path: Path) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise DataError(f"{path} has more than {MAX_FILE_BYTES:,} bytes; give a part of it")
     return data
+
+
+@contextmanager
+def refusing_damage(path: Path, kind: str, way_out: str) -> Iterator[None]:
+    """Turn any error of an archive that cannot be read into a DataError."""
+    try:
+        yield
+    except DAMAGED as error:
+        raise DataError(f"{path} cannot be read as {kind} ({reason(error)}); {way_out}") from error
 
 
 def decoded(path: Path, data: bytes) -> str:

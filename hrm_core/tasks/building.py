@@ -6,12 +6,13 @@ The command line makes a flag of each field: types, ranges and choices are pydan
 (`Field(ge=1)`, `Literal`), `Flag` and `Argument` say the rest.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Protocol, Self
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, model_validator
 
 from hrm_core.config import MAX_SEED, Settings
 from hrm_core.data.dihedral import NUM_VIEWS
@@ -93,10 +94,17 @@ class Predictor(Protocol):
         """
 
 
+def _is_share(share: float) -> float:
+    if math.isnan(share):
+        raise ValueError("--test-share nan is no share; try 0.1")
+    return share
+
+
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[
     int, Field(ge=0, le=MAX_SEED), Flag("Seed of all random draws.", show_default=True)
 ]
+TestShare = Annotated[float, BeforeValidator(_is_share), Field(ge=0, lt=1)]
 Subsample = Annotated[Count | None, Flag("Choose N training {things} at random.", metavar="N")]
 Views = Annotated[
     int,

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hrm_core.data.label_tables import Named
 from hrm_core.errors import DataError
-from hrm_core.tasks.building import Count, Flag, Options, Seed
+from hrm_core.tasks.building import Count, Flag, Options, Seed, TestShare
 from hrm_core.tasks.pictures import MAX_LABELS, PictureSettings
 
 SIZE = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?")
@@ -80,8 +80,7 @@ class PictureOptions(Options):
         ),
     ] = None
     test_share: Annotated[
-        float,
-        Field(ge=0, lt=1),
+        TestShare,
         Flag("Share that is drawn for the test. [default: 0.2]", metavar="SHARE"),
     ] = 0.2
     test_on: Annotated[
@@ -102,13 +101,6 @@ class PictureOptions(Options):
         if not SIZE.fullmatch(text):
             raise ValueError(f"--size {text} is no size; write 28, or 224x112 for height x width")
         return text
-
-    @field_validator("test_share", mode="before")
-    @classmethod
-    def _is_share(cls, share: float) -> float:
-        if math.isnan(share):
-            raise ValueError("--test-share nan is no share; try 0.2")
-        return share
 
     @model_validator(mode="after")
     def _flips_copies(self) -> Any:

@@ -6,18 +6,16 @@ headers.
 """
 
 import hashlib
-import lzma
 import os
 import re
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from hrm_core.data.sources import escaped, file_sha256, hashed_entry, read_json
+from hrm_core.data.sources import DAMAGED, escaped, file_sha256, hashed_entry, read_json
 from hrm_core.data.store import BLANK_IDENTIFIER
 from hrm_core.errors import DataError
 from hrm_core.messages import one_line
@@ -30,16 +28,6 @@ MAX_PAIRS = 100  # of a task; the published ones have at most 12
 MAX_TASK_BYTES = 1 << 20  # the published ones have at most 30,000
 MAX_ENTRIES = 100_000  # of a zip
 MAX_SOURCE_BYTES = 1 << 29  # of all tasks of a source together
-DAMAGED = (  # errors that a bad zip raises
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    NotImplementedError,
-    ValueError,
-)
 
 
 class Pair(NamedTuple):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hrm_core.data.sources import escaped, hashed_entry, read_json
+from hrm_core.data.sources import ZIP, escaped, hashed_entry, read_json, refusing_damage
 from hrm_core.errors import DataError
 from hrm_core.messages import quoted, shortened
 
@@ -215,20 +215,13 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def _zip_files(path: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the JSON files in a ZIP file, whatever folders they are in."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(name for name in archive.namelist() if name.lower().endswith(".json"))
-            _check_count(path, len(names))
-            for name in names:
-                if archive.getinfo(name).file_size > MAX_FILE_BYTES:
-                    raise DataError(f"{path}: {quoted(name)} is too large for {EXPECTED}")
-                yield name, archive.read(name)
-    except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path} cannot be read as a ZIP file ({error}); copy or download it again"
-        ) from error
-    except (EOFError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
-        raise DataError(f"{path} is damaged ({error}); copy or download it again") from error
+    with refusing_damage(path, *ZIP), zipfile.ZipFile(path) as archive:
+        names = sorted(name for name in archive.namelist() if name.lower().endswith(".json"))
+        _check_count(path, len(names))
+        for name in names:
+            if archive.getinfo(name).file_size > MAX_FILE_BYTES:
+                raise DataError(f"{path}: {quoted(name)} is too large for {EXPECTED}")
+            yield name, archive.read(name)
 
 
 def _check_count(path: Path, count: int) -> None:

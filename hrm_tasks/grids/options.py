@@ -1,13 +1,12 @@
 """Options of `hrm data grids`."""
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import model_validator
 
 from hrm_core.tasks import building
-from hrm_core.tasks.building import Argument, Count, Flag, Seed, Views
+from hrm_core.tasks.building import Argument, Count, Flag, Seed, TestShare, Views
 
 
 class Options(building.Options):
@@ -22,8 +21,7 @@ class Options(building.Options):
         ),
     ] = None
     test_share: Annotated[
-        float,
-        Field(ge=0, lt=1),
+        TestShare,
         Flag("Share of the examples that is not trained on. [default: 0.1]", metavar="SHARE"),
     ] = 0.1
     max_size: Annotated[
@@ -39,10 +37,3 @@ class Options(building.Options):
         if {"test", "test_share"} <= given.keys():
             raise ValueError("give either --test or --test-share")
         return given
-
-    @field_validator("test_share", mode="before")
-    @classmethod
-    def _is_share(cls, share: float) -> float:
-        if math.isnan(share):
-            raise ValueError("--test-share nan is no share; try 0.1")
-        return share

@@ -1,13 +1,12 @@
 """Options of `hrm data sequences`."""
 
-import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from hrm_core.tasks import building
-from hrm_core.tasks.building import Argument, Flag, Seed
+from hrm_core.tasks.building import Argument, Flag, Seed, TestShare
 
 
 class Options(building.Options):
@@ -21,8 +20,7 @@ class Options(building.Options):
         Flag("Test {things}; without it a share of SOURCE is drawn for them.", is_file=True),
     ] = None
     test_share: Annotated[
-        float,
-        Field(ge=0, lt=1),
+        TestShare,
         Flag("Share of the {things} that is not trained on. [default: 0.1]", metavar="SHARE"),
     ] = 0.1
     seq_len: Annotated[
@@ -51,10 +49,3 @@ class Options(building.Options):
         if {"test", "test_share"} <= given.keys():
             raise ValueError("give either --test or --test-share")
         return given
-
-    @field_validator("test_share", mode="before")
-    @classmethod
-    def _is_share(cls, share: float) -> float:
-        if math.isnan(share):
-            raise ValueError("--test-share nan is no share; try 0.1")
-        return share
