@@ -208,12 +208,7 @@ def _looks(task: Task | None, config: ModelConfig, data: Dataset) -> dict[str, A
         patch_size = task.model_settings.get("patch_size")
         first_chunk = task.model_settings.get("first_chunk", "strip")
     if sizes.image_size is None or patch_size is None:
-        return {
-            "num_chunks": sizes.num_chunks,
-            "image_size": None,
-            "patch_size": None,
-            "first_chunk": "strip",
-        }
+        sizes, patch_size, first_chunk = sizes._replace(image_size=None), None, "strip"
     return {
         "num_chunks": sizes.num_chunks,
         "image_size": sizes.image_size,

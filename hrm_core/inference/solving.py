@@ -33,7 +33,6 @@ from hrm_core.tasks.capabilities import (
     ONLY_THE_SOLUTION,
     Asked,
     Candidate,
-    Captioned,
     Checked,
     Drawable,
     Judged,
@@ -229,8 +228,12 @@ class Solver:
         if found is None or not isinstance(self.task, Outcomes):
             raise PuzzleError(f"{self.task.name} has no outcomes to predict")
         paths = [Path(thing) if isinstance(thing, str) else thing for thing in things]
-        if not isinstance(self.task, Captioned) and not all(isinstance(p, Path) for p in paths):
-            raise PuzzleError(f"{self.task.name} predicts from files; give their paths")
+        for path in paths:
+            if not isinstance(path, found.Options.takes):
+                kind = type(path).__name__
+                raise PuzzleError(
+                    f"{self.task.name} predicts from files, not from {kind}; give paths"
+                )
         if not paths:
             raise PuzzleError("nothing to predict from; give at least one path or picture")
         given = validated(found.Options, options, f"predict of {self.task.name}")

@@ -47,6 +47,7 @@ class Options(Settings):
     """Base of the options of a builder. A validator raises ValueError if two options clash."""
 
     things: ClassVar[str] = "puzzles"  # the word for examples in help and progress
+    takes: ClassVar[tuple[type, ...]] = (Path,)  # what a `predict` reads from in Python
 
     def given(self, *names: str) -> bool:
         """Return True if the user set one of these options, even to its default."""
@@ -88,7 +89,7 @@ class Predictor(Protocol):
     def predict(task: Any, files: Sequence[Any], options: Any, ask: Any) -> Any:
         """Predict what the files ask about with `ask`, a `capabilities.Ask`; return a `Report`.
 
-        They are paths of files or folders; a task that is `Captioned` also gets pictures.
+        They are paths of files or folders, or what `Options.takes` names besides.
 
         Raises: HRMError; files that were asked for are written whole or not at all.
         """

@@ -26,7 +26,7 @@ from hrm_core.tasks.building import Built, Watch
 from hrm_core.tasks.contract import IntArray
 from hrm_core.tasks.picture_collection import Collection, Parts, split
 from hrm_core.tasks.picture_options import PictureOptions
-from hrm_core.tasks.picture_remarks import remarks, summary
+from hrm_core.tasks.picture_remarks import one_sided, remarks, summary
 from hrm_core.tasks.pictures import PAD, PictureTask, UintArray
 
 SET = "all"
@@ -119,9 +119,8 @@ def build_pictures(
     settings = options.settings(collection.named, frames)
     parts = split(collection, options)
     if "train" in parts.rows and not settings.exclusive:
-        targets = collection.named.targets[parts.rows["train"]]
-        unlearned = one_sided(collection.named.labels, targets)
-        settings = settings.model_copy(update={"unlearned": unlearned})
+        counts = _counts(settings.labels, collection.named.targets[parts.rows["train"]])
+        settings = settings.model_copy(update={"unlearned": tuple(one_sided(counts))})
     task = kind(settings)
     repeats: dict[str, IntArray] = {}
     for name, rows in parts.rows.items():
@@ -136,12 +135,6 @@ def build_pictures(
     about = _about(task, collection, parts, options, repeats, copies)
     record = _write(out, builder, parts, repeats, about)
     return Built(record, summary(record), tuple(remarks(record, collection, parts)))
-
-
-def one_sided(labels: Sequence[str], targets: IntArray) -> tuple[str, ...]:
-    """Return the labels of which targets (N, F) show no example, or no counterexample."""
-    shown = (targets == 1).any(axis=0) & (targets == 0).any(axis=0)
-    return tuple(label for label, is_shown in zip(labels, shown, strict=True) if not is_shown)
 
 
 def repeats_of(targets: IntArray) -> IntArray:

@@ -24,7 +24,7 @@ from hrm_core.data.sources import escaped
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import DataError
 from hrm_core.messages import first_few, quoted
-from hrm_core.tasks.contract import IntArray
+from hrm_core.tasks.contract import BoolArray, IntArray
 from hrm_core.tasks.picture_options import PictureOptions
 
 SPLIT_DRAW, ORDER_DRAW = 0, 1  # indices of random streams
@@ -90,7 +90,7 @@ def collected(
     """
     names = file_names(table)
     found = _matched(table, names, pictures.names)
-    is_known = [bool((row >= 0).any()) for row in named.targets]
+    is_known: BoolArray = np.any(named.targets >= 0, axis=1, keepdims=False)
     missing = [row for row, file in enumerate(found) if file is None]
     unknown = [row for row, file in enumerate(found) if file is not None and not is_known[row]]
     if not skip:

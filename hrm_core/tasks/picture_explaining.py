@@ -16,7 +16,10 @@ from PIL import Image, ImageOps
 from hrm_core.pictures.grids import PAPER, beside, stack, text_line
 from hrm_core.tasks.picture_scores import FloatArray
 
-RED, BLUE = (213, 94, 0), (0, 114, 178)  # for and against; colour-blind people can tell them apart
+ORANGE, BLUE = (
+    (213, 94, 0),
+    (0, 114, 178),
+)  # for and against; colour-blind people can tell them apart
 ROOM = 448  # pixels of the longer side of a picture
 GAP = 12
 MOST_COLOUR = 0.65  # opacity of the block that matters most
@@ -101,7 +104,7 @@ def _under(frame: Image.Image, evidence: FloatArray, side: float) -> Image.Image
     rows = (np.arange(frame.height) // side).astype(np.intp)
     columns = (np.arange(frame.width) // side).astype(np.intp)
     of_pixels = evidence[rows][:, columns][..., None]
-    colour = np.where(of_pixels > 0, RED, BLUE)
+    colour = np.where(of_pixels > 0, ORANGE, BLUE)
     opacity = MOST_COLOUR * np.abs(of_pixels)
     mixed = (1 - opacity) * pixels + opacity * colour
     return Image.fromarray(np.rint(mixed).astype(np.uint8))

@@ -4,7 +4,6 @@ Shapes: N pictures, C chunks of S tokens, F labels, H, W pixels.
 """
 
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import Field, model_validator
 
+from hrm_core.data.label_tables import key_of
 from hrm_core.data.picture_files import (
     Photo,
     array_photo,
@@ -45,7 +45,6 @@ from hrm_core.tasks.pictures import BLOCK, UNKNOWN, PictureSettings, PictureTask
 Thing = Path | Image.Image | npt.NDArray[Any]  # a file, a folder, or a picture in memory
 UintArray = npt.NDArray[np.uint8]
 
-
 MOST_BARS = 12  # pictures with bars; of more there is a line each
 MOST_SHOWN = 200  # pictures on a sheet
 BAR_WIDTH = 30  # characters
@@ -58,6 +57,7 @@ class Options(building.Options):
     """What is drawn beside the chances."""
 
     things = "pictures"
+    takes = (Path, np.ndarray, Image.Image)
 
     explain: Annotated[
         Path | None,
@@ -101,7 +101,7 @@ class Predicted(NamedTuple):
     """What a model says of one picture."""
 
     name: str
-    chances: FloatArray  # (F,)
+    chances: FloatArray  # (F,) of the labels that training showed
     notes: tuple[str, ...]
     occlusion: Occlusion | None
 
@@ -110,11 +110,13 @@ class Predicted(NamedTuple):
 class Prediction:
     """What a model says of some pictures."""
 
-    labels: Sequence[str]  # those that training showed, (F,)
-    exclusive: bool
+    task: PictureTask
     pictures: Sequence[Predicted]
-    unlearned: Sequence[str]  # labels of which the model can say nothing
-    note: str
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Names of the labels that training showed, (F,)."""
+        return [self.task.labels[place] for place in self.task.learned.tolist()]
 
     def record(self) -> dict[str, Any]:
         """Return the prediction as JSON can hold it."""
@@ -131,7 +133,8 @@ class Prediction:
                 label, _, evidence = picture.occlusion
                 record["evidence"] = {"label": label, "log_odds": evidence.tolist()}
             found.append(record)
-        return {"pictures": found, "unlearned": list(self.unlearned), "note": self.note}
+        unlearned = self.task.preparation.unlearned
+        return {"pictures": found, "unlearned": list(unlearned), "note": self.task.note}
 
     def pages(self) -> list[str]:
         """Return bars for each picture, or lines for many, then what was converted."""
@@ -140,9 +143,10 @@ class Prediction:
         else:
             pages = [self._bars(picture) for picture in self.pictures]
         pages += self._converted()
-        if self.unlearned:
-            pages.append(f"Not learned, training did not show them: {', '.join(self.unlearned)}.")
-        return [*pages, f"{self.note.capitalize()}."] if self.note else pages
+        if unlearned := self.task.preparation.unlearned:
+            pages.append(f"Not learned, training did not show them: {', '.join(unlearned)}.")
+        note = self.task.note
+        return [*pages, f"{note.capitalize()}."] if note else pages
 
     def __str__(self) -> str:
         return "\n".join(self.pages())
@@ -151,7 +155,7 @@ class Prediction:
 
     def _said(self, chances: FloatArray) -> list[str]:
         """Return the labels that the model gives a picture."""
-        if self.exclusive:
+        if self.task.preparation.exclusive:
             return [self.labels[int(chances.argmax())]]
         pairs = zip(self.labels, chances.tolist(), strict=True)
         return [label for label, chance in pairs if chance >= 0.5]
@@ -186,36 +190,37 @@ def predict(task: PictureTask, things: Sequence[Thing], options: Options, ask: A
     Raises: DataError naming the picture that cannot be read, or an unknown label; HRMError if a
     file cannot be written, and then none is.
     """
-    wanted = _wanted(task, options.label)
-    if options.explain is not None and not len(task.learned):
-        raise DataError(
-            f"this model learned no {task.word}, nothing is explained; leave out --explain"
-        )
+    wanted = _wanted(task, options)
     sources = list(_sources(things, task.preparation))
     _check_outputs(options, len(sources))
     _check_apart(options, sources)
     found: list[Predicted] = []
     shown: list[Image.Image] = []
     with _explanations(options.explain, len(sources)) as place:
-        waiting = (prepare(thing, name, task.preparation) for thing, name in sources)
-        while block := list(islice(waiting, BLOCK)):
-            judged = judge(task, ask, np.stack([each.pixels for each in block]))
-            for number, picture in enumerate(block):
-                own = judged.select(np.array([number]))
-                occlusion = None
-                if place is not None:
-                    occlusion = explain(task, ask, picture.pixels, own, wanted)
-                    _draw(task, picture, occlusion, place(len(found), picture.name))
-                chances = own.chances[0, task.learned]
-                found.append(Predicted(picture.name, chances, picture.notes, occlusion))
-                if options.sheet is not None:
-                    shown.append(photo(picture.pixels))
-    prepared = task.preparation
-    labels = [task.labels[place] for place in task.learned.tolist()]
-    prediction = Prediction(labels, prepared.exclusive, found, prepared.unlearned, task.note)
+        for picture, judged in _judged(task, ask, sources):
+            occlusion = None
+            if place is not None:
+                occlusion = explain(task, ask, picture.pixels, judged, wanted)
+                _draw(task, picture, occlusion, place(len(found), picture.name))
+            chances = judged.chances[0, task.learned]
+            found.append(Predicted(picture.name, chances, picture.notes, occlusion))
+            if options.sheet is not None:
+                shown.append(photo(picture.pixels))
+    prediction = Prediction(task, found)
     if options.sheet is not None:
-        _draw_sheet(task, prediction, shown, options.sheet)
+        _draw_sheet(prediction, shown, options.sheet)
     return prediction
+
+
+def _judged(
+    task: PictureTask, ask: Ask, sources: Sequence[tuple[Thing, str]]
+) -> Iterator[tuple[Prepared, Judgement]]:
+    """Yield each picture with what the model says of it, a block at a time."""
+    waiting = (prepare(thing, name, task.preparation) for thing, name in sources)
+    while block := list(islice(waiting, BLOCK)):
+        judged = judge(task, ask, np.stack([each.pixels for each in block]))
+        for number, picture in enumerate(block):
+            yield picture, judged.select(np.array([number]))
 
 
 def judge(task: PictureTask, ask: Ask, pictures: UintArray) -> Judgement:
@@ -284,21 +289,25 @@ def _sources(things: Sequence[Thing], settings: PictureSettings) -> Iterator[tup
             yield thing, str(thing)
 
 
-def _wanted(task: PictureTask, label: str | None) -> int | None:
-    """Return the number of the label that is to be explained. Raises: DataError if it is unknown."""
-    if label is None:
-        return None
+def _wanted(task: PictureTask, options: Options) -> int | None:
+    """Return the place of the label that is to be explained; None for the likeliest one.
+
+    Raises: DataError if the model did not learn it, or none at all.
+    """
     learned: dict[str, int] = {}
     for place in task.learned.tolist():
-        learned[_folded(task.labels[place])] = place
-    if _folded(label) not in learned:
+        learned[key_of(task.labels[place])] = place
+    if options.explain is not None and not learned:
+        raise DataError(
+            f"this model learned no {task.word}, nothing is explained; leave out --explain"
+        )
+    label = options.label
+    if label is None:
+        return None
+    if key_of(label) not in learned:
         known = ", ".join(task.labels[place] for place in learned.values())
         raise DataError(f"{label!r} is no {task.word} that this model learned; it knows {known}")
-    return learned[_folded(label)]
-
-
-def _folded(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name).casefold()
+    return learned[key_of(label)]
 
 
 def _check_outputs(options: Options, count: int) -> None:
@@ -360,15 +369,13 @@ def _draw(task: PictureTask, picture: Prepared, occlusion: Occlusion, out: Path)
     save_png(page, out)
 
 
-def _draw_sheet(
-    task: PictureTask, prediction: Prediction, shown: Sequence[Image.Image], out: Path
-) -> None:
+def _draw_sheet(prediction: Prediction, shown: Sequence[Image.Image], out: Path) -> None:
     """Draw all pictures with their chances."""
     captions = []
     for picture in prediction.pictures:
         name = one_line(Path(picture.name).name)
         captions.append(f"{name}\n{chances_text(prediction.labels, picture.chances)}")
-    title = f"{len(shown):,} {task.things}"
+    title, note = f"{len(shown):,} {prediction.task.things}", prediction.task.note
     rows = [[image] for image in shown]
-    page = sheet(rows, [""], captions, f"{title}; {task.note}" if task.note else title)
+    page = sheet(rows, [""], captions, f"{title}; {note}" if note else title)
     save_png(page, out)

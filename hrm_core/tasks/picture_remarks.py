@@ -69,18 +69,20 @@ def _counted(record: Mapping[str, Any], label: str) -> str:
     return f"{label} {' + '.join(counts)}"
 
 
+def one_sided(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return the labels of which no example, or no counterexample, is counted."""
+    return [label for label, count in counts.items() if not (count["present"] and count["absent"])]
+
+
 def _undefined(record: Mapping[str, Any]) -> Iterator[str]:
     """Name the labels of which a split shows no example, or no counterexample."""
     for split, what in (
         ("train", "a model cannot learn them"),
         ("test", "their AUROC is not defined"),
     ):
-        counts = record.get(f"{split}_labels", {})
-        one_sided = [
-            label for label, count in counts.items() if not (count["present"] and count["absent"])
-        ]
-        if one_sided:
-            names = first_few(one_sided, MAX_SHOWN)
+        labels = one_sided(record.get(f"{split}_labels", {}))
+        if labels:
+            names = first_few(labels, MAX_SHOWN)
             yield f"{split} has only one class of {names}: {what}"
 
 

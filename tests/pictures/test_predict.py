@@ -274,7 +274,7 @@ def test_every_kind_of_picture_is_explained(settings: dict[str, Any], tmp_path: 
             assert picture.chances.sum() == pytest.approx(1, abs=1e-6)
             label = task.labels[int(picture.chances.argmax())]
             assert picture.occlusion.label == label
-    assert found.note == ""
+    assert found.record()["note"] == ""
     assert not found.pages()[-1].startswith("For research")
 
 

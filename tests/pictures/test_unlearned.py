@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from hrm_core.data.store import Dataset
-from hrm_core.tasks.picture_building import one_sided
 from hrm_core.tasks.picture_sheets import shown
 from hrm_core.tasks.pictures import Judgement
 from hrm_core.tasks.registry import task_of_shape
@@ -40,9 +39,9 @@ def run(hrm: Hrm, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_labels_of_one_class_are_found() -> None:
-    targets = np.array([[1, 0, 1, -1, -1], [0, 0, 1, -1, 1], [0, -1, -1, -1, 0]])
-    assert one_sided("abcde", targets) == ("b", "c", "d")
+def test_labels_of_one_class_are_recorded(run: Path) -> None:
+    settings = json.loads((run / "data" / "build.json").read_text())["task_settings"]
+    assert settings["unlearned"] == ["Mass", "Hernia"]
 
 
 def test_prediction_leaves_them_out_and_says_so(hrm: Hrm, run: Path) -> None:

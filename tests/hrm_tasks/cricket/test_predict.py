@@ -312,5 +312,7 @@ def test_the_padding_of_a_row_is_last(task: Cricket, record: Any) -> None:
 def test_a_folder_or_a_picture_is_no_match(task: Cricket, ask: ModelAsk, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
         predict(task, [tmp_path], Options(), ask)
-    with pytest.raises(PuzzleError, match="cricket predicts from files; give their paths"):
+    with pytest.raises(
+        PuzzleError, match="cricket predicts from files, not from ndarray; give paths"
+    ):
         Solver(ask.backend, task).predict(np.zeros((4, 4), np.uint8))
