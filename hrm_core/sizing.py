@@ -154,10 +154,12 @@ def evaluations_text(
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: 8.5 s, 25 min, 3.2 h, 4.1 days."""
+    """A time as people say it: 0.03 ms, 8.5 s, 25 min, 3.2 h, 4.1 days."""
     for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 1.5 * size:
             return f"{seconds / size:,.1f} {unit}"
+    if seconds < 0.001:
+        return f"{1000 * seconds:.2f} ms"
     return f"{seconds:.3g} s"
 
 

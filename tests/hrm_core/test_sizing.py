@@ -113,3 +113,11 @@ def test_blocks_hold_every_row_once_and_no_more_than_they_may(shape: tuple[int, 
         assert rows == 1 or rows * vocab_size <= BLOCK_VALUES
     assert (met == 1).all()
     assert len(list(cell_blocks((256, 81, 12)))) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(3e-5, "0.03 ms"), (0.02, "0.02 s"), (8.5, "8.5 s"), (1500, "25.0 min"), (11_520, "3.2 h")],
+)
+def test_times_have_no_powers_of_ten(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
