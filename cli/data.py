@@ -125,7 +125,11 @@ def inspect(directory: Path, sheet: Path | None, rows: int, digits: bool, as_jso
         dataset_sheet(dataset, drawn, sheet, rows)
     for remark in summary.remarks:
         warnings.warn(remark, stacklevel=1)
-    click.echo(json.dumps(summary.record()) if as_json else _described(summary))
+    note = dataset.build.get("note", "")  # of a task whose every output carries one
+    if as_json:
+        click.echo(json.dumps({**summary.record(), "note": note} if note else summary.record()))
+    else:
+        click.echo(f"{_described(summary)}\n\n{note}" if note else _described(summary))
     if sheet is not None:
         click.echo(f"drawn: {sheet}", err=True)
 

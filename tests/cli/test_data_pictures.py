@@ -68,6 +68,9 @@ def test_what_is_converted_is_counted_and_said(hrm: Hrm, images: Path, tmp_path:
     assert record["note"] == "for research, not for diagnosis"
     shown = hrm("data", "inspect", tmp_path / "out").out
     assert "28 x 28, uint8" in shown
+    assert shown.endswith("\nfor research, not for diagnosis\n")
+    found = json.loads(hrm("data", "inspect", tmp_path / "out", "--json").out)
+    assert found["note"] == "for research, not for diagnosis"
 
 
 @pytest.mark.parametrize(
