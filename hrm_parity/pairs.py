@@ -140,7 +140,7 @@ def prepare(configuration: Configuration) -> Iterator[Prepared]:
     yield Prepared(configuration, PARTS, None, *parts)
     situation = shared_situation(config)
     situation = settled(
-        situation, one_update(make(config, BackendOptions(dtype="float32")), situation), config
+        situation, one_update(make(config, BackendOptions(dtype="float64")), situation), config
     )
     starts = (
         (SHARED, averaging(situation, configuration.ema, UPDATE)),
