@@ -20,7 +20,7 @@ from hrm_core.pictures.curves import Panel, plot_runs
 from hrm_core.pictures.grids import Mark
 from hrm_core.pictures.sheets import cell_size, sheet
 from hrm_core.runs.run import run_config
-from hrm_core.tasks.capabilities import Captioned, Drawable, given_cells
+from hrm_core.tasks.capabilities import Captioned, Drawable, given_cells, swatches_of
 from hrm_core.tasks.cells import UNKNOWN
 from hrm_core.tasks.contract import BoolArray, Measures, TokenArray
 from hrm_core.tasks.predictions import Predictions
@@ -62,7 +62,8 @@ def dataset_sheet(dataset: Dataset, task: Drawable | Captioned, out: Path, num_r
     if isinstance(task, Captioned):
         page = sheet(rows, NO_HEADING, captions, _noted(title, task))
     else:
-        page = sheet(rows, ["question", "answer"], captions, title)
+        headings = ["question", "answer"]
+        page = sheet(rows, headings, captions, title, swatches=swatches_of(task))
     save_png(page, out)
 
 
@@ -102,7 +103,8 @@ def evaluation_sheet(
     order = ", wrong ones first" if len(wrong) else ""
     heading = f"{title}: {_total(outcome, split)}{order}"
     marks = [Mark.GIVEN] if Mark.GIVEN in task.legend else []
-    page = sheet(rows, COMPARED, captions, heading, [*marks, Mark.WRONG])
+    marks.append(Mark.WRONG)
+    page = sheet(rows, COMPARED, captions, heading, marks, swatches=swatches_of(task))
     save_png(page, out)
 
 
@@ -157,7 +159,8 @@ def solutions_sheet(solutions: Sequence[Solution]) -> Image.Image:
     headings = ["answer"]
     if most > 1:
         headings = [f"attempt {number}" for number in range(1, most + 1)]
-    return sheet(rows, ["question", *headings], captions)
+    swatches = swatches_of(solutions[0].task) if solutions else ()
+    return sheet(rows, ["question", *headings], captions, swatches=swatches)
 
 
 def draw_curves(runs: Sequence[Path], out: Path) -> None:

@@ -22,7 +22,7 @@ CAPTION_SIZE = 20
 SYMBOL_SHARE = 0.66  # of a cell's height
 CAPITAL_SHARE = 0.68  # of a symbol's size: height of digits and capitals in Pillow's own font
 BOLD_SHIFT = 0.03  # of a symbol's size: the font has one weight, a bold symbol is drawn twice
-MIN_SYMBOL_SIZE = 6  # smaller symbols cannot be read
+MIN_SYMBOL_SIZE = 8  # smaller symbols cannot be read
 NO_GLYPH = "\uffff"  # a noncharacter: no font has a glyph for it
 FADING = 0.75  # share of paper in a faded colour
 
@@ -58,6 +58,13 @@ class Paint(NamedTuple):
     def faded(self) -> "Paint":
         """Return the same colours, paler: those of a cell that is right."""
         return Paint(faded(self.fill), faded(self.ink))
+
+
+class Swatch(NamedTuple):
+    """A colour with what it stands for."""
+
+    colour: Colour
+    meaning: str
 
 
 # No two fills are told apart by red against green alone; given cells are bold besides.
@@ -240,12 +247,16 @@ def caption(image: Image.Image, text: str) -> Image.Image:
 
 
 def legend(
-    marks: Iterable[Mark], width: int, meanings: Mapping[Mark, str] = MEANINGS
+    marks: Iterable[Mark],
+    width: int,
+    meanings: Mapping[Mark, str] = MEANINGS,
+    others: Iterable[Swatch] = (),
 ) -> Image.Image:
-    """Explain the colour of each mark, broken into lines no wider than `width`."""
+    """Explain `others` and the colour of each mark, broken into lines no wider than `width`."""
+    swatches = [*others, *(Swatch(PAINTS[mark].fill, meanings[mark]) for mark in marks)]
     lines: list[list[Image.Image]] = [[]]
-    for mark in marks:
-        entry = _legend_entry(mark, meanings[mark])
+    for swatch in swatches:
+        entry = _legend_entry(swatch)
         longer = beside([*lines[-1], entry], gap=TEXT_SIZE)
         if lines[-1] and longer.width > width:
             lines.append([])
@@ -254,9 +265,9 @@ def legend(
     return stack(rows, gap=TEXT_SIZE // 4)
 
 
-def _legend_entry(mark: Mark, meaning: str) -> Image.Image:
-    """Draw a swatch of the mark's colour beside its meaning."""
-    swatch = Image.new("RGB", (TEXT_SIZE, TEXT_SIZE), PAINTS[mark].fill)
+def _legend_entry(swatch: Swatch) -> Image.Image:
+    """Draw a square of a colour beside its meaning."""
+    square = Image.new("RGB", (TEXT_SIZE, TEXT_SIZE), swatch.colour)
     outline = (0, 0, TEXT_SIZE - 1, TEXT_SIZE - 1)
-    ImageDraw.Draw(swatch).rectangle(outline, outline=THIN_LINE)
-    return beside([swatch, text_line(meaning)], gap=TEXT_SIZE // 3, align=0.5)
+    ImageDraw.Draw(square).rectangle(outline, outline=THIN_LINE)
+    return beside([square, text_line(swatch.meaning)], gap=TEXT_SIZE // 3, align=0.5)

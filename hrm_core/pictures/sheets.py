@@ -7,7 +7,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from hrm_core.pictures.grids import CAPTION_SIZE, PAPER, Mark, beside, legend, stack, text_line
+from hrm_core.pictures.grids import (
+    CAPTION_SIZE,
+    PAPER,
+    Mark,
+    Swatch,
+    beside,
+    legend,
+    stack,
+    text_line,
+)
 
 Tokens = npt.NDArray[np.integer[Any]]
 Picture = Callable[[Tokens, Tokens, int], Image.Image]
@@ -43,11 +52,12 @@ def sheet(
     title: str = "",
     marks: Sequence[Mark] = (),
     page_width: int = PAGE_WIDTH,
+    swatches: Sequence[Swatch] = (),
 ) -> Image.Image:
     """Lay out examples: each is a row of pictures, one below each heading.
 
-    Each example has one of `captions` above it, of one or more lines; `title` and a legend of `marks` head the page. As
-    many examples as fit into `page_width` stand side by side, read line by line.
+    Each example has one of `captions` above it, of one or more lines; `title` and a legend of `swatches` and `marks` head
+    the page. As many examples as fit into `page_width` stand side by side, read line by line.
     """
     words = [text_line(heading, CAPTION_SIZE) for heading in headings]
     widths = _column_widths([words, *rows])
@@ -57,7 +67,9 @@ def sheet(
         pairs = zip(captions, examples, strict=True)
         examples = [_captioned(text, example) for text, example in pairs]
     body = _side_by_side(head, examples, page_width - 2 * MARGIN)
-    title_lines = _title_lines(title, marks, body.width)
+    title_lines = [text_line(title, TITLE_SIZE)] if title else []
+    if marks or swatches:
+        title_lines.append(legend(marks, body.width, others=swatches))
     page = stack([*title_lines, body], gap=ROW_GAP)
     return ImageOps.expand(page, MARGIN, PAPER)
 
@@ -101,13 +113,3 @@ def _widen(image: Image.Image, width: int, align: float = 0.0) -> Image.Image:
     """Add paper at the sides of an image until it is `width` pixels wide."""
     strut = Image.new("RGB", (width, 0))
     return stack([image, strut], align=align)
-
-
-def _title_lines(title: str, marks: Sequence[Mark], width: int) -> list[Image.Image]:
-    """Draw the title and the legend, where there are any."""
-    lines = []
-    if title:
-        lines.append(text_line(title, TITLE_SIZE))
-    if marks:
-        lines.append(legend(marks, width))
-    return lines

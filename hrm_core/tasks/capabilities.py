@@ -17,7 +17,7 @@ from PIL import Image
 
 from hrm_core.data.store import Dataset, Split
 from hrm_core.data.symmetry import Symmetry
-from hrm_core.pictures.grids import Mark
+from hrm_core.pictures.grids import Mark, Swatch
 from hrm_core.tasks.contract import BoolArray, IntArray, TokenArray
 from hrm_core.tasks.predictions import Predictions
 
@@ -150,6 +150,16 @@ class Captioned(Protocol):
 
         Copies are left out.
         """
+        ...
+
+
+@runtime_checkable
+class Coloured(Drawable, Protocol):
+    """Draws cells whose colours a page has to explain."""
+
+    @property
+    def swatches(self) -> Sequence[Swatch]:
+        """Return the colours that pictures of an answer have beside those of marks."""
         ...
 
 
@@ -467,3 +477,8 @@ def continues_texts(task: object) -> bool:
 def bands_of(task: object) -> Sequence[int]:
     """Return the bands of ratings that split the tables of a task."""
     return task.rating_bands if isinstance(task, Rated) else NO_RATINGS
+
+
+def swatches_of(task: object) -> Sequence[Swatch]:
+    """Return the colours that pages of a task explain beside those of marks."""
+    return task.swatches if isinstance(task, Coloured) else ()

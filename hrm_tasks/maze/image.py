@@ -46,6 +46,7 @@ COLOURS = [
 ]
 # a pixel farther than this from every colour has no token; black and white are 442 apart
 MAX_DISTANCE = 100
+JPEG = b"\xff\xd8\xff"  # the bytes that every such file begins with
 MAX_PIXELS = 1 << 24  # 32 pixels a cell on the largest board
 # modes of Pillow for a PNG of at most 8 bits a channel
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
@@ -74,6 +75,13 @@ def read_png(path: Path) -> ByteArray:
     if fault := question_fault(maze, size):
         raise PuzzleError(f"{path}: {fault}")
     return maze
+
+
+def check_no_jpeg(path: Path) -> None:
+    """Refuse a JPEG, whatever it is called. Raises: PuzzleError; OSError if it cannot be read."""
+    with path.open("rb") as file:
+        if file.read(len(JPEG)) == JPEG:
+            raise PuzzleError(f"{path} is a JPEG, which blurs the cells; save the maze as PNG")
 
 
 def _opaque_pixels(path: Path) -> npt.NDArray[np.uint8]:

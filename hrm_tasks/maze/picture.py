@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from hrm_core.pictures.grids import INK, PAINTS, PAPER, Mark, Paint, draw_symbol
+from hrm_core.pictures.grids import INK, PAINTS, PAPER, Mark, Paint, Swatch, draw_symbol
 from hrm_tasks.maze.board import GOAL, OPEN, PAD, PATH, START, WALL, ByteArray, IntArray
 
 OWN_PAINTS = {
@@ -22,6 +22,11 @@ OWN_PAINTS = {
     GOAL: Paint(fill=(197, 27, 125), ink=PAPER),
     PATH: Paint(fill=(86, 164, 242), ink=(10, 52, 122)),
 }
+SWATCHES = (
+    Swatch(OWN_PAINTS[START].fill, "start, S"),
+    Swatch(OWN_PAINTS[GOAL].fill, "goal, G"),
+    Swatch(OWN_PAINTS[PATH].fill, "path of the answer"),
+)
 UNASKED_WALL = Paint(fill=(108, 112, 122), ink=INK)  # a wall of the answer alone
 LETTERS = {PAD: "?", START: "S", GOAL: "G"}
 DOT_SHARE, BLOCK_SHARE = 0.36, 0.5  # of a cell: the dot on a path, a wall on a mark's colour

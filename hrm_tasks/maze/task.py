@@ -13,7 +13,7 @@ from PIL import Image
 from hrm_core.data.dihedral import NUM_VIEWS, square_cells
 from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import PuzzleError
-from hrm_core.pictures.grids import INK, Mark
+from hrm_core.pictures.grids import INK, Mark, Swatch
 from hrm_core.tasks.cells import CellMeasures
 from hrm_core.tasks.contract import NO_SETTINGS
 from hrm_core.tasks.editing import OUTER, CellKind, Editor
@@ -43,6 +43,7 @@ class Maze(CellMeasures):
     name: str = "maze"
     settings: Mapping[str, Any] = NO_SETTINGS
     legend: Sequence[Mark] = (Mark.CHANGED, Mark.AGREES)
+    swatches: Sequence[Swatch] = maze_picture.SWATCHES
     # moves of the shortest path
     rating_bands: Sequence[int] = (0, 4, 7, 10, 15, 20, 30, 60, 110, 130, 160, 200)
 
@@ -90,6 +91,7 @@ class Maze(CellMeasures):
 
         Raises: PuzzleError naming what is wrong.
         """
+        maze_image.check_no_jpeg(path)
         if path.suffix.lower() != ".png":
             return self.parse(path.read_text(encoding="utf-8"))
         maze = maze_image.read_png(path)

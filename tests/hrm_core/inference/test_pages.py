@@ -17,8 +17,9 @@ from hrm_core.inference.pages import (
     solutions_sheet,
 )
 from hrm_core.inference.solving import Solution
+from hrm_core.pictures.animations import save_png
 from hrm_core.pictures.grids import PAINTS, PAPER, Mark
-from hrm_core.pictures.sheets import LARGEST_CELL, MARGIN, cell_size
+from hrm_core.pictures.sheets import LARGEST_CELL, MARGIN, ROW_GAP, TITLE_SIZE, cell_size
 from hrm_core.tasks.capabilities import Candidate
 from hrm_core.tasks.contract import IntArray, Task
 from hrm_core.tasks.predictions import Predictions
@@ -97,6 +98,24 @@ def test_cells_are_marked_exactly_where_prediction_and_answer_differ(
     found = last_grid(pixels(tmp_path / "sheet.png"))
     np.testing.assert_array_equal((found == CRIMSON).all(axis=-1), differs)
     assert (found[~differs] > 180).all(), "what is right fades"
+
+
+@pytest.mark.parametrize("kind", ["data set", "evaluation", "solutions"])
+def test_pages_of_mazes_say_what_start_goal_and_path_are(kind: str, tmp_path: Path) -> None:
+    task, label = TASKS["maze"]
+    out = tmp_path / "sheet.png"
+    data = split_of(tmp_path / "data", task, label[None])
+    if kind == "data set":
+        dataset_sheet(data, task, out, 1)  # type: ignore[arg-type]
+    elif kind == "evaluation":
+        outcome = outcome_of(label[None], label[None])
+        evaluation_sheet(data, data.split("test"), task, outcome, out, 1, "mine")  # type: ignore[arg-type]
+    else:
+        solution = Solution(task, label, label[None], np.zeros(1, np.float32), 1)
+        save_png(solutions_sheet([solution]), out)
+    above = pixels(out)[: MARGIN + 2 * TITLE_SIZE + ROW_GAP]  # no board lies there
+    for swatch in Maze(4).swatches:
+        assert (above == swatch.colour).all(axis=-1).sum() >= IN_LEGEND
 
 
 def test_wrong_answers_come_first_and_then_right_ones(tmp_path: Path) -> None:

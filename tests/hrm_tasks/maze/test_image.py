@@ -166,6 +166,14 @@ def test_file_that_is_no_png_is_refused(path: Path) -> None:
         read_png(path)
 
 
+@pytest.mark.parametrize("name", ["maze.jpg", "maze.png", "maze"])
+def test_jpeg_is_refused_with_its_fault(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    Image.new("RGB", (30, 30), "white").save(file, format="JPEG")
+    with pytest.raises(PuzzleError, match="is a JPEG, which blurs the cells; save the maze as PNG"):
+        Maze(10).read_file(file)
+
+
 def test_picture_with_a_bomb_of_pixels_is_refused_before_it_is_unpacked(path: Path) -> None:
     Image.new("1", (1, 1)).save(path)
     data = bytearray(path.read_bytes())
