@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -95,10 +95,9 @@ class Evaluation:
 @click.option(
     "--halt",
     type=click.Choice(["fixed", "q", "both"]),
-    default="fixed",
-    show_default=True,
     help="fixed: all ACT steps, as published. q: a puzzle is done when q_halt > q_continue. "
-    "both: side by side.",
+    "both: side by side.  [default: both where models have learned when to halt; fixed where a "
+    "file is written]",
 )
 @steps_option
 @click.option(
@@ -124,11 +123,10 @@ class Evaluation:
 )
 @click.option(
     "--choose",
-    type=click.Choice(["rules", "majority", "q"]),
-    default="rules",
-    show_default=True,
-    help="Which of several answers counts; rules: one that they accept if they can tell, "
-    "else the one given most often.",
+    type=click.Choice(["first", "rules", "majority", "q"]),
+    help="Which of several answers counts; first: ask until the rules accept one; rules: ask for "
+    "all, one that they accept if they can tell, else the one given most often.  "
+    "[default: first where a task has rules, else rules]",
 )
 @click.option("--limit", type=click.IntRange(1), help="Only the first examples of each set.")
 @click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True)
@@ -192,12 +190,14 @@ def evaluate(
     options = EvalOptions(**typed)
     _check_options(options, len(models))
     loaded = [open_model(model) for model in models]
+    options = replace(options, halt=options.halt or _usual_halt(loaded, options))
     for model in loaded:
         check_halt(options.halt, model.config)
         check_steps(options.max_steps, model.config)
     dataset = Dataset(options.data) if options.data else recorded_data(models, print_warning)
     split, task = open_for_models(dataset, options.split, models, loaded)
     _check_task(task, split.folder, options)
+    options = replace(options, choose=options.choose or _usual_choice(task))
     if options.stateful:
         check_stateful(task, loaded[0].config)
     pools = task if isinstance(task, Polled) and _is_whole_test(options) else None
@@ -216,6 +216,22 @@ def evaluate(
         models, sources, dataset, split, task, outcomes, polls, comparisons, stateful
     )
     write_then_show(_files(found, options, drawn), partial(_show, found, options, as_json))
+
+
+def _usual_halt(models: Sequence["Model"], options: EvalOptions) -> str:
+    """Return the way to halt of a user who names none: both, if models have learned when to.
+
+    A file holds the answers of one way, and generation knows only one.
+    """
+    learned = all(model.config.learns_to_halt for model in models)
+    return "both" if learned and not options.outputs and not options.stateful else "fixed"
+
+
+def _usual_choice(task: "Task | None") -> str:
+    """Return the choice of a user who names none."""
+    from hrm_core.inference.asking import asks_in_turn
+
+    return "first" if asks_in_turn(task) else "rules"
 
 
 def _compared(
@@ -378,7 +394,7 @@ def _check_stateful_options(num_models: int, options: EvalOptions) -> None:
     if not options.stateful:
         return
     clashes = {
-        "--halt": options.halt != "fixed",
+        "--halt": options.halt not in (None, "fixed"),
         "--steps": options.max_steps is not None,
         "--noise": options.noise > 0,
         "a second model": num_models > 1,
@@ -392,6 +408,7 @@ def _check_stateful_options(num_models: int, options: EvalOptions) -> None:
 
 def _check_task(task: "Task | None", data: Path, options: EvalOptions) -> None:
     """Refuse options that the task does not support, before anything is computed."""
+    from hrm_core.inference.asking import asks_in_turn
     from hrm_core.tasks.capabilities import Charted, Exports, Symmetric, Tabled
     from hrm_core.tasks.registry import titles_with
 
@@ -406,6 +423,11 @@ def _check_task(task: "Task | None", data: Path, options: EvalOptions) -> None:
             f"--chart is for tasks that have one to draw, {data} is of none; leave it out"
         )
 
+    if options.choose == "first" and not asks_in_turn(task):
+        raise click.UsageError(
+            f"--choose first asks until rules accept an answer, {data} has none that could; "
+            "choose rules, majority or q"
+        )
     if options.votes > 1 and not isinstance(task, Symmetric):
         raise click.UsageError(
             f"{data} has no symmetries to vote with, {_no_symmetries(task)}; leave out --votes"

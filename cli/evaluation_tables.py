@@ -83,7 +83,7 @@ def _record(outcome: Outcome, bands: Sequence[int], measures: Measures) -> dict[
     is_scored = bool(values["count"])
     several: dict[str, Any] = {}
     if len(outcome.each) > 1:
-        several = {"oracle": outcome.oracle, "each": _headlines(outcome, measures)}
+        several = _several(outcome, measures)
     if not is_scored:  # null where nothing is known
         values = {**dict.fromkeys(values), "count": 0}
         several = dict.fromkeys(several)
@@ -100,6 +100,14 @@ def _record(outcome: Outcome, bands: Sequence[int], measures: Measures) -> dict[
     return {name: value for name, value in record.items() if name not in left_out}
 
 
+def _several(outcome: Outcome, measures: Measures) -> dict[str, Any]:
+    """Return what is known of several answers; asked in turn, only the first is one to all puzzles."""
+    headlines = _headlines(outcome, measures)
+    if outcome.in_turn:
+        return {"oracle": outcome.oracle, "first": headlines[0], "asked": outcome.mean_answers}
+    return {"oracle": outcome.oracle, "each": headlines}
+
+
 def _headlines(outcome: Outcome, measures: Measures) -> list[float]:
     """Measure the headline of each answer alone."""
     key = measures.headline.key
@@ -109,6 +117,8 @@ def _headlines(outcome: Outcome, measures: Measures) -> list[float]:
 def _answers(outcome: Outcome) -> str:
     if len(outcome.each) == 1:
         return "one answer"
+    if outcome.in_turn:
+        return f"the first of {len(outcome.each)} answers that the rules accept"
     return f"the one chosen of {len(outcome.each)} answers"
 
 
@@ -146,15 +156,18 @@ def _interval(metric: Metric, ends: Sequence[float]) -> str:
 def _print_choice(outcome: Outcome, measures: Measures) -> None:
     headline = measures.headline
     single = _headlines(outcome, measures)
-    mean = sum(single) / len(single)
     chosen = measured(outcome.predictions, measures)[headline.key]
     best = f"any of {len(single)}: what a choice that knew the solution would reach"
     rows = [
         ["chosen, without looking at a label", headline.text(chosen)],
         ["first answer alone", headline.text(single[0])],
-        ["a single answer, on average", headline.text(mean)],
-        [best, f"{outcome.oracle:.2%}"],
     ]
+    if outcome.in_turn:
+        rows.append(["answers asked for, on average", f"{outcome.mean_answers:.2f}"])
+    else:
+        mean = sum(single) / len(single)
+        rows.append(["a single answer, on average", headline.text(mean)])
+        rows.append([best, f"{outcome.oracle:.2%}"])
     print_table(headline.heading.capitalize(), ["", ""], rows)
 
 

@@ -59,7 +59,8 @@ steps_option = click.option(
     "max_steps",
     type=click.IntRange(1),
     metavar="N",
-    help="Take so many ACT steps instead of `halt_max_steps`.",
+    help="Take at most so many ACT steps.  [default: `halt_max_steps`; `hrm solve`: twice as many "
+    "where the model halts itself]",
 )
 seed_option = click.option(
     "--seed",

@@ -10,6 +10,7 @@ from hrm_core.config import ModelConfig
 from hrm_core.errors import HRMError, PuzzleError
 from hrm_core.inference.generating import require_generative
 from hrm_core.inference.loading import task_of
+from hrm_core.inference.slots import most_steps
 from hrm_core.inference.solving import Solver
 from hrm_core.parameters import num_trainable
 from hrm_core.runs.checkpoint import Model
@@ -87,7 +88,7 @@ class Site:
             "task": task.name,
             "parameters": num_trainable(config),
             "cells": config.num_cells,
-            "max_steps": config.halt_max_steps,
+            "max_steps": most_steps(config.halting, config),
             "learns_to_halt": config.learns_to_halt,
             "panels": self.panels(),
             "editor": _editor(self.editor),

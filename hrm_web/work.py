@@ -151,7 +151,7 @@ def thinking(wish: Wish, question: Question) -> Work:
 
         def watch(moment: Moment) -> None:
             nonlocal before
-            tell("thinking", {"forms": moment.num_thinking})
+            tell("thinking", {"forms": moment.num_thinking, "form": moment.form})
             for thought in moment.thoughts:
                 logits = [thought.q_halt_logit, thought.q_continue_logit]
                 tell(STEP, _step(solver.task, question.tokens, before, thought.answer, logits))

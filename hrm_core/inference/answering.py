@@ -6,6 +6,7 @@ Shapes: K answers a puzzle, N puzzles, S cells.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +31,14 @@ from hrm_core.inference.voting import Candidates, Choice, Symmetries
 from hrm_core.runs.checkpoint import Model
 from hrm_core.runs.identifiers import check_identifiers
 from hrm_core.runs.run import CONFIG_FILE, run_config, run_of
-from hrm_core.tasks.capabilities import Poll, Polled, Symmetric
+from hrm_core.tasks.capabilities import Judged, Poll, Polled, Symmetric
 from hrm_core.tasks.contract import Task
-from hrm_core.tasks.predictions import Predictions, picked
+from hrm_core.tasks.predictions import Predictions, picked, replaced
 from hrm_core.tasks.registry import task_of_shape
 
 IntArray = npt.NDArray[np.integer]
+
+Answered = tuple[Predictions, IntArray]  # scored answers of N puzzles, and their tokens (N, S)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,7 @@ class Outcome:
     each_answers: IntArray  # (K, N, S)
     module_calls: IntArray  # (N,) of levels H and L, summed over all K answers
     seconds: float  # wall time
+    in_turn: bool = False  # answers were asked for until the rules accepted one
     learns_to_halt: bool = True  # or the values of Q mean nothing
 
     @property
@@ -58,6 +62,13 @@ class Outcome:
             return 0.0
         solved = np.any([predictions.exact for predictions in self.each], axis=0)
         return float(np.mean(solved[counted]))
+
+    @property
+    def mean_answers(self) -> float:
+        """Mean number of answers that a puzzle with a solution was asked for."""
+        counted = self.predictions.is_counted
+        asked = np.sum([predictions.steps > 0 for predictions in self.each], axis=0)[counted]
+        return float(asked.mean()) if len(asked) else 0.0
 
     @property
     def mean_module_calls(self) -> float:
@@ -149,17 +160,23 @@ def answer(
 ) -> Outcome:
     """Answer with each model and each of the options, then choose one answer to each puzzle.
 
-    Labels are compared with the answers; the choice does not use them. `advance` is as in
-    `evaluate`.
+    Labels are compared with the answers; the choice does not use them. By choice "first" a puzzle
+    that the rules accept an answer to is not asked again. `advance` is as in `evaluate`.
 
     Raises: NotFiniteError if Q values of a model are NaN.
     """
     started = time.perf_counter()
-    results = [
-        evaluate(backend, split, task, batch_size, limit, advance, chosen)
+    asks = [
+        partial(evaluate, backend, split, task, batch_size, limit, advance, chosen)
         for backend in backends
         for chosen in options
     ]
+    in_turn = choice == "first" and len(asks) > 1
+    if in_turn:
+        assert isinstance(task, Judged), "only the rules of a task accept a first answer"
+        results = _in_turn(asks, task, first_inputs(split, limit), advance)
+    else:
+        results = [ask() for ask in asks]
     each = [predictions for predictions, _ in results]
     answers = np.stack([tokens for _, tokens in results])
     if not all(is_finite(predictions.q_halt_logits) for predictions in each):
@@ -178,8 +195,31 @@ def answer(
         answers,
         np.sum(calls, axis=0),
         time.perf_counter() - started,
+        in_turn,
         learns_to_halt=all(backend.config.learns_to_halt for backend in backends),
     )
+
+
+def _in_turn(
+    asks: Sequence[Callable[..., Answered]], task: Judged, inputs: IntArray, advance: Advance
+) -> list[Answered]:
+    """Ask in one way after the other, each time the puzzles (N, S) without an accepted answer.
+
+    An accepted answer stands in for those that are not asked for any more, with 0 steps.
+    """
+    predictions, tokens = asks[0]()
+    is_open = ~task.accepts_all(inputs, tokens)
+    results = [(predictions, tokens)]
+    for ask in asks[1:]:
+        predictions = replace(predictions, steps=np.zeros_like(predictions.steps))
+        advance(float((~is_open).sum()))
+        if is_open.any():
+            found, answers = ask(wanted=is_open)
+            predictions, tokens = replaced(predictions, is_open, found), tokens.copy()
+            tokens[is_open] = answers
+            is_open[is_open] = ~task.accepts_all(inputs[is_open], answers)
+        results.append((predictions, tokens))
+    return results
 
 
 def polled(task: Polled, dataset: Dataset, split: Split, outcome: Outcome) -> Poll:

@@ -36,6 +36,7 @@ from hrm_core.tasks.predictions import NO_PREDICTIONS, Predictions, joined
 from hrm_core.tasks.registry import task_of_shape
 
 IntArray = npt.NDArray[np.integer]
+BoolArray = npt.NDArray[np.bool_]
 Rows = dict[str, npt.NDArray[Any]]
 
 SHOWN = 120  # characters of a task in a message
@@ -172,8 +173,9 @@ def evaluate(
     limit: int | None = None,
     advance: Advance = unwatched,
     options: InferenceOptions = PUBLISHED,
+    wanted: BoolArray | None = None,
 ) -> tuple[Predictions, IntArray]:
-    """Answer the examples of a split, the first `limit` of each set.
+    """Answer the examples of a split, the first `limit` of each set; of these only `wanted` (N,) if it is given.
 
     Each replica answers its part of every batch. `advance` receives after each ACT step how many
     puzzles more are done: a step is its share of the most steps, and what halts is done.
@@ -186,7 +188,7 @@ def evaluate(
     tokens: list[IntArray] = [np.empty((0, backend.config.num_cells), stored)]
     predictions = [NO_PREDICTIONS]
     slots = max(1, batch_size // backend.replica.num_replicas)
-    waiting = _questions(backend, split, batch_size, limit, options)
+    waiting = _questions(backend, split, batch_size, limit, options, wanted)
     finals = _Finals(backend.config, task, options)
     results = think(backend, waiting, slots, options.halt, options.noise, options.max_steps)
     for result in results:
@@ -196,7 +198,10 @@ def evaluate(
         if not len(halted):
             continue
         numbers.append(halted)
-        predictions.append(_predictions(result, task, finals.give(result)))
+        scored = _predictions(result, task, finals.give(result))
+        if backend.config.learns_to_halt:
+            scored = replace(scored, q_steps=result.q_steps[result.halts])
+        predictions.append(scored)
         tokens.append(_moved_back(result, options).astype(stored))
     order = np.argsort(np.concatenate(numbers))
     return joined(predictions).select(order), np.concatenate(tokens)[order]
@@ -276,16 +281,22 @@ def _rules(label: str, config: ModelConfig) -> tuple[str, dict[str, Any]]:
 
 
 def _questions(
-    backend: Backend, split: Split, batch_size: int, limit: int | None, options: InferenceOptions
+    backend: Backend,
+    split: Split,
+    batch_size: int,
+    limit: int | None,
+    options: InferenceOptions,
+    wanted: BoolArray | None,
 ) -> Iterator[Questions]:
-    """Read the examples of a split, each moved by its symmetry if there is one."""
+    """Read the examples of a split that are wanted, each moved by its symmetry if there is one."""
     number = 0
     for batch in evaluation_batches(split, batch_size, *backend.replica, limit=limit):
         questions = _questions_of(batch, split, number)
-        if not len(questions):  # a replica may have no part in the last batch
-            continue
         number += len(questions)
-        yield _moved(questions, options)
+        if wanted is not None:
+            questions = questions.select(wanted[questions.number])
+        if len(questions):  # a replica may have no part in the last batch
+            yield _moved(questions, options)
 
 
 def _questions_of(batch: DrawnBatch, split: Split, first: int) -> Questions:

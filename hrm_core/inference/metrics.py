@@ -20,7 +20,7 @@ IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.floating]
 
-OF_ANY_TASK = ("q_halt_accuracy", "steps", "settled_step", "count")
+OF_ANY_TASK = ("q_halt_accuracy", "steps", "q_steps", "settled_step", "count")
 
 
 def calibration(predictions: Predictions, num_bins: int = 10) -> list[dict[str, float]]:
@@ -77,7 +77,8 @@ def measured(predictions: Predictions, measures: Measures) -> dict[str, float]:
     values = dict(measures.measure(predictions))
     cells = measure_cells(predictions)
     for name in OF_ANY_TASK:
-        values.setdefault(name, cells[name])
+        if name in cells:
+            values.setdefault(name, cells[name])
     return values
 
 

@@ -116,6 +116,7 @@ class StepResult:
     busy: BoolArray  # (B,) who is still thinking; the others idle
     ends: BoolArray  # (B,) whose answer on this chunk is final now
     halts: BoolArray  # (B,) whose answer is final now
+    q_steps: IntArray  # (B,) ACT steps until q_halt > q_continue, or all so far
 
 
 def check_halt(halt: Halt | Literal["both"], config: ArchConfig) -> None:
@@ -125,6 +126,15 @@ def check_halt(halt: Halt | Literal["both"], config: ArchConfig) -> None:
             f"--halt {halt} is for a model that learned when to halt; this one has model.halting="
             f"{config.halting}: use --halt fixed"
         )
+
+
+def most_steps(halt: Halt, config: ModelConfig) -> int:
+    """Return the ACT steps that a puzzle may take where nobody says how many.
+
+    Those of training; twice as many where the model halts itself: a puzzle that it has not halted
+    by then is not solved yet.
+    """
+    return config.halt_max_steps * (2 if halt == "q" else 1)
 
 
 def check_steps(max_steps: int | None, config: ModelConfig) -> None:
@@ -184,9 +194,12 @@ def think(
         slots.carry, answers = backend.step(slots.carry)
         slots.count_step(answers.tokens)
         done = slots.steps >= last_step
+        may_halt = slots.steps > config.steps_before_last_chunk
+        wants_halt = may_halt & (answers.q_halt_logits > answers.q_continue_logits)
+        q_steps = np.where(slots.q_step, slots.q_step, slots.steps)
+        slots.q_step = np.where(wants_halt, q_steps, slots.q_step)
         if halt == "q":
-            may_halt = slots.steps > config.steps_before_last_chunk
-            done |= may_halt & (answers.q_halt_logits > answers.q_continue_logits)
+            done |= wants_halt
         done &= slots.busy
         is_early = slots.steps <= config.steps_before_last_chunk
         ends = done | (slots.busy & is_early & (slots.steps % config.steps_per_chunk == 0))
@@ -200,6 +213,7 @@ def think(
             slots.busy,
             ends,
             done,
+            q_steps,
         )
         slots.busy = slots.busy & ~done
         more = queue.take(batch_size - int(slots.busy.sum()))
@@ -241,6 +255,7 @@ class _Slots:
     settled_step: IntArray
     tokens: IntArray
     busy: BoolArray
+    q_step: IntArray  # after which q_halt > q_continue for the first time, 0 before
 
     @classmethod
     def of(cls, backend: Backend, questions: Questions) -> Self:
@@ -248,7 +263,7 @@ class _Slots:
         batch = batch_of(questions, backend.config)
         zeros, busy = np.zeros(len(questions), np.int32), np.ones(len(questions), np.bool_)
         carry = backend.begin(batch)
-        return cls(backend.config, questions, carry, zeros, zeros, zeros, batch.inputs, busy)
+        return cls(backend.config, questions, carry, zeros, zeros, zeros, batch.inputs, busy, zeros)
 
     def count_step(self, tokens: IntArray) -> None:
         """Note what the model says of a chunk (B, S) after one more step."""
@@ -276,12 +291,13 @@ class _Slots:
             self.settled_step[busy],
             self.tokens[busy],
             self.busy[busy],
+            self.q_step[busy],
         )
         return kept.join(backend, self.of(backend, questions)) if len(questions) else kept
 
     def join(self, backend: Backend, others: Self) -> Self:
         """These slots, then others."""
-        arrays = ("chunk", "steps", "settled_step", "tokens", "busy")
+        arrays = ("chunk", "steps", "settled_step", "tokens", "busy", "q_step")
         joined = {
             name: np.concatenate([getattr(self, name), getattr(others, name)]) for name in arrays
         }

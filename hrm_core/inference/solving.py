@@ -10,7 +10,7 @@ Shapes: A ACT steps, N puzzles, K answers to one puzzle, S cells.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,12 @@ from PIL import Image
 from hrm_core.backend import Backend
 from hrm_core.config import ModelConfig, validated
 from hrm_core.errors import PuzzleError
-from hrm_core.inference.evaluation import StepAnswers, answer_step_by_step
+from hrm_core.inference.asking import AskedPuzzle, Trajectory, ask
 from hrm_core.inference.generating import Sampling, continue_tokens, require_generative
 from hrm_core.inference.predicting import ModelAsk
-from hrm_core.inference.slots import Halt, check_steps
+from hrm_core.inference.slots import Halt, check_steps, most_steps
 from hrm_core.inference.voting import polling_of
-from hrm_core.inference.watching import Watch, told, unwatched
+from hrm_core.inference.watching import Watch, unwatched
 from hrm_core.messages import shortened
 from hrm_core.pictures.animations import thinking_frames
 from hrm_core.pictures.sheets import cell_size
@@ -39,7 +39,6 @@ from hrm_core.tasks.capabilities import (
     Named,
     Outcomes,
     Polled,
-    Polling,
     Question,
     Readable,
     Report,
@@ -159,21 +158,6 @@ class Solution:
         return f"{about}\n {shortened(self.task.line(self.answer), REPR_LENGTH)}>"
 
 
-class _AskedPuzzle(NamedTuple):
-    """One puzzle in the K forms in which it is asked."""
-
-    question: Question
-    name: str  # name of the puzzle that it is asked as
-    identifiers: IntArray  # (K,)
-    asked: Asked
-    polling: Polling
-
-    @property
-    def prefix_len(self) -> IntArray:
-        """Return the prefix of each form (K,)."""
-        return np.full(len(self.asked.inputs), self.question.prefix_len, np.int32)
-
-
 @dataclass(frozen=True, eq=False)
 class Solver:
     """A trained model with the task it was trained on, and the puzzles it knows by name."""
@@ -281,29 +265,14 @@ class Solver:
         asked = []
         for number, (question, name) in enumerate(zip(questions, names, strict=True)):
             asked.append(self._asked(number, question, name, found[name], votes))
-        inputs = np.concatenate([puzzle.asked.inputs for puzzle in asked])
-        identifiers = np.concatenate([puzzle.identifiers for puzzle in asked])
         chosen = halt or self.backend.config.halting
-        path = answer_step_by_step(
-            self.backend,
-            inputs,
-            identifiers,
-            halt=chosen,
-            prefix_len=np.concatenate([puzzle.prefix_len for puzzle in asked]),
-            images=_images_of(asked, self.backend.config),
-            max_steps=steps,
-            on_step=told(watch, [puzzle.asked for puzzle in asked]),
-        )
-        solutions, start = [], 0
-        for puzzle in asked:
-            stop = start + len(puzzle.asked.inputs)
-            solutions.append(self._solution(puzzle, path, slice(start, stop)))
-            start = stop
-        return solutions
+        most = steps or most_steps(chosen, self.backend.config)
+        paths = ask(self.backend, self.task, asked, chosen, most, watch)
+        return list(map(self._solution, asked, paths))
 
     def _asked(
         self, number: int, question: Question, name: str, identifiers: IntArray, votes: int | None
-    ) -> _AskedPuzzle:
+    ) -> AskedPuzzle:
         """Ask a puzzle under the identifiers of a name, or under one of them and symmetries."""
         polling = polling_of(self.task, number)
         count = votes or polling.votes
@@ -312,32 +281,29 @@ class Solver:
         if not isinstance(self.task, Polled):
             own = np.repeat(identifiers[:1], count)
             asked = polling.ask(question.tokens, [name] * count)
-            return _AskedPuzzle(question, name, own, asked, polling)
+            return AskedPuzzle(question, name, own, asked, polling)
         if not is_known:  # the model has no augmentations of it
             asked = Asked(question.tokens[None], lambda k, answers: answers)
-            return _AskedPuzzle(question, name, identifiers[:1], asked, polling)
+            return AskedPuzzle(question, name, identifiers[:1], asked, polling)
         chosen = identifiers[:count]
         names = [self.identifiers.names[number] for number in chosen.tolist()]
         asked = polling.ask(question.tokens, names)
-        return _AskedPuzzle(question, name, chosen, asked, polling)
+        return AskedPuzzle(question, name, chosen, asked, polling)
 
-    def _solution(self, puzzle: _AskedPuzzle, steps: StepAnswers, rows: slice) -> Solution:
-        """Choose the answer to one puzzle, whose K answers are these rows."""
+    def _solution(self, puzzle: AskedPuzzle, paths: Sequence[Trajectory]) -> Solution:
+        """Choose the answer to one puzzle among those to the forms in which it was asked."""
         question, undo = puzzle.question, puzzle.asked.undo
-        q_halt_logits = steps.q_halt_logits[-1, rows]
-        undone = [undo(k, answer[None]) for k, answer in enumerate(steps.final[rows])]
-        answers = np.concatenate(undone)
+        answers = np.concatenate([undo(k, path.answers[-1:]) for k, path in enumerate(paths)])
+        q_halt_logits = np.array([path.q_halt_logits[-1] for path in paths])
         attempts = puzzle.polling.attempts(question.tokens, answers, q_halt_logits)
         best = attempts[0].row if attempts else 0
-        row = rows.start + best
-        num_steps = int(steps.steps[row])
         agreeing = (answers == answers[best]).all(axis=1)
         return Solution(
             task=self.task,
             question=question.tokens,
-            answers=undo(best, steps.answers[:num_steps, row]),
-            q_halt_logits=steps.q_halt_logits[:num_steps, row],
-            settled_step=int(steps.settled_step[row]),
+            answers=undo(best, paths[best].answers),
+            q_halt_logits=paths[best].q_halt_logits,
+            settled_step=paths[best].settled_step,
             identifier=puzzle.name,
             num_identifiers=len(np.unique(puzzle.identifiers)),
             num_answers=len(answers),
@@ -368,16 +334,6 @@ def _check_serves(question: Question, number: int, config: ModelConfig) -> None:
         )
     if image.shape != config.image_size or image.dtype != np.uint8:
         raise PuzzleError(f"{where} has an image of {image.dtype} {image.shape}, expected {wanted}")
-
-
-def _images_of(asked: Sequence[_AskedPuzzle], config: ModelConfig) -> npt.NDArray[np.uint8] | None:
-    """Return the image of each form of each puzzle, None for a model that sees none."""
-    if config.image_size is None:
-        return None
-    images = []
-    for puzzle in asked:
-        images += [puzzle.question.image] * len(puzzle.asked.inputs)
-    return np.array(images, np.uint8)
 
 
 def require_readable(task: Task) -> Readable:

@@ -30,7 +30,7 @@ IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.floating]
 
-Choice = Literal["rules", "majority", "q"]
+Choice = Literal["first", "rules", "majority", "q"]
 
 BLOCK = 1024  # puzzles whose symmetries are drawn together, whatever the batch size
 
@@ -73,11 +73,12 @@ class Candidates:
         majority: the one given most often, of equals the one of highest mean sigmoid(q_halt).
         rules: one that the rules of the task accept, if it has rules and there is one; else as
             majority.
+        first: as rules; whoever asks stops at the first answer that they accept.
         """
         if how == "q":
             return np.asarray(self.q_halt_logits.argmax(axis=0))
         rank = _agreement(self.answers, sigmoid(self.q_halt_logits))
-        if how == "rules" and isinstance(task, Judged):
+        if how in ("first", "rules") and isinstance(task, Judged):
             bonus = 2 * len(self.answers)  # more than any refused answer can have
             for k, answers in enumerate(self.answers):
                 accepted = task.accepts_all(self.inputs, answers)

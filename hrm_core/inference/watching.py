@@ -3,7 +3,7 @@
 A puzzle is asked in K forms; the first is the puzzle as it is, or the best known one. Shapes: S cells.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ class Moment(NamedTuple):
 
     thoughts: Sequence[Thought]  # of the puzzles whose first form has not halted before
     num_thinking: int  # forms of all puzzles that took this step
+    form: int = 0  # the first of them, from 0: above it where forms are asked one after the other
 
 
 Watch = Callable[[Moment], None]
@@ -37,21 +38,22 @@ def unwatched(moment: Moment) -> None:
     """Ignore the steps."""
 
 
-def told(watch: Watch, asked: Sequence[Asked]) -> Callable[[StepResult], None]:
-    """Return a function that tells `watch` of the first form of each puzzle."""
-    puzzle_of: dict[int, int] = {}  # by the number of its first form
-    num_forms = 0
-    for puzzle, forms in enumerate(asked):
-        puzzle_of[num_forms] = puzzle
-        num_forms += len(forms.inputs)
+def told(
+    watch: Watch, first_forms: Mapping[int, tuple[int, Asked]], form: int = 0
+) -> Callable[[StepResult], None]:
+    """Return a function that tells `watch` of the first form of each puzzle.
+
+    `first_forms` are the puzzles, by their place among the questions, and their forms, under the
+    number of the first one; `form` is the first form that is asked now.
+    """
 
     def tell(result: StepResult) -> None:
         thoughts = []
         for slot in np.flatnonzero(result.busy).tolist():
-            puzzle = puzzle_of.get(int(result.questions.number[slot]))
-            if puzzle is not None:
-                thoughts.append(_thought(puzzle, asked[puzzle], result, slot))
-        watch(Moment(thoughts, int(result.busy.sum())))
+            number = int(result.questions.number[slot])
+            if number in first_forms:
+                thoughts.append(_thought(*first_forms[number], result, slot))
+        watch(Moment(thoughts, int(result.busy.sum()), form))
 
     return tell
 

@@ -46,11 +46,12 @@ class Panel(NamedTuple):
     title: str
     is_share: bool = False  # between 0 and 1, shown in per cent
     from_zero: bool = True  # the scale begins at zero
+    of_evaluations: str = ""  # the key of evaluations that have it
     of_halted: bool = True  # a mean over the slots that halted, undefined if none did
 
 
 LOSS = Panel("lm_loss", "loss per example", of_halted=False)
-STEPS = Panel("steps", "mean ACT steps")
+STEPS = Panel("steps", "mean ACT steps", of_evaluations="q_steps")
 ACCURACIES = (  # of tasks that are measured cell by cell
     Panel("exact_accuracy", "exact accuracy", is_share=True),
     Panel("accuracy", "cell accuracy", is_share=True),
@@ -123,7 +124,7 @@ def plot_runs(runs: Sequence[Path], out: Path, accuracies: Sequence[Panel] = ACC
     HRMError if the picture cannot be written.
     """
     panels = [LOSS, *accuracies, STEPS]
-    keys = [panel.key for panel in panels]
+    keys = [panel.key for panel in panels] + [STEPS.of_evaluations]
     names = _names(runs)
     logs = {name: read_log(run / LOG_NAME, keys) for name, run in zip(names, runs, strict=True)}
     num_rows = -(-len(panels) // 2)
@@ -175,7 +176,8 @@ def _draw_panel(axes: "Axes", panel: Panel, logs: Mapping[str, Sequence[Record]]
         for split, marker in markers.items():
             updates, values = _series(records, panel, "eval", split)
             axes.plot(updates, values, color=colour, marker=marker, **MARKER_STYLE)
-    _set_scales(axes, panel)
+    by_q = any(panel.of_evaluations in record for log in logs.values() for record in log)
+    _set_scales(axes, panel, ", halting by q" if by_q else "")
 
 
 def _series(
@@ -189,9 +191,12 @@ def _series(
             continue
         if is_mean_of_counted and record.get("count") == 0:
             continue
-        if {"update", panel.key} <= record.keys():
+        key = panel.key
+        if kind == "eval" and panel.of_evaluations in record:
+            key = panel.of_evaluations
+        if {"update", key} <= record.keys():
             updates.append(record["update"])
-            values.append(record[panel.key])
+            values.append(record[key])
     return updates, values
 
 
@@ -203,9 +208,9 @@ def _split_markers(logs: Mapping[str, Sequence[Record]]) -> dict[str, str]:
     return dict(zip(sorted(splits), cycle(SPLIT_MARKERS)))
 
 
-def _set_scales(axes: "Axes", panel: Panel) -> None:
-    """Set title, scales and grid of one panel."""
-    axes.set_title(panel.title, loc="left", fontweight="bold")
+def _set_scales(axes: "Axes", panel: Panel, note: str) -> None:
+    """Set title, scales and grid of one panel; `note` follows the title."""
+    axes.set_title(panel.title + note, loc="left", fontweight="bold")
     axes.set_xlabel("updates")
     axes.set_xlim(left=0)
     axes.grid(color="#e4e6ea")

@@ -38,6 +38,9 @@ def measure_cells(predictions: Predictions) -> dict[str, float]:
     is_confident = counted.q_halt_logits >= 0
     num_halts_right = (is_confident == counted.exact).sum()
     num_labelled, num_blank = counted.num_labelled.sum(), counted.num_blank.sum()
+    by_q: dict[str, float] = {}
+    if counted.q_steps is not None:
+        by_q = {"q_steps": share(counted.q_steps.sum(), count)}
     return {
         "exact_accuracy": share(num_exact, count),
         "exact_low": low,
@@ -47,6 +50,7 @@ def measure_cells(predictions: Predictions) -> dict[str, float]:
         "lm_loss": share(counted.lm_loss.sum(), count),
         "q_halt_accuracy": share(num_halts_right, count),
         "steps": share(counted.steps.sum(), count),
+        **by_q,
         "settled_step": share(counted.settled_step.sum(), count),
         "count": count,
     }

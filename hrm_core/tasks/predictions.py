@@ -28,6 +28,8 @@ class Predictions:
     steps: IntArray  # ACT steps taken
     settled_step: IntArray  # ACT step after which the answer stopped changing
     ratings: IntArray  # difficulty; -1 where the data set has none
+    # Of a model that learned when to halt: ACT steps until it would, however many are taken
+    q_steps: IntArray | None = None
     # Of a task with outcomes: (N, Q, K) softmax over its outcomes alone, after the last step on each
     # chunk, and (N, Q) the outcome that the label names, -1 where there is none
     probabilities: FloatArray | None = None
@@ -80,4 +82,13 @@ def picked(each: Sequence[Predictions], choice: IntArray) -> Predictions:
     for name in each[0].arrays:
         stacked = np.stack([one.arrays[name] for one in each])  # (K, N, ...)
         arrays[name] = stacked[choice, rows]
+    return Predictions(**arrays)
+
+
+def replaced(old: Predictions, rows: BoolArray, new: Predictions) -> Predictions:
+    """Return `old` (N) with the predictions of `new` in these rows (N,)."""
+    arrays = {}
+    for name, array in old.arrays.items():
+        arrays[name] = array.copy()
+        arrays[name][rows] = new.arrays[name]
     return Predictions(**arrays)

@@ -75,12 +75,17 @@ export class SolvePanel {
 
   onEvent(name, data) {
     if (name === "place") this.setStatus(placeText(data.before));
-    if (name === "thinking") this.forms = data.forms;
+    if (name === "thinking") this.onThinking(data);
     if (name === "done") this.finish(data);
     if (name !== "step") return;
     this.steps.push(data);
     if (!this.timer) this.advance();
     else this.refresh();
+  }
+
+  onThinking(data) {
+    this.forms = data.forms;
+    if (data.form) this.setStatus(`Refused so far; asked under symmetry ${data.form}`);
   }
 
   onFailure(error) {

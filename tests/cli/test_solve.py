@@ -357,10 +357,8 @@ def test_votes_choose_what_an_evaluation_with_as_many_chooses(
     hrm: Hrm, tiny_run: Path, tmp_path: Path
 ) -> None:
     predictions = tmp_path / "predictions.npz"
-    assert (
-        hrm("eval", tiny_run, "--halt", "q", "--votes", 4, "--save-predictions", predictions).status
-        == 0
-    )
+    asked = ("--halt", "q", "--steps", 4, "--votes", 4)  # twice the steps of training
+    assert hrm("eval", tiny_run, *asked, "--save-predictions", predictions).status == 0
     with np.load(predictions) as saved:
         inputs, expected = saved["inputs"], saved["answers"]
     model = hrm_mlx.load(tiny_run, CPU)

@@ -56,6 +56,7 @@ CASES |= {
     "eval no test split": Case(
         "eval {kept}/run --data data", copies={"data": "data/sudoku"}, edits={"data/test": removed}
     ),
+    "eval first of arc": Case(f"{ARC} --noise 0.1 --rollouts 2 --choose first"),
     "eval votes of arc": Case(f"{ARC} --votes 2"),
     "eval votes of no task": Case(
         "eval {kept}/run --data data --votes 2",

@@ -140,6 +140,25 @@ def test_predictions_are_read_back_as_they_were(
     assert [path.name for path in tmp_path.iterdir()] == ["p.npz"]
 
 
+def test_steps_by_q_are_known_without_halting_by_q(backend: MLXBackend, tiny_data: Path) -> None:
+    test = load_split(tiny_data, "test")
+    by_q, _ = evaluate(backend, test, None, 7, options=InferenceOptions(halt="q", max_steps=6))
+    fixed, _ = evaluate(backend, test, None, 7, options=InferenceOptions(max_steps=6))
+    assert fixed.q_steps is not None
+    np.testing.assert_array_equal(fixed.q_steps, by_q.steps)
+    assert (fixed.steps == 6).all()
+    assert measure_cells(fixed)["q_steps"] == by_q.steps.mean()
+
+
+def test_only_wanted_examples_are_answered(backend: MLXBackend, tiny_data: Path) -> None:
+    test = load_split(tiny_data, "test")
+    all_of_them, tokens = evaluate(backend, test, None, 7)
+    wanted = np.arange(20) % 3 == 1
+    some, answers = evaluate(backend, test, None, 7, wanted=wanted)
+    np.testing.assert_array_equal(answers, tokens[wanted])
+    np.testing.assert_array_equal(some.num_right, all_of_them.num_right[wanted])
+
+
 def test_model_of_another_size_is_refused(tiny_data: Path, backend: MLXBackend) -> None:
     test = load_split(tiny_data, "test")
     config = backend.config.sized(backend.config.sizes)
@@ -175,7 +194,9 @@ def test_python_api_solves_in_three_lines(tiny_run: Path, hrm: Callable[..., Any
         str(second),
         first.task.accepts(first.question, first.answer),
     )
-    assert len(first.frames()) == 3
+    taken = len(first.answers)
+    assert taken <= 2 * model.backend.config.halt_max_steps
+    assert len(first.frames()) == 1 + taken
     outcome = hrm("solve", tiny_run, "1... ..2. .3.. ...4")
     assert outcome.out.startswith(str(first))
 

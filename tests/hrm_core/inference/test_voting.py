@@ -114,6 +114,40 @@ def test_several_answers_hold_what_one_answer_holds(backend: MLXBackend, tiny_da
     )
 
 
+class Mirrored(Sudoku):
+    """Accepts an answer whose first cell is the digit 1: random weights give some of them."""
+
+    def accepts_all(self, inputs: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        return answers[:, 0] == 2
+
+
+@pytest.mark.parametrize("halt", ["fixed", "q"])
+def test_the_first_accepted_answer_is_that_of_all_for_less(
+    halt: str, backend: MLXBackend, tiny_data: Path
+) -> None:
+    test, task = load_split(tiny_data, "test"), Mirrored(4)
+    asked = inference_options(task, halt, votes=5, sigma=0.2, rollouts=2)  # type: ignore[arg-type]
+    told: list[float] = []
+    every = answer([backend], test, task, asked, "rules", batch_size=7)
+    first = answer([backend], test, task, asked, "first", batch_size=7, advance=told.append)
+    accepted = task.accepts_all(every.answers, every.answers)
+    assert 0 < accepted.sum() < len(accepted)  # both ends are there
+    assert task.accepts_all(first.answers, first.answers).tolist() == accepted.tolist()
+    for row in range(20):
+        answers = every.each_answers[:, row]
+        found = np.flatnonzero(task.accepts_all(answers, answers))
+        num_asked = int(found[0]) + 1 if len(found) else len(asked)
+        steps = np.array([one.steps[row] for one in every.each])
+        assert first.predictions.steps[row] == steps[:num_asked].sum()
+        if len(found):
+            np.testing.assert_array_equal(first.answers[row], answers[found[0]])
+        else:
+            np.testing.assert_array_equal(first.answers[row], every.answers[row])
+    assert 1 < first.mean_answers < len(asked) == every.mean_answers
+    assert first.mean_module_calls < every.mean_module_calls
+    assert sum(told) == pytest.approx(20 * len(asked))
+
+
 def test_two_models_give_an_answer_each(backend: MLXBackend, tiny_data: Path) -> None:
     test, task = load_split(tiny_data, "test"), Sudoku(4)
     both = answer([backend, backend], test, task, inference_options(task, "fixed"), batch_size=20)

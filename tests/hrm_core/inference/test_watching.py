@@ -11,6 +11,8 @@ from hrm_core.inference.watching import Moment
 PUZZLE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
 HARD = ".4.......23.....6...521.4....7....4.....2...389...3....2.7...15.7.1.5.......3.7.9"
 
+HARDEST = "8..........36......7..9.2...5...7.......457.....1...3...1....68..85...1..9....4.."
+
 
 @pytest.fixture(scope="module")
 def solver() -> Solver:
@@ -35,13 +37,37 @@ def test_every_step_of_every_puzzle_is_told_once(solver: Solver) -> None:
 
 
 def test_the_first_form_is_the_puzzle_as_it_is(solver: Solver) -> None:
-    questions = read_text(solver.task, PUZZLE)
+    questions = read_text(solver.task, HARDEST)
     moments: list[Moment] = []
     (alone,) = solver.solve_puzzles(questions, halt="fixed", steps=2)
     solver.solve_puzzles(questions, halt="fixed", steps=2, votes=3, watch=moments.append)
-    assert [moment.num_thinking for moment in moments] == [3, 3]
+    assert [moment.num_thinking for moment in moments] == [1] * 6  # one form after the other
     told = [each.answer for moment in moments for each in moment.thoughts]
     assert np.array_equal(told, alone.answers)
+
+
+def test_an_accepted_answer_ends_the_asking(solver: Solver) -> None:
+    questions = read_text(solver.task, f"{PUZZLE}\n{HARDEST}")
+    (easy, hard) = solver.solve_puzzles(questions, votes=4)
+    (alone, first) = solver.solve_puzzles(questions)
+    assert alone.accepted
+    assert not first.accepted  # so that it is asked again
+    assert (easy.num_answers, easy.num_agreeing) == (1, 1)
+    np.testing.assert_array_equal(easy.answers, alone.answers)
+    assert 1 < hard.num_answers <= 4
+    assert hard.accepted or hard.num_answers == 4
+
+
+def test_a_puzzle_gets_twice_the_steps_of_training_where_the_model_halts_itself(
+    solver: Solver,
+) -> None:
+    questions = read_text(solver.task, HARDEST)
+    trained = solver.backend.config.halt_max_steps
+    (fixed,) = solver.solve_puzzles(questions, halt="fixed")
+    (by_q,) = solver.solve_puzzles(questions, steps=2 * trained)
+    (usual,) = solver.solve_puzzles(questions)
+    assert len(fixed.answers) == trained
+    assert len(usual.answers) == len(by_q.answers) > trained
 
 
 def test_an_exception_of_the_watcher_ends_the_thinking(solver: Solver) -> None:
