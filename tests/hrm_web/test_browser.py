@@ -46,6 +46,7 @@ pytestmark = [
     ),
 ]
 
+HARDEST = "8..........36......7..9.2...5...7.......457.....1...3...1....68..85...1..9....4.."
 HARD = ".4.......23.....6...521.4....7....4.....2...389...3....2.7...15.7.1.5.......3.7.9"
 LOCAL = BackendMaker("mlx", "cpu", "float32")
 KEPT = Path(__file__).parents[1] / "kept"
@@ -222,10 +223,13 @@ def test_a_mistake_is_told_where_it_was_made(browser: Browser) -> None:
 
 
 def test_cancel_ends_the_thinking_and_the_next_puzzle_is_solved(browser: Browser) -> None:
+    paste(browser, HARDEST)  # no form of it is solved, so all are asked
+    browser.wait(lambda: browser.find(".votes").is_enabled())
     browser.find(".votes").click()
     browser.wait(lambda: browser.find(".cancel").is_displayed())
     browser.find(".cancel").click()
     browser.wait(lambda: browser.text(".status").startswith("Cancelled after"))
+    paste(browser, HARD)
     browser.find(".solve").click()
     browser.wait(lambda: browser.find(".verdict").is_displayed())
 
