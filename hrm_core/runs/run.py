@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -45,6 +46,7 @@ from hrm_core.runs.checkpoint import (
     remove_killed,
     write_checkpoint,
 )
+from hrm_core.runs.settings import recorded_settings
 
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "log.jsonl"
@@ -105,6 +107,11 @@ class Run:
         """Return True if a run was begun here."""
         return (self.directory / CONFIG_FILE).exists()
 
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings in config.yaml that each checkpoint records, as they were at the start."""
+        return recorded_settings(run_config(self.directory))
+
     def begin(self, config: RunConfig, identifiers: Sequence[str] = ()) -> None:
         """Start a run in an empty directory.
 
@@ -119,6 +126,7 @@ class Run:
             names = json.dumps(list(identifiers))
             _write_whole(self.directory / IDENTIFIERS_FILE, names)
         _write_whole(self.directory / CONFIG_FILE, config.to_yaml())
+        self.settings = recorded_settings(config)
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one line to the log. Raises: RunError if the disk is full."""

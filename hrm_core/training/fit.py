@@ -29,6 +29,7 @@ from hrm_core.inference.metrics import is_finite, reduced
 from hrm_core.process import give_back_freed_memory
 from hrm_core.runs.checkpoint import checkpoint_name, newest_first
 from hrm_core.runs.run import Restored, Run
+from hrm_core.runs.settings import SETTINGS
 from hrm_core.schedule import rates
 from hrm_core.tasks.cells import UNKNOWN
 from hrm_core.tasks.contract import Measures, Task
@@ -323,6 +324,7 @@ class Trainer:
             "best": self._position.best,
             "order": self._order.state(),
             "environment": self._backend.describe(),
+            SETTINGS: self._run.settings,
         }
         folder = self._run.save(
             self._job.model,

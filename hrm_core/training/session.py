@@ -24,7 +24,8 @@ from hrm_core.parameters import initial_values
 from hrm_core.presets import fitting_presets
 from hrm_core.runs.checkpoint import Model, check_weights, load_model
 from hrm_core.runs.identifiers import grown
-from hrm_core.runs.run import Run
+from hrm_core.runs.run import CONFIG_FILE, Run
+from hrm_core.runs.settings import check_model, check_settings
 from hrm_core.schedule import total_updates
 from hrm_core.tasks.capabilities import Equipped, Viewed, continues_texts
 from hrm_core.tasks.registry import label_of, task_of_shape
@@ -112,8 +113,8 @@ def resume(
 ) -> Trainer:
     """Continue a run after its newest whole checkpoint, or from its start if there is none yet.
 
-    Raises: DataError if the data set is another one; CheckpointError if no checkpoint is whole, or
-    the newest whole one is of another model.
+    Raises: DataError if the data set is another one; CheckpointError if no checkpoint is whole;
+    RunError if config.yaml is not what the newest whole one was trained with.
     """
     config, data = assignment.config, assignment.data
     if config.data is not None and data.sha256 != config.data.sha256:
@@ -121,9 +122,13 @@ def resume(
             f"{data.directory} is not the data set this run was begun with (sha256 "
             f"{data.sha256[:12]}, expected {config.data.sha256[:12]}); use that one"
         )
+    restored = run.newest(reporter.warn)
+    if restored is not None:
+        source = run.directory / CONFIG_FILE
+        check_model(assignment.model, restored.model.config, source)
+        check_settings(run.settings, restored.state, source)
     backend = make_backend(assignment.model)
     _warn_of_changes(config.environment or {}, environment(backend), reporter)
-    restored = run.newest(reporter.warn)
     if restored is None:
         run.cut_log(0)
         backend.load_weights(_initial_weights(assignment, _recorded_init(config)))

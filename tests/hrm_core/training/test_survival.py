@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -22,7 +23,9 @@ from hrm_core.runs.checkpoint import (
     STATE_FILE,
     TRAIN_STATE_FILE,
     load_model,
+    read_state,
     save_model,
+    write_state,
 )
 
 LAST = "update_00000024"
@@ -115,6 +118,14 @@ def last_update_gone(run: Path) -> Path:
     """The same without its newest checkpoint: four updates are left to do."""
     shutil.rmtree(run / "checkpoints" / LAST)
     return run
+
+
+def forget_settings(run: Path) -> None:
+    """Make the checkpoints of a run those of an earlier version."""
+    for folder in (run / "checkpoints").iterdir():
+        state = read_state(folder)
+        del state["settings"]
+        write_state(folder, state)
 
 
 def num_lines(path: Path) -> int:
@@ -332,6 +343,7 @@ def test_loss_that_is_not_finite_stops_the_run_and_is_not_saved(
 def test_divergence_names_the_last_good_checkpoint(
     hrm: Callable[..., Any], last_update_gone: Path
 ) -> None:
+    forget_settings(last_update_gone)  # or the edited config is refused
     config = last_update_gone / "config.yaml"
     config.write_text(config.read_text().replace("lr: 0.003", "lr: 1.0e+38"))
     outcome = hrm("train", "--run", last_update_gone, *RESUME)
@@ -389,13 +401,92 @@ def test_resume_with_other_data_is_refused(
     assert "is not the data set this run was begun with (sha256 " in message
 
 
-def test_resume_with_another_model_is_refused(
-    refusal: Callable[..., str], last_update_gone: Path
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        ("lr: 0.003", "lr: 0.004", "optim.lr was 0.003, is 0.004"),
+        ("  seed: 0", "  seed: 0\n  ema: 0.9", "train.ema was not set, is 0.9"),
+        ("H_cycles: 2", "H_cycles: 3", "model.H_cycles was 2, is 3"),
+        ("rope_theta: 10000.0", "rope_theta: 10001.0", "model.rope_theta was 10000.0, is 10001.0"),
+        ("hidden_size: 32", "hidden_size: 64", "model.hidden_size was 32, is 64"),
+        ("task: sudoku", "task: maze", "data.task was sudoku, is maze"),
+    ],
+)
+def test_resume_with_changed_settings_is_refused(
+    refusal: Callable[..., str], last_update_gone: Path, before: str, after: str, found: str
 ) -> None:
     config = last_update_gone / "config.yaml"
-    config.write_text(config.read_text().replace("hidden_size: 32", "hidden_size: 64"))
+    text = config.read_text()
+    assert before in text
+    config.write_text(text.replace(before, after))
     message = refusal("train", "--run", last_update_gone, *RESUME)
-    assert "holds weights of another model: H_init is float32[32], expected float32[64]" in message
+    assert f"{config} has changed since the run was saved: {found}; put the old values" in message
+    assert message.endswith(f"hrm train {config} --init {last_update_gone} --run NEW")
+
+
+def test_changed_settings_are_meant_in_a_new_run(
+    hrm: Callable[..., Any], last_update_gone: Path, tmp_path: Path
+) -> None:
+    config = last_update_gone / "config.yaml"
+    config.write_text(config.read_text().replace("lr: 0.003", "lr: 0.004"))
+    new = ["--init", last_update_gone, "--run", tmp_path / "new", "--device", "cpu"]
+    outcome = hrm("train", config, *new, "--max-updates", 1)
+    assert outcome.status == 0, outcome.err
+
+
+def test_config_that_was_cut_at_a_line_is_refused(
+    refusal: Callable[..., str], last_update_gone: Path, tiny_data: Path
+) -> None:
+    """Whatever is left: some parts are no config, the others would be completed by defaults."""
+    config = last_update_gone / "config.yaml"
+    lines = config.read_text().splitlines(keepends=True)
+    before_environment = lines.index("environment:\n")
+    for count in range(before_environment):
+        config.write_text("".join(lines[:count]))
+        assert str(config) in refusal(
+            "train", "--run", last_update_gone, "--data", tiny_data, *RESUME
+        )
+
+
+def test_every_changed_digit_is_refused(
+    refusal: Callable[..., str], hrm: Callable[..., Any], last_update_gone: Path
+) -> None:
+    """But those of paths, which may change, and of the environment, which are warned about."""
+    config = last_update_gone / "config.yaml"
+    text = config.read_text()
+    settings = text.partition("environment:")[0]
+    places = [match.start() for match in re.finditer("[0-9]", settings)]
+    lines = [settings[: place + 1].rpartition("\n")[2] for place in places]
+    places = [p for p, line in zip(places, lines, strict=True) if not line.startswith("  path:")]
+    for place in random.Random(0).sample(places, 12):
+        other = str((int(text[place]) + 1) % 10)
+        config.write_text(text[:place] + other + text[place + 1 :])
+        refusal("train", "--run", last_update_gone, *RESUME)
+
+
+def test_run_of_an_earlier_version_goes_on(
+    hrm: Callable[..., Any], refusal: Callable[..., str], last_update_gone: Path
+) -> None:
+    """Its model is compared, and from the next checkpoint on its settings."""
+    run, config = last_update_gone, last_update_gone / "config.yaml"
+    forget_settings(run)
+    text = config.read_text()
+    config.write_text(text.replace("L_cycles: 2", "L_cycles: 1"))
+    assert "model.L_cycles was 2, is 1" in refusal("train", "--run", run, *RESUME)
+    config.write_text(text)
+    outcome = hrm("train", "--run", run, *RESUME)
+    assert outcome.status == 0, outcome.err
+    assert read_state(run / "checkpoints" / LAST)["settings"]["optim"]["lr"] == 0.003
+
+
+def test_micro_batch_may_change_at_resume(hrm: Callable[..., Any], last_update_gone: Path) -> None:
+    again = shutil.copytree(last_update_gone, last_update_gone.with_name("again"))
+    for run, number in ((last_update_gone, 4), (again, 8)):
+        outcome = hrm("train", "--run", run, *RESUME, "--micro-batch", number)
+        assert outcome.status == 0, outcome.err
+        state = read_state(run / "checkpoints" / LAST)
+        assert state["settings"]["train"]["micro_batch_size"] is None  # as in config.yaml
+        assert hrm("train", "--run", run, *RESUME).status == 0
 
 
 def test_changed_environment_is_warned_about(
