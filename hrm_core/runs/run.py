@@ -124,8 +124,8 @@ class Run:
             )
         if identifiers:
             names = json.dumps(list(identifiers))
-            _write_whole(self.directory / IDENTIFIERS_FILE, names)
-        _write_whole(self.directory / CONFIG_FILE, config.to_yaml())
+            _write_whole(self.directory / IDENTIFIERS_FILE, names.encode())
+        _write_whole(self.directory / CONFIG_FILE, config.to_yaml().encode())
         self.settings = recorded_settings(config)
 
     def log(self, record: Mapping[str, Any]) -> None:
@@ -139,25 +139,34 @@ class Run:
                 f"{path} was not written: {error.strerror}; make room and continue with --resume"
             ) from error
 
-    def cut_log(self, update: int, evaluated: int = 0) -> None:
-        """Drop reports after `update`, evaluations after `evaluated`, and a half-written line.
+    def cut_log(self, warn: Callable[[str], None], update: int = 0, evaluated: int = 0) -> None:
+        """Drop reports after `update`, evaluations after `evaluated`, and what cannot be read.
+
+        `warn` receives the number of lines that cannot be read. What a kill left of the last line
+        does not count.
 
         Raises: RunError if the disk is full; then the log stays as it is.
         """
         path = self.directory / LOG_FILE
         if not path.exists():
             return
+        *lines, _ = path.read_bytes().split(b"\n")
         last = {"train": update, "eval": evaluated}
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        kept, num_unreadable = [], 0
+        for line in lines:
             try:
                 record = json.loads(line)
                 is_kept = record["update"] <= last[record["kind"]]
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
+                num_unreadable += 1
                 continue
-            if is_kept and line.endswith("\n"):
-                kept.append(line)
-        _write_whole(path, "".join(kept))
+            if is_kept:
+                kept.append(line + b"\n")
+        _write_whole(path, b"".join(kept))
+        if num_unreadable:
+            warn(
+                f"dropped from {path}: lines that cannot be read, {num_unreadable} of {len(lines)}"
+            )
 
     def newest(self, warn: Callable[[str], None]) -> Restored | None:
         """Read the newest whole checkpoint. None if there is no checkpoint.
@@ -232,7 +241,7 @@ class Follower(Run):
     def log(self, record: Mapping[str, Any]) -> None:
         """Do nothing: the first replica writes the log."""
 
-    def cut_log(self, update: int, evaluated: int = 0) -> None:
+    def cut_log(self, warn: Callable[[str], None], update: int = 0, evaluated: int = 0) -> None:
         """Do nothing: the first replica cuts the log."""
 
     def save(
@@ -273,11 +282,11 @@ def run_config(directory: Path) -> RunConfig:
     return load_config(str(path))
 
 
-def _write_whole(path: Path, text: str) -> None:
+def _write_whole(path: Path, content: bytes) -> None:
     """Replace a file, so that it is never half-written. Raises: RunError if the disk is full."""
     try:
         with staged(path, IN_USE) as draft:
-            draft.write_text(text, encoding="utf-8")
+            draft.write_bytes(content)
             sync(draft)
     except OSError as error:
         raise RunError(

@@ -143,7 +143,7 @@ class Trainer:
         self._order.restore(restored.state["order"])
         self._position = Position(**restored.state["position"])
         self._saved_at = self._position.update, self._position.evaluated
-        self._run.cut_log(*self._saved_at)
+        self._run.cut_log(self._reporter.warn, *self._saved_at)
         keep = self._settings.keep_checkpoints
         self._run.tidy(restored.folder, self._position.best, keep)
 

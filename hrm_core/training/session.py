@@ -130,7 +130,7 @@ def resume(
     backend = make_backend(assignment.model)
     _warn_of_changes(config.environment or {}, environment(backend), reporter)
     if restored is None:
-        run.cut_log(0)
+        run.cut_log(reporter.warn)
         backend.load_weights(_initial_weights(assignment, _recorded_init(config)))
         return Trainer(assignment, backend, run, reporter)
     check_weights(restored.model.weights, assignment.model, str(restored.folder))

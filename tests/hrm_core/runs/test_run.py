@@ -160,6 +160,26 @@ def test_log_is_cut_through_no_link(directory: Path, tmp_path: Path, config: Run
         run.log({"kind": "train", "update": 2})
         for name in (".log.jsonl.partial", ".config.yaml.partial"):
             (directory / name).symlink_to(tmp_path / "mine")
-        run.cut_log(1)
+        run.cut_log(pytest.fail, 1)
         assert len((directory / LOG_FILE).read_text().splitlines()) == 1
     assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_unreadable_lines_of_the_log_are_dropped_and_counted(
+    directory: Path, config: RunConfig
+) -> None:
+    with Run(directory) as run:
+        run.begin(config)
+        for update in (1, 2, 3):
+            run.log({"kind": "train", "update": update})
+        whole = (directory / LOG_FILE).read_bytes()
+        first, second, third, _ = whole.split(b"\n")
+        damaged = [b"\xff" + first, second, b"\0" * 40, b"[" * 99_999, b'{"kind": "eval"}', third]
+        (directory / LOG_FILE).write_bytes(b"\n".join(damaged) + b'\n{"kind": "tr')
+        warnings: list[str] = []
+        run.cut_log(warnings.append, 2)
+        assert (directory / LOG_FILE).read_bytes() == second + b"\n"
+        message = f"dropped from {directory / LOG_FILE}: lines that cannot be read, 4 of 6"
+        assert warnings == [message]
+        run.cut_log(pytest.fail, 2)
+        assert (directory / LOG_FILE).read_bytes() == second + b"\n"

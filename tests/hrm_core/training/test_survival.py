@@ -479,6 +479,15 @@ def test_run_of_an_earlier_version_goes_on(
     assert read_state(run / "checkpoints" / LAST)["settings"]["optim"]["lr"] == 0.003
 
 
+def test_run_with_a_damaged_log_goes_on(hrm: Callable[..., Any], last_update_gone: Path) -> None:
+    path = last_update_gone / "log.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"train"', b'"tr\xe9in"', 1))
+    outcome = hrm("train", "--run", last_update_gone, *RESUME)
+    assert outcome.status == 0
+    assert outcome.err.startswith(f"warning: dropped from {path}: lines that cannot be read, 1 of ")
+    assert log(last_update_gone)[-1]["update"] == 24
+
+
 def test_micro_batch_may_change_at_resume(hrm: Callable[..., Any], last_update_gone: Path) -> None:
     again = shutil.copytree(last_update_gone, last_update_gone.with_name("again"))
     for run, number in ((last_update_gone, 4), (again, 8)):
