@@ -25,7 +25,7 @@ from hrm_core.backends import backend_named
 from hrm_core.data.store import Dataset
 from hrm_core.inference.loading import task_of
 from hrm_core.inference.predicting import ModelAsk
-from hrm_core.runs.checkpoint import find_model, load_model
+from hrm_core.runs.checkpoint import open_model
 from hrm_core.tasks.cells import wilson_interval
 from hrm_tasks.cricket import baselines, fits, scores
 from hrm_tasks.cricket.alphabet import START
@@ -50,7 +50,7 @@ NUM_RESAMPLES = 2000
 
 def opened(run: Path, backend: str) -> ModelAsk:
     """Open a model to be asked."""
-    model = load_model(find_model(run))
+    model = open_model(run)
     made = backend_named(backend)(model.config, BackendOptions())
     made.load_weights(model.weights)
     task: Any = task_of(model)

@@ -22,7 +22,7 @@ from hrm_core.inference.generating import (
     require_generative,
 )
 from hrm_core.inference.loading import task_of
-from hrm_core.runs.checkpoint import find_model, load_model
+from hrm_core.runs.checkpoint import open_model
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=500)
     parser.add_argument("--prompt", default="ROMEO:")
     chosen = parser.parse_args()
-    model = load_model(find_model(chosen.model))
+    model = open_model(chosen.model)
     backend = BackendMaker(chosen.backend, "cpu", "float32")(model.config)
     backend.load_weights(model.weights)
     task = require_generative(task_of(model), model.config)

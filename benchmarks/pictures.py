@@ -29,7 +29,7 @@ from hrm_core.backends import backend_named
 from hrm_core.data.store import Dataset, ExampleSet
 from hrm_core.inference.evaluation import evaluate
 from hrm_core.inference.loading import task_of
-from hrm_core.runs.checkpoint import find_model, load_model
+from hrm_core.runs.checkpoint import open_model
 from hrm_core.tasks import picture_baselines
 from hrm_core.tasks import picture_scores as scores
 from hrm_core.tasks.picture_listing import Listing, listing, only_set
@@ -189,7 +189,7 @@ def logistic(pictures: Pictures) -> Judged:
 
 def network(pictures: Pictures, run: Path, backend: str) -> Judged:
     """Ask the HRM of a run about the test pictures."""
-    model = load_model(find_model(run))
+    model = open_model(run)
     made = backend_named(backend)(model.config, BackendOptions())
     made.load_weights(model.weights)
     task: Any = task_of(model)

@@ -110,10 +110,9 @@ def open_model(path: Path) -> "Model":
 
     Raises: CheckpointError if there is no whole one.
     """
-    from hrm_core.runs.checkpoint import find_model, load_model
+    from hrm_core.runs import checkpoint
 
-    file = find_model(path, print_warning)
-    return load_model(file)
+    return checkpoint.open_model(path, print_warning)
 
 
 def print_warning(message: str) -> None:

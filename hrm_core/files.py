@@ -179,6 +179,15 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
+def remove_at_once(path: Path, refusal: Refusal) -> None:
+    """Remove a file or folder in one step for those who read it: a reader never finds a part of it.
+
+    Raises: `refusal.error` if another process writes it; OSError.
+    """
+    with _work_folder(path, refusal) as room:
+        path.rename(room / path.name)  # and is removed with the work folder
+
+
 def is_folder(path: Path) -> bool:
     """Return True for a folder that is not a link."""
     return path.is_dir() and not path.is_symlink()

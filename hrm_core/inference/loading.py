@@ -6,7 +6,7 @@ from hrm_core.backend import BackendOptions
 from hrm_core.backends import backend_named
 from hrm_core.inference.solving import Solver
 from hrm_core.messages import warn
-from hrm_core.runs.checkpoint import Model, find_model, load_model
+from hrm_core.runs.checkpoint import Model, open_model
 from hrm_core.runs.identifiers import load_identifiers
 from hrm_core.runs.shipped import model_path
 from hrm_core.tasks.capabilities import Equipped
@@ -30,7 +30,7 @@ def load_solver(
     DataError if `data` is another data set.
     """
     path = model_path(path)
-    model = load_model(find_model(path, warn))
+    model = open_model(path, warn)
     config = model.config
     data = Path(data) if data else None
     identifiers = load_identifiers(path, config.num_puzzle_identifiers, data)

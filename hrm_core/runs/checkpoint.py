@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -48,6 +48,7 @@ CONVERTED = "converted"  # entry of state.json: the source of a converted checkp
 STORED_DTYPES = ("float32", "bfloat16", "float16")  # all of them are float32 once they are loaded
 WAY_OUT = "use another checkpoint or copy it again"
 NO_FILES: Mapping[str, str] = MappingProxyType({})
+Result = TypeVar("Result")
 IN_USE = Refusal(RunError, "choose another --run")
 
 
@@ -263,30 +264,77 @@ def newest_first(checkpoints: Path) -> list[Path]:
     return sorted(checkpoints.glob("update_*[0-9]"), reverse=True)
 
 
-def find_model(path: Path, warn: Callable[[str], None] = lambda message: None) -> Path:
-    """Find the model file of a run, a checkpoint folder or a file; of a run, the newest whole one.
+def read_newest(
+    checkpoints: Path,
+    read: Callable[[Path], Result],
+    warn: Callable[[str], None],
+    way_out: str = WAY_OUT,
+) -> Result | None:
+    """Read the newest whole checkpoint; None if there is no checkpoint.
+
+    `read` is called with its folder and raises CheckpointError if it is damaged; `warn` receives a
+    message for each damaged one. The run may save and prune meanwhile: a checkpoint that was
+    removed or replaced while it was read is not damaged, and the folder is listed again.
+
+    Raises: CheckpointError if there are checkpoints and none is whole.
+    """
+    damaged: set[Path] = set()
+    while True:
+        folders = newest_first(checkpoints)
+        folder = next((folder for folder in folders if folder not in damaged), None)
+        if folder is None:
+            break
+        before = _version_of(folder)
+        try:
+            return read(folder)
+        except CheckpointError as error:
+            if before is not None and _version_of(folder) == before:
+                damaged.add(folder)
+                warn(f"skipped a damaged checkpoint: {error}")
+    if folders:
+        raise CheckpointError(
+            f"none of the {len(folders)} checkpoints in {checkpoints} is whole; {way_out}"
+        )
+    return None
+
+
+def open_model(path: Path, warn: Callable[[str], None] = lambda message: None) -> Model:
+    """Load the model of a run, a checkpoint folder or a file; of a run, the newest whole one.
 
     `warn` receives a message for each damaged checkpoint. Raises: CheckpointError if there is none.
     """
+    return _read_model(path, load_model, warn)
+
+
+def find_model(path: Path, warn: Callable[[str], None] = lambda message: None) -> Path:
+    """Find the model file that `open_model` would load; a run that is trained may remove it."""
+    return _read_model(path, lambda file: file, warn)
+
+
+def _read_model(path: Path, read: Callable[[Path], Result], warn: Callable[[str], None]) -> Result:
+    def read_whole(folder: Path) -> Result:
+        read_state(folder)
+        return read(folder / MODEL_FILE)
+
     if path.is_file():
-        return path
+        return read(path)
     if (path / MODEL_FILE).is_file():
-        read_state(path)
-        return path / MODEL_FILE
-    folders = newest_first(path / CHECKPOINTS)
-    for folder in folders:
-        try:
-            read_state(folder)
-            return folder / MODEL_FILE
-        except CheckpointError as error:
-            warn(f"skipped a damaged checkpoint: {error}")
-    if folders:
-        raise CheckpointError(
-            f"none of the {len(folders)} checkpoints in {path / CHECKPOINTS} is whole; {WAY_OUT}"
-        )
+        return read_whole(path)
+    newest = read_newest(path / CHECKPOINTS, read_whole, warn)
+    if newest is not None:
+        return newest
     expected = "expected a run with checkpoints, a checkpoint folder or a .safetensors file"
     check_exists(path, Refusal(CheckpointError, f"{expected}{known_names()}"))
     raise CheckpointError(f"{path} is no model: {expected}")
+
+
+def _version_of(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from one that replaced it, or lost a file; None if it is gone."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _save_train_state(path: Path, train_state: Arrays) -> None:

@@ -19,14 +19,14 @@ from typing import Any, NamedTuple, Self
 from hrm_core.backend import AnyArray, Arrays
 from hrm_core.config import ModelConfig, RunConfig, load_config
 from hrm_core.data.store import IDENTIFIERS_FILE
-from hrm_core.errors import CheckpointError, RunError
+from hrm_core.errors import RunError
 from hrm_core.files import (
     Refusal,
     append,
     check_exists,
     holds,
     lock,
-    remove,
+    remove_at_once,
     remove_leftovers,
     staged,
     sync,
@@ -41,6 +41,7 @@ from hrm_core.runs.checkpoint import (
     checkpoint_name,
     load_model,
     newest_first,
+    read_newest,
     read_state,
     read_train_state,
     remove_killed,
@@ -175,20 +176,13 @@ class Run:
 
         Raises: CheckpointError if there are checkpoints and none is whole.
         """
-        folders = newest_first(self.checkpoints)
-        for folder in folders:
-            try:
-                state = read_state(folder)
-                model = load_model(folder / MODEL_FILE)
-                return Restored(folder, model, read_train_state(folder), state)
-            except CheckpointError as error:
-                warn(f"skipped a damaged checkpoint: {error}")
-        if folders:
-            raise CheckpointError(
-                f"none of the {len(folders)} checkpoints in {self.checkpoints} is whole; "
-                "start again in another --run"
-            )
-        return None
+
+        def restored(folder: Path) -> Restored:
+            state = read_state(folder)
+            model = load_model(folder / MODEL_FILE)
+            return Restored(folder, model, read_train_state(folder), state)
+
+        return read_newest(self.checkpoints, restored, warn, "start again in another --run")
 
     def save(
         self,
@@ -217,7 +211,7 @@ class Run:
         folders = newest_first(self.checkpoints)
         for old in folders[folders.index(newest) + keep :]:
             if old.name != best.get("checkpoint"):
-                remove(old)
+                remove_at_once(old, IN_USE)
 
 
 class Follower(Run):

@@ -20,6 +20,7 @@ from hrm_core.runs.checkpoint import (
     TRAIN_STATE_FILE,
     find_model,
     load_model,
+    read_newest,
     read_state,
     read_train_state,
     save_model,
@@ -105,6 +106,49 @@ def test_damaged_newest_checkpoint_is_named_and_passed_over(whole: Path, tmp_pat
         CheckpointError, match=r"nope does not exist; expected a run with checkpoints"
     ):
         find_model(tmp_path / "nope")
+
+
+@pytest.mark.parametrize("num_gone", [1, 2, 3])
+def test_checkpoint_that_is_pruned_while_it_is_read_is_not_damaged(
+    whole: Path, tmp_path: Path, num_gone: int
+) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    shutil.copytree(whole, checkpoints / "update_00000003")
+    reads: list[str] = []
+
+    def read(folder: Path) -> Path:
+        reads.append(folder.name)
+        if folder.name == "update_00000003":
+            shutil.copytree(whole, checkpoints / "update_00000004")
+            for name in [STATE_FILE, MODEL_FILE, TRAIN_STATE_FILE][:num_gone]:
+                (folder / name).unlink()
+            if num_gone == 3:
+                folder.rmdir()
+        read_state(folder)
+        return folder
+
+    found = read_newest(checkpoints, read, pytest.fail)
+    assert found == checkpoints / "update_00000004"
+    assert reads == ["update_00000003", "update_00000004"]
+
+
+def test_checkpoint_that_is_replaced_while_it_is_read_is_read_again(
+    whole: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoints" / whole.name
+    shutil.copytree(whole, folder)
+    (folder / STATE_FILE).write_text("damaged")
+    reads: list[str] = []
+
+    def read(folder: Path) -> str:
+        text = (folder / STATE_FILE).read_text()
+        reads.append(text)
+        if text == "damaged":
+            write(folder)
+            raise CheckpointError("of two checkpoints")
+        return text
+
+    assert read_newest(tmp_path / "checkpoints", read, pytest.fail) == reads[1]
 
 
 @pytest.mark.parametrize("name", [MODEL_FILE, TRAIN_STATE_FILE, STATE_FILE])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hrm_core import files
 from hrm_core.config import ModelConfig, RunConfig, load_config
 from hrm_core.errors import RunError
 from hrm_core.parameters import initial_values
@@ -126,6 +127,24 @@ def test_checkpoints_that_are_no_longer_kept_are_removed_at_the_next_chance(
         save(run, 4, keep=100)
         save(run, 5, best="update_00000002")
         assert saved(run) == [5, 4, 2]
+
+
+def test_readers_never_see_a_part_of_a_checkpoint_that_is_removed(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[list[str]] = []
+
+    def remove(folder: Path, **options: Any) -> None:
+        removed.append([path.name for path in newest_first(directory / "checkpoints")])
+        rmtree(folder, **options)
+
+    rmtree = files.shutil.rmtree
+    with Run(directory) as run:
+        save(run, 1)
+        monkeypatch.setattr(files.shutil, "rmtree", remove)
+        save(run, 2, keep=1)
+        assert removed == [["update_00000002"]]
+        assert not list(run.checkpoints.glob(".*"))
 
 
 def test_checkpoint_that_was_just_written_is_kept_beside_a_newer_damaged_one(
