@@ -6,10 +6,13 @@ Commands are loaded when they are called, so `hrm --help` loads neither numpy no
 import errno
 import io
 import os
+import signal
 import sys
 import warnings
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -35,6 +38,7 @@ COMMANDS = {
 
 
 MODULES = {"eval": "evaluate"}  # of commands whose names Python has taken
+SHOW_CURSOR = b"\x1b[?25h"
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "malloc")
 
 
@@ -79,6 +83,33 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="hrm-mlx")
 def hrm() -> None:
     """Hierarchical Reasoning Model in MLX: build puzzles, train, solve, and check the numbers."""
+
+
+def run() -> int:
+    """Run the command line as a program: it ends with 130 however often Ctrl-C is pressed.
+
+    Returns: the exit status.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        status = main()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # while the interpreter shuts down
+    return status
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Stop the command; at the next Ctrl-C do not wait for it to clean up."""
+    signal.signal(number, _exit_at_once)
+    raise KeyboardInterrupt
+
+
+def _exit_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    """End the process. What a killed process leaves is removed by the next one."""
+    if sys.stderr.isatty():
+        os.write(2, SHOW_CURSOR)  # the live line hides it
+    os._exit(130)
 
 
 def main() -> int:
@@ -173,4 +204,4 @@ def _warning_line(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -1,6 +1,7 @@
 """`hrm train`: train a model on a data set, or continue a run."""
 
 import shlex
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,7 +127,10 @@ def train(
         except Interrupted:
             if is_first:
                 again = _resume_command(run_directory, make_backend)
-                click.echo(f"interrupted; everything is saved. Continue with: {again}", err=True)
+                with suppress(OSError):  # the terminal may be closed
+                    click.echo(
+                        f"interrupted; everything is saved. Continue with: {again}", err=True
+                    )
             return 130
     if is_first:
         click.echo(run_directory)

@@ -7,8 +7,9 @@ number of the update.
 
 import math
 import signal
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,7 +151,8 @@ class Trainer:
     def train(self) -> Position:
         """Make all updates that are left.
 
-        Raises: NotFiniteError if a metric is NaN or infinite; Interrupted after Ctrl-C, saved.
+        Raises: NotFiniteError if a metric is NaN or infinite; Interrupted after Ctrl-C,
+        SIGTERM or SIGHUP, saved.
         """
         self._started = time.monotonic() - self._position.seconds
         self._saved = time.monotonic()
@@ -361,18 +363,34 @@ class Trainer:
 
     @contextmanager
     def _catching_interrupts(self) -> Iterator[None]:
-        """Let the first Ctrl-C finish the update; a second one stops at once.
+        """Let the first Ctrl-C, SIGTERM or SIGHUP finish the update; a second Ctrl-C stops at once.
 
-        Under torchrun the second may be the first one passed on, so it does not stop the run.
+        Schedulers and terminals repeat their signals, so those do not stop a run that saves. Under
+        torchrun the second Ctrl-C may be the first one passed on, so it does not either. Outside
+        the main thread nothing is caught.
         """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        stop_at_once = _handler(signal.SIGINT)
 
         def remember(number: int, frame: FrameType | None) -> None:
-            if self._interrupt and self._replica.num_replicas == 1:
-                raise KeyboardInterrupt
+            is_alone = self._replica.num_replicas == 1
+            if self._interrupt and number == signal.SIGINT and is_alone:
+                stop_at_once(number, frame)
             self._interrupt = True
 
-        before = signal.signal(signal.SIGINT, remember)
+        others = [signal.SIGTERM, signal.SIGHUP]
+        heard = [number for number in others if signal.getsignal(number) != signal.SIG_IGN]  # nohup
+        before = {number: signal.signal(number, remember) for number in (signal.SIGINT, *heard)}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _handler(number: signal.Signals) -> Callable[[int, FrameType | None], Any]:
+    """Return the function that Python calls on a signal; that of Ctrl-C if there is none."""
+    handler = signal.getsignal(number)
+    return handler if callable(handler) else signal.default_int_handler

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,10 @@ from hrm_core.training.fit import Record, Reporter
 
 
 class ConsoleReporter:
-    """Reports on stderr, so that stdout is free for results."""
+    """Reports on stderr, so that stdout is free for results.
+
+    A terminal that was closed stops no run: it is saved first.
+    """
 
     def __init__(self, measures: Measures = UNKNOWN) -> None:
         self._measures = measures
@@ -39,26 +43,32 @@ class ConsoleReporter:
         trace: TracebackType | None,
     ) -> None:
         if self._live:
-            self._live.stop()
+            with suppress(OSError):
+                self._live.stop()
 
     def trained(self, record: Record, total: int) -> None:
         """Show the metrics of the last updates."""
         line = training_line(record, total, self._measures)
         if self._live:
-            self._live.update(Text(line), refresh=True)
+            with suppress(OSError):
+                self._live.update(Text(line), refresh=True)
         else:
-            self._console.print(line, markup=False)
+            self._print(line)
 
     def evaluated(self, record: Record) -> None:
         """Show the result of an evaluation; it stays on the screen."""
-        self._console.print(evaluation_line(record, self._measures), markup=False)
+        self._print(evaluation_line(record, self._measures))
 
     def saved(self, checkpoint: Path) -> None:
         """Do nothing: a checkpoint is not worth a line."""
 
     def warn(self, message: str) -> None:
         """Show a warning; it stays on the screen."""
-        self._console.print(f"warning: {message}", markup=False)
+        self._print(f"warning: {message}")
+
+    def _print(self, line: str) -> None:
+        with suppress(OSError):
+            self._console.print(line, markup=False)
 
 
 class TensorBoardReporter:

@@ -1,7 +1,9 @@
 """Runs that are killed, interrupted, damaged or full end as the run that was not, or say why in one line."""
 
+import fcntl
 import json
 import os
+import pty
 import random
 import re
 import resource
@@ -9,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -211,6 +214,62 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     assert_same_end(run, tiny_run)
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_signals_of_schedulers_and_terminals_save_too(
+    hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path, tiny_run: Path, name: str
+) -> None:
+    run = tmp_path / "run"
+    environment = {**os.environ, "SIGNAL": name}  # sent at every moment from the fifth on
+    status, err = finish(start("log", "5", *train, code=KILLED_AT, env=environment))
+    assert status == 130, err
+    assert err.splitlines()[-1].startswith("interrupted; everything is saved. Continue with: ")
+    assert hrm("train", "--run", run, *RESUME).status == 0
+    assert_same_end(run, tiny_run)
+
+
+def test_nohup_keeps_a_run_going(train: list[str | Path], tmp_path: Path, tiny_run: Path) -> None:
+    ignore = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
+    environment = {**os.environ, "SIGNAL": "SIGHUP"}
+    status, err = finish(start("log", "5", *train, code=KILLED_AT, env=environment, **ignore))
+    assert status == 0, err
+    assert_same_end(tmp_path / "run", tiny_run)
+
+
+def test_run_is_saved_when_its_terminal_is_closed(
+    hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path, tiny_run: Path
+) -> None:
+    run = tmp_path / "run"
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "hrm_cli.main", *map(str, train)]
+    take_terminal = {"preexec_fn": lambda: fcntl.ioctl(2, termios.TIOCSCTTY)}
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    process = subprocess.Popen(command, start_new_session=True, **take_terminal, **streams)
+    os.close(theirs)
+    while process.poll() is None and num_lines(run / "log.jsonl") < 2:
+        time.sleep(0.005)
+    os.close(ours)
+    assert process.wait(timeout=120) == 130
+    assert (run / "checkpoints").is_dir()
+    assert hrm("train", "--run", run, *RESUME).status == 0
+    assert_same_end(run, tiny_run)
+
+
+@pytest.mark.parametrize("pause", [0.002, 0.05])
+def test_ctrl_c_may_be_pressed_many_times(
+    train: list[str | Path], tmp_path: Path, pause: float
+) -> None:
+    run = tmp_path / "run"
+    process = start(*train)
+    while process.poll() is None and not (run / "log.jsonl").exists():
+        time.sleep(0.002)
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(pause)
+    status, err = finish(process)
+    assert status == 130
+    assert not re.search("Traceback|Exception|Fatal|terminate", err), err
+
+
 def test_other_seed_ends_differently(
     hrm: Callable[..., Any], train: list[str | Path], tmp_path: Path, tiny_run: Path
 ) -> None:
@@ -303,8 +362,6 @@ def test_finished_run_is_tidied_after_a_kill_behind_its_last_rename(
 
 
 def test_run_in_use_is_refused(refusal: Callable[..., str], last_update_gone: Path) -> None:
-    import fcntl
-
     with (last_update_gone / ".lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         message = refusal("train", "--run", last_update_gone, *RESUME)
