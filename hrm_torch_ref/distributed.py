@@ -4,6 +4,8 @@ Gradients are summed over the processes, as each has divided its loss by the glo
 """
 
 import atexit
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
@@ -11,10 +13,21 @@ import torch
 import torch.distributed as dist
 
 from hrm_core.backend import Replica
+from hrm_core.errors import RunError
 
 Value = TypeVar("Value")
 
 PATIENCE = timedelta(minutes=30)  # one process may write a checkpoint while the others wait
+
+
+# in the messages of gloo and nccl about a process that is gone
+GONE = (
+    "connection closed by peer",
+    "connection reset by peer",
+    "broken pipe",
+    "timed out",
+    "remote process exited",
+)
 
 
 def join(device: torch.device) -> Replica:
@@ -32,12 +45,28 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
+@contextmanager
+def _needing_all() -> Iterator[None]:
+    """Name the cause if another process is gone. Raises: RunError."""
+    try:
+        yield
+    except RuntimeError as error:
+        found = [words for words in GONE if words in str(error).lower()]
+        if not found:
+            raise
+        raise RunError(
+            f"another process of this run has ended ({found[0]}); "
+            "its own message says why, unless it was killed; continue with --resume"
+        ) from error
+
+
 def summed(tensors: dict[str, torch.Tensor], replica: Replica) -> dict[str, torch.Tensor]:
     """The sum of each tensor over the processes, all of them in one transfer."""
     if replica.num_replicas == 1:
         return tensors
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors.values()])
-    dist.all_reduce(flat)
+    with _needing_all():
+        dist.all_reduce(flat)
     parts = torch.split(flat, [tensor.numel() for tensor in tensors.values()])
     return {
         name: part.view_as(tensor)
@@ -55,7 +84,8 @@ def gathered(tensor: torch.Tensor, replica: Replica) -> torch.Tensor:
         else tensor.contiguous()
     )
     parts = [torch.empty_like(mine) for _ in range(replica.num_replicas)]
-    dist.all_gather(parts, mine)
+    with _needing_all():
+        dist.all_gather(parts, mine)
     return torch.cat(parts).view(tensor.dtype)
 
 
@@ -64,5 +94,6 @@ def gathered_values(value: Value, replica: Replica) -> list[Value]:
     if replica.num_replicas == 1:
         return [value]
     values: list[Value | None] = [None] * replica.num_replicas
-    dist.all_gather_object(values, value)
+    with _needing_all():
+        dist.all_gather_object(values, value)
     return values  # type: ignore[return-value]  # each is filled now

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from hrm_core.backend import Replica
 from hrm_core.config import DataSizes, load_config
 from hrm_core.data.store import load_split
 from hrm_core.data.writer import Examples, Layout, write_dataset
@@ -25,6 +27,8 @@ from hrm_core.runs.checkpoint import MODEL_FILE, STATE_FILE, TRAIN_STATE_FILE, s
 from hrm_tasks.sudoku.build import Options, build
 
 torch = pytest.importorskip("torch", reason="torch is missing: the PyTorch reference is not tested")
+
+from hrm_torch_ref import distributed  # noqa: E402 - needs torch
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available(), reason="this torch has no distributed package"
@@ -401,6 +405,51 @@ def test_ctrl_c_under_torchrun_saves(hrm: Callable[..., Any], folder: Path, alon
     assert checkpoint.name < LAST
     assert hrm("train", "--run", run, "--resume", *OPTIONS).status == 0
     assert_same_run(run, alone, list(range(1, 21)))
+
+
+# argv: rank, port. The second process is killed; the first one prints its error.
+KILLED = """
+import os, signal, sys
+import torch
+from hrm_core.errors import RunError
+from hrm_torch_ref import distributed
+rank, port = sys.argv[1:]
+os.environ |= {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+replica = distributed.join(torch.device("cpu"))
+tensors = {"x": torch.ones(3)}
+assert distributed.summed(tensors, replica)["x"].tolist() == [2.0] * 3
+if rank == "1":
+    os.kill(os.getpid(), signal.SIGKILL)
+try:
+    while True:
+        distributed.summed(tensors, replica)
+except RunError as error:
+    print(error)
+"""
+
+
+def test_killed_process_is_one_line_of_the_others() -> None:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = str(found.getsockname()[1])
+    command = [sys.executable, "-c", KILLED]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    killed = subprocess.Popen([*command, "1", port])
+    survivor: Any = subprocess.Popen([*command, "0", port], **streams)  # type: ignore[call-overload]
+    out, err = survivor.communicate(timeout=120)
+    assert killed.wait() == -signal.SIGKILL
+    assert (survivor.returncode, err) == (0, "")
+    assert out.startswith("another process of this run has ended (connection ")
+    assert out.endswith("continue with --resume\n")
+
+
+def test_other_failure_of_a_transfer_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError("invalid tensor size at index 0")
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", fail)
+    with pytest.raises(RuntimeError, match="invalid tensor size"):
+        distributed.summed({"x": torch.ones(3)}, Replica(0, 2))
 
 
 @pytest.fixture(scope="module")
