@@ -16,12 +16,15 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 from hrm_core.errors import HRMError, needs_package
-from hrm_core.messages import reason
+from hrm_core.messages import quoted, reason
 
 RepoType = Literal["model", "dataset"]
 
 PREFIX = "hf://"
 ADDRESS = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[^/]+))?(/(?P<file>.+))?")
+# huggingface_hub (2.4 and before) takes their values for names of files in its cache, unchecked:
+# with `ETag: "../../../x"` it writes the body to x beside the cache
+NAMING_HEADERS = ("ETag", "X-Linked-Etag", "X-Repo-Commit")
 SHA256 = re.compile(r"[0-9a-f]{64}")  # the ETag of a large file; that of a small one is a git hash
 WAITS = (1.0, 2.0, 4.0)  # seconds before each further try of a download that broke off
 
@@ -74,7 +77,7 @@ def fetch(
     download = package.hf_hub_download
     for wait in (*WAITS, None):
         try:
-            with _quiet():
+            with _quiet(), _checked_answers(package, where):
                 path = Path(download(repository, filename, repo_type=repo_type, revision=revision))
             _check(path)
             return path
@@ -122,6 +125,37 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def _checked_answers(package: Any, where: str) -> Iterator[None]:
+    """Check the names in each answer, before the package takes them for those of files.
+
+    Raises: HubError.
+    """
+
+    def check(answer: Any) -> None:
+        if answer.request.method != "HEAD":
+            return
+        for header in NAMING_HEADERS:
+            value = answer.headers.get(header, "")
+            bare = value.lstrip("W/").strip('"')  # as the package reads an ETag
+            if _leads_out(value) or _leads_out(bare):
+                raise HubError(
+                    f"{where}: the answer names {quoted(value)} as its {header}, a path that leads "
+                    "out of the cache; nothing was fetched, check HF_ENDPOINT and the network"
+                )
+
+    hooks = package.get_session().event_hooks["response"]
+    hooks.append(check)
+    try:
+        yield
+    finally:
+        hooks.remove(check)
+
+
+def _leads_out(name: str) -> bool:
+    return name.startswith("/") or ".." in name.split("/")
 
 
 def _check(path: Path) -> None:

@@ -79,6 +79,7 @@ class FakeHub:
     cuts: list[int] = field(default_factory=list)  # bytes after which a body breaks off, once each
     num_damaged: int = 0  # bodies that are changed on the way
     git_etag: bool = False  # as small files have it: no hash of the content
+    headers: dict[str, str] = field(default_factory=dict)  # in place of the right ones
     asked: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, Range
     get_statuses: list[int] = field(default_factory=list)
     environment: dict[str, str] = field(
@@ -135,10 +136,10 @@ class HubHandler(BaseHTTPRequestHandler):
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
         body = content[start:]
         self.send_response(206 if start else 200)
-        self.send_header("ETag", f'"{etag}"')
-        self.send_header("X-Linked-Etag", f'"{etag}"')
+        etags = {"ETag": f'"{etag}"', "X-Linked-Etag": f'"{etag}"'}
+        for name, value in {**etags, "X-Repo-Commit": HUB_COMMIT, **self.hub.headers}.items():
+            self.send_header(name, value)
         self.send_header("X-Linked-Size", str(len(content)))
-        self.send_header("X-Repo-Commit", HUB_COMMIT)
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(len(body)))
         if start:

@@ -227,6 +227,25 @@ def test_cached_file_that_was_damaged_later_is_replaced(
     assert served.count("GET") == 2
 
 
+@pytest.mark.parametrize("header", ["ETag", "X-Linked-Etag", "X-Repo-Commit"])
+@pytest.mark.parametrize("lead", ["../../../", "x/../../../../", "ABSOLUTE/"])
+def test_answer_that_leads_out_of_the_cache_is_refused(
+    served: Any, tmp_path: Path, header: str, lead: str
+) -> None:
+    name = f"{lead.replace('ABSOLUTE', str(tmp_path))}stolen"
+    served.headers = {"X-Linked-Etag": "", header: name if "Commit" in header else f'W/"{name}"'}
+    with pytest.raises(HubError) as refused:
+        fetch("owner/model", "checkpoint")
+    assert str(refused.value).startswith("hf://owner/model@main/checkpoint: the answer names ")
+    assert "HF_ENDPOINT" in str(refused.value)
+    assert not list(tmp_path.rglob("stolen*"))
+
+
+def test_other_forms_of_an_etag_are_taken(served: Any) -> None:
+    served.headers = {"X-Linked-Etag": "", "ETag": 'W/"d41d8cd9-12..5"'}
+    assert fetch("owner/model", "checkpoint").read_bytes() == LARGE
+
+
 def test_files_that_belong_together_are_of_one_commit(served: Any) -> None:
     served.files["datasets/owner/puzzles:test/x.csv"] = b"a,b\n"
     commit, paths = fetch_together("owner/puzzles", ["train.csv", "test/x.csv"], "dataset", "v1")
