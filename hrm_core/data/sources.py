@@ -18,6 +18,7 @@ from hrm_core.messages import reason
 
 SHOWN_KEY = 40  # characters in a message
 MAX_FILE_BYTES = 1 << 30  # unpacked
+MAX_JSON_PARTS = 1 << 21  # lists, objects and texts of a JSON file: each takes some 100 bytes
 PACKED = ".gz"
 ZIP = "a ZIP file", "copy or download it again"  # kind and way out of `refusing_damage`
 DAMAGED = (  # errors that a bad archive raises
@@ -79,8 +80,14 @@ def decoded(path: Path, data: bytes) -> str:
 def read_json(data: bytes | str, place: str, expected: str) -> object:
     """Read JSON and refuse an object that has a key twice, of which Python would take the last.
 
-    Raises: DataError beginning with `place`.
+    Raises: DataError beginning with `place`, also if it would take far more memory than its file.
     """
+    num_parts = _count_parts(data)
+    if num_parts > MAX_JSON_PARTS:
+        raise DataError(
+            f"{place} holds {num_parts:,} lists, objects and texts, "
+            f"expected at most {MAX_JSON_PARTS:,}; give it in parts"
+        )
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -97,6 +104,16 @@ def read_json(data: bytes | str, place: str, expected: str) -> object:
         return json.loads(data, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{place} is not JSON ({reason(error)}); expected {expected}") from error
+
+
+def _count_parts(data: bytes | str) -> int:
+    """Count what begins a list, an object or a text in JSON; a text has two quotation marks."""
+    marks = ("[", "{", '"')
+    if isinstance(data, str):
+        lists, objects, quotes = map(data.count, marks)
+    else:
+        lists, objects, quotes = (data.count(mark.encode()) for mark in marks)
+    return lists + objects + quotes // 2
 
 
 def file_sha256(path: Path) -> str:
