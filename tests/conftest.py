@@ -252,6 +252,12 @@ def data_dir() -> Path:
     return _given_directory("HRM_DATA", REPOSITORY.parent / "shared" / "data")
 
 
+@pytest.fixture(scope="session")
+def cases_dir() -> Path:
+    """Small files as people have them: HRM_CASES, or shared/cases beside the repository."""
+    return _given_directory("HRM_CASES", REPOSITORY.parent / "shared" / "cases")
+
+
 def _given_directory(variable: str, default: Path) -> Path:
     directory = Path(os.environ.get(variable, default))
     if not directory.is_dir():

@@ -31,6 +31,7 @@ from hrm_core.pictures.sheets import cell_size
 from hrm_core.runs.identifiers import BLANK, ONLY_BLANK, Identifiers
 from hrm_core.tasks.capabilities import (
     ONLY_THE_SOLUTION,
+    Accompanied,
     Asked,
     Candidate,
     Checked,
@@ -401,6 +402,8 @@ def _read(task: Task, argument: str, read_stdin: Callable[[], str]) -> list[Ques
 
 
 def _read_file(task: Task, path: Path) -> list[Question]:
+    if isinstance(task, Accompanied):
+        return task.questions_in(path)
     if isinstance(task, Named):
         return task.questions(path.read_text(encoding="utf-8"), path.stem)
     grids = require_readable(task).read_file(path)

@@ -230,6 +230,18 @@ class Named(Protocol):
         ...
 
 
+@runtime_checkable
+class Accompanied(Named, Protocol):
+    """Reads the questions of a file together with what lies beside it."""
+
+    def questions_in(self, path: Path) -> list[Question]:
+        """Read every question in a file, with solutions from a file beside it.
+
+        Raises: PuzzleError naming the question, OSError, UnicodeDecodeError.
+        """
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Asked:
     """One question in K forms."""

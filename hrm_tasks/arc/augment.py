@@ -1,9 +1,11 @@
 """Augment ARC tasks with one of 8 symmetries of the grid and a permutation of colours 1 to 9.
 
-The name of an augmentation defines it: `<task>_t<symmetry>_<ten digits: the images of colours 0 to 9>`.
+The name of an augmentation defines it: `<task>_t<symmetry>_<ten digits: the images of colours 0 to 9>`,
+or the same with `|||` in the place of each `_`.
 
 Shapes: A augmentations, N canvases, E pairs, S = side · side cells of a canvas.
-Source: sapientinc/HRM dataset/common.py and dataset/build_arc_dataset.py.
+Source: sapientinc/HRM dataset/common.py and dataset/build_arc_dataset.py; the names with `|||` are of
+dataset/build_arc_dataset.py of SamsungSAILMontreal/TinyRecursiveModels.
 """
 
 import re
@@ -15,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.data.dihedral import FLIPS_COLUMNS, FLIPS_ROWS, NUM_VIEWS, TRANSPOSES, turned
+from hrm_core.errors import DataError
+from hrm_core.messages import quoted
 from hrm_core.tasks.contract import BoolArray, IntArray, TokenArray
 from hrm_tasks.arc.canvas import (
     COLOUR,
@@ -26,8 +30,12 @@ from hrm_tasks.arc.canvas import (
     side_of,
 )
 
+SAME_COLOURS = "0123456789"
 TRIES = 5  # draws for each augmentation asked for
-AUGMENTED = re.compile(r"(.+)_t([0-7])_(0(?!\d*(\d)\d*\4)[1-9]{9})", re.DOTALL)  # no digit twice
+AUGMENTED = re.compile(  # no digit twice
+    r"(.+)(_|\|\|\|)t([0-7])\2(0(?!\d*(\d)\d*\5)[1-9]{9})", re.DOTALL
+)
+LIKE_AUGMENTED = re.compile(r"\|\|\||_t\d+_\d{10}\Z")
 
 HashArray = npt.NDArray[np.uint64]
 
@@ -66,29 +74,40 @@ class Augmentations(NamedTuple):
         return names
 
 
+def looks_augmented(name: str) -> bool:
+    """Return True for a name that is, or is written like, that of an augmentation."""
+    return LIKE_AUGMENTED.search(name) is not None
+
+
 def task_of(name: str) -> str:
-    """Return the task that an identifier's name belongs to."""
-    found = AUGMENTED.fullmatch(name)
-    return found[1] if found else name
+    """Return the task that an identifier's name belongs to. Raises: DataError as `parse_names` does."""
+    return _parsed(name)[0]
 
 
 def parse_names(names: Sequence[str]) -> tuple[list[str], Augmentations]:
     """Read the names of A identifiers. Returns: their tasks and augmentations.
 
     The name of a task alone has symmetry 0 and its own colours.
+
+    Raises: DataError naming one that is written like an augmentation and is none.
     """
-    tasks = []
-    symmetries = []
-    digits = []
-    for name in names:
-        found = AUGMENTED.fullmatch(name)
-        task, symmetry, images = found.group(1, 2, 3) if found else (name, "0", "0123456789")
-        tasks.append(task)
-        symmetries.append(int(symmetry))
-        digits.append(images)
+    parsed = map(_parsed, names)
+    tasks, symmetries, digits = zip(*parsed, strict=True) if names else ((), (), ())
     codes = np.frombuffer("".join(digits).encode("ascii"), np.uint8)
     colours = codes.reshape(-1, NUM_COLOURS) - np.uint8(ord("0"))
-    return tasks, Augmentations(np.array(symmetries, dtype=np.uint8), colours)
+    return list(tasks), Augmentations(np.array(symmetries, dtype=np.uint8), colours)
+
+
+def _parsed(name: str) -> tuple[str, int, str]:
+    """Return the task of an identifier, its symmetry and the ten digits of its colours."""
+    found = AUGMENTED.fullmatch(name)
+    task, symmetry, digits = found.group(1, 3, 4) if found else (name, "0", SAME_COLOURS)
+    if looks_augmented(task):
+        raise DataError(
+            f"puzzle identifier {quoted(name)} is written like an augmentation and is none; expected "
+            "TASK_tN_DIGITS or TASK|||tN|||DIGITS with N from 0 to 7 and ten different digits, 0 first"
+        )
+    return task, int(symmetry), digits
 
 
 def augmented(grid: TokenArray, symmetry: int, colours: TokenArray) -> TokenArray:

@@ -24,15 +24,18 @@ from hrm_tasks.arc.leaks import split_tasks
 from hrm_tasks.arc.options import Options
 from hrm_tasks.arc.read import ArcTask, read_source
 
-LEFT_OUT = ("too_large", "dropped_pairs", "shared_tasks", "namesakes")  # of build.json
+LEFT_OUT = (  # of build.json
+    "too_large", "dropped_pairs", "shared_tasks", "namesakes", "only_asked", "skipped_files",
+)  # fmt: skip
 
 
 def build(out: Path, options: Options, watch: Watch = unwatched) -> Built:
-    """Build an ARC data set from task JSON; test pairs of tasks in folders named `evaluation` are the test set, and never trained.
+    """Build an ARC data set from task JSON; test pairs of tasks in folders or files named `evaluation` are the test set, and never trained.
 
     \b
     Examples:
         hrm data arc data/arc-1 --tasks ARC-AGI-1.zip ConceptARC.zip
+        hrm data arc data/arc-1 --tasks arc-agi_training_challenges.json arc-agi_evaluation_challenges.json
         hrm data arc data/small --tasks ARC-AGI-1.zip --canvas 12 --subsample 20 --augment 30
         hrm data arc data/arc-1 --add my-tasks
     """
@@ -61,7 +64,7 @@ def _summary(build: Mapping[str, Any]) -> str:
 
 def _warnings(build: Mapping[str, Any], left_out: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each reason to leave something out."""
-    too_large, dropped, shared, namesakes = (left_out.get(kind) for kind in LEFT_OUT)
+    too_large, dropped, shared, namesakes, asked, skipped = map(left_out.get, LEFT_OUT)
     if too_large:
         side = build["task_settings"]["canvas"]
         count = f"{len(too_large):,}"
@@ -78,6 +81,14 @@ def _warnings(build: Mapping[str, Any], left_out: Mapping[str, Any]) -> Iterator
             "left out, because a task of the same name but other contents was taken: "
             f"{found}; rename its file"
         )
+    if asked:
+        yield (
+            "only asked, because the solutions are not in the file or beside it: "
+            f"{asked[0]}{_more(asked)}"
+        )
+    if skipped:
+        count = f"{len(skipped):,}"
+        yield f"JSON files skipped, because they hold no task: {count}, as {skipped[0]}"
 
 
 def _more(things: Sized) -> str:
@@ -114,7 +125,7 @@ def _build_new(out: Path, options: Options, watch: Watch) -> dict[str, Any]:
     about |= {
         "seed": seed,
         "augment": options.augment,
-        **drops(splits),
+        **drops(splits, sources),
         "sources": describe_sources(sources),
     }
     return write(

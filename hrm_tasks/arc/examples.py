@@ -21,8 +21,9 @@ from hrm_core.tasks.building import Watch, unwatched
 from hrm_core.tasks.contract import IntArray, TokenArray
 from hrm_tasks.arc.augment import Augmentations, cell_places, draw_augmentations
 from hrm_tasks.arc.canvas import COLOUR, END, SIDE, VOCAB_SIZE
+from hrm_tasks.arc.contents import Pair
 from hrm_tasks.arc.leaks import TaskSplit, TaskSplits
-from hrm_tasks.arc.read import Pair, Source
+from hrm_tasks.arc.read import Source
 
 TASK = "arc"
 SET = "all"
@@ -168,13 +169,22 @@ def describe_sources(sources: Sequence[Source]) -> list[dict[str, Any]]:
     ]
 
 
-def drops(splits: TaskSplits) -> dict[str, Any]:
-    """Return the entries in build.json of tasks and pairs that were left out."""
+def drops(splits: TaskSplits, sources: Sequence[Source]) -> dict[str, Any]:
+    """Return the entries in build.json of tasks, pairs and files that were left out."""
     return {
         "shared_tasks": splits.shared_tasks,
         "namesakes": splits.namesakes,
         "dropped_pairs": splits.dropped_pairs,
+        **listed(splits, sources),
     }
+
+
+def listed(splits: TaskSplits, sources: Sequence[Source]) -> dict[str, list[str]]:
+    """Return the entries in build.json that only data sets with such tasks or files have."""
+    asked = [f"{task.name} of {task.folder}" for task in splits.tasks if task.is_only_asked]
+    skipped = [file for source in sources for file in source.skipped]
+    found = {"only_asked": asked, "skipped_files": skipped}
+    return {kind: names for kind, names in found.items() if names}
 
 
 def draw_canvases(

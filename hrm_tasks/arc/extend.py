@@ -34,6 +34,7 @@ from hrm_tasks.arc.examples import (
     blocks,
     describe_sources,
     drops,
+    listed,
     write,
 )
 from hrm_tasks.arc.leaks import Known, TaskSplits, split_tasks
@@ -149,9 +150,11 @@ def _write_joined(
         "namesakes": _merged(built.namesakes, splits.namesakes),
         "dropped_pairs": [*built.dropped_pairs, *splits.dropped_pairs],
     }
+    for kind, names in listed(splits, sources).items():
+        about[kind] = [*record.get(kind, ()), *names]
     examples = _joined(data, blocks(tasks, watch))
     build = write(beside, side, old_names, examples, about, tasks)
-    return build, drops(splits)
+    return build, drops(splits, sources)
 
 
 def _fitting(directory: Path, sources: Sequence[Source], side: int) -> list[ArcTask]:

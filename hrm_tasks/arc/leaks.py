@@ -1,9 +1,10 @@
 """Split ARC tasks into training and test pairs so that no evaluation output is trained on.
 
 Of the tasks of one name one is taken, with the same contents or not: the first in an evaluation folder,
-else the first. A pair is left out of the training set if it is a test pair of an evaluation task, up to
-symmetry and colours, even if the tasks have different names. A demonstration of that evaluation task
-itself is left out only if it is exactly like the test pair.
+else the first whose solutions are known, else the first. A pair is left out of the training set if it
+is a test pair of an evaluation task, up to symmetry and colours, even if the tasks have different
+names. A demonstration of that evaluation task itself is left out only if it is exactly like the test
+pair.
 
 Shapes: E pairs.
 """
@@ -15,7 +16,8 @@ import numpy as np
 
 from hrm_core.errors import DataError
 from hrm_tasks.arc.augment import HashArray, colour_sums, exact_keys, symmetric_keys
-from hrm_tasks.arc.read import ArcTask, Pair
+from hrm_tasks.arc.contents import Pair
+from hrm_tasks.arc.read import ArcTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +27,7 @@ class TaskSplit:
     name: str
     folder: str
     is_evaluation: bool
+    is_only_asked: bool  # its solutions are not known, and its folder is none of evaluation
     training: tuple[Pair, ...]
     tests: tuple[Pair, ...]  # none of a training task
     sums: HashArray  # (E, 8, 10) `colour_sums` of training pairs, then test pairs
@@ -46,6 +49,13 @@ class TaskSplit:
     def contents(self) -> frozenset[int]:
         """Return the keys of all pairs whose output is known, to compare tasks of one name."""
         return self.test_keys.union(self.training_keys)
+
+    @property
+    def precedence(self) -> int:
+        """Return which of the tasks of one name is taken: that of the lowest number."""
+        if self.is_only_asked:
+            return 2
+        return 0 if self.is_evaluation else 1
 
     @property
     def is_open(self) -> bool:
@@ -146,6 +156,7 @@ def _split_task(task: ArcTask) -> TaskSplit:
         task.name,
         task.folder,
         task.is_evaluation,
+        task.is_only_asked,
         training=task.demonstrations if task.is_evaluation else task.pairs,
         tests=task.tests if task.is_evaluation else (),
         sums=all_sums,
@@ -154,7 +165,7 @@ def _split_task(task: ArcTask) -> TaskSplit:
 
 
 def _take_once(found: Iterable[TaskSplit], known: Known) -> dict[str, TaskSplit]:
-    """Take one task of each name, the first in an evaluation folder, else the first.
+    """Take one task of each name, the first of the lowest precedence.
 
     Known tasks are left out.
     """
@@ -164,14 +175,14 @@ def _take_once(found: Iterable[TaskSplit], known: Known) -> dict[str, TaskSplit]
             _refuse_known(task, known)
             continue
         first = taken.setdefault(task.name, task)
-        if task.is_evaluation and not first.is_evaluation:
+        if task.precedence < first.precedence:
             taken[task.name] = task
     return taken
 
 
 def _refuse_known(task: TaskSplit, known: Known) -> None:
     """Refuse an evaluation task that a data set knows as a training task."""
-    if not task.is_evaluation or task.name in known.evaluation:
+    if task.precedence > 0 or task.name in known.evaluation:
         return
     folder = known.folders[task.name]
     if not known.holds(task):

@@ -1,8 +1,10 @@
 """Read ARC tasks from JSON files, in folders or zips laid out as ARC-AGI-1, ARC-AGI-2 or ConceptARC.
 
-A task whose folder, or one above it in the source, is named `evaluation` is an evaluation task. Zips
-are never unpacked to disk: their entries are read one by one, within limits that do not trust their
-headers.
+A file holds one task, a list of training pairs, or all tasks of a challenges file, whose solutions
+lie beside it. JSON of another kind is skipped and counted. A task is an evaluation task if its
+folder, or one above it in the source, is named `evaluation`, or if its challenges file has the word
+in its name. Zips are never unpacked to disk: their entries are read one by one, within limits that
+do not trust their headers.
 """
 
 import hashlib
@@ -10,31 +12,38 @@ import os
 import re
 import stat
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, Any
 
 from hrm_core.data.sources import DAMAGED, escaped, file_sha256, hashed_entry, read_json
 from hrm_core.data.store import BLANK_IDENTIFIER
 from hrm_core.errors import DataError
 from hrm_core.messages import one_line
-from hrm_core.tasks.contract import TokenArray
-from hrm_tasks.arc.augment import AUGMENTED
-from hrm_tasks.arc.canvas import checked_grid
+from hrm_tasks.arc.augment import looks_augmented
+from hrm_tasks.arc.contents import (
+    EXPECTED,
+    Pair,
+    TaskPairs,
+    checked_task,
+    holds_tasks,
+    is_task,
+    parse_tasks,
+)
 
 EVALUATION = "evaluation"
-MAX_PAIRS = 100  # of a task; the published ones have at most 12
+CHALLENGES, SOLUTIONS = "challenges", "solutions"  # in the names of files that belong together
+SUFFIX = ".json"
 MAX_TASK_BYTES = 1 << 20  # the published ones have at most 30,000
+MAX_FILE_BYTES = 1 << 26  # of all tasks of a challenges file, or a list of pairs
 MAX_ENTRIES = 100_000  # of a zip
-MAX_SOURCE_BYTES = 1 << 29  # of all tasks of a source together
+MAX_SOURCE_BYTES = 1 << 30  # of all files of a source together
 
-
-class Pair(NamedTuple):
-    """A question and its answer, as grids of colours."""
-
-    input: TokenArray  # (height, width)
-    output: TokenArray | None  # (height, width); None if it is not published
+Files = Mapping[PurePosixPath, Callable[[], bytes]]  # by their path inside a source, in order
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +54,8 @@ class ArcTask:
     folder: str  # where it was found: "ARC-AGI-1.zip/training"
     is_evaluation: bool
     demonstrations: tuple[Pair, ...]
-    tests: tuple[Pair, ...]
+    tests: tuple[Pair, ...]  # none of a list of pairs
+    is_only_asked: bool = False  # an evaluation task only because its solutions are not known
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -65,134 +75,168 @@ class Source:
     """Tasks of a folder, a zip or a single file."""
 
     name: str
-    sha256: str  # of a zip or a file; of names and contents for a folder
+    sha256: str  # of a zip or a lone file; else of names and contents
     tasks: tuple[ArcTask, ...]
+    skipped: tuple[str, ...]  # JSON files that hold no task
 
 
-class Entry(NamedTuple):
-    """Path and contents of a file of a source."""
+@dataclass
+class _Reading:
+    """What is read of a source so far."""
 
-    path: PurePosixPath  # inside the source
-    data: bytes
+    source: Path
+    top: str  # name of the folder that it is, or that it lies in
+    tasks: list[ArcTask] = field(default_factory=list)
+    strays: list[tuple[PurePosixPath, object]] = field(default_factory=list)  # and their content
+    joined: set[PurePosixPath] = field(default_factory=set)  # solutions of challenges files
+    num_bytes: int = 0
+
+    def place(self, path: PurePosixPath) -> str:
+        """Name a file of the source."""
+        return str(self.source) if _is_single(self.source) else f"{self.source}/{path}"
+
+    def add(self, path: PurePosixPath, data: bytes, files: Files) -> None:
+        """Add the tasks of one file. Raises: DataError naming it and the place in it."""
+        self.num_bytes += len(data)
+        if self.num_bytes > MAX_SOURCE_BYTES:
+            raise DataError(
+                f"{self.source} holds more than {MAX_SOURCE_BYTES:,} bytes of tasks; "
+                "give it in parts"
+            )
+        if path in self.joined:
+            return
+        place = self.place(path)
+        content = read_json(data, place, EXPECTED)
+        if is_task(content) and len(data) > MAX_TASK_BYTES:
+            raise _too_large(place)
+        solutions = self._solutions(path, files) if holds_tasks(content) else {}
+        found = list(parse_tasks(content, place, solutions))
+        self.tasks += [self._task(path, pairs) for pairs in found]
+        if not found:
+            self.strays.append((path, content))
+
+    def _solutions(self, path: PurePosixPath, files: Files) -> Mapping[str, Any]:
+        """Read the solutions beside a challenges file; none if there are none."""
+        beside = _solutions_of(path)
+        if beside is None or beside not in files:
+            return {}
+        self.joined.add(beside)
+        place = str(self.source.with_name(beside.name))
+        place = place if _is_single(self.source) else self.place(beside)
+        content = read_json(files[beside](), place, "solutions: a list of grids for each task")
+        if not isinstance(content, dict):
+            raise DataError(f"{place} holds no solutions; expected a list of grids for each task")
+        return content
+
+    def _task(self, path: PurePosixPath, found: TaskPairs) -> ArcTask:
+        """Make a task of what its file holds. Raises: DataError naming the file."""
+        place, name = self.place(path), found.name or path.stem
+        if not name.isprintable() or name == BLANK_IDENTIFIER or looks_augmented(name):
+            way_out = "rename it" if found.name else "rename the file"
+            raise DataError(
+                f"{place!a}: {name!a} cannot name a task, identifiers are made of it; {way_out}"
+            )
+        parts = [self.top, *path.parts[:-1]]
+        is_evaluation = bool(found.tests) and EVALUATION in parts
+        if found.name:
+            parts.append(path.name)
+            is_evaluation = is_evaluation or EVALUATION in path.stem.lower()
+        open_tests = [number for number, pair in enumerate(found.tests, 1) if pair.output is None]
+        if open_tests and not is_evaluation and not found.name:
+            raise DataError(
+                f"{place}: test pair {open_tests[0]} has no output; "
+                f"expected one outside a folder named {EVALUATION}"
+            )
+        return ArcTask(
+            name,
+            escaped("/".join(parts)),
+            is_evaluation or bool(open_tests),
+            found.demonstrations,
+            found.tests,
+            is_only_asked=bool(open_tests) and not is_evaluation,
+        )
 
 
 def read_source(path: Path) -> Source:
     """Read every task of a folder, a zip or a JSON file, in the order of their paths.
 
-    Raises: DataError naming the file, if it is no task, not safe to read or not there.
+    Raises: DataError naming the file, if one is damaged, no task is in it, it is not safe to read
+    or not there.
     """
     resolved = path.resolve()
-    folder = resolved.parent if _is_single(path) else resolved
-    total = hashlib.sha256()
-    tasks = []
-    num_bytes = 0
+    top = resolved.parent if _is_single(path) else resolved
+    reading, total = _Reading(path, top.name), hashlib.sha256()
     try:
-        for entry in _entries(path):
-            num_bytes += len(entry.data)
-            if num_bytes > MAX_SOURCE_BYTES:
-                raise DataError(
-                    f"{path} holds more than {MAX_SOURCE_BYTES:,} bytes of tasks; give it in parts"
-                )
-            total.update(hashed_entry(entry.data, entry.path))
-            tasks.append(_task(path, folder.name, entry))
+        with _opened(path) as files:
+            for inside, read in files.items():
+                data = read()
+                total.update(hashed_entry(data, inside))
+                reading.add(inside, data, files)
     except DAMAGED as error:
         raise DataError(
             f"{path} cannot be read: {_reason(error)}; expected a folder or a zip of task JSON"
         ) from error
-    if not tasks:
-        raise DataError(f"{path} holds no task: expected .json files, each with train and test")
-    sha256 = total.hexdigest() if path.is_dir() else file_sha256(path)
-    return Source(escaped(resolved.name), sha256, tuple(tasks))
+    if not reading.tasks:
+        raise _no_task(reading)
+    is_hashed_whole = path.is_file() and not (_is_single(path) and reading.joined)
+    sha256 = file_sha256(path) if is_hashed_whole else total.hexdigest()
+    skipped = tuple(escaped(f"{top.name}/{stray}") for stray, _ in reading.strays)
+    return Source(escaped(resolved.name), sha256, tuple(reading.tasks), skipped)
 
 
-def parse_task(data: bytes | str, place: str) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Read the JSON of one task. Returns: its demonstrations and its test pairs, at least one of each.
-
-    Raises: DataError beginning with `place`.
-    """
-    content = read_json(data, place, "a task with train and test")
-    if not isinstance(content, dict):
-        raise DataError(f"{place} is no task: expected a JSON object with train and test")
-    return _pairs(content, "train", place), _pairs(content, "test", place)
+def solutions_beside(path: Path) -> Path | None:
+    """Return the file of solutions beside a challenges file; None if there is none."""
+    beside = _solutions_of(PurePosixPath(path.name))
+    found = path.with_name(beside.name) if beside else path
+    return found if beside and found.is_file() else None
 
 
-def _pairs(content: dict[str, object], part: str, place: str) -> tuple[Pair, ...]:
-    """Read the demonstrations or the test pairs of a task."""
-    expected = f"expected 1 to {MAX_PAIRS}, each an input and an output"
-    pairs = content.get(part)
-    if not isinstance(pairs, list):
-        raise DataError(f"{place} has no list of {part} pairs, {expected}")
-    if not 0 < len(pairs) <= MAX_PAIRS:
-        raise DataError(f"{place} has {len(pairs)} {part} pairs, {expected}")
-    return tuple(
-        _pair(pair, f"{place}: {part} pair {number}", may_be_open=part == "test")
-        for number, pair in enumerate(pairs, start=1)
+def _no_task(reading: _Reading) -> DataError:
+    """Return the error of a source without a task: what is wrong with its first JSON file."""
+    for path, content in reading.strays:
+        try:
+            checked_task(content, reading.place(path))
+        except DataError as error:
+            return error
+    return DataError(
+        f"{reading.source} holds no task: expected .json files, each with train and test"
     )
 
 
-def _pair(pair: object, place: str, may_be_open: bool) -> Pair:
-    """Read one pair; one that may be open needs no output."""
-    if not isinstance(pair, dict) or "input" not in pair:
-        raise DataError(f"{place} has no input; expected an object with input and output")
-    output = pair.get("output")
-    if output is None and not may_be_open:
-        raise DataError(f"{place} has no output; expected an object with input and output")
-    question = checked_grid(pair["input"], f"{place}, input")
-    if output is None:
-        return Pair(question, None)
-    return Pair(question, checked_grid(output, f"{place}, output"))
+def _solutions_of(path: PurePosixPath) -> PurePosixPath | None:
+    """Return the name of the solutions of a challenges file; None for another name."""
+    before, found, after = path.name.rpartition(CHALLENGES)
+    return path.with_name(f"{before}{SOLUTIONS}{after}") if found else None
 
 
-def _task(source: Path, top: str, entry: Entry) -> ArcTask:
-    """Read one file of a source."""
-    place = str(source) if _is_single(source) else f"{source}/{entry.path}"
-    name = entry.path.stem
-    if not name.isprintable() or name == BLANK_IDENTIFIER or AUGMENTED.fullmatch(name):
-        raise DataError(
-            f"{place!a}: {name!a} cannot name a task, identifiers are made of it; rename the file"
-        )
-    demonstrations, tests = parse_task(entry.data, place)
-    is_evaluation = EVALUATION in (top, *entry.path.parts[:-1])
-    for number, pair in enumerate(tests, start=1):
-        if pair.output is None and not is_evaluation:
-            raise DataError(
-                f"{place}: test pair {number} has no output; "
-                f"expected one outside a folder named {EVALUATION}"
-            )
-    folder = escaped("/".join([top, *entry.path.parts[:-1]]))
-    return ArcTask(name, folder, is_evaluation, demonstrations, tests)
-
-
-def _entries(path: Path) -> Iterator[Entry]:
-    """Yield the task files of a source in the order of their paths."""
+@contextmanager
+def _opened(path: Path) -> Iterator[Files]:
+    """Open the JSON files of a source, in the order of their paths."""
     if path.is_dir():
-        yield from _folder_entries(path)
+        yield _folder_files(path)
     elif _is_single(path):
-        with path.open("rb") as file:
-            yield Entry(PurePosixPath(path.name), _bounded(file, str(path)))
+        named = [path, solutions_beside(path)]
+        yield {PurePosixPath(each.name): partial(_file_bytes, each) for each in named if each}
     elif path.is_file():
         with zipfile.ZipFile(path) as archive:
-            yield from _zip_entries(path, archive)
+            yield _zip_files(path, archive)
     else:
         raise DataError(f"{path} is no folder, zip or JSON file of tasks; name one that is there")
 
 
 def _is_single(path: Path) -> bool:
-    """Return True if a source is the file of one task."""
-    return path.suffix == ".json" and path.is_file()
+    """Return True if a source is one file."""
+    return path.suffix.lower() == SUFFIX and path.is_file()
 
 
-def _folder_entries(folder: Path) -> Iterator[Entry]:
-    """Yield the task files of a folder."""
-    paths = sorted(_walk(folder), key=lambda path: PurePosixPath(path).parts)
-    for path in paths:
+def _folder_files(folder: Path) -> Files:
+    """Return the JSON files of a folder."""
+    files = {}
+    for path in sorted(_walk(folder), key=lambda path: PurePosixPath(path).parts):
         inside = PurePosixPath(path.relative_to(folder).as_posix())
-        if not _is_task_file(inside):
-            continue
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DataError(f"{path} is no ordinary file; expected task JSON")
-        with path.open("rb") as file:
-            yield Entry(inside, _bounded(file, str(path)))
+        if _is_task_file(inside):
+            files[inside] = partial(_file_bytes, path)
+    return files
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -205,33 +249,47 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(parent) / name for name in names)
 
 
-def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[Entry]:
-    """Yield the task files of a zip."""
+def _file_bytes(path: Path) -> bytes:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise DataError(f"{path} is no ordinary file; expected task JSON")
+    with path.open("rb") as file:
+        return _bounded(file, str(path))
+
+
+def _zip_files(path: Path, archive: zipfile.ZipFile) -> Files:
+    """Return the JSON files of a zip."""
     entries = archive.infolist()
     if len(entries) > MAX_ENTRIES:
         raise DataError(
             f"{path} has {len(entries):,} entries, expected at most {MAX_ENTRIES:,}; "
             "give it in parts"
         )
-    names = [_safe_name(path, entry) for entry in entries]
-    if len(set(names)) < len(names):
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise DataError(
-            f"{path} has two entries {repeated!a}; expected one of each name, make the zip again"
-        )
-    inside = zip(map(PurePosixPath, names), entries, strict=True)
+    inside = [(PurePosixPath(_safe_name(path, entry)), entry) for entry in entries]
+    counts = Counter(name for name, entry in inside if not entry.is_dir())
+    for name, count in counts.most_common(1):
+        if count > 1:
+            raise DataError(
+                f"{path} has two entries {str(name)!a}; "
+                "expected one of each name, make the zip again"
+            )
+
+    def read(name: PurePosixPath, entry: zipfile.ZipInfo) -> bytes:
+        with archive.open(entry) as file:
+            return _bounded(file, f"{path}/{name}")
+
+    files = {}
     for name, entry in sorted(inside, key=lambda item: item[0].parts):
         if _is_task_file(name) and not entry.is_dir():
-            with archive.open(entry) as file:
-                yield Entry(name, _bounded(file, f"{path}/{name}"))
+            files[name] = partial(read, name, entry)
+    return files
 
 
 def _safe_name(path: Path, entry: zipfile.ZipInfo) -> str:
-    """Return the name of an entry. Raises: DataError if it leads out of the zip."""
-    name = entry.orig_filename
+    """Return the name of an entry, with slashes. Raises: DataError if it leads out of the zip."""
+    name = entry.orig_filename.replace("\\", "/")  # as some programs on Windows separate folders
     parts = name.split("/")
     is_absolute = name.startswith("/") or parts[0].endswith(":")
-    if is_absolute or ".." in parts or "\\" in name or "\0" in name:
+    if is_absolute or ".." in parts or "\0" in name:
         raise DataError(
             f"{path} has an entry {name[:80]!a} that leads out of it; expected paths inside the zip"
         )
@@ -240,19 +298,26 @@ def _safe_name(path: Path, entry: zipfile.ZipInfo) -> str:
 
 def _is_task_file(path: PurePosixPath) -> bool:
     """Return True for a JSON file that is neither hidden nor added to a zip by macOS."""
-    if path.suffix != ".json":
+    if path.suffix.lower() != SUFFIX:
         return False
     return not any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
 def _bounded(file: IO[bytes], place: str) -> bytes:
-    """Read a file, unless it is or unpacks to more than any task has."""
+    """Read a file, unless it is or unpacks to more than any file of tasks has."""
     data = file.read(MAX_TASK_BYTES + 1)
-    if len(data) > MAX_TASK_BYTES:
-        raise DataError(
-            f"{place} is larger than {MAX_TASK_BYTES:,} bytes, no task is; leave it out"
-        )
+    if len(data) <= MAX_TASK_BYTES:
+        return data
+    if not data.lstrip().startswith((b"{", b"[")):
+        raise _too_large(place)
+    data += file.read(MAX_FILE_BYTES + 1 - len(data))
+    if len(data) > MAX_FILE_BYTES:
+        raise DataError(f"{place} is larger than {MAX_FILE_BYTES:,} bytes; give it in parts")
     return data
+
+
+def _too_large(place: str) -> DataError:
+    return DataError(f"{place} is larger than {MAX_TASK_BYTES:,} bytes, no task is; leave it out")
 
 
 def _reason(error: BaseException) -> str:

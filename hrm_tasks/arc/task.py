@@ -36,6 +36,7 @@ from hrm_tasks.arc.canvas import (
 )
 from hrm_tasks.arc.poll import ArcPoll
 from hrm_tasks.arc.pooling import Submission
+from hrm_tasks.arc.read import solutions_beside
 from hrm_tasks.arc.submission import score_files
 from hrm_tasks.arc.text import draw_grid, grid_word, read_grids, read_tests
 
@@ -115,19 +116,19 @@ class Arc(CellMeasures):
         return grid_word(self._grid(tokens))
 
     def questions(self, text: str, name: str) -> list[Question]:
-        """Read every question in a text; those of a task's JSON have its solutions and this name.
+        """Read every question in a text; those of tasks have their solutions and names.
+
+        `name` is that of a single task, whose JSON does not say it.
 
         Raises: PuzzleError naming the grid and the place in it.
         """
-        inputs = self.parse(text)
-        tests = read_tests(text)
-        if not tests:
-            return list(map(Question, inputs))
-        questions = []
-        for tokens, pair in zip(inputs, tests, strict=True):
-            solution = self._solution(pair.output)
-            questions.append(Question(tokens, name, solution))
-        return questions
+        return self._questions(text, name, None)
+
+    def questions_in(self, path: Path) -> list[Question]:
+        """Read every question in a file, with the solutions beside a challenges file."""
+        beside = solutions_beside(path)
+        solutions = beside.read_text(encoding="utf-8") if beside else None
+        return self._questions(path.read_text(encoding="utf-8"), path.stem, solutions)
 
     def puzzle_of(self, identifier: str) -> str:
         """Return the ARC task that an identifier's name belongs to."""
@@ -201,6 +202,17 @@ class Arc(CellMeasures):
         `cell` is the pixels of a cell's side; digits may need more.
         """
         return arc_picture.draw_grid(tokens, marks, cell, self.digits)
+
+    def _questions(self, text: str, name: str, solutions: str | None) -> list[Question]:
+        inputs = self.parse(text)
+        tests = read_tests(text, solutions)
+        if not tests:
+            return list(map(Question, inputs))
+        questions = []
+        for tokens, test in zip(inputs, tests, strict=True):
+            solution = self._solution(test.pair.output)
+            questions.append(Question(tokens, test.task or name, solution))
+        return questions
 
     def _solution(self, grid: TokenArray | None) -> TokenArray | None:
         """Put a solution on the canvas, or on a larger one if it has no room for it."""

@@ -1,11 +1,13 @@
 """Read ARC grids from text and draw them as text: rows of digits, or JSON.
 
 A grid is drawn with one row a line and ends at a blank line, or it is a JSON list of rows. If a text is
-the JSON of a whole task, its test inputs are the grids.
+the JSON of a whole task, or of the tasks of a challenges file, their test inputs are the grids.
 """
 
 import json
 import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from hrm_core.data.drawings import (
     BYTE_ORDER_MARK,
@@ -14,14 +16,24 @@ from hrm_core.data.drawings import (
     paragraphs,
     split_at_feeds,
 )
+from hrm_core.data.sources import read_json
 from hrm_core.errors import DataError, PuzzleError
 from hrm_core.messages import reason
 from hrm_core.tasks.contract import TokenArray
 from hrm_tasks.arc.canvas import checked_grid
-from hrm_tasks.arc.read import Pair, parse_task
+from hrm_tasks.arc.contents import EXPECTED, Pair, checked_task, parse_tasks
 
 WAY_OUT = "expected rows of digits 0 to 9, a JSON list of rows, or the JSON of a task"
+PLACE = "the task"
+NO_SOLUTIONS: Mapping[str, Any] = {}
 OTHER_GRID = "give another grid"
+
+
+class Test(NamedTuple):
+    """A test pair and the name of its task, "" if the text does not say it."""
+
+    task: str
+    pair: Pair
 
 
 def read_grids(text: str) -> list[TokenArray]:
@@ -31,7 +43,7 @@ def read_grids(text: str) -> list[TokenArray]:
     """
     tests = read_tests(text)
     if tests:
-        return [pair.input for pair in tests]
+        return [test.pair.input for test in tests]
     text = _stripped(text)
     try:
         if text.startswith("["):
@@ -41,19 +53,24 @@ def read_grids(text: str) -> list[TokenArray]:
         raise PuzzleError(str(error)) from error
 
 
-def read_tests(text: str) -> tuple[Pair, ...]:
-    """Read the test pairs of a text that is the JSON of a task; any other text has none.
+def read_tests(text: str, solutions: str | None = None) -> list[Test]:
+    """Read the test pairs of a text that is the JSON of tasks; any other text has none.
 
-    Raises: PuzzleError naming the pair and the place in it.
+    `solutions` is the text of the file beside a challenges file.
+
+    Raises: PuzzleError naming the task, the pair and the place in it.
     """
     text = _stripped(text)
     if not text.startswith("{"):
-        return ()
+        return []
     try:
-        _, tests = parse_task(text, "the task")
+        content = read_json(text, PLACE, EXPECTED)
+        found = list(parse_tasks(content, PLACE, _read_solutions(solutions)))
+        if not found:
+            checked_task(content, PLACE)
     except DataError as error:
         raise PuzzleError(str(error)) from error
-    return tests
+    return [Test(task.name, pair) for task in found for pair in task.tests]
 
 
 def draw_grid(grid: TokenArray) -> str:
@@ -64,6 +81,17 @@ def draw_grid(grid: TokenArray) -> str:
 def grid_word(grid: TokenArray) -> str:
     """Write one grid (height, width) as JSON without spaces."""
     return json.dumps(grid.tolist(), separators=(",", ":"))
+
+
+def _read_solutions(text: str | None) -> Mapping[str, Any]:
+    """Read the text of a file of solutions. Raises: DataError if it is anything else."""
+    if text is None:
+        return NO_SOLUTIONS
+    place, expected = "the file of solutions", "a JSON object of a list of grids for each task"
+    content = read_json(_stripped(text), place, expected)
+    if not isinstance(content, dict):
+        raise DataError(f"{place} holds none; expected {expected}")
+    return content
 
 
 def _stripped(text: str) -> str:

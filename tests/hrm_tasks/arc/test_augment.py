@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from hrm_core.errors import DataError
 from hrm_core.tasks.contract import TokenArray
 from hrm_tasks.arc.augment import (
     Augmentations,
@@ -13,6 +14,7 @@ from hrm_tasks.arc.augment import (
     colour_sums,
     draw_augmentations,
     exact_keys,
+    looks_augmented,
     parse_names,
     symmetric_keys,
     task_of,
@@ -99,21 +101,44 @@ def test_names_read_back(task: str, symmetry: int, colours: TokenArray) -> None:
     np.testing.assert_array_equal(found.colours[0], colours)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "00576224",
-        "a_t8_0123456789",
-        "a_t1_1023456789",
-        "a_t1_0123456788",
-        "_t1_0123456789",
-        "a_t1_01234567890",
-    ],
-)
+@pytest.mark.parametrize("name", ["00576224", "a_t1", "a_t1_20240131", "a_t1_01234567890", "a||b"])
 def test_other_names_are_tasks_themselves(name: str) -> None:
     assert task_of(name) == name
     tasks, (symmetries, colours) = parse_names([name])
     assert (tasks, symmetries.tolist(), colours.tolist()) == ([name], [0], [list(range(10))])
+
+
+def test_names_of_the_successor_are_the_same_augmentations() -> None:
+    ours, theirs = "a_b_t5_0928374651", "a_b|||t5|||0928374651"
+    assert task_of(theirs) == task_of(ours) == "a_b"
+    for own, other in zip(parse_names([ours])[1], parse_names([theirs])[1], strict=True):
+        np.testing.assert_array_equal(own, other)
+    assert looks_augmented(theirs)
+    assert looks_augmented(ours)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a_t8_0123456789",
+        "a_t1_1023456789",
+        "a_t1_0123456788",
+        "_t1_0123456789",
+        "a|||t1",
+        "a|||t8|||0123456789",
+        "a|||t1_0123456789",
+        "a|||rot90|||0123456789",
+        "a|||t1|||0123456789|||t2|||0123456789",
+        "a|||",
+    ],
+)
+def test_name_that_only_looks_augmented_is_refused(name: str) -> None:
+    for read in (task_of, lambda each: parse_names(["00576224", each])):
+        with pytest.raises(
+            DataError, match="is written like an augmentation and is none"
+        ) as refused:
+            read(name)
+        assert repr(name) in str(refused.value)
 
 
 def all_grids(

@@ -16,8 +16,9 @@ from hrm_tasks.arc import build as arc_build
 from hrm_tasks.arc import extend as arc_add
 from hrm_tasks.arc.augment import augmented, parse_names, task_of
 from hrm_tasks.arc.canvas import decode, encode, side_of, window
+from hrm_tasks.arc.contents import Pair
 from hrm_tasks.arc.options import Options
-from hrm_tasks.arc.read import Pair, Source, read_source
+from hrm_tasks.arc.read import Source, read_source
 from hrm_tasks.arc.task import Arc
 
 Grid = list[list[int]]

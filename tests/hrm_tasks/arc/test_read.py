@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from hrm_core.errors import DataError
 from hrm_tasks.arc import read as arc_read
-from hrm_tasks.arc.read import parse_task, read_source
+from hrm_tasks.arc.contents import parse_task
+from hrm_tasks.arc.read import read_source
 
 TASK = {
     "train": [{"input": [[1, 2]], "output": [[2], [1]]}],
