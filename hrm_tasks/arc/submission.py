@@ -1,10 +1,12 @@
 """Score a submission in the Kaggle ARC Prize format against solutions.
 
 A submission is `{"TASK": [{"attempt_1": grid, "attempt_2": grid}, ...], ...}` with one entry a test
-input, solutions are `{"TASK": [grid, ...], ...}` in the same order.
+input, solutions are `{"TASK": [grid, ...], ...}` in the same order. An attempt that is missing or no
+grid is wrong, as it is for Kaggle, and counted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,22 @@ from hrm_core.data.sources import read_json
 from hrm_core.errors import DataError
 from hrm_core.tasks.capabilities import Score
 from hrm_tasks.arc.canvas import checked_grid
-from hrm_tasks.arc.pooling import Grid, Submission
+from hrm_tasks.arc.pooling import Grid
+
+Attempts = dict[str, Grid | None]  # by the key of the attempt; None is no grid
 
 ATTEMPTS = ("attempt_1", "attempt_2")
-MAX_BYTES = 1 << 28
+MAX_BYTES = 1 << 25  # two attempts of 30x30 at each of 6,000 test inputs
 MAX_SHOWN = 40  # characters of a task's name
 
 
-def score(submission: Submission, solutions: dict[str, list[Grid]]) -> Score:
+def score(
+    submission: Mapping[str, Sequence[Mapping[str, Grid | None]]], solutions: dict[str, list[Grid]]
+) -> Score:
     """Count the solved test outputs; both must hold the same tasks with as many test inputs.
 
-    The score is Kaggle's: the share of test outputs that one of the two attempts gets right.
+    The score is Kaggle's: the share of test outputs that one of the two attempts gets right. An
+    attempt that is None or missing is not right.
     """
     num_tasks = len(solutions)
     num_outputs = num_solved = num_tasks_solved = 0
@@ -35,16 +42,23 @@ def score(submission: Submission, solutions: dict[str, list[Grid]]) -> Score:
         num_solved += sum(right)
         num_tasks_solved += all(right)
     share = num_solved / num_outputs
+    attempts = list(chain.from_iterable(submission.values()))
+    num_missing = sum(len(ATTEMPTS) - len(each) for each in attempts)
+    num_no_grids = sum(grid is None for each in attempts for grid in each.values())
     record = {
         "score": share,
         "outputs_solved": num_solved,
         "outputs": num_outputs,
         "tasks_solved": num_tasks_solved,
         "tasks": num_tasks,
+        "attempts_missing": num_missing,
+        "attempts_no_grids": num_no_grids,
     }
     text = (
         f"{share:.2%}: {num_solved:,} of {num_outputs:,} test outputs; "
         f"{num_tasks_solved:,} of {num_tasks:,} tasks have all of theirs"
+        f"{_counted(num_missing, 'is missing', 'are missing')}"
+        f"{_counted(num_no_grids, 'is no grid', 'are no grids')}"
     )
     return Score(share, record, text)
 
@@ -76,7 +90,7 @@ def score_files(submission: Path, solutions: Path) -> Score:
     return score(given, expected)
 
 
-def read_submission(path: Path) -> Submission:
+def read_submission(path: Path) -> dict[str, list[Attempts]]:
     """Read a submission. Raises: DataError naming the file and the task."""
     return _read(path, "submission", _attempts)
 
@@ -86,18 +100,30 @@ def read_solutions(path: Path) -> dict[str, list[Grid]]:
     return _read(path, "solutions", _solution)
 
 
-def _attempts(value: object, place: str) -> dict[str, Grid]:
-    """Check the two attempts at one test input."""
+def _counted(count: int, one: str, several: str) -> str:
+    """Write the end of a sentence about attempts; "" if there are none."""
+    if not count:
+        return ""
+    return f"; 1 attempt {one}" if count == 1 else f"; {count:,} attempts {several}"
+
+
+def _attempts(value: object, place: str) -> Attempts:
+    """Check the attempts at one test input; one that is missing is left out, no grid is None."""
     if not isinstance(value, dict):
         raise DataError(f"{place} has no JSON object, expected {' and '.join(ATTEMPTS)}")
-    if set(value) != set(ATTEMPTS):
-        keys = ", ".join(map(_readable, value)) or "of nothing"
-        found = f"the keys {keys}"[:80]
-        raise DataError(f"{place} has {found}, expected {' and '.join(ATTEMPTS)}")
-    return {
-        name: checked_grid(value[name], f"{place}, {name}", "attempt another grid").tolist()
-        for name in ATTEMPTS
-    }
+    unknown = [name for name in value if name not in ATTEMPTS]
+    if unknown:
+        keys = ", ".join(map(_readable, value))
+        raise DataError(f"{place} has the keys {keys[:80]}, expected {' and '.join(ATTEMPTS)}")
+    return {name: _grid_or_none(attempt) for name, attempt in value.items()}
+
+
+def _grid_or_none(value: object) -> Grid | None:
+    try:
+        grid: Grid = checked_grid(value, "").tolist()
+    except DataError:
+        return None
+    return grid
 
 
 def _solution(value: object, place: str) -> Grid:

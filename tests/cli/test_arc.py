@@ -316,6 +316,8 @@ def test_submission_is_scored(
         "outputs": 3,
         "tasks_solved": 1,
         "tasks": 2,
+        "attempts_missing": 0,
+        "attempts_no_grids": 0,
     }
     assert "test input 1 has no JSON object" in refusal("score", solutions, submission)
     assert "gone.json cannot be read" in refusal("score", tmp_path / "gone.json", solutions)

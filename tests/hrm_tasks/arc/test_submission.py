@@ -58,6 +58,8 @@ def test_one_right_attempt_counts(
         3,
         tasks,
         2,
+        0,
+        0,
     )
 
 
@@ -91,27 +93,16 @@ RIGHT = submitted(SOLUTIONS, NOTHING)
             json.dumps(RIGHT)[:-1] + ', "b": []}',
             "submission.json: the key 'b' stands twice in one object; take one of them out",
         ),
-        (
-            {**RIGHT, "b": [{"attempt_1": [[1] * 31] * 31, "attempt_2": []}]},
-            "attempt_1 is 31x31, expected 1x1 to 30x30; attempt another grid",
-        ),
         ({**RIGHT, "b": []}, "submission.json, task b: expected a list, one entry a test input"),
         (
             {**RIGHT, "b": [[[4], [5]]]},
             "submission.json, task b, test input 1 has no JSON object, expected attempt_1 and attempt_2",
         ),
         (
-            {**RIGHT, "b": [{"attempt_1": [[1]]}]},
-            "task b, test input 1 has the keys attempt_1, expected attempt_1 and attempt_2",
+            {**RIGHT, "b": [{"attempt_1": [[1]], "attempt_3": [[1]]}]},
+            "task b, test input 1 has the keys attempt_1, attempt_3, expected attempt_1 and attempt_2",
         ),
-        (
-            {**RIGHT, "b": [{"attempt_1": [[1]], "attempt_2": []}]},
-            "task b, test input 1, attempt_2 is a list of 0",
-        ),
-        (
-            {**RIGHT, "b": [{"attempt_1": [[10]], "attempt_2": [[1]]}]},
-            "task b, test input 1, attempt_1: row 1 holds 10, expected colours 0 to 9",
-        ),
+        ({**RIGHT, "b": [None]}, "task b, test input 1 has no JSON object"),
         ({**RIGHT, "x\n" * 100: RIGHT["b"]}, "solutions.json has no task 'x\\nx\\n"),
     ],
 )
@@ -125,6 +116,51 @@ def test_what_is_no_submission_is_one_line(
         )
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [None, [], [[]], [[1], [2, 3]], [[1] * 31], [[1]] * 31, [[10]], [[-1]], [[1.0]], [[True]], "1", 1, {}, [1], [["1"]]],
+)  # fmt: skip
+def test_attempt_that_is_no_grid_is_wrong_and_counted(tmp_path: Path, attempt: object) -> None:
+    good, bad = (
+        {"attempt_1": [[1]], "attempt_2": attempt},
+        {"attempt_1": attempt, "attempt_2": attempt},
+    )
+    given_file = save(tmp_path / "submission.json", {"a": [good, bad], "b": [bad]})
+    found = score_files(given_file, save(tmp_path / "solutions.json", SOLUTIONS))
+    assert (found.record["outputs_solved"], found.record["attempts_no_grids"]) == (1, 5)
+    assert found.text == (
+        "33.33%: 1 of 3 test outputs; 0 of 2 tasks have all of theirs; 5 attempts are no grids"
+    )
+
+
+def test_missing_attempt_is_wrong_and_counted(tmp_path: Path) -> None:
+    content = {"a": [{"attempt_2": [[1]]}, {}], "b": [{"attempt_1": [[4], [5]], "attempt_2": None}]}
+    solutions = save(tmp_path / "solutions.json", SOLUTIONS)
+    found = score_files(save(tmp_path / "submission.json", content), solutions)
+    assert (found.record["outputs_solved"], found.record["attempts_missing"]) == (2, 3)
+    assert found.text.endswith("; 3 attempts are missing; 1 attempt is no grid")
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("null_attempt", "1 attempt is no grid"),
+        ("empty_attempt", "1 attempt is no grid"),
+        ("one_attempt", "1 attempt is missing"),
+    ],
+)
+def test_submissions_of_others_are_scored(cases_dir: Path, name: str, end: str) -> None:
+    folder = cases_dir / "arc_scores"
+    found = score_files(folder / f"{name}.json", folder / "solutions.json")
+    assert found.text == f"100.00%: 3 of 3 test outputs; 2 of 2 tasks have all of theirs; {end}"
+
+
+def test_task_without_any_output_stays_an_error(cases_dir: Path) -> None:
+    folder = cases_dir / "arc_scores"
+    with pytest.raises(DataError, match="task aa000002: expected a list, one entry a test input"):
+        score_files(folder / "no_predictions.json", folder / "solutions.json")
 
 
 def test_first_missing_task_is_named(tmp_path: Path) -> None:
