@@ -182,7 +182,12 @@ def evaluate(
         hrm eval runs/small --sheet mistakes.png
     """
     from hrm_core.data.store import Dataset
-    from hrm_core.inference.answering import open_for_models, polled, recorded_data
+    from hrm_core.inference.answering import (
+        check_names,
+        open_for_models,
+        polled,
+        recorded_data,
+    )
     from hrm_core.inference.slots import check_halt, check_steps
     from hrm_core.inference.stateful import check_stateful
     from hrm_core.tasks.capabilities import Polled
@@ -202,7 +207,7 @@ def evaluate(
         check_stateful(task, loaded[0].config)
     pools = task if isinstance(task, Polled) and _is_whole_test(options) else None
     if pools:
-        dataset.names  # noqa: B018 - an error here comes now, not after hours
+        check_names(pools, dataset, split)  # an error here comes now, not after hours
     drawn = sheet_task(task, options.digits, dataset.directory) if options.sheet else None
     backends = [_loaded_backend(make_backend, model) for model in loaded]
     outcomes = _answer_all(backends, split, task, options)

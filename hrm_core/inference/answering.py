@@ -28,10 +28,11 @@ from hrm_core.inference.evaluation import (
 from hrm_core.inference.metrics import is_finite
 from hrm_core.inference.slots import Halt, Noise
 from hrm_core.inference.voting import Candidates, Choice, Symmetries
+from hrm_core.messages import quoted
 from hrm_core.runs.checkpoint import Model
 from hrm_core.runs.identifiers import check_identifiers
 from hrm_core.runs.run import CONFIG_FILE, run_config, run_of
-from hrm_core.tasks.capabilities import Judged, Poll, Polled, Symmetric
+from hrm_core.tasks.capabilities import Judged, Named, Poll, Polled, Symmetric
 from hrm_core.tasks.contract import Task
 from hrm_core.tasks.predictions import Predictions, picked, replaced
 from hrm_core.tasks.registry import task_of_shape
@@ -220,6 +221,32 @@ def _in_turn(
             is_open[is_open] = ~task.accepts_all(inputs[is_open], answers)
         results.append((predictions, tokens))
     return results
+
+
+def check_names(task: Named, dataset: Dataset, split: Split) -> None:
+    """Refuse a test whose puzzles have names that a task does not understand, before it is answered.
+
+    The puzzles of a group are one puzzle and its augmentations.
+
+    Raises: DataError naming two puzzles of one group that are not of one puzzle to the task.
+    """
+    puzzles = [task.puzzle_of(name) for name in dataset.names]
+    number_of = {puzzle: number for number, puzzle in enumerate(puzzles)}
+    numbers = np.array([number_of[puzzle] for puzzle in puzzles])
+    for examples in split.sets.values():
+        identifiers = np.minimum(examples.puzzle_identifiers, len(puzzles) - 1)
+        own = numbers[identifiers]
+        first = np.repeat(own[examples.group_indices[:-1]], np.diff(examples.group_indices))
+        others = np.flatnonzero(own != first)
+        if len(others):
+            other = int(others[0])
+            group = int(np.searchsorted(examples.group_indices, other, side="right")) - 1
+            start = int(examples.group_indices[group])
+            names = [quoted(dataset.names[identifiers[puzzle]]) for puzzle in (start, other)]
+            raise DataError(
+                f"{split.folder}: group {group + 1} holds {' and '.join(names)}, which are not "
+                "written as one puzzle and its augmentations; build the data set with `hrm data`"
+            )
 
 
 def polled(task: Polled, dataset: Dataset, split: Split, outcome: Outcome) -> Poll:

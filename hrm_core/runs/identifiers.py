@@ -17,7 +17,7 @@ from hrm_core.backend import AnyArray
 from hrm_core.config import ModelConfig
 from hrm_core.data.store import BLANK_IDENTIFIER, IDENTIFIERS_FILE, Dataset, read_identifiers
 from hrm_core.errors import ConfigError, DataError, PuzzleError
-from hrm_core.messages import first_few
+from hrm_core.messages import first_few, warn
 from hrm_core.parameters import PUZZLE_TABLE
 from hrm_core.runs.checkpoint import Model
 from hrm_core.runs.run import CONFIG_FILE, run_config, run_of
@@ -104,7 +104,8 @@ ONLY_BLANK = Identifiers()  # of models that know no puzzle by name
 def load_identifiers(path: Path, count: int, data: Path | None = None) -> Identifiers:
     """Load the `count` identifiers of a model: a run, a checkpoint folder or a file.
 
-    `data` names the data set it was trained on.
+    `data` names the data set it was trained on. A warning says that this is taken for granted where
+    the model has no record of it.
 
     Raises: DataError if `data` is another one.
     """
@@ -128,6 +129,8 @@ def load_identifiers(path: Path, count: int, data: Path | None = None) -> Identi
             f"{file} names {len(names):,} puzzle identifiers, {path} has {count:,}; "
             "name the data set it was trained on with --data"
         )
+    if data is not None and recorded is None and count > 1:
+        _warn_of_numbering(path, count, data)
     return Identifiers(str(path), count, names)
 
 
@@ -152,17 +155,36 @@ def grown(init: Model, model: ModelConfig, data: Dataset) -> dict[str, AnyArray]
 def check_identifiers(path: Path, count: int, data: Dataset) -> None:
     """Refuse data in which the `count` identifiers of a model belong to other puzzles.
 
+    A warning says where this is not known.
+
     Raises: DataError naming the first that differs, where both lists are known.
     """
-    if count == 1 or not data.has_names:
+    if count == 1:
         return
-    own, other = load_identifiers(path, count).names, data.names
+    own, other = load_identifiers(path, count).names, data.names if data.has_names else ()
+    if not own and not _was_trained_on(path, data):
+        _warn_of_numbering(path, count, data.directory)
     changed = _first_changed(own, other)
     if changed is not None:
         raise DataError(
             f"puzzle identifier {changed} is {own[changed]} to {path} and {other[changed]} in "
             f"{data.directory}; use the data the model was trained for"
         )
+
+
+def _was_trained_on(path: Path, data: Dataset) -> bool:
+    """Return True if the run of a model recorded this data set."""
+    run = run_of(path)
+    recorded = run_config(run).data if (run / CONFIG_FILE).is_file() else None
+    return recorded is not None and recorded.sha256 == data.sha256
+
+
+def _warn_of_numbering(path: Path, count: int, data: Path) -> None:
+    """Warn that a model and a data set are only taken to number their puzzles alike."""
+    warn(
+        f"{path} does not know its {count:,} puzzle identifiers by name; they are taken to be "
+        f"numbered as in {data}, and with another numbering each puzzle is asked as another one"
+    )
 
 
 def _check_numbering(init: Model, before: int, data: Dataset, after: int) -> None:

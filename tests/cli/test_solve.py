@@ -18,6 +18,7 @@ from hrm_core.runs.checkpoint import find_model, load_model, save_model
 from hrm_mlx.backend import MLXBackend
 
 Hrm = Callable[..., Any]
+TAKEN = "does not know its 3 puzzle identifiers by name; they are taken to be numbered as in"
 Refusal = Callable[..., str]
 
 CPU = BackendOptions(device="cpu")
@@ -267,7 +268,8 @@ def test_answers_are_those_of_the_identifier_that_is_named(hrm: Hrm, mine: Path)
     model = load_model(mine / "model.safetensors")
     backend = MLXBackend(model.config, CPU)
     backend.load_weights(model.weights)
-    solver = hrm_mlx.load(mine / "model.safetensors", CPU, data=mine / "data")
+    with pytest.warns(UserWarning, match=TAKEN):
+        solver = hrm_mlx.load(mine / "model.safetensors", CPU, data=mine / "data")
     question = solver.task.parse("ab")
     found = {}
     for number, name in enumerate(["blank", "same", "swap"]):
@@ -279,18 +281,19 @@ def test_answers_are_those_of_the_identifier_that_is_named(hrm: Hrm, mine: Path)
         np.testing.assert_array_equal(
             solutions[0].q_halt_logits, expected.q_halt_logits[: expected.steps[0], 0]
         )
-        outcome = hrm(
-            "solve",
-            mine / "model.safetensors",
-            "ab",
-            "--identifier",
-            name,
-            "--data",
-            mine / "data",
-            "--device",
-            "cpu",
-            "--json",
-        )
+        with pytest.warns(UserWarning, match=TAKEN):
+            outcome = hrm(
+                "solve",
+                mine / "model.safetensors",
+                "ab",
+                "--identifier",
+                name,
+                "--data",
+                mine / "data",
+                "--device",
+                "cpu",
+                "--json",
+            )
         record = json.loads(outcome.out)
         assert (outcome.status, record["identifier"], record["num_identifiers"]) == (0, name, 1)
         assert record["q_halt"] == pytest.approx(solutions[0].q_halt_logits.tolist(), abs=1e-3)
@@ -328,7 +331,8 @@ def test_data_set_that_moved_is_named(
     )
     assert hrm("solve", lone, "ab", "--identifier", "blank").status == 0
     moved = Path(shutil.copytree(mine / "data", tmp_path / "moved"))
-    assert hrm("solve", lone, "ab", "--identifier", "swap", "--data", moved).status == 0
+    with pytest.warns(UserWarning, match=TAKEN):
+        assert hrm("solve", lone, "ab", "--identifier", "swap", "--data", moved).status == 0
     assert "names 11 puzzle identifiers" in refusal(
         "solve", lone, "ab", "--identifier", "swap", "--data", arc / "data"
     )

@@ -87,7 +87,8 @@ def test_data_set_that_the_model_was_not_trained_on_is_refused(copy: Path) -> No
         load_identifiers(copy / "run", 3, other)
     lone = Path(shutil.copy(find_model(copy / "run"), copy / "lone.safetensors"))
     assert load_identifiers(lone, 3).names == ()
-    assert load_identifiers(lone, 3, copy / "data").names == NAMES
+    with pytest.warns(UserWarning, match="they are taken to be numbered as in"):
+        assert load_identifiers(lone, 3, copy / "data").names == NAMES
     larger = build(copy / "larger", [*NAMES, "c"])
     with pytest.raises(
         DataError,
@@ -108,6 +109,27 @@ def test_data_in_which_identifiers_are_other_puzzles_is_not_measured_on(
     with pytest.raises(DataError, match=message):
         check_identifiers(copy / "run", 3, Dataset(other))
     assert refusal("eval", copy / "run", "--data", other, "--split", "train") == message
+
+
+def test_model_that_knows_no_names_is_measured_under_a_warning(copy: Path) -> None:
+    lone = Path(shutil.copy(find_model(copy / "run"), copy / "lone.safetensors"))
+    data = Dataset(copy / "data")
+    message = (
+        f"^{lone} does not know its 3 puzzle identifiers by name; they are taken to be numbered"
+    )
+    with pytest.warns(UserWarning, match=message):
+        check_identifiers(lone, 3, data)
+    (copy / "data" / "identifiers.json").unlink()
+    with pytest.warns(UserWarning, match=message):
+        check_identifiers(lone, 3, Dataset(copy / "data"))
+
+
+def test_run_without_names_is_measured_on_its_own_data_without_a_warning(copy: Path) -> None:
+    (copy / "run" / "identifiers.json").unlink()
+    (copy / "data").rename(copy / "moved")
+    check_identifiers(copy / "run", 3, Dataset(copy / "moved"))
+    with pytest.warns(UserWarning, match="they are taken to be numbered"):
+        check_identifiers(copy / "run", 3, Dataset(build(copy / "other", ["<blank>", "b", "a"])))
 
 
 def test_config_of_another_program_above_a_model_is_not_a_run(copy: Path) -> None:
