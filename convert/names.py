@@ -1,7 +1,7 @@
 """Map published tensor names to ours, which follow a mix of prefixes, one for each outer module.
 
 Source: sapientinc/HRM models/losses.py (model.), models/hrm/hrm_act_v1.py (inner.), torch.compile
-(_orig_mod.).
+(_orig_mod.), DistributedDataParallel (module.).
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from .tensors import ConversionError
 
-PREFIXES = ("_orig_mod.", "model.", "inner.")
+PREFIXES = ("_orig_mod.", "module.", "model.", "inner.")
 PUBLISHED_PREFIX = "_orig_mod.model.inner."  # of published runs; their evaluation drops _orig_mod.
 # Tensors of some versions that follow from the config or are overwritten before they are read
 DERIVED = re.compile(

@@ -8,22 +8,24 @@ checked first, because torch maps the file into memory without reading them.
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hrm_core.config import ModelConfig
 from hrm_core.errors import CheckpointError, needs_package
-from hrm_core.messages import one_line, reason
+from hrm_core.messages import first_few, one_line, reason
 from hrm_core.parameters import Role, parameter_table
 from hrm_core.runs.checkpoint import WAY_OUT
 
-from .names import published_name
-from .tensors import FLOAT32, FLOATS, AnyArray, Tensor, first_bytes, in_memory
+from .names import canonical_name, published_name
+from .tensors import FLOAT32, FLOATS, READABLE, AnyArray, Tensor, first_bytes, in_memory
 
 if TYPE_CHECKING:
     import torch
 
+HEADS = ("lm_head.weight", "q_head.weight")  # one of them makes a state dict a network
+MAX_DEPTH = 2  # dicts around a state dict
 ARCHIVE = b"PK\x03\x04"
 # Bytes to read from one mapping before it is replaced: its pages count as memory of this process
 MAPPED_BYTES = 1 << 28
@@ -42,7 +44,10 @@ class OfficialWeights:
         require_torch()
         _check_archive(path)
         self._touched = 0
-        self._state = _load(path)
+        content = _load(path)
+        self._place = _place_of_tensors(content, path)
+        self._state = _entry(content, self._place)
+        self.notes = _notes(content, self._place)
         self.tensors: dict[str, Tensor] = {}
         self.strange: dict[str, str] = {}  # name -> a description of anything but plain floats
         for name, value in self._state.items():
@@ -50,14 +55,14 @@ class OfficialWeights:
             if found is not None:
                 self.strange[name] = found
                 continue
-            dtype = FLOATS[_dtype_name(value)]
+            dtype = READABLE[_dtype_name(value)]
             self.tensors[name] = Tensor(tuple(value.shape), dtype, self._reader(name))
 
     def _reader(self, name: str) -> Any:
         def read(start: int, stop: int) -> AnyArray:
             if self._touched > MAPPED_BYTES:
                 self._state, self._touched = {}, 0  # unmapped first
-                self._state = _load(self.path)
+                self._state = _entry(_load(self.path), self._place)
             rows = self._state[name][start:stop]
             self._touched += max(LEAST_READ, rows.numel() * rows.element_size())
             return _to_numpy(rows).copy()
@@ -130,8 +135,8 @@ def _is_packed(entry: zipfile.ZipInfo) -> bool:
     return entry.compress_type != zipfile.ZIP_STORED or bool(entry.flag_bits & 1)
 
 
-def _load(path: Path) -> "dict[str, torch.Tensor]":
-    """Map a state dict into memory. Raises: CheckpointError."""
+def _load(path: Path) -> dict[str, Any]:
+    """Map the tensors of a file into memory. Raises: CheckpointError."""
     torch = require_torch()
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -147,6 +152,53 @@ def _load(path: Path) -> "dict[str, torch.Tensor]":
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, expected tensors by name")
     return state
+
+
+def _place_of_tensors(content: dict[str, Any], path: Path) -> tuple[str, ...]:
+    """Find the state dict of a network in what training saved with it: keys that lead to it.
+
+    Raises: CheckpointError if there are several.
+    """
+    places = [place for place, state in _state_dicts(content) if _is_network(state)]
+    if len(places) > 1 and places[0]:
+        named = " and ".join(".".join(place) for place in places)
+        raise CheckpointError(f"{path} holds several networks, {named}; save one of them alone")
+    return places[0] if places else ()
+
+
+def _state_dicts(
+    content: dict[str, Any], place: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Yield every dict by names in a file, from the outside in, and the keys that lead to it."""
+    yield place, content
+    if len(place) == MAX_DEPTH:
+        return
+    for key, value in content.items():
+        if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+            yield from _state_dicts(value, (*place, key))
+
+
+def _is_network(state: dict[str, Any]) -> bool:
+    """Return True for a dict that holds tensors of a network with a head."""
+    import torch
+
+    heads = [value for name, value in state.items() if canonical_name(name) in HEADS]
+    return any(isinstance(value, torch.Tensor) for value in heads)
+
+
+def _entry(content: dict[str, Any], place: Sequence[str]) -> dict[str, Any]:
+    for key in place:
+        content = content[key]
+    return content
+
+
+def _notes(content: dict[str, Any], place: Sequence[str]) -> list[str]:
+    """Say which entry of a file the tensors were read from, and what was left out."""
+    if not place:
+        return []
+    others = sorted(set(content) - {place[0]})
+    left_out = f"; {first_few(others)} beside it were left out" if others else ""
+    return [f"the tensors were read from the entry {'.'.join(place)} of the file{left_out}"]
 
 
 def _refused(error: Exception) -> str:
@@ -167,7 +219,7 @@ def _strangeness(value: Any) -> str | None:
     if value.device.type != "cpu" or value.layout != torch.strided or value.is_quantized:
         return f"a {value.layout} tensor on {value.device}"
     kind = f"{_dtype_name(value)}{list(value.shape)}"
-    if _dtype_name(value) not in FLOATS:
+    if _dtype_name(value) not in READABLE:
         return kind
     num_bytes = value.numel() * value.element_size()
     if num_bytes > value.untyped_storage().nbytes():

@@ -1,10 +1,11 @@
 """Read and write all_config.yaml, the settings beside a published checkpoint.
 
 Source: sapientinc/HRM pretrain.py (PretrainConfig) and models/hrm/hrm_act_v1.py
-(HierarchicalReasoningModel_ACTV1Config).
+(HierarchicalReasoningModel_ACTV1Config); SamsungSAILMontreal/TinyRecursiveModels pretrain.py and
+models/recursive_reasoning/hrm.py, which is the same network.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,15 @@ from hrm_core.config import (
     validated,
 )
 from hrm_core.errors import ConfigError
+from hrm_core.messages import shortened
 
 CONFIG_FILE = "all_config.yaml"
+WHERE_FROM = (
+    "it is needed beside a published checkpoint, for the settings of the network: training writes it "
+    "into the folder of its run, and on the Hub it lies beside the weights; copy it from there"
+)
 ARCH_NAME = "hrm.hrm_act_v1@HierarchicalReasoningModel_ACTV1"
+SUCCESSOR_NAME = "recursive_reasoning.hrm@HierarchicalReasoningModel_ACTV1"
 LOSS_NAME = "losses@ACTLossHead"
 SIZES = ("vocab_size", "seq_len", "num_puzzle_identifiers")  # published code reads them from data
 ARCH_KEYS = tuple(
@@ -64,12 +71,17 @@ def read_published_config(path: Path) -> PublishedConfig:
     settings = _read_yaml(path)
     arch = _section(settings, "arch", "arch", path)
     loss = _section(arch, "loss", "arch.loss", path)
-    _require(arch.pop("name", None), ARCH_NAME, "arch.name", path)
-    _require(loss.pop("name", None), LOSS_NAME, "arch.loss.name", path)
+    _require(arch.pop("name", None), (ARCH_NAME, SUCCESSOR_NAME), "arch.name", path)
+    _require(loss.pop("name", None), (LOSS_NAME,), "arch.loss.name", path)
+    if arch.get("mlp_t") is False:  # an MLP in the place of attention
+        del arch["mlp_t"]
     given = {f"arch.{key}": value for key, value in arch.items() if value is not None}
     given |= {f"arch.loss.{key}": value for key, value in loss.items() if value is not None}
     _check_keys(given, path)
     stated = {key.rpartition(".")[2]: value for key, value in given.items()}
+    data_paths = settings.get("data_paths")  # of the successor
+    if isinstance(data_paths, list) and len(data_paths) == 1:
+        settings.setdefault("data_path", *settings.pop("data_paths"))
     training = {}
     for key in TRAINING_KEYS:
         if settings.get(key) is not None:
@@ -85,10 +97,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         return parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read ({error.strerror}); "
-            "it is needed beside a published checkpoint, copy it there"
-        ) from error
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); {WHERE_FROM}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is no text in UTF-8; copy it again") from error
 
@@ -142,9 +151,9 @@ def published_training(run: RunConfig | None) -> dict[str, Any]:
     }
 
 
-def _require(found: Any, expected: str, key: str, path: Path) -> None:
-    if found != expected:
+def _require(found: Any, expected: Sequence[str], key: str, path: Path) -> None:
+    if found not in expected:
         raise ConfigError(
-            f"{path}: {key} is {str(found)[:80]}, expected {expected}; "
+            f"{path}: {key} is {shortened(str(found), 80)}, expected {' or '.join(expected)}; "
             "other networks are not converted"
         )

@@ -17,6 +17,7 @@ from hrm_core.config import ArchConfig, DataSizes, ModelConfig, RunConfig, Setti
 from hrm_core.data.store import IDENTIFIERS_FILE
 from hrm_core.errors import CheckpointError, ConfigError
 from hrm_core.files import Refusal, check_exists
+from hrm_core.messages import first_few
 from hrm_core.parameters import PUZZLE_TABLE, parameter_table
 from hrm_core.runs import run as runs
 from hrm_core.runs.checkpoint import (
@@ -36,13 +37,15 @@ from hrm_core.tasks.registry import name_of_shape, published_length
 
 from .names import DERIVED, by_canonical_name
 from .official import OfficialWeights
-from .published_config import CONFIG_FILE, published_training, read_published_config
+from .published_config import CONFIG_FILE, WHERE_FROM, published_training, read_published_config
 from .safetensors_file import SafetensorsFile, open_safetensors
-from .tensors import FLOAT32, ConversionError, Tensor, first_bytes, in_memory, raw
+from .tensors import FLOAT32, READABLE, ConversionError, Tensor, first_bytes, in_memory, raw
 
 Format = Literal["official", "safetensors", "checkpoint"]
 
-STEP = re.compile(r"step_[0-9]{1,18}")  # name of published weights in a training folder
+# Names of published weights in a training folder
+STEP = re.compile(r"step_([0-9]{1,18})(\.(pt|pth|bin|ckpt))?")
+TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 
 WEIGHTS_FILE = "checkpoint"  # published weights on the Hub; in a training folder they are step_<N>
 SIZES_FILE = "hrm.json"  # ours, beside a published checkpoint that we wrote: sizes and task
@@ -95,9 +98,12 @@ def open_source(source: str, seq_len: int | None = None) -> Iterator[Source]:
             if METADATA in file.metadata or config_path is None:
                 yield _ours(path, file, Path(source), notes)
             else:
-                yield _published(path, config_path, file.tensors, {}, seq_len, notes)
+                strange = _other_kinds(file.tensors)
+                floats = {name: file.tensors[name] for name in file.tensors.keys() - strange.keys()}
+                yield _published(path, config_path, floats, strange, seq_len, notes)
         return
     weights = OfficialWeights(path)
+    notes += weights.notes
     config_path = config_path or path.with_name(CONFIG_FILE)
     yield _published(path, config_path, weights.tensors, weights.strange, seq_len, notes)
 
@@ -142,10 +148,7 @@ def _locate(path: Path, notes: list[str]) -> tuple[Path, Path | None]:
     if (path / MODEL_FILE).is_file() or (path / CHECKPOINTS).is_dir():
         return find_model(path, notes.append), None
     if list(path.glob("step_*")):
-        raise ConfigError(
-            f"{path} has no {CONFIG_FILE}; "
-            "it is needed beside a published checkpoint, copy it there"
-        )
+        raise ConfigError(f"{path} has no {CONFIG_FILE}; {WHERE_FROM}")
     expected = (
         "expected a run, a checkpoint folder, a .safetensors file, "
         "a published checkpoint or hf://owner/repository"
@@ -160,20 +163,27 @@ def _published_weights(folder: Path, notes: list[str]) -> Path:
         return folder / WEIGHTS_FILE
     steps = {}
     for path in folder.glob("step_*"):
-        if STEP.fullmatch(path.name):
-            steps[int(path.name.removeprefix("step_"))] = path
+        if found := STEP.fullmatch(path.name):
+            steps[int(found[1]), path.name] = path
     if steps:
-        last = max(steps)
+        last = steps[max(steps)]
         if len(steps) > 1:
             notes.append(
-                f"{folder} holds {len(steps)} checkpoints; the last one, step_{last}, was taken"
+                f"{folder} holds {len(steps)} checkpoints; the last one, {last.name}, was taken"
             )
-        return steps[last]
+        return last
     if (folder / MODEL_FILE).is_file():
         return folder / MODEL_FILE
+    others = sorted(path for path in folder.iterdir() if path.suffix in TORCH_SUFFIXES)
+    if len(others) == 1:
+        notes.append(f"{others[0].name} was taken for the weights of {folder}")
+        return others[0]
+    if others:
+        names = first_few([path.name for path in others])
+        raise CheckpointError(f"{folder} holds {names}; name the file to convert")
     raise CheckpointError(
         f"{folder} holds {CONFIG_FILE} and no weights; "
-        f"expected a file {WEIGHTS_FILE} or step_<N> beside it"
+        f"expected a file {WEIGHTS_FILE}, step_<N> or one that ends in .pt beside it"
     )
 
 
@@ -254,9 +264,11 @@ def _published(
     published = read_published_config(config_path)
     sizes_path = path.with_name(SIZES_FILE)
     recorded = _recorded_sizes(sizes_path)
-    sizes = _sizes(by_name, published.arch, recorded, seq_len, path, notes)
-    config = published.arch.sized(sizes)
-    _check_tensors(path, by_name, strange, names, config)
+    seen = _seen_sizes(by_name, published.arch, recorded)
+    # first the tensors: what is missing is no reason to ask for a length
+    _check_tensors(path, by_name, strange, names, published.arch.sized(seen))
+    length = _length(published.arch, seen, recorded, seq_len, path, notes)
+    config = published.arch.sized(seen._replace(seq_len=length))
     if recorded and recorded.sizes != config.sizes:
         raise ConfigError(
             f"{sizes_path} has other sizes than {path.name} beside it, {config.sizes}; "
@@ -294,46 +306,63 @@ def _recorded_sizes(path: Path) -> Sizes | None:
         ) from error
 
 
-def _sizes(
-    tensors: Mapping[str, Tensor],
-    arch: ArchConfig,
-    recorded: Sizes | None,
-    seq_len: int | None,
-    path: Path,
-    notes: list[str],
+def _seen_sizes(
+    tensors: Mapping[str, Tensor], arch: ArchConfig, recorded: Sizes | None
 ) -> DataSizes:
-    """Return the sizes of the data that a published model was trained on.
-
-    RoPE leaves no trace of the sequence length: it is recorded, inferred or given.
-
-    Raises: ConversionError if the sequence length is not known.
-    """
+    """Read the sizes of the data off the tensors; a length that leaves no trace in them is 1."""
     num_embedded = _rows(tensors, "embed_tokens.embedding_weight")
     vocab_size = num_embedded or _rows(tensors, "lm_head.weight") or 1
     identifiers = _rows(tensors, PUZZLE_TABLE)
     if not identifiers:
         identifiers = recorded.num_puzzle_identifiers if recorded else 1
+    num_positions = 0
     if arch.pos_encodings == "learned":
         num_positions = _rows(tensors, "embed_pos.embedding_weight")
-        length = max(1, num_positions - arch.puzzle_emb_len)
-    elif recorded is not None:
-        length = recorded.seq_len
-    elif published := published_length(vocab_size):
+    return DataSizes(vocab_size, max(1, num_positions - arch.puzzle_emb_len), identifiers)
+
+
+def _length(
+    arch: ArchConfig,
+    seen: DataSizes,
+    recorded: Sizes | None,
+    seq_len: int | None,
+    path: Path,
+    notes: list[str],
+) -> int:
+    """Return the sequence length of the data that a published model was trained on.
+
+    RoPE leaves no trace of it: it is recorded, inferred or given.
+
+    Raises: ConversionError if it is not known.
+    """
+    if arch.pos_encodings == "learned":
+        return seen.seq_len
+    if recorded is not None:
+        return recorded.seq_len
+    if published := published_length(seen.vocab_size):
         task, length = published
         notes.append(
-            f"seq_len {length} was inferred from vocab_size {vocab_size}, "
+            f"seq_len {length} was inferred from vocab_size {seen.vocab_size}, "
             f"that of the published {task} models; RoPE keeps no trace of it"
         )
-    elif seq_len is not None:
-        length = seq_len
-        notes.append(f"seq_len {length} was taken as given; RoPE keeps no trace of it")
-    else:
-        raise ConversionError(
-            f"{path} has vocab_size {vocab_size}, that of no published task, "
-            "and RoPE keeps no trace of the sequence length; "
-            "give it with --seq-len N or --data DIR"
-        )
-    return DataSizes(vocab_size, length, identifiers)
+        return length
+    if seq_len is not None:
+        notes.append(f"seq_len {seq_len} was taken as given; RoPE keeps no trace of it")
+        return seq_len
+    raise ConversionError(
+        f"{path} has vocab_size {seen.vocab_size}, that of no published task, "
+        "and RoPE keeps no trace of the sequence length; "
+        "give it with --seq-len N or --data DIR"
+    )
+
+
+def _other_kinds(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Describe the tensors that are no floats, by name."""
+    return {
+        name: f"{tensor.dtype}{list(tensor.shape)}"
+        for name, tensor in tensors.items()
+        if tensor.dtype.name not in READABLE
+    }
 
 
 def _rows(tensors: Mapping[str, Tensor], name: str) -> int:

@@ -26,7 +26,9 @@ FLOATS: dict[str, Dtype] = {
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
     "float16": np.dtype(np.float16),
 }
-LARGEST = {"bfloat16": 3.39e38, "float16": 65504.0}
+WIDE = np.dtype(np.float64)  # is read, and always cast
+READABLE: dict[str, Dtype] = {**FLOATS, WIDE.name: WIDE}
+LARGEST = {"float32": 3.4e38, "bfloat16": 3.39e38, "float16": 65504.0}
 BLOCK_BYTES = 1 << 22  # of float32: size of a block in memory
 
 
@@ -113,9 +115,10 @@ def _not_finite(name: str, start: int, block: AnyArray, cast: AnyArray) -> Conve
     where = f"{name} holds {value:g} at {[start + row, *columns]}"
     if np.isfinite(value):
         largest = LARGEST[cast.dtype.name]
-        return ConversionError(
-            f"{where}, more than {cast.dtype} can hold ({largest:g}); choose --dtype float32"
-        )
+        way_out = "choose --dtype float32"
+        if cast.dtype == FLOAT32:
+            way_out = "use another checkpoint"
+        return ConversionError(f"{where}, more than {cast.dtype} can hold ({largest:g}); {way_out}")
     return ConversionError(
         f"{where}, expected finite weights; use a checkpoint from before training diverged"
     )

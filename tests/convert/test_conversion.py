@@ -179,13 +179,13 @@ def test_all_tensors_that_do_not_fit_are_listed_at_once(
         "lm_head.weight": np.zeros((11, 9), np.float32),
         "H_level.layers.1.mlp.down_proj.weight": np.zeros(2, np.float32),
     }
-    weights["q_head.weight"] = np.zeros((2, 8))
+    weights["q_head.weight"] = np.zeros((2, 8), np.int32)
     with pytest.raises(ConversionError) as refused:
         done(publish(tmp_path / "p", config, weights), tmp_path / "dest")
     for words in (
         "missing: L_init, q_head.bias",
         f"unexpected: {PREFIX}H_level.layers.1.mlp.down_proj.weight",
-        f"of another kind: {PREFIX}q_head.weight is float64[2, 8], expected float32, bfloat16 or float16",
+        f"of another kind: {PREFIX}q_head.weight is int32[2, 8], expected float32, bfloat16 or float16",
         f"of another shape: {PREFIX}lm_head.weight is [11, 9], expected [11, 8]",
     ):
         assert words in str(refused.value)

@@ -13,6 +13,9 @@ MIXES = [
     "_orig_mod.",
     "model.",
     "inner.",
+    "module.",
+    "module.model.inner.",
+    "_orig_mod.module.inner.",
     "model.inner.",
     "_orig_mod.model.inner.",
     "model._orig_mod.inner.",
@@ -31,7 +34,7 @@ def test_published_name_leads_back(name: str) -> None:
     assert canonical_name(published_name(name)) == name
 
 
-@pytest.mark.parametrize("name", ["module.H_init", "H_init.model.", "H_level.inner.weight"])
+@pytest.mark.parametrize("name", ["modules.H_init", "H_init.model.", "H_level.inner.weight"])
 def test_other_names_stay(name: str) -> None:
     assert canonical_name(name) == name
 

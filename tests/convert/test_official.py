@@ -137,7 +137,7 @@ def test_entries_that_are_no_plain_floats_are_set_apart(tmp_path: Path) -> None:
     strange = {
         "count": 3,
         "ids": torch.zeros(4, dtype=torch.int64),
-        "wide": torch.zeros(2, dtype=torch.float64),
+        "wide": torch.zeros(2, dtype=torch.complex64),
         "huge": torch.zeros(1).expand(10**6, 10**6),
         "sparse": torch.zeros(2, 2).to_sparse(),
         "meta": torch.zeros(10**6, 10**6, device="meta"),
@@ -147,7 +147,51 @@ def test_entries_that_are_no_plain_floats_are_set_apart(tmp_path: Path) -> None:
     assert weights.strange.keys() == strange.keys()
     assert weights.tensors.keys() == {"good"}
     assert weights.strange["huge"] == "float32[1000000, 1000000], more than the file holds"
-    assert (weights.strange["count"], weights.strange["wide"]) == ("int", "float64[2]")
+    assert (weights.strange["count"], weights.strange["wide"]) == ("int", "complex64[2]")
+
+
+def test_float64_is_read_as_it_is(tmp_path: Path) -> None:
+    values = torch.tensor([[1 / 3, -(2.0**-60)]], dtype=torch.float64)
+    torch.save({"wide": values}, tmp_path / "x")
+    found = OfficialWeights(tmp_path / "x").tensors["wide"]
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found.read(0, 1), values.numpy())
+
+
+NETWORK = {"lm_head.weight": torch.ones(2, 3), "H_init": torch.arange(4.0)}
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (NETWORK, None),
+        ({"model": NETWORK}, "entry model of the file"),
+        (
+            {"step": 3, "state_dict": NETWORK, "optimizer": {"state": {0: {"m": torch.ones(2)}}}},
+            "entry state_dict of the file; optimizer, step beside it were left out",
+        ),
+        ({"a": {"b": NETWORK}, "loss": torch.ones(1)}, "entry a.b of the file; loss beside it"),
+        ({**NETWORK, "ema": NETWORK}, None),
+    ],
+)
+def test_state_dict_inside_another_is_found(
+    tmp_path: Path, content: dict[str, Any], note: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(content, tmp_path / "x")
+    monkeypatch.setattr(official, "MAPPED_BYTES", 0)  # the file is opened again for each block
+    weights = OfficialWeights(tmp_path / "x")
+    assert weights.tensors.keys() == NETWORK.keys()
+    for name, value in NETWORK.items():
+        rows = weights.tensors[name].read(0, len(value))
+        np.testing.assert_array_equal(rows, value.numpy())
+    assert [note in found for found in weights.notes if note] == [True] * bool(note)
+    assert bool(weights.notes) == bool(note)
+
+
+def test_two_networks_in_a_file_are_refused(tmp_path: Path) -> None:
+    torch.save({"model": NETWORK, "ema": {"shadow": NETWORK}}, tmp_path / "x")
+    with pytest.raises(CheckpointError, match=r"several networks, model and ema\.shadow; save one"):
+        OfficialWeights(tmp_path / "x")
 
 
 def test_compressed_archive_is_refused(path: Path, tmp_path: Path) -> None:
