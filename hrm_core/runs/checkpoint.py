@@ -29,6 +29,7 @@ from hrm_core.errors import CheckpointError, ConfigError, RunError
 from hrm_core.files import Refusal, check_exists, follow_umask, is_folder, remove_leftovers, staged
 from hrm_core.messages import first_misfits, reason
 from hrm_core.parameters import parameter_table
+from hrm_core.runs.foreign import refuse_foreign
 from hrm_core.runs.shipped import known_names
 
 MODEL_FILE = "model.safetensors"
@@ -124,7 +125,8 @@ def parse_metadata(
         ) from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} holds no HRM config in its metadata; expected a model written by hrm"
+            f"{path} holds no HRM config in its metadata; expected a model written by hrm, "
+            "which hrm convert makes of published weights"
         )
     crc32 = about.pop("crc32", None)  # files that others wrote have none
     has_keys = {"task", "config"} <= about.keys() <= ABOUT_KEYS
@@ -301,7 +303,8 @@ def read_newest(
 def open_model(path: Path, warn: Callable[[str], None] = lambda message: None) -> Model:
     """Load the model of a run, a checkpoint folder or a file; of a run, the newest whole one.
 
-    `warn` receives a message for each damaged checkpoint. Raises: CheckpointError if there is none.
+    `warn` receives a message for each damaged checkpoint. Raises: CheckpointError if there is none,
+    with the command that converts a published checkpoint.
     """
     return _read_model(path, load_model, warn)
 
@@ -316,10 +319,11 @@ def _read_model(path: Path, read: Callable[[Path], Result], warn: Callable[[str]
         read_state(folder)
         return read(folder / MODEL_FILE)
 
-    if path.is_file():
-        return read(path)
     if (path / MODEL_FILE).is_file():
         return read_whole(path)
+    refuse_foreign(path)
+    if path.is_file():
+        return read(path)
     newest = read_newest(path / CHECKPOINTS, read_whole, warn)
     if newest is not None:
         return newest
