@@ -3,8 +3,11 @@
 Shapes: N puzzles, S cells.
 """
 
+import csv
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,26 +21,47 @@ from hrm_core.errors import DataError
 ByteArray = npt.NDArray[np.uint8]
 IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
+TextArray = npt.NDArray[np.object_]  # of str
 
+NO_TEXTS: Mapping[str, TextArray] = MappingProxyType({})
+RATINGS_FILE = "ratings.csv"  # of a data set: ratings on other scales
 TRAIN, TEST, SUBSAMPLE = range(3)  # index of the random stream
 # Files of the data sets on the Hub. Source: sapientinc/HRM dataset/build_sudoku_dataset.py
 PUBLISHED_FILES = ("train.csv", "test.csv")
 
 
-class Puzzles(NamedTuple):
-    """Puzzles with one solution each, as a data set stores them."""
-
+class _Arrays(NamedTuple):
     inputs: ByteArray  # (N, S) question tokens
     labels: ByteArray  # (N, S) answer tokens
     ratings: npt.NDArray[np.int32]  # (N,)
 
+
+class Puzzles(_Arrays):
+    """Puzzles with one solution each, as a data set stores them."""
+
+    other_ratings: Mapping[str, TextArray] = NO_TEXTS  # (N,) on other scales, by column of a file
+
     def select(self, rows: IntArray | BoolArray) -> "Puzzles":
         """Select the puzzles at these indices or where this mask holds."""
-        return Puzzles(self.inputs[rows], self.labels[rows], self.ratings[rows])
+        chosen = Puzzles(self.inputs[rows], self.labels[rows], self.ratings[rows])
+        return chosen.with_other_ratings(
+            {name: texts[rows] for name, texts in self.other_ratings.items()}
+        )
+
+    def with_ratings(self, ratings: npt.NDArray[np.int32]) -> "Puzzles":
+        """Return the puzzles with these ratings (N,)."""
+        puzzles = Puzzles(self.inputs, self.labels, ratings)
+        return puzzles.with_other_ratings(self.other_ratings)
+
+    def with_other_ratings(self, other_ratings: Mapping[str, TextArray]) -> "Puzzles":
+        """Return the puzzles with these ratings on other scales."""
+        puzzles = Puzzles(*self)
+        puzzles.other_ratings = other_ratings
+        return puzzles
 
     @classmethod
     def join(cls, parts: Sequence["Puzzles"]) -> "Puzzles":
-        """Join one or more parts in order."""
+        """Join one or more parts without other ratings in order."""
         inputs, labels, ratings = map(np.concatenate, zip(*parts, strict=True))
         return cls(inputs, labels, ratings)
 
@@ -91,6 +115,26 @@ def subsample(puzzles: Puzzles, count: int, seed: int, source: Path) -> Puzzles:
 def describe_file(path: Path) -> dict[str, Any]:
     """Describe a source file for build.json."""
     return {"file": path.name, "sha256": file_sha256(path)}
+
+
+def write_other_ratings(splits: Mapping[str, Puzzles | None]) -> dict[str, str]:
+    """Write the ratings on other scales as CSV, a line a group of a data set.
+
+    Returns: the text of `RATINGS_FILE` by its name; nothing if there are no such ratings.
+    """
+    rated = {name: puzzles for name, puzzles in splits.items() if puzzles and puzzles.other_ratings}
+    columns = list(dict.fromkeys(name for part in rated.values() for name in part.other_ratings))
+    if not columns:
+        return {}
+    written = StringIO()
+    rows = csv.writer(written, lineterminator="\n")
+    rows.writerow(["split", "group", *columns])
+    for split, puzzles in rated.items():
+        num_puzzles = len(puzzles.ratings)
+        empty = np.full(num_puzzles, "", object)
+        values = [puzzles.other_ratings.get(name, empty) for name in columns]
+        rows.writerows(zip([split] * num_puzzles, range(num_puzzles), *values, strict=True))
+    return {RATINGS_FILE: written.getvalue()}
 
 
 def num_shared(questions: ByteArray, others: ByteArray) -> int:

@@ -10,16 +10,18 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hrm_core.errors import DataError
-from hrm_core.messages import reason
+from hrm_core.messages import first_few, reason
 
 SHOWN_KEY = 40  # characters in a message
 MAX_FILE_BYTES = 1 << 30  # unpacked
 MAX_JSON_PARTS = 1 << 21  # lists, objects and texts of a JSON file: each takes some 100 bytes
 PACKED = ".gz"
+GZIP_START, ZIP_START = b"\x1f\x8b", b"PK\x03\x04"
 ZIP = "a ZIP file", "copy or download it again"  # kind and way out of `refusing_damage`
 DAMAGED = (  # errors that a bad archive raises
     zipfile.BadZipFile,
@@ -52,6 +54,50 @@ def file_bytes(path: Path) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise DataError(f"{path} has more than {MAX_FILE_BYTES:,} bytes; give a part of it")
     return data
+
+
+@contextmanager
+def unpacked(path: Path, expected: str) -> Iterator[BufferedReader]:
+    """Open a file to read; one that begins as .gz or .zip is unpacked on the way.
+
+    `expected` describes the file. Raises: DataError if it cannot be read, is damaged, or is a ZIP file
+    that holds not just one CSV file.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.peek(len(ZIP_START))
+            if start.startswith(GZIP_START):
+                with gzip.open(file) as inside:
+                    yield cast(BufferedReader, inside)
+            elif start.startswith(ZIP_START):
+                with (
+                    zipfile.ZipFile(file) as archive,
+                    archive.open(_only_csv(path, archive)) as member,
+                ):
+                    yield cast(BufferedReader, member)
+            else:
+                yield file
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}; expected {expected}") from error
+    except (EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError) as error:
+        raise DataError(
+            f"{path} cannot be unpacked ({reason(error)}); copy or download it again"
+        ) from error
+
+
+def _only_csv(path: Path, archive: zipfile.ZipFile) -> str:
+    """Return the name of the one CSV file of an archive. Raises: DataError if there is not one."""
+    names = [
+        name
+        for name in archive.namelist()
+        if name.lower().endswith((".csv", ".tsv")) and not name.startswith("__MACOSX/")
+    ]
+    if len(names) != 1:
+        found = f": {first_few(names)}" if names else ""
+        raise DataError(
+            f"{path} holds {len(names)} CSV files{found}; expected one, so unpack it and name one"
+        )
+    return names[0]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from hrm_core.data.puzzles import (
     describe_file,
     num_shared,
     subsample,
+    write_other_ratings,
 )
 from hrm_core.data.summary import repeated_questions
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
@@ -164,6 +165,7 @@ def _write(
         Layout(task.vocab_size, task.seq_len),
         splits,
         build,
+        write_other_ratings({"train": train, "test": test}),
     )
 
 

@@ -1,14 +1,16 @@
-"""Read mazes from CSV files in the format of the published data set; blanks are cells.
+"""Read mazes from CSV files: of the published data set, or with columns of other names; blanks are cells.
 
 Shapes: L lines of a block, N mazes, S = size · size cells.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from hrm_core.data.published_csv import ANSWER, QUESTION, Block, join, read_blocks
+from hrm_core.data.named_csv import Check, Words, at_least, read_questions, read_rows
+from hrm_core.data.published_csv import ANSWER, QUESTION, Block, NotPlainError
 from hrm_core.data.puzzles import Puzzles
 from hrm_core.messages import cell_name, quoted
 from hrm_tasks.maze.board import (
@@ -21,7 +23,8 @@ from hrm_tasks.maze.board import (
     IntArray,
     size_of,
 )
-from hrm_tasks.maze.search import shortest_paths
+from hrm_tasks.maze.dialect import dialect_of
+from hrm_tasks.maze.search import ShortestPaths, shortest_paths
 from hrm_tasks.maze.text import can_be_asked, question_fault
 from hrm_tasks.maze.verdict import are_shortest_paths, judge
 
@@ -41,26 +44,73 @@ class MazeFile(NamedTuple):
 def read_csv(path: Path, min_rating: int = 0) -> MazeFile:
     """Read the mazes of a file that are rated `min_rating` or more; all lines are checked.
 
+    A maze of a file without ratings is rated by the moves of its shortest path.
+
     Raises: DataError naming the file and the line, if it is not of this format, no path leads from S to
         G, or the answer is not a path.
     """
-    size = 0
-    parts = []
-    for block in read_blocks(path, KIND):
-        size = size or _detect_size(block)  # the first maze decides
-        parts.append(_read_block(block, size, min_rating))
-    mazes = join(
-        path,
-        KIND,
-        [part.mazes for part in parts],
-        min_rating,
+    rows = read_rows(path, WORDS, _begin)
+    inputs, labels, shortest, num_paths, is_shortest = rows.arrays
+    ratings = shortest if rows.ratings is None else rows.ratings
+    mazes = Puzzles(inputs, labels, ratings).with_other_ratings(rows.other_ratings)
+    kept = ratings >= min_rating
+    moves = (labels == PATH).sum(axis=1) + 1
+    return MazeFile(
+        mazes=at_least(mazes, min_rating, path, KIND),
+        longer=int((kept & ~is_shortest).sum()),
+        ambiguous=int((kept & (num_paths > 1)).sum()),
+        other_ratings=int((kept & (ratings != moves)).sum()),
+        too_easy=int((~kept).sum()),
     )
-    counts = np.sum(
-        [part[1:] for part in parts],
-        axis=0,
-        dtype=int,
-    )
-    return MazeFile(mazes, *counts.tolist())
+
+
+def csv_questions(source: Path | str) -> str | None:
+    """Return the questions of a CSV file or of its text, each on the line where it stands there.
+
+    Returns: None if it is no such file. Raises: DataError naming the line that is no row.
+    """
+    return read_questions(source, WORDS)
+
+
+def _clean(question: str, answer: str) -> tuple[str, str]:
+    """Join rows that are quoted with their line ends, and write the cells as `CHARACTERS`."""
+    question, answer = (field.replace("\n", "") for field in (question, answer))
+    if _is_canonical(question):
+        return question, answer
+    written = str.maketrans(dict(dialect_of(question)))
+    return question.translate(written), answer.translate(written)
+
+
+def _is_canonical(question: str) -> bool:
+    """Return True for the characters of published files, or if nothing can be told."""
+    return set(question) <= set(CHARACTERS) or {" ", "."} <= set(question)
+
+
+def _fits(field: str) -> bool:
+    return size_of(len(field.replace("\n", ""))) is not None
+
+
+WORDS = Words(
+    KIND,
+    ("maze", "mazes"),
+    _clean,
+    _fits,
+    rated_by="the moves of its shortest path",
+    blanks_are_cells=True,
+)
+
+
+def _begin(block: Block) -> Check:
+    """Read a block as the first maze decides.
+
+    Raises: NotPlainError if its characters are not those of the published files.
+    """
+    size = _detect_size(block)
+    if block.spans is None:
+        question = block.field(0, QUESTION).decode(errors="replace")
+        if not _is_canonical(question):
+            raise NotPlainError
+    return partial(_read_block, size=size)
 
 
 def _detect_size(block: Block) -> int:
@@ -74,8 +124,14 @@ def _detect_size(block: Block) -> int:
     return size
 
 
-def _read_block(block: Block, size: int, min_rating: int) -> MazeFile:
-    """Check all lines of a block and keep the mazes rated `min_rating` or more."""
+def _read_block(
+    block: Block, size: int
+) -> tuple[ByteArray, ByteArray, IntArray, IntArray, BoolArray]:
+    """Check all lines of a block.
+
+    Returns: questions and answers (L, S); moves and number of the shortest paths, at most 2; True where
+    the answer is one of them (L,).
+    """
     inputs = _grids(
         block,
         size,
@@ -84,18 +140,9 @@ def _read_block(block: Block, size: int, min_rating: int) -> MazeFile:
         CHARACTERS[:-1],
     )
     labels = _grids(block, size, ANSWER, "answer", CHARACTERS)
-    ratings = block.ratings()
-    num_paths = _check_questions(block, size, inputs)
+    paths = _check_questions(block, size, inputs)
     is_shortest = _check_answers(block, size, inputs, labels)
-    kept = ratings >= min_rating
-    moves = (labels == PATH).sum(axis=1) + 1
-    return MazeFile(
-        mazes=Puzzles(inputs, labels, ratings).select(kept),
-        longer=int((kept & ~is_shortest).sum()),
-        ambiguous=int((kept & (num_paths > 1)).sum()),
-        other_ratings=int((kept & (ratings != moves)).sum()),
-        too_easy=int((~kept).sum()),
-    )
+    return inputs, labels, paths.moves, paths.num_paths, is_shortest
 
 
 def _grids(block: Block, size: int, column: int, name: str, allowed: str) -> ByteArray:
@@ -117,11 +164,11 @@ def _token_of(allowed: str) -> ByteArray:
     return table
 
 
-def _check_questions(block: Block, size: int, inputs: ByteArray) -> IntArray:
-    """Refuse a question without a path. Returns: (L,) number of its shortest paths, at most 2."""
+def _check_questions(block: Block, size: int, inputs: ByteArray) -> ShortestPaths:
+    """Refuse a question without a path. Returns: the shortest paths of each."""
     for index in np.flatnonzero(~can_be_asked(inputs))[:1]:
         raise block.fail(index, f"the question has {question_fault(inputs[index], size)}")
-    return shortest_paths(inputs).num_paths
+    return shortest_paths(inputs)
 
 
 def _check_answers(block: Block, size: int, inputs: ByteArray, labels: ByteArray) -> BoolArray:

@@ -33,6 +33,7 @@ from hrm_tasks.maze.board import (
     check_size,
     size_of,
 )
+from hrm_tasks.maze.csv_rows import csv_questions
 from hrm_tasks.maze.generator import MazeGenerator
 from hrm_tasks.maze.verdict import Verdict, are_shortest_paths, find_faults, judge
 
@@ -80,20 +81,20 @@ class Maze(CellMeasures):
         return ["", *CHARACTERS]
 
     def parse(self, text: str) -> ByteArray:
-        """Read every maze in a text: one a line, or drawn with empty lines between them.
+        """Read every maze in a text: one a line, or drawn with empty lines between them, or CSV.
 
         Returns: (N, S) question tokens. Raises: PuzzleError naming the maze and the place in it.
         """
-        return maze_text.read_mazes(text, self.size)
+        return maze_text.read_mazes(csv_questions(text) or text, self.size)
 
     def read_file(self, path: Path) -> ByteArray:
-        """Read the maze of a PNG, or every maze in a text file. Returns: (N, S) question tokens.
+        """Read the maze of a PNG, or every maze in a text or CSV file. Returns: (N, S) question tokens.
 
         Raises: PuzzleError naming what is wrong.
         """
         maze_image.check_no_jpeg(path)
         if path.suffix.lower() != ".png":
-            return self.parse(path.read_text(encoding="utf-8"))
+            return self.parse(csv_questions(path) or path.read_text(encoding="utf-8"))
         maze = maze_image.read_png(path)
         if len(maze) != self.seq_len:
             found = size_of(len(maze))

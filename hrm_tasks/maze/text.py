@@ -1,19 +1,19 @@
 """Read mazes from text and draw them as text.
 
 A maze is drawn with one row a line and ends at an empty line, or one line holds all its cells, row by
-row. `#` is a wall, a blank or `.` an open cell, `S` the start and `G` the goal. Blanks are cells, also
-at the end of a line.
+row. `#` is a wall, a blank or `.` an open cell, `S` the start and `G` the goal; `dialect.py` has other
+characters. Blanks are cells, also at the end of a line. A smaller maze is padded with walls.
 
 Shapes: N mazes, S = size · size cells.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from hrm_core.data.drawings import Drawing, Line, cut_puzzles, number_lines, paragraphs
 from hrm_core.errors import PuzzleError
-from hrm_core.messages import cell_name
+from hrm_core.messages import cell_name, warn
 from hrm_tasks.maze.board import (
     CHARACTERS,
     GOAL,
@@ -29,9 +29,10 @@ from hrm_tasks.maze.board import (
     has_ends,
     size_of,
 )
+from hrm_tasks.maze.dialect import described, dialect_of, without_separators
 from hrm_tasks.maze.search import UNREACHED, shortest_paths
 
-TOKEN_OF = {"#": WALL, " ": OPEN, ".": OPEN, "S": START, "G": GOAL}
+TOKEN_OF = {"#": WALL, " ": OPEN, "S": START, "G": GOAL}
 DRAWN = "?" + CHARACTERS  # a model may answer with a pad
 ONE_WORD = DRAWN.replace(" ", ".")
 EXPECTED = "# for a wall, a blank or . for an open cell, S and G"
@@ -40,10 +41,12 @@ EXPECTED = "# for a wall, a blank or . for an open cell, S and G"
 def read_mazes(text: str, size: int) -> ByteArray:
     """Read every maze in a text. Returns: (N, S) question tokens.
 
+    Warns of other characters than ours, and of mazes that are padded.
+
     Raises: PuzzleError naming the maze and what is wrong with it: a character, a row, the number of
         cells, S or G, or that no path leads from S to G.
     """
-    drawings = list(_drawings(text, size))
+    drawings = list(_drawings(without_separators(text), size))
     if not drawings:
         raise PuzzleError(
             f"no maze found in {len(text)} characters of text; "
@@ -53,6 +56,7 @@ def read_mazes(text: str, size: int) -> ByteArray:
     for index in np.flatnonzero(~can_be_asked(mazes))[:1]:
         fault = question_fault(mazes[index], size)
         raise PuzzleError(f"{drawings[index].name}: {fault}")
+    _warn_of_readings(drawings, size)
     return mazes
 
 
@@ -61,7 +65,7 @@ def detect_size(text: str) -> int:
 
     Raises: PuzzleError if it is no square.
     """
-    lines = next(_paragraphs(text), [Line(1, "")])
+    lines = next(_paragraphs(without_separators(text)), [Line(1, "")])
     length = len(lines[0].text)
     size = size_of(length)
     if size is not None and len(lines) != length:
@@ -132,20 +136,42 @@ def _drawings(text: str, size: int) -> Iterator[Drawing]:
 
 def _read(drawing: Drawing, size: int) -> ByteArray:
     """Read the tokens (S,) of one maze; check its characters and its shape."""
-    _check_characters(drawing)
+    cells = _cells(drawing)
+    dialect = dialect_of(cells)
+    _check_characters(drawing, dialect)
     _check_shape(drawing, size)
-    cells = "".join(line.text for line in drawing.lines)
-    return np.fromiter(
-        map(TOKEN_OF.__getitem__, cells),
-        dtype=np.uint8,
-        count=size * size,
-    )
+    tokens = np.array([TOKEN_OF[dialect[cell]] for cell in cells], np.uint8)
+    if len(drawing.lines) == 1:
+        return tokens
+    padded = np.full((size, size), WALL, np.uint8)
+    grid = tokens.reshape(len(drawing.lines), -1)
+    padded[: grid.shape[0], : grid.shape[1]] = grid
+    return padded.reshape(-1)
 
 
-def _check_characters(drawing: Drawing) -> None:
+def _cells(drawing: Drawing) -> str:
+    return "".join(line.text for line in drawing.lines)
+
+
+def _warn_of_readings(drawings: Sequence[Drawing], size: int) -> None:
+    """Say once what was taken for granted, with the first maze of each kind."""
+    first: dict[str, str] = {}
+    for drawing in drawings:
+        cells = _cells(drawing)
+        if meanings := described(dialect_of(cells), cells):
+            first.setdefault(meanings, drawing.name)
+        if len(cells) < size * size:
+            rows = len(drawing.lines)
+            shape = f"{rows} rows of {len(cells) // rows} cells"
+            first.setdefault(f"{shape}, padded with walls to {size}x{size}", drawing.name)
+    for reading, name in first.items():
+        warn(f"{name}: {reading}")
+
+
+def _check_characters(drawing: Drawing, dialect: Mapping[str, str]) -> None:
     """Refuse a character that is no cell of a question."""
     for line in drawing.lines:
-        unknown = set(line.text) - TOKEN_OF.keys()
+        unknown = set(line.text) - dialect.keys()
         if not unknown:
             continue
         column = min(map(line.text.index, unknown))
@@ -168,17 +194,18 @@ def _check_shape(drawing: Drawing, size: int) -> None:
                 f"expected {size * size} in a line, or {size} lines of {size}"
             )
         return
+    width = min(len(lines[0].text), size)
     for row, line in enumerate(lines[:size], start=1):
         found = len(line.text)
-        if found == size:
+        if found == width:
             continue
-        is_short = found < size
+        is_short = found < width
         hint = "; blanks at its end may be lost, so write open cells as ." if is_short else ""
         raise PuzzleError(
             f"{drawing.name}: row {row} (line {line.number}) has {found} cells; "
-            f"expected {size}{hint}"
+            f"expected {width}{hint}"
         )
-    if len(lines) != size:
+    if len(lines) > size:
         raise PuzzleError(
             f"{drawing.name}: {len(lines)} rows; "
             f"expected {size}, then an empty line before the next maze"

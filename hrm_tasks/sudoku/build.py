@@ -18,6 +18,7 @@ from hrm_core.data.puzzles import (
     describe_file,
     num_shared,
     subsample,
+    write_other_ratings,
 )
 from hrm_core.data.summary import repeated_questions
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
@@ -26,7 +27,7 @@ from hrm_core.errors import DataError, PuzzleError
 from hrm_core.tasks.building import Built, Watch, unwatched
 from hrm_tasks.sudoku.board import BOARDS, BoolArray, ByteArray
 from hrm_tasks.sudoku.canonical import canonical_puzzle, canonical_solution
-from hrm_tasks.sudoku.csv_rows import read_csv
+from hrm_tasks.sudoku.csv_rows import rated, read_csv
 from hrm_tasks.sudoku.generator import Keep, generate, generate_batches, random_solution
 from hrm_tasks.sudoku.options import Options
 from hrm_tasks.sudoku.task import BLANK, Sudoku
@@ -63,7 +64,7 @@ def _build_from_files(out: Path, options: Options, files: CsvFiles) -> dict[str,
 
     Raises: DataError naming file and line.
     """
-    train = read_csv(files.train, options.min_rating)
+    train = read_csv(files.train, options.min_rating, rate=False)
     test = read_csv(files.test, options.min_rating) if files.test else None
     num_cells = train.inputs.shape[1]
     if test is not None and test.inputs.shape[1] != num_cells:
@@ -79,6 +80,7 @@ def _build_from_files(out: Path, options: Options, files: CsvFiles) -> dict[str,
             options.seed,
             files.train,
         )
+    train = rated(train)
     about = {
         **files.origin,
         "sources": {split: describe_file(path) for split, path in files.paths.items()},
@@ -239,6 +241,7 @@ def _write(
         Layout(task.vocab_size, task.seq_len),
         splits,
         build,
+        write_other_ratings({"train": train, "test": test}),
     )
 
 

@@ -1,60 +1,99 @@
-"""Read Sudoku puzzles from CSV files in the format of the published data sets.
+"""Read Sudoku puzzles from CSV files: of the published data sets, or with columns of other names.
 
 Shapes: L lines of a block, N puzzles, S cells.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from hrm_core.data.published_csv import ANSWER, QUESTION, Block, join, read_blocks
+from hrm_core.data.named_csv import Check, Words, at_least, read_questions, read_rows
+from hrm_core.data.published_csv import ANSWER, QUESTION, Block
 from hrm_core.data.puzzles import Puzzles
 from hrm_core.messages import quoted
 from hrm_tasks.sudoku.board import BOARDS, Board, ByteArray
+from hrm_tasks.sudoku.solver import solve
 
 KIND = "puzzle"
-HEADER_BYTES = 100  # of another header in a message
-
+BLANKS = b".0"
+UNRATED = -1
 SIZE_OF_LENGTH = {board.num_cells: size for size, board in BOARDS.items()}
+WITHOUT_SEPARATORS = str.maketrans("", "", " \t\r\n,;[]()'|")
 
 
-def read_csv(path: Path, min_rating: int = 0) -> Puzzles:
+def read_csv(path: Path, min_rating: int = 0, *, rate: bool = True) -> Puzzles:
     """Read the puzzles of a file that are rated `min_rating` or more; all lines are checked.
+
+    Our solver rates the puzzles of a file without ratings; if not `rate`, they stay `UNRATED` as long
+    as no rating is asked for.
 
     Raises: DataError naming the file and the line, if it is not of this format or breaks the rules of
         Sudoku.
     """
-    board = None
-    parts = []
-    for block in read_blocks(path, KIND, _quoted_header):
-        board = board or _board_of(block)  # the first puzzle decides
-        parts.append(_read_block(block, board, min_rating))
-    return join(path, KIND, parts, min_rating)
+    rows = read_rows(path, WORDS, _begin)
+    inputs, labels = rows.arrays
+    ratings = rows.ratings
+    if ratings is None:
+        ratings = np.full(len(inputs), UNRATED, np.int32)
+    puzzles = Puzzles(inputs, labels, ratings).with_other_ratings(rows.other_ratings)
+    if rate or min_rating:
+        puzzles = rated(puzzles)
+    return at_least(puzzles, min_rating, path, KIND) if min_rating else puzzles
 
 
-def _quoted_header(found: bytes) -> str:
-    return repr(found[:HEADER_BYTES].decode("utf-8", "backslashreplace"))
+def rated(puzzles: Puzzles) -> Puzzles:
+    """Rate the puzzles that are not rated: some milliseconds each."""
+    ratings = puzzles.ratings.copy()
+    for index in np.flatnonzero(ratings == UNRATED):
+        ratings[index] = solve(puzzles.inputs[index] - np.uint8(1)).rating
+    return puzzles.with_ratings(ratings)
+
+
+def csv_questions(source: Path | str) -> str | None:
+    """Return the questions of a CSV file or of its text, each on the line where it stands there.
+
+    Returns: None if it is no such file. Raises: DataError naming the line that is no row.
+    """
+    return read_questions(source, WORDS)
+
+
+def _clean(question: str, answer: str) -> tuple[str, str]:
+    """Remove what stands between the cells."""
+    return question.translate(WITHOUT_SEPARATORS), answer.translate(WITHOUT_SEPARATORS)
+
+
+def _fits(field: str) -> bool:
+    return len(field.translate(WITHOUT_SEPARATORS)) in SIZE_OF_LENGTH
+
+
+WORDS = Words(KIND, ("sudoku", "sudokus"), _clean, _fits, rated_by="the guesses of our solver")
+
+
+def _begin(block: Block) -> Check:
+    """Read a block as the first puzzle decides."""
+    return partial(_read_block, board=_board_of(block))
 
 
 def _board_of(block: Block) -> Board:
     """Tell the board from the first question."""
     line = block.line(0)
     fields = line.split(b",")
-    length = len(fields[QUESTION]) if len(fields) > QUESTION else 0
+    question = block.field(0, QUESTION) if block.spans else b"".join(fields[QUESTION:ANSWER])
+    length = len(question)
     if length not in SIZE_OF_LENGTH:
         found = f"{quoted(line)} has a question of {length} characters"
         raise block.fail(0, f"{found}; expected 16, 36 or 81")
     return BOARDS[SIZE_OF_LENGTH[length]]
 
 
-def _read_block(block: Block, board: Board, min_rating: int) -> Puzzles:
-    """Check all lines of a block and keep the puzzles rated `min_rating` or more."""
+def _read_block(block: Block, board: Board) -> tuple[ByteArray, ByteArray]:
+    """Check all lines of a block. Returns: questions (L, S), answers (L, S)."""
     block.check_encoding()
-    inputs = _grids(block, board, QUESTION, "question", blanks=b".0")
+    inputs = _grids(block, board, QUESTION, "question", blanks=BLANKS)
     labels = _grids(block, board, ANSWER, "answer", blanks=b"")
     _check_rules(block, board, inputs, labels)
-    puzzles = Puzzles(inputs, labels, block.ratings())
-    return puzzles.select(puzzles.ratings >= min_rating)
+    return inputs, labels
 
 
 def _grids(block: Block, board: Board, column: int, name: str, blanks: bytes) -> ByteArray:

@@ -17,6 +17,7 @@ from hrm_core.tasks.cells import CellMeasures
 from hrm_core.tasks.contract import NO_SETTINGS
 from hrm_core.tasks.editing import OUTER, CellKind, Editor
 from hrm_tasks.sudoku.board import BOARDS, BoolArray, ByteArray, IntArray
+from hrm_tasks.sudoku.csv_rows import csv_questions
 from hrm_tasks.sudoku.generator import generate
 from hrm_tasks.sudoku.text import detect_size, draw_grid, read_puzzles, write_line
 
@@ -66,15 +67,15 @@ class Sudoku(CellMeasures):
         return ["", "", *map(str, range(1, self.size + 1))]
 
     def parse(self, text: str) -> ByteArray:
-        """Read every puzzle in a text: one a line, or drawn with blank lines between them.
+        """Read every puzzle in a text: one a line, or drawn with blank lines between them, or CSV.
 
         Returns: (N, S) question tokens. Raises: PuzzleError naming the puzzle and the place in it.
         """
-        return read_puzzles(text, self.board) + np.uint8(BLANK)
+        return read_puzzles(csv_questions(text) or text, self.board) + np.uint8(BLANK)
 
     def read_file(self, path: Path) -> ByteArray:
-        """Read every puzzle in a text file, as `parse` does."""
-        return self.parse(path.read_text(encoding="utf-8"))
+        """Read every puzzle in a text file, as `parse` does, or in a CSV file, packed or not."""
+        return self.parse(csv_questions(path) or path.read_text(encoding="utf-8"))
 
     def format(self, tokens: ByteArray) -> str:
         """Draw one grid (S,) as text with box lines, blanks and pads as dots; `parse` reads it back."""

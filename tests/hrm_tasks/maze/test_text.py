@@ -110,7 +110,7 @@ def test_line_that_fits_no_board_is_refused(text: str, cells: int) -> None:
             "maze 2 (line 6): row 2 (line 7) has 1 cells; expected 3; blanks at its end may be lost",
         ),
         ("S #.\n. #\n  G", "row 1 (line 1) has 4 cells; expected 3"),
-        ("S #\n  G", "2 rows; expected 3, then an empty line before the next maze"),
+        ("S #\n  #\n  #\n  G", "4 rows; expected 3, then an empty line before the next maze"),
         (f"{SMALL}\n{SMALL}", "6 rows; expected 3"),
         ("S.#..#..", "8 cells; expected 9 in a line, or 3 lines of 3"),
         ("..#\n..#\n..G", "maze 1 (line 1): no S; expected one S and one G"),
@@ -134,6 +134,7 @@ def test_text_without_a_maze_is_refused(text: str) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore:maze ")
 @FUZZ
 @given(
     text=st.text(max_size=200) | st.text(alphabet="SG#. o\n\r", max_size=60),

@@ -1,4 +1,5 @@
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,8 @@ def refusal(path: Path, *lines: str) -> str:
 
 def read_or_refuse(path: Path) -> Puzzles | str:
     try:
-        return read_csv(path)
+        with warnings.catch_warnings(action="ignore"):  # of a header without ratings
+            return read_csv(path)
     except DataError as error:
         return str(error)
 
@@ -142,9 +144,7 @@ def test_first_puzzle_of_no_known_size_is_refused(path: Path) -> None:
     assert "question of 0 characters" in refusal(path, "\x00", GOOD)
 
 
-@pytest.mark.parametrize(
-    "header", ["", "question,answer", "question,source,answer,rating", "x" * 10_000]
-)
+@pytest.mark.parametrize("header", ["", "source,rating", "answer,solution", "x" * 10_000])
 def test_other_header_is_refused_with_the_one_expected(path: Path, header: str) -> None:
     with pytest.raises(DataError, match=rf"train\.csv:1: the header is '.*'; expected '{HEADER}'"):
         read_csv(written(path, header, GOOD))
