@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hrm_core.data.encodings import read_text
 from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark, draw_board
@@ -75,7 +76,7 @@ class Sudoku(CellMeasures):
 
     def read_file(self, path: Path) -> ByteArray:
         """Read every puzzle in a text file, as `parse` does, or in a CSV file, packed or not."""
-        return self.parse(csv_questions(path) or path.read_text(encoding="utf-8"))
+        return self.parse(csv_questions(path) or read_text(path))
 
     def format(self, tokens: ByteArray) -> str:
         """Draw one grid (S,) as text with box lines, blanks and pads as dots; `parse` reads it back."""

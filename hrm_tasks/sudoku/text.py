@@ -1,47 +1,83 @@
 """Read Sudoku puzzles from text and draw a grid as text.
 
-A line holds a whole puzzle (81 characters for 9x9), or a puzzle is drawn with one row a line and ends
-at a blank line. Digits stand for themselves, `.`, `0` and `_` for a blank; spaces and frames are
-ignored.
+A line holds a whole puzzle (81 characters for 9x9), or a puzzle is drawn with one row a line. Frames,
+separators, titles, comments and what else stands beside a puzzle are left out; `lines.py` tells them.
+A text is read in every style of blanks; exactly one board must fit it.
 
 Shapes: N puzzles, S cells. Grids hold digits, 0 for a blank.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 
-from hrm_core.data.drawings import (
-    BYTE_ORDER_MARK,
-    Drawing,
-    Line,
-    cut_puzzles,
-    number_lines,
-    paragraphs,
-)
+from hrm_core.data.drawings import Line, number_lines
 from hrm_core.errors import PuzzleError
 from hrm_tasks.sudoku.board import BOARDS, Board, ByteArray, IntArray
+from hrm_tasks.sudoku.lines import (
+    BLANK,
+    PLAIN,
+    SPACES,
+    STYLES,
+    Kind,
+    Read,
+    Style,
+    bare_cells,
+    candidates_of,
+    read_line,
+    unknown_cell,
+)
 
-BLANKS = ".0_"
-CELLS = frozenset("123456789" + BLANKS)
-BOX_DRAWING = "".join(map(chr, range(0x2500, 0x2580)))
-FRAME = "|+-=:" + BOX_DRAWING + BYTE_ORDER_MARK  # ASCII and markdown first
-WITHOUT_FRAME = dict.fromkeys(map(ord, FRAME))
+SECTION = re.compile(r"\s*\[\s*([^\W\d][\w ]*)\]\s*")  # [Puzzle], [State]
+PUZZLE_SECTION = "puzzle"
+
+
+class Drawing(NamedTuple):
+    """The lines of one puzzle: one for all its cells, or one for each row."""
+
+    name: str  # "puzzle 2 (line 5)"
+    reads: list[Read]
+    next_text: int = 0  # number of the line of text that ends it; 0 if none does
+
+
+class MisfitError(PuzzleError):
+    """A text that cannot be read in one style."""
+
+    def __init__(self, message: str, read: Read, board: Board) -> None:
+        super().__init__(message)
+        # how far a style can read: the style that is meant reads farther than the others
+        self.progress = (read.line.number, len(read.cells) // board.size)
 
 
 def read_puzzles(text: str, board: Board) -> ByteArray:
     """Read every puzzle in a text. Returns: (N, S) digits.
 
     Raises: PuzzleError naming the puzzle and what is wrong with it, if a character, a row or the
-        number of cells does not fit this board, if two givens clash, or if there is no puzzle.
+        number of cells does not fit this board, if two givens clash, if two readings fit, or if
+        there is no puzzle.
     """
-    grids = [_read(drawing, board) for drawing in _drawings(text, board)]
-    if not grids:
-        raise PuzzleError(
-            f"no puzzle found in {len(text)} characters of text; "
-            f"expected {board.num_cells} cells, blanks as . 0 or _"
-        )
-    return np.array(grids, dtype=np.uint8)
+    lines = list(_puzzle_lines(text))
+    fitting: dict[bytes, tuple[Style, ByteArray]] = {}
+    misfits = []
+    for style in STYLES:
+        if style not in (PLAIN, SPACES) and not any(blank in text for blank in style.blanks):
+            continue
+        try:
+            grids = _read_in(style, lines, board)
+        except MisfitError as misfit:
+            misfits.append(misfit)
+            continue
+        if len(grids):
+            fitting.setdefault(grids.tobytes(), (style, grids))
+    if not fitting:
+        raise _refusal(text, lines, misfits, board)
+    (style, grids), *others = fitting.values()
+    for other_style, other in others:
+        raise _two_readings((style, grids), (other_style, other))
+    return grids
 
 
 def detect_size(text: str) -> int:
@@ -49,9 +85,9 @@ def detect_size(text: str) -> int:
 
     Raises: PuzzleError if the line is neither.
     """
-    lines = (line for line in number_lines(text) if _cells(line.text))
+    lines = (line for line in number_lines(text) if bare_cells(line.text))
     line = next(lines, Line(1, ""))
-    num_cells = len(_cells(line.text))
+    num_cells = len(bare_cells(line.text))
     for size, board in BOARDS.items():
         if num_cells in (size, board.num_cells):
             return size
@@ -83,100 +119,211 @@ def write_line(digits: IntArray) -> str:
     return "".join(map(str, digits.tolist())).replace("0", ".")
 
 
-def _cells(text: str) -> str:
-    """Remove spaces and frames from a line."""
-    return "".join(text.translate(WITHOUT_FRAME).split())
+def _puzzle_lines(text: str) -> Iterator[Line]:
+    """Number the lines of a text; of one with sections only those of the puzzle."""
+    lines = list(number_lines(text))
+    section_of = {line.number: _section(line.text) for line in lines}
+    if PUZZLE_SECTION not in section_of.values():
+        yield from lines
+        return
+    is_puzzle = False
+    for line in lines:
+        section = section_of[line.number]
+        if section:
+            is_puzzle = section == PUZZLE_SECTION
+        if section or is_puzzle:
+            yield line
 
 
-def _drawings(text: str, board: Board) -> Iterator[Drawing]:
-    """Cut a text into puzzles.
+def _section(text: str) -> str:
+    """Return the name of the section that a line begins; "" if it begins none."""
+    found = SECTION.fullmatch(text)
+    return found[1].strip().lower() if found else ""
 
-    If a line of a paragraph is much longer than a row, each of its lines is a puzzle.
+
+def _read_in(style: Style, lines: Iterable[Line], board: Board) -> ByteArray:
+    """Read every puzzle in one style. Returns: (N, S). Raises: MisfitError."""
+    reads = [read_line(line, board, style) for line in lines]
+    grids = [_read(drawing, board, style) for drawing in _drawings(reads, board)]
+    return np.array(grids, dtype=np.uint8)
+
+
+def _drawings(reads: Iterable[Read], board: Board) -> list[Drawing]:
+    """Cut lines into puzzles.
+
+    If a line of a paragraph is much longer than a row, each of its lines is a puzzle. Rows may stand
+    in several paragraphs of the same height: in bands, or with an empty line after each.
     """
+    drawings: list[Drawing] = []
+    follows_rows = False
+    height = 0  # rows of each paragraph of the last puzzle that may go on; 0: it may not
+    drawn = (read for read in reads if read.kind is not Kind.FRAME)
+    for kind, group in groupby(drawn, key=lambda read: read.kind):
+        paragraph = list(group)
+        if kind is Kind.TEXT:
+            if drawings and follows_rows:
+                next_text = paragraph[0].line.number
+                drawings[-1] = drawings[-1]._replace(next_text=next_text)
+            height = 0
+        follows_rows = kind is Kind.CELLS
+        if kind is not Kind.CELLS:
+            continue
+        is_whole = max(len(read.cells) for read in paragraph) > 2 * board.size
+        goes_on = not is_whole and len(paragraph) == height
+        if goes_on and len(drawings[-1].reads) < board.size:
+            drawings[-1].reads.extend(paragraph)
+            continue
+        for puzzle in _listed(paragraph) if is_whole else [paragraph]:
+            name = f"puzzle {len(drawings) + 1} (line {puzzle[0].line.number})"
+            drawings.append(Drawing(name, puzzle))
+        height = 0 if is_whole or board.size % len(paragraph) else len(paragraph)
+    return drawings
 
-    def are_puzzles(lines: list[Line]) -> bool:
-        longest = max(len(_cells(line.text)) for line in lines)
-        return longest > 2 * board.size
 
-    lines = (line for line in number_lines(text) if not _is_frame(line.text))
-    found = paragraphs(lines, lambda line, num_rows: bool(line.strip()))
-    return cut_puzzles("puzzle", found, are_puzzles)
-
-
-def _is_frame(line: str) -> bool:
-    """Return True if a line holds nothing but a frame."""
-    return bool(line.strip()) and not _cells(line)
+def _listed(paragraph: Iterable[Read]) -> Iterator[list[Read]]:
+    """Yield each puzzle of a paragraph whose lines are whole puzzles, or lists of them."""
+    for read in paragraph:
+        yield [read]
+        for cells in read.listed:
+            yield [Read(read.line, Kind.CELLS, cells)]
 
 
-def _read(drawing: Drawing, board: Board) -> list[int]:
-    """Read and check the digits (S,) of one puzzle."""
-    rows = [_cells(line.text) for line in drawing.lines]
-    _check_characters(drawing, rows)
-    _check_shape(drawing, rows, board)
-    digits = [0 if cell in BLANKS else int(cell) for cell in "".join(rows)]
-    _check_digits(drawing, digits, board)
-    _check_clashes(drawing, digits, board)
+def _read(drawing: Drawing, board: Board, style: Style) -> list[int]:
+    """Read and check the digits (S,) of one puzzle. Raises: MisfitError."""
+    _check_characters(drawing, board, style)
+    _check_shape(drawing, board)
+    _check_single(drawing, board)
+    cells = "".join(read.cells for read in drawing.reads)
+    digits = _digits(cells)
+    fault = _fault(digits, board)
+    if fault:
+        raise MisfitError(f"{drawing.name}: {fault}", drawing.reads[-1], board)
     return digits
 
 
-def _check_characters(drawing: Drawing, rows: list[str]) -> None:
+def _digits(cells: str) -> list[int]:
+    return list(map(int, cells.replace(BLANK, "0")))
+
+
+def _check_characters(drawing: Drawing, board: Board, style: Style) -> None:
     """Refuse a character that is no cell."""
-    for line, row in zip(drawing.lines, rows, strict=True):
-        unknown = [character for character in row if character not in CELLS]
+    for read in drawing.reads:
+        unknown = unknown_cell(read.cells)
         if unknown:
-            place = f"line {line.number}, column {line.text.index(unknown[0]) + 1}"
-            raise PuzzleError(
-                f"{drawing.name}: unknown character {unknown[0]!r} at {place}; "
-                "expected digits, blanks as . 0 or _, or a frame"
+            line = read.line
+            place = f"line {line.number}, column {line.text.find(unknown) + 1}"
+            raise MisfitError(
+                f"{drawing.name}: unknown character {unknown!r} at {place}; "
+                f"expected digits, blanks as {style.name}, or a frame",
+                read._replace(cells=""),
+                board,
             )
 
 
-def _check_shape(drawing: Drawing, rows: list[str], board: Board) -> None:
+def _check_shape(drawing: Drawing, board: Board) -> None:
     """Refuse a puzzle whose lines are neither one puzzle nor the rows of one."""
     size = board.size
-    if len(rows) == 1:
-        found = len(rows[0])
+    reads = drawing.reads
+    if len(reads) == 1:
+        found = len(reads[0].cells)
         if found != board.num_cells:
-            raise PuzzleError(
+            raise MisfitError(
                 f"{drawing.name}: {found} cells; "
-                f"expected {board.num_cells} in a line, or {size} lines of {size}"
+                f"expected {board.num_cells} in a line, or {size} lines of {size}",
+                reads[0],
+                board,
             )
         return
-    numbered = zip(drawing.lines, rows[:size], strict=False)
-    for number, (line, row) in enumerate(numbered, start=1):
-        if len(row) != size:
-            raise PuzzleError(
-                f"{drawing.name}: row {number} (line {line.number}) has {len(row)} cells; "
-                f"expected {size}"
+    for number, read in enumerate(reads[:size], start=1):
+        if len(read.cells) != size:
+            raise MisfitError(
+                f"{drawing.name}: row {number} (line {read.line.number}) "
+                f"has {len(read.cells)} cells; expected {size}",
+                read,
+                board,
             )
-    if len(rows) != size:
-        raise PuzzleError(
-            f"{drawing.name}: {len(rows)} rows; "
-            f"expected {size}, then a blank line before the next puzzle"
+    if len(reads) != size:
+        rows = f"{len(reads)} rows"
+        if len(reads) < size and drawing.next_text:
+            rows += f", then line {drawing.next_text} has letters"
+        raise MisfitError(
+            f"{drawing.name}: {rows}; expected {size}, then a blank line before the next puzzle",
+            reads[-1],
+            board,
         )
 
 
-def _check_digits(drawing: Drawing, digits: list[int], board: Board) -> None:
-    """Refuse a digit that this board does not have."""
+def _check_single(drawing: Drawing, board: Board) -> None:
+    """Refuse a line with several puzzles, which may be a question and a wrong answer."""
+    read = drawing.reads[0]
+    for other in read.others:
+        one, another = (cells.replace(BLANK, ".") for cells in (read.cells, other))
+        raise MisfitError(
+            f"{drawing.name}: the line reads as {one} and as {another}; expected one puzzle a line",
+            read,
+            board,
+        )
+
+
+def _fault(digits: list[int], board: Board) -> str:
+    """Name a digit that this board does not have, or a given that stands twice in a unit."""
     size = board.size
     for cell, digit in enumerate(digits):
         if digit > size:
-            raise PuzzleError(
-                f"{drawing.name}: digit {digit} at {board.cell_name(cell)}; "
-                f"expected 1 to {size} on a {size}x{size} board"
-            )
-
-
-def _check_clashes(drawing: Drawing, digits: list[int], board: Board) -> None:
-    """Refuse a given that stands twice in a row, a column or a box."""
+            place = board.cell_name(cell)
+            return f"digit {digit} at {place}; expected 1 to {size} on a {size}x{size} board"
     for unit, cells in enumerate(board.units.tolist()):
         first: dict[int, int] = {}
         for cell in cells:
             digit = digits[cell]
             if digit and digit in first:
                 places = f"{board.cell_name(first[digit])} and {board.cell_name(cell)}"
-                raise PuzzleError(
-                    f"{drawing.name}: {digit} is given twice in {board.unit_name(unit)}, "
-                    f"at {places}; expected once"
-                )
+                unit_name = board.unit_name(unit)
+                return f"{digit} is given twice in {unit_name}, at {places}; expected once"
             first[digit] = cell
+    return ""
+
+
+def _refusal(
+    text: str, lines: Sequence[Line], misfits: Sequence[MisfitError], board: Board
+) -> PuzzleError:
+    """Return the error of the style that reads farthest, or of a text that is no puzzle."""
+    fault = _candidate_fault(lines, board)
+    if fault:
+        return PuzzleError(fault)
+    if misfits:
+        return max(misfits, key=lambda misfit: misfit.progress)  # the first of several
+    return PuzzleError(
+        f"no puzzle found in {len(text)} characters of text; "
+        f"expected {board.num_cells} cells, blanks as . 0 or _"
+    )
+
+
+def _candidate_fault(lines: Sequence[Line], board: Board) -> str:
+    """Name the first cell with several candidates, if a text is a grid of them; else ""."""
+    rows = [candidates_of(line, board) for line in lines]
+    first_grid = [row for row in rows if row][: board.size]
+    cells = [cell for row in first_grid for cell in row]
+    several = [number for number, cell in enumerate(cells) if len(cell) > 1]
+    if len(cells) != board.num_cells or not several:
+        return ""
+    first = several[0]
+    return (
+        f"a candidate grid: {len(several)} cells hold several candidates, the first is "
+        f"{board.cell_name(first)} with {cells[first]}; give the puzzle without candidates"
+    )
+
+
+def _two_readings(one: tuple[Style, ByteArray], another: tuple[Style, ByteArray]) -> PuzzleError:
+    """Return the error of a text that reads in two ways, with a puzzle that differs."""
+    shown = []
+    number = 0
+    shortest = min(len(one[1]), len(another[1]))
+    while number < shortest - 1 and (one[1][number] == another[1][number]).all():
+        number += 1
+    for style, grids in (one, another):
+        count = f"{len(grids)} puzzles, one" if len(grids) > 1 else "one puzzle"
+        shown.append(f"with blanks as {style.name}: {count} {write_line(grids[number])}")
+    return PuzzleError(
+        f"two readings fit; {'; '.join(shown)}; write every blank as . and leave out the frame"
+    )
