@@ -16,6 +16,8 @@ from typing import NoReturn
 
 import click
 
+from . import signs
+
 COMMANDS = {
     "demo": "Train on 4x4 Sudoku and solve puzzles the model has never seen, in three minutes.",
     "data": "Build data sets and look into them.",
@@ -173,19 +175,21 @@ def _runtime_message(error: RuntimeError) -> str | None:
 def _system_message(error: OSError) -> str | None:
     """Return the message of an error of the system; None for a bug."""
     if error.errno == errno.ENOSPC:
-        return "no space left on the device; make room and try again"
+        place = f" for {error.filename}" if error.filename else ""
+        return f"no space left on the device{place}; make room and try again"
     if error.filename is not None:
         return f"{error.filename} cannot be used ({error.strerror}); choose another path"
     return None
 
 
 def _mend_streams() -> None:
-    """Open the null device for closed streams; replace what the encoding of stdout lacks."""
+    """Open the null device for closed streams; write in ASCII what their encodings lack."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for as long as the process lasts
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=signs.NAME)
 
 
 def _forget_stdout() -> None:
