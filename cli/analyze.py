@@ -17,6 +17,7 @@ from .options import (
     json_option,
     open_model,
     print_warning,
+    read_stdin,
     seed_option,
     steps_option,
 )
@@ -150,9 +151,7 @@ def _typed_puzzles(
     config = loaded.config
     task = require_task(config.vocab_size, config.seq_len, loaded.task, str(loaded.source))
     identifiers = load_identifiers(model, config.num_puzzle_identifiers)
-    questions = typed_questions(
-        task, config, identifiers, puzzles, sys.stdin.read, options.identifier
-    )
+    questions = typed_questions(task, config, identifiers, puzzles, read_stdin, options.identifier)
     return task, questions, f"{len(questions):,} puzzles as typed"
 
 

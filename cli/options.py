@@ -1,6 +1,8 @@
 """Options that several commands share, and the steps of a command that belong to them."""
 
 import functools
+import io
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +80,15 @@ def refuse_same(outputs: Sequence[Path]) -> None:
         if path.absolute() in seen:
             raise click.UsageError(f"two outputs would be {path}; give each a name of its own")
         seen.add(path.absolute())
+
+
+def read_stdin() -> str:
+    """Read the text on stdin, in any encoding of a puzzle file. Raises: UnicodeDecodeError."""
+    from hrm_core.data.encodings import decode
+
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        return decode(sys.stdin.buffer.read(), "stdin")
+    return sys.stdin.read()
 
 
 def write_then_show(files: Sequence[Callable[[], None]], show: Callable[[], None]) -> None:

@@ -1,7 +1,6 @@
 """`hrm solve`: solve puzzles with a trained model."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from .options import (
     drawn_task,
     json_option,
     open_model,
+    read_stdin,
     steps_option,
     write_then_show,
 )
@@ -105,7 +105,7 @@ def solve(
     if digits or gif or png:
         task = drawn_task(task, digits, model)
     identifiers = load_identifiers(model, loaded.config.num_puzzle_identifiers, data)
-    asked = read_puzzles(task, puzzles, sys.stdin.read)
+    asked = read_puzzles(task, puzzles, read_stdin)
     if halt:
         check_halt(halt, loaded.config)
     backend = make_backend(loaded.config)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from hrm_core.backend import Backend
 from hrm_core.config import ModelConfig, validated
+from hrm_core.data.encodings import read_text as read_text_file
 from hrm_core.errors import PuzzleError
 from hrm_core.inference.asking import AskedPuzzle, Trajectory, ask
 from hrm_core.inference.generating import Sampling, continue_tokens, require_generative
@@ -379,7 +380,9 @@ def read_text(task: Task, text: str, name: str = "") -> list[Question]:
 
 
 def _read(task: Task, argument: str, read_stdin: Callable[[], str]) -> list[Question]:
-    is_file = _is_file(argument)
+    is_file = _is_there(argument, Path.is_file)
+    if not is_file and _is_there(argument, Path.is_dir):
+        raise PuzzleError(f"{argument} is a folder; expected a puzzle, or a file of puzzles")
     try:
         if is_file:
             return _read_file(task, Path(argument))
@@ -405,7 +408,7 @@ def _read_file(task: Task, path: Path) -> list[Question]:
     if isinstance(task, Accompanied):
         return task.questions_in(path)
     if isinstance(task, Named):
-        return task.questions(path.read_text(encoding="utf-8"), path.stem)
+        return task.questions(read_text_file(path), path.stem)
     grids = require_readable(task).read_file(path)
     return list(map(Question, grids))
 
@@ -419,8 +422,9 @@ def _place(argument: str, is_file: bool) -> str:
     return f"{argument[:40]!r} is no file, so it was read as a puzzle"
 
 
-def _is_file(argument: str) -> bool:
+def _is_there(argument: str, is_kind: Callable[[Path], bool]) -> bool:
+    """Return True if an argument names a file, or a folder, that is there."""
     try:
-        return Path(argument).is_file()
+        return bool(argument) and is_kind(Path(argument))
     except (OSError, ValueError):  # a puzzle can be longer than a file name may be
         return False

@@ -543,6 +543,7 @@ def test_solve_draws(hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:
         ("", "no puzzle found in 0 characters of text"),
         ("nope.txt", "'nope.txt' is no file, so it was read as a puzzle"),
         ("-", "stdin: puzzle 1 (line 1): unknown character 'x'"),
+        (".", ". is a folder; expected a puzzle, or a file of puzzles"),
     ],
 )
 def test_bad_puzzle_is_refused(refusal: Refusal, tiny_run: Path, puzzle: str, message: str) -> None:
