@@ -11,6 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 import hrm_mlx
+from hrm_core import process
 from hrm_core.backend import Arrays, BackendOptions, Batch, Cycles, FloatArray, IntArray, Replica
 from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.errors import BackendError
@@ -60,6 +61,7 @@ class MLXBackend:
     """One HRM on one device."""
 
     def __init__(self, config: ModelConfig, options: BackendOptions | None = None) -> None:
+        process.refuse_fork()
         options = options or BackendOptions()
         self.config = config
         self._options = options
@@ -136,6 +138,7 @@ class MLXBackend:
 
     def load_weights(self, weights: Arrays) -> None:
         """Take over weights that fit the weight table."""
+        process.refuse_fork()
         tensors = {name: from_numpy(weights[name]) for name in self._roles}
         self._constants = {
             name: tensors[name] for name, role in self._roles.items() if role is Role.CONSTANT
@@ -164,6 +167,7 @@ class MLXBackend:
 
     def begin_training(self, optim: OptimConfig, batch_size: int) -> None:
         """Make fresh optimizer state and a carry in which every slot is halted."""
+        process.refuse_fork()
         zeros = {name: mx.zeros_like(weight) for name, weight in self._state.weights.items()}
         self._optim = optim
         self._state = self._state._replace(
@@ -214,6 +218,7 @@ class MLXBackend:
         return {name: to_numpy(array) for name, array in named.items()}
 
     def _advance(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Piece:
+        process.refuse_fork()
         if self._updater is None:
             raise RuntimeError("begin_training comes before the first update")
         self._working = None
@@ -267,6 +272,7 @@ class MLXBackend:
 
     def begin(self, batch: Batch) -> EvalCarry:
         """A carry for evaluation, every slot at its first ACT step."""
+        process.refuse_fork()
         bind(self._model, self._working_weights())
         ids = mx.array(batch.puzzle_identifiers)
         vectors = self._state.table[ids] if self._state.table is not None else None
@@ -354,6 +360,7 @@ class MLXBackend:
         steps: int | None = None,
     ) -> Sequences:
         """Sequences (B,) without a token; `after` is the chunk before this one."""
+        process.refuse_fork()
         ids = mx.array(puzzle_identifiers)
         vectors = self._state.table[ids] if self._state.table is not None else None
         _, kernel = choose_attention(self._options.attention, self._on_gpu, "prefix")
@@ -396,6 +403,7 @@ class MLXBackend:
         return {name: to_numpy(array) for name, array in named.items()}
 
     def _working_weights(self) -> Tensors:
+        process.refuse_fork()
         if self._working is None:
             weights = self._state.average or self._state.weights
             self._working = {**working_weights(weights, self._model.dtype), **self._unmoved}

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch._dynamo.exc import BackendCompilerFailed
 
+from hrm_core import process
 from hrm_core.backend import (
     AnyArray,
     Arrays,
@@ -76,6 +77,7 @@ class TorchBackend:
     """One HRM on one device."""
 
     def __init__(self, config: ModelConfig, options: BackendOptions | None = None) -> None:
+        process.refuse_fork()
         options = options or BackendOptions()
         self.config = config
         self._options = options
@@ -174,6 +176,7 @@ class TorchBackend:
 
     def load_weights(self, weights: Arrays) -> None:
         """Take over weights that fit the weight table."""
+        process.refuse_fork()
         tensors = {
             name: from_numpy(weights[name], self._device).to(self._weight_dtype)
             for name in self._roles
@@ -201,6 +204,7 @@ class TorchBackend:
 
     def begin_training(self, optim: OptimConfig, batch_size: int) -> None:
         """Make fresh optimizer state and a carry in which every slot is halted."""
+        process.refuse_fork()
         m, v = (
             {name: torch.zeros_like(weight) for name, weight in self._state.weights.items()}
             for _ in range(2)
@@ -259,6 +263,7 @@ class TorchBackend:
         }  # the carry is written in place
 
     def _advance(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Piece:
+        process.refuse_fork()
         if self._updater is None:
             raise RuntimeError("begin_training comes before the first update")
         self._working = None
@@ -336,6 +341,7 @@ class TorchBackend:
     @torch.inference_mode()
     def begin(self, batch: Batch) -> EvalCarry:
         """A carry for evaluation, every slot at its first ACT step."""
+        process.refuse_fork()
         ids = self._tensor(batch.puzzle_identifiers)
         vectors = self._state.table[ids] if self._state.table is not None else None
         inputs, steps = self._tensor(batch.inputs), torch.zeros_like(ids)
@@ -415,6 +421,7 @@ class TorchBackend:
         steps: int | None = None,
     ) -> Sequences:
         """Sequences (B,) without a token; `after` is the chunk before this one."""
+        process.refuse_fork()
         ids = self._tensor(puzzle_identifiers)
         vectors = self._state.table[ids] if self._state.table is not None else None
         kernel = attention.eager if self._dtype == torch.float64 else attention.sdpa
@@ -460,6 +467,7 @@ class TorchBackend:
         return LazyLogits(said, head) if self.config.has_large_vocabulary else said
 
     def _working_weights(self) -> Tensors:
+        process.refuse_fork()
         if self._working is None:
             weights = self._state.average or self._state.weights
             self._working = {**working_weights(weights, self._dtype), **self._unmoved}
