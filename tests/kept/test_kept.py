@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +96,20 @@ def resumed_run(stopped_run: Path) -> Path:
 
 
 def test_resumed_run_logs_the_same_numbers(resumed_run: Path) -> None:
-    assert_close(kept.log_lines(resumed_run), RECORD["log"], rel=1e-5, abs=1e-7)
+    lines = kept.log_lines(resumed_run)
+    for line in lines:  # q_steps came later than the record
+        assert line.pop("q_steps", 0) <= line["steps"]
+    assert_close(lines, RECORD["log"], rel=1e-5, abs=1e-7)
 
 
 def test_resumed_run_writes_the_same_files(resumed_run: Path) -> None:
     files = [name for name in kept.hashes(resumed_run) if name != ".lock"]
     assert files == list(RECORD["kept"]["run"])
     newest = resumed_run / "checkpoints" / NEWEST
-    assert kept.state_keys(newest) == RECORD["state keys"]
+    keys = kept.state_keys(newest)
+    settings = [key for key in keys if key.partition(".")[0] == "settings"]
+    assert settings  # came later than the record
+    assert [key for key in keys if key not in settings] == RECORD["state keys"]
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "train_state.safetensors"])
@@ -178,7 +185,9 @@ def _data_size(path: Path) -> int:
 )
 def test_python_opens_and_solves(model: str, data: str | None, puzzle: str) -> None:
     names = {"arc": "blank", "grids.safetensors": "mirror"}
-    solver = hrm_mlx.load(kept.FOLDER / model, data=data and kept.FOLDER / data)
+    expected = pytest.warns(UserWarning, match="by name") if model in names else nullcontext()
+    with expected:
+        solver = hrm_mlx.load(kept.FOLDER / model, data=data and kept.FOLDER / data)
     (solution,) = solver.solve(puzzle, identifier=names.get(model, ""))
     assert solution.answer.shape == solution.question.shape
     assert solution.verdict
