@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch._dynamo.exc import BackendCompilerFailed
 
 from hrm_core import process
 from hrm_core.backend import (
@@ -526,6 +525,7 @@ def _present(data: Data) -> Tensors:
 
 def _explained(compiled: Callable[..., Any]) -> Callable[..., Any]:
     """A compiled function whose first call says in one line that it could not be compiled."""
+    from torch._dynamo.exc import BackendCompilerFailed  # as slow to import as torch itself
 
     @wraps(compiled)
     def call(*arguments: Any) -> Any:
