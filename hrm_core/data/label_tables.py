@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hrm_core.data.sources import decoded, file_bytes
+from hrm_core.data.sources import decoded, file_bytes, first_repeated
 from hrm_core.errors import DataError
 from hrm_core.messages import first_few, one_line, quoted, shortened
 
@@ -150,10 +150,12 @@ def _check_shape(
     """Refuse a table without rows, with two equal headers, or with a row of another length."""
     if not header or not rows:
         raise DataError(f"{path} has no rows; expected a header and a line for each picture")
-    keys = [key_of(name) for name in header if name.strip()]
-    for name in header:
-        if keys.count(key_of(name)) > 1:
-            raise DataError(f"{path}: two columns are called {quoted(name)}; rename one of them")
+    names = [name for name in header if name.strip()]
+    keys = [key_of(name) for name in names]
+    repeated = first_repeated(keys)
+    if repeated is not None:
+        name = names[keys.index(repeated)]
+        raise DataError(f"{path}: two columns are called {quoted(name)}; rename one of them")
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(header):
             raise DataError(

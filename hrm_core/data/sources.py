@@ -8,7 +8,7 @@ import os
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -160,6 +160,12 @@ def _count_parts(data: bytes | str) -> int:
     else:
         lists, objects, quotes = (data.count(mark.encode()) for mark in marks)
     return lists + objects + quotes // 2
+
+
+def first_repeated(names: Sequence[str]) -> str | None:
+    """Return the first name that stands there more than once; None if there is none."""
+    counts = Counter(names)
+    return next((name for name in names if counts[name] > 1), None)
 
 
 def file_sha256(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hrm_core.data.sources import escaped
+from hrm_core.data.sources import escaped, first_repeated
 from hrm_core.data.store import BLANK_IDENTIFIER
 from hrm_core.data.summary import repeated_questions
 from hrm_core.data.writer import Examples, Layout, refuse_used, write_dataset
@@ -394,8 +394,8 @@ def _name_identifiers(
         if name not in first_of:
             first_of[name] = len(names)
             names.append(name)
-    if len(set(names)) < len(names):
-        repeated = next(name for name in names if names.count(name) > 1)
+    repeated = first_repeated(names)
+    if repeated is not None:
         raise DataError(
             f"a view of a puzzle would be named {repeated!r}, as another puzzle is; rename that one"
         )

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hrm_core.data.sources import hashed_entry, read_json
+from hrm_core.data.sources import first_repeated, hashed_entry, read_json
 from hrm_core.data.store import BLANK_IDENTIFIER
 from hrm_core.errors import DataError
 from hrm_core.messages import one_line, quoted
@@ -114,9 +114,8 @@ def _csv_records(path: Path, text: str) -> Iterator[Record]:
 
 def _header(place: str, row: Sequence[str]) -> Sequence[str]:
     """Check the names of the columns. Returns: they."""
-    repeated = sorted(name for name in row if row.count(name) > 1)
-    if repeated:
-        name = repeated[0]
+    name = first_repeated(sorted(row))
+    if name is not None:
         raise DataError(
             f"{place}: column {quoted(name)} stands {row.count(name)} times in the header; "
             "expected it once"

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hrm_core.data.sources import decoded, file_bytes
+from hrm_core.data.sources import decoded, file_bytes, first_repeated
 from hrm_core.errors import DataError
 from hrm_core.messages import one_line, quoted
 
@@ -84,12 +84,13 @@ def _check_header(place: str, names: Sequence[str]) -> None:
     """Refuse a header without id and token, and names that are empty or stand there twice."""
     if not {ID, TOKEN} <= set(names):
         raise DataError(f"{place}: columns {quoted(','.join(names))}; expected {COLUMNS}")
+    repeated = first_repeated(names)
+    if repeated is not None:
+        raise DataError(
+            f"{place}: column {quoted(repeated)} stands {names.count(repeated)} times in the "
+            "header; expected it once"
+        )
     for name in names:
-        if names.count(name) > 1:
-            raise DataError(
-                f"{place}: column {quoted(name)} stands {names.count(name)} times in the header; "
-                "expected it once"
-            )
         if not _is_visible(name):
             raise DataError(
                 f"{place}: a column is called {quoted(name)}; "

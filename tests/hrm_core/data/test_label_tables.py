@@ -48,13 +48,23 @@ def test_empty_lines_count_in_the_line_that_is_named(tmp_path: Path) -> None:
         table.numbers("x")
 
 
+def test_table_of_very_many_columns_is_read(tmp_path: Path) -> None:
+    """Headers that are compared each with each other would take minutes."""
+    names = [f"c{number}" for number in range(100_000)]
+    values = ",".join("1" * len(names))
+    assert len(table_of(tmp_path, f"{','.join(names)}\n{values}\n").header) == 100_000
+    with pytest.raises(DataError, match="two columns are called 'C7'"):
+        table_of(tmp_path, f"C7,{','.join(names)}\n1,{values}\n")
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
         ("", "no rows"),
         ("file,x\n", "no rows"),
         ("file,x\na,1,2\n", "t.csv:2 has 3 values; expected 2"),
-        ("file,x, X\na,1,2\n", "two columns are called"),
+        ("file,x, X\na,1,2\n", "two columns are called 'x'"),
+        ("file,_,_\na,1,2\n", "two columns are called '_'"),
         ('file,x\n"a,1\n', "is not CSV"),
         ('file,x\n"a"b,1\n', "is not CSV"),
         (b"file,x\n\xffa,1\n", "not UTF-8"),

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from hrm_core.data import sources
-from hrm_core.data.sources import decoded, file_bytes
+from hrm_core.data.sources import decoded, file_bytes, first_repeated
 from hrm_core.errors import DataError
 
 
@@ -62,3 +62,17 @@ def test_the_place_of_a_wrong_byte_counts_the_byte_order_mark() -> None:
     with pytest.raises(DataError) as refused:
         decoded(Path("a.csv"), mark + b"ab\xff")
     assert str(refused.value) == "a.csv is not UTF-8: byte 0xff at 5; save it as UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("names", "repeated"),
+    [([], None), (["a", "b"], None), (["a", "b", "c", "c", "b"], "b"), (["", ""], "")],
+)
+def test_first_name_that_is_repeated_is_found(names: list[str], repeated: str | None) -> None:
+    assert first_repeated(names) == repeated
+
+
+def test_many_names_are_compared_in_one_pass() -> None:
+    """Each with each other would take hours."""
+    names = [str(number) for number in range(1_000_000)]
+    assert first_repeated([*names, names[-1]]) == names[-1]
