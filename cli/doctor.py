@@ -19,6 +19,7 @@ OPTIONAL = {  # the extra that brings it, and what it is for
     "huggingface_hub": ("hub", "for hf:// in hrm convert"),
     "matplotlib": ("plot", "for hrm plot"),
     "tensorboardX": ("tensorboard", "for hrm train --tensorboard"),
+    "wandb": ("wandb", "for hrm train --wandb"),
 }
 
 

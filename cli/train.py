@@ -1,7 +1,7 @@
 """`hrm train`: train a model on a data set, or continue a run."""
 
 import shlex
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +65,11 @@ NO_CHANGES = (
 )
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard events into the run, too.")
 @click.option(
+    "--wandb",
+    is_flag=True,
+    help="Report to Weights & Biases, too; WANDB_MODE=offline keeps it in the run.",
+)
+@click.option(
     "--dry-run",
     is_flag=True,
     help="Estimate operations, time and memory of the run on this device, and write nothing.",
@@ -80,6 +85,7 @@ def train(
     max_updates: int | None,
     micro_batch: int | None,
     tensorboard: bool,
+    wandb: bool,
     dry_run: bool,
     make_backend: BackendMaker,
 ) -> int:
@@ -94,7 +100,12 @@ def train(
     from hrm_core.runs.run import Follower, Run
     from hrm_core.training import session
     from hrm_core.training.fit import Interrupted, Reporter
-    from hrm_core.training.report import ConsoleReporter, Reporters, TensorBoardReporter
+    from hrm_core.training.report import (
+        ConsoleReporter,
+        Reporters,
+        TensorBoardReporter,
+        WandbReporter,
+    )
 
     if resume and max_updates is not None:
         raise click.UsageError(NO_CHANGES)
@@ -114,6 +125,10 @@ def train(
         watchers: list[Reporter] = [console]
         if tensorboard:
             watchers.append(TensorBoardReporter(run_directory / "tensorboard"))
+        recorder: AbstractContextManager[object] = nullcontext()
+        if wandb and is_first:
+            recorder = WandbReporter(run_directory, settings.model_dump(mode="json"))
+            watchers.append(recorder)
         reporter = Reporters(watchers if is_first else [])
         if resume:
             trainer = session.resume(run, assignment, make_backend, reporter)
@@ -123,7 +138,8 @@ def train(
             if model is not None and is_first:
                 _print_growth(model.config, assignment.model)
         try:
-            trainer.train()
+            with recorder:
+                trainer.train()
         except Interrupted:
             if is_first:
                 again = _resume_command(run_directory, make_backend)

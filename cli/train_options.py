@@ -34,7 +34,7 @@ ALIASES = {
     "model": "a preset or a config file as the first word, or --init MODEL",
     "preset": "a preset or a config file as the first word",
     "config": "a preset or a config file as the first word",
-    "wandb": "--tensorboard, whose events other tools can read",
+    "wandb-project": "--wandb, with the project in WANDB_PROJECT",
     "gpus": "torchrun, see docs/torch.md",
 }
 

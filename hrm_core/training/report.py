@@ -1,8 +1,12 @@
-"""Report a run: one live line on a terminal, one line a report elsewhere, TensorBoard on request."""
+"""Report a run: one live line on a terminal, one line a report elsewhere.
 
+TensorBoard and Weights & Biases get the numbers on request.
+"""
+
+import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +16,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from hrm_core.errors import needs_package
+from hrm_core.errors import BackendError, needs_package
+from hrm_core.messages import reason
 from hrm_core.tasks.cells import UNKNOWN
 from hrm_core.tasks.contract import Measures
 from hrm_core.training.fit import Record, Reporter
@@ -100,9 +105,90 @@ class TensorBoardReporter:
         """Do nothing: warnings are for the console."""
 
     def _add(self, kind: str, record: Record) -> None:
-        for name, value in record.items():
-            if isinstance(value, float | int) and name != "update":
-                self._writer.add_scalar(f"{kind}/{name}", value, record["update"])
+        for name, value in _numbers(kind, record).items():
+            self._writer.add_scalar(name, value, record["update"])
+
+
+class WandbReporter:
+    """Sends every number of a report to Weights & Biases.
+
+    The variables WANDB_MODE, WANDB_PROJECT and so on are those of the package wandb; with
+    WANDB_MODE=offline the numbers stay in the run, for `wandb sync`.
+    """
+
+    def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
+        """Prepare to report a run of these settings.
+
+        Raises: BackendError if wandb is not installed, or nobody is logged in.
+        """
+        with needs_package("wandb", "--wandb needs wandb", "wandb"):
+            import wandb
+        self._package = wandb
+        self._directory, self._config = directory, config
+        with self._errors_explained():
+            if wandb.setup().settings.mode == "online":
+                wandb.login()
+
+    def __enter__(self) -> Self:
+        """Begin, or continue what the run reported before. Raises: BackendError."""
+        ids = [path.name.rpartition("-")[2] for path in self._directory.glob("wandb/*run-*-*")]
+        with self._errors_explained():
+            self._run = self._package.init(
+                dir=self._directory,
+                project=os.environ.get("WANDB_PROJECT", "hrm"),
+                name=os.environ.get("WANDB_NAME", self._directory.resolve().name),
+                id=os.environ.get("WANDB_RUN_ID", next(iter(ids), None)),
+                resume="allow",
+                config=dict(self._config),
+                settings=self._package.Settings(console="off"),  # the live line is no log
+            )
+        for kind in ("train", "eval"):  # a run that is resumed reports some updates again
+            self._run.define_metric(f"{kind}/*", step_metric="update")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._run.finish(exit_code=int(kind is not None))
+
+    def trained(self, record: Record, total: int) -> None:
+        """Send the metrics of the last updates."""
+        self._send("train", record)
+
+    def evaluated(self, record: Record) -> None:
+        """Send the result of an evaluation."""
+        self._send("eval", record)
+
+    def saved(self, checkpoint: Path) -> None:
+        """Do nothing: checkpoints stay in the run."""
+
+    def warn(self, message: str) -> None:
+        """Do nothing: warnings are for the console."""
+
+    def _send(self, kind: str, record: Record) -> None:
+        self._run.log({"update": record["update"], **_numbers(kind, record)})
+
+    @contextmanager
+    def _errors_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except self._package.Error as error:
+            found = reason(error).rstrip(".")
+            raise BackendError(
+                f"--wandb: {found}; log in with `wandb login`, or set WANDB_MODE=offline"
+            ) from error
+
+
+def _numbers(kind: str, record: Record) -> dict[str, float]:
+    """Return the numbers of a report but its update, each as `kind/name`."""
+    numbers = {}
+    for name, value in record.items():
+        if isinstance(value, float | int) and name != "update":
+            numbers[f"{kind}/{name}"] = value
+    return numbers
 
 
 class Reporters:

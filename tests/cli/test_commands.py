@@ -627,6 +627,7 @@ def test_run_keeps_its_micro_batches(
         (["--set", "model.vocab_size=11"], "model.vocab_size=11 but the data has vocab_size=6"),
         (["--init", "nope"], "nope does not exist (in "),
         (["--tensorboard"], "--tensorboard needs tensorboardX; pip install 'tensorboardX>=2.6'"),
+        (["--wandb"], "--wandb needs wandb; pip install "),
         (["--device", "tpu"], "'tpu' is not one of 'auto', 'gpu', 'cpu'"),
         (["--resume"], "--resume continues a run with its own settings"),
     ],
@@ -640,7 +641,8 @@ def test_bad_training_is_refused_and_leaves_nothing(
     message: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)  # as if it were not installed
+    for package in ("tensorboardX", "wandb"):
+        monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     assert message in refusal(
         "train", tiny_config, "--data", tiny_data, "--run", tmp_path / "run", *arguments
     )

@@ -42,7 +42,7 @@ def test_every_shorthand_names_a_setting_and_only_given_ones_change_it() -> None
         ("--steps", "use --max-updates N"),
         ("--learning-rate", "use --lr RATE"),
         ("--learning_rate", "use --lr RATE"),
-        ("--wandb", "use --tensorboard, "),
+        ("--wandb-project", "use --wandb, with the project in WANDB_PROJECT"),
         ("--weight-decay", "use --set optim.weight_decay=VALUE"),
         ("--hidden_size", "use --set model.hidden_size=VALUE"),
         ("--ema", "use --set train.ema=VALUE"),
