@@ -1,7 +1,8 @@
 """Options of `hrm train` that people expect: shorthands of settings, and those of other tools."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -40,10 +41,11 @@ ALIASES = {
 
 
 class TrainCommand(click.Command):
-    """A command that answers to options of other tools, and lists the presets in its help."""
+    """A command that answers to options and settings of other tools, and lists the presets in its help."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the words. Raises: UsageError, with the option that does what was meant."""
+        """Parse the words. Raises: UsageError, with the words that do what was meant."""
+        refuse_published_words(self, ctx, args)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -60,6 +62,56 @@ class TrainCommand(click.Command):
 
         with formatter.section("Presets (hrm presets: their sizes and costs)"):
             formatter.write_dl(list(about_presets().items()))
+
+
+def refuse_published_words(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
+    """Refuse settings as words, `lr=1e-4`, as Hydra takes them. Raises: UsageError with ours."""
+    words = _positional(command, args)
+    if not any("=" in word and not Path(word).exists() for word in words):
+        return
+    from hrm_convert.published_run import (
+        DEFAULTS,
+        published_words,
+        same_command,
+        same_setting,
+    )
+
+    from hrm_core.config import preset_names
+
+    settings = published_words(words)
+    if settings:
+        preset = next((word for word in words if word in preset_names()), None)
+        meant = same_command(settings if preset else {**DEFAULTS, **settings}, preset)
+        same = [(f"{key}={text}", same_setting(key, text)) for key, text in settings.items()]
+        shown = "; ".join(f"{word} is {option or 'not needed'}" for word, option in same)
+        raise click.UsageError(
+            f"hrm train takes no words of Hydra. {shown}. All of it: {meant}", ctx
+        )
+
+
+def refuse_published_file(config: str) -> None:
+    """Refuse a file of settings of published code. Raises: UsageError with the command that does the same."""
+    path = Path(config)
+    if not path.is_file():
+        return
+    from hrm_convert.published_run import published_file, same_command
+
+    if settings := published_file(path):
+        meant = same_command(settings)
+        raise click.UsageError(f"{path} holds settings of published code; the same is {meant}")
+
+
+def _positional(command: click.Command, args: Sequence[str]) -> list[str]:
+    """Return the words that are neither options nor their values."""
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    flags = {name for option in options if option.is_flag for name in option.opts}
+    found, before = [], ""
+    for word in args:
+        is_value = before.startswith("-") and before not in flags and "=" not in before
+        if not word.startswith("-") and not is_value:
+            found.append(word)
+        before = word
+    return found
 
 
 def meant_option(flag: str) -> str:
