@@ -4,7 +4,7 @@ Where the rules of a task can tell a right answer, a puzzle is asked in its next
 refuse the answer to the one before. Shapes: K forms, A ACT steps, S cells.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +13,12 @@ import numpy.typing as npt
 from hrm_core.backend import Backend
 from hrm_core.config import ModelConfig
 from hrm_core.inference.evaluation import answer_step_by_step
-from hrm_core.inference.slots import Halt
+from hrm_core.inference.slots import Halt, StepResult
 from hrm_core.inference.watching import Watch, told
 from hrm_core.tasks.capabilities import Asked, Judged, Polled, Polling, Question
 from hrm_core.tasks.contract import IntArray, Task, TokenArray
+
+KEPT_TOKENS = 1 << 26  # of the answers after all ACT steps: 256 MB
 
 
 class AskedPuzzle(NamedTuple):
@@ -44,6 +46,20 @@ class _Form(NamedTuple):
     k: int
 
 
+def groups(puzzles: Sequence[AskedPuzzle], tokens_of_form: int) -> Iterator[list[AskedPuzzle]]:
+    """Yield puzzles, in order, in groups whose answers after all ACT steps are kept at once."""
+    group: list[AskedPuzzle] = []
+    num_tokens = 0
+    for puzzle in puzzles:
+        more = len(puzzle.identifiers) * tokens_of_form
+        if group and num_tokens + more > KEPT_TOKENS:
+            yield group
+            group, num_tokens = [], 0
+        group.append(puzzle)
+        num_tokens += more
+    yield group
+
+
 def asks_in_turn(task: Task | None) -> bool:
     """Return True if the rules say after each answer whether another is needed."""
     return isinstance(task, Judged) and not isinstance(task, Polled)
@@ -56,8 +72,11 @@ def ask(
     halt: Halt,
     max_steps: int,
     watch: Watch,
+    first: int = 0,
 ) -> list[list[Trajectory]]:
     """Ask each puzzle until an answer is accepted, or in all its forms.
+
+    `watch` is told of the puzzles by their numbers, counted from `first`.
 
     Returns: what was said of the forms of each puzzle that were asked, at least the first.
     """
@@ -66,12 +85,17 @@ def ask(
     while waiting:
         forms = []
         for place in waiting:
-            first, all_forms = len(paths[place]), len(puzzles[place].identifiers)
-            stop = first + 1 if asks_in_turn(task) else all_forms
-            forms += [_Form(place, k) for k in range(first, stop)]
-        for form, path in zip(
-            forms, _trajectories(backend, puzzles, forms, halt, max_steps, watch), strict=True
-        ):
+            next_form, all_forms = len(paths[place]), len(puzzles[place].identifiers)
+            stop = next_form + 1 if asks_in_turn(task) else all_forms
+            forms += [_Form(place, k) for k in range(next_form, stop)]
+        first_forms = {
+            number: (first + place, puzzles[place].asked)
+            for number, (place, k) in enumerate(forms)
+            if k == 0
+        }
+        tell = told(watch, first_forms, forms[0].k)
+        found = _trajectories(backend, puzzles, forms, halt, max_steps, tell)
+        for form, path in zip(forms, found, strict=True):
             paths[form.place].append(path)
         waiting = [place for place in waiting if _is_open(task, puzzles[place], paths[place])]
     return paths
@@ -92,14 +116,9 @@ def _trajectories(
     forms: Sequence[_Form],
     halt: Halt,
     max_steps: int,
-    watch: Watch,
+    tell: Callable[[StepResult], None],
 ) -> list[Trajectory]:
     """Ask some forms at once."""
-    first_forms = {
-        number: (form.place, puzzles[form.place].asked)
-        for number, form in enumerate(forms)
-        if form.k == 0
-    }
     found = answer_step_by_step(
         backend,
         np.stack([puzzles[place].asked.inputs[k] for place, k in forms]),
@@ -108,7 +127,7 @@ def _trajectories(
         prefix_len=np.array([puzzles[place].question.prefix_len for place, _ in forms], np.int32),
         images=_images(puzzles, forms, backend.config),
         max_steps=max_steps,
-        on_step=told(watch, first_forms, forms[0].k),
+        on_step=tell,
     )
     paths = []
     for row, (steps, settled) in enumerate(zip(found.steps, found.settled_step, strict=True)):

@@ -20,7 +20,7 @@ from hrm_core.backend import Backend
 from hrm_core.config import ModelConfig, validated
 from hrm_core.data.encodings import read_text as read_text_file
 from hrm_core.errors import PuzzleError
-from hrm_core.inference.asking import AskedPuzzle, Trajectory, ask
+from hrm_core.inference.asking import AskedPuzzle, Trajectory, ask, groups
 from hrm_core.inference.generating import Sampling, continue_tokens, require_generative
 from hrm_core.inference.predicting import ModelAsk
 from hrm_core.inference.slots import Halt, check_steps, most_steps
@@ -269,8 +269,12 @@ class Solver:
             asked.append(self._asked(number, question, name, found[name], votes))
         chosen = halt or self.backend.config.halting
         most = steps or most_steps(chosen, self.backend.config)
-        paths = ask(self.backend, self.task, asked, chosen, most, watch)
-        return list(map(self._solution, asked, paths))
+        solutions: list[Solution] = []
+        for group in groups(asked, most * self.backend.config.num_cells):
+            first = len(solutions)
+            paths = ask(self.backend, self.task, group, chosen, most, watch, first)
+            solutions += map(self._solution, group, paths)
+        return solutions
 
     def _asked(
         self, number: int, question: Question, name: str, identifiers: IntArray, votes: int | None

@@ -5,6 +5,7 @@ import pytest
 
 import hrm_mlx
 from hrm_core.backend import BackendOptions
+from hrm_core.inference import asking
 from hrm_core.inference.solving import Solver, read_text
 from hrm_core.inference.watching import Moment
 
@@ -68,6 +69,22 @@ def test_a_puzzle_gets_twice_the_steps_of_training_where_the_model_halts_itself(
     (usual,) = solver.solve_puzzles(questions)
     assert len(fixed.answers) == trained
     assert len(usual.answers) == len(by_q.answers) > trained
+
+
+def test_many_puzzles_are_answered_in_groups_and_told_under_their_numbers(
+    solver: Solver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = read_text(solver.task, f"{HARD}\n{HARDEST}\n{HARD}")
+    whole = solver.solve_puzzles(questions, halt="fixed", steps=2, votes=2)
+    monkeypatch.setattr(asking, "KEPT_TOKENS", 2 * 2 * 2 * 81)  # two puzzles of two forms
+    moments: list[Moment] = []
+    parts = solver.solve_puzzles(questions, halt="fixed", steps=2, votes=2, watch=moments.append)
+    assert [moment.num_thinking for moment in moments] == [2] * 4 + [1] * 4
+    told = [[each.puzzle for each in moment.thoughts] for moment in moments]
+    assert told == [[0, 1], [0, 1], [], [], [2], [2], [], []]
+    for part, other in zip(parts, whole, strict=True):
+        np.testing.assert_array_equal(part.answers, other.answers)
+        np.testing.assert_allclose(part.q_halt_logits, other.q_halt_logits, atol=1e-3)
 
 
 def test_an_exception_of_the_watcher_ends_the_thinking(solver: Solver) -> None:
