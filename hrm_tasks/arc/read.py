@@ -137,7 +137,7 @@ class _Reading:
                 f"{place!a}: {name!a} cannot name a task, identifiers are made of it; {way_out}"
             )
         parts = [self.top, *path.parts[:-1]]
-        is_evaluation = bool(found.tests) and EVALUATION in parts
+        is_evaluation = bool(found.tests) and EVALUATION in map(str.lower, parts)
         if found.name:
             parts.append(path.name)
             is_evaluation = is_evaluation or EVALUATION in path.stem.lower()

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shlex
+import shutil
 import struct
 import zipfile
 from collections.abc import Callable
@@ -83,6 +84,12 @@ def test_no_header_of_safetensors_is_taken_for_a_pickle(tmp_path: Path, length: 
     path.write_bytes(struct.pack("<Q", length) + json.dumps({}).encode().ljust(200))
     refuse_foreign(path)
     assert find_model(path) == path
+
+
+def test_model_of_ours_beside_published_weights_is_found(tiny_run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(find_model(tiny_run).parent, tmp_path / "both")
+    published(folder)
+    assert find_model(folder) == folder / "model.safetensors"
 
 
 def test_other_files_and_folders_are_left_to_others(tmp_path: Path) -> None:

@@ -108,6 +108,12 @@ def test_name_of_a_challenges_file_says_what_is_measured(
     ] * 2
 
 
+def test_folder_of_evaluation_may_have_capitals(tmp_path: Path) -> None:
+    place = save(tmp_path / "x", {"Evaluation/a.json": SOLVED, "Training/b.json": SOLVED})
+    measured = {task.name: task.is_evaluation for task in read_source(place).tasks}
+    assert measured == {"a": True, "b": False}
+
+
 def test_tasks_with_outputs_of_their_own_need_no_solutions(tmp_path: Path) -> None:
     place = save(tmp_path, {"all.json": {"a": SOLVED, "b": SOLVED}})
     for source in (read_source(place / "all.json"), read_source(place)):
