@@ -11,7 +11,7 @@ import click
 from hrm_core.backends import BackendMaker
 
 from .options import DIRECTORY, MODEL, NAME, backend_options, open_model
-from .train_options import TrainCommand, refuse_published_file, shorthand_options
+from .train_options import TrainCommand, shorthand_options
 
 if TYPE_CHECKING:
     from hrm_core.config import ModelConfig, RunConfig
@@ -184,7 +184,6 @@ def _config(
         if config is None:
             presets = ", ".join(preset_names())
             raise click.UsageError(f"name a preset or a config file; presets: {presets}")
-        refuse_published_file(config)
         return load_config(config, overrides)
     if config or overrides or init:
         raise click.UsageError(NO_CHANGES)

@@ -1,6 +1,7 @@
 """Options of `hrm train` that people expect: shorthands of settings, and those of other tools."""
 
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ class TrainCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the words. Raises: UsageError, with the words that do what was meant."""
-        refuse_published_words(self, ctx, args)
+        refuse_published(self, ctx, args)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -64,41 +65,46 @@ class TrainCommand(click.Command):
             formatter.write_dl(list(about_presets().items()))
 
 
-def refuse_published_words(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
-    """Refuse settings as words, `lr=1e-4`, as Hydra takes them. Raises: UsageError with ours."""
+def refuse_published(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
+    """Refuse a file of settings of published code, and settings as words like `lr=1e-4`.
+
+    Raises: UsageError with the command that does the same; ConfigError if they are of another network.
+    """
     words = _positional(command, args)
-    if not any("=" in word and not Path(word).exists() for word in words):
+    if not any("=" in word or _is_file(word) for word in words):
         return
-    from hrm_convert.published_run import (
-        DEFAULTS,
-        published_words,
-        same_command,
-        same_setting,
-    )
+    from hrm_convert.published_run import DEFAULTS, published_file, published_words, same_command
 
     from hrm_core.config import preset_names
 
-    settings = published_words(words)
-    if settings:
-        preset = next((word for word in words if word in preset_names()), None)
-        meant = same_command(settings if preset else {**DEFAULTS, **settings}, preset)
-        same = [(f"{key}={text}", same_setting(key, text)) for key, text in settings.items()]
-        shown = "; ".join(f"{word} is {option or 'not needed'}" for word, option in same)
-        raise click.UsageError(
-            f"hrm train takes no words of Hydra. {shown}. All of it: {meant}", ctx
-        )
-
-
-def refuse_published_file(config: str) -> None:
-    """Refuse a file of settings of published code. Raises: UsageError with the command that does the same."""
-    path = Path(config)
-    if not path.is_file():
+    preset = next((word for word in words if word in preset_names()), None)
+    path = next((Path(word) for word in words if _is_file(word)), None)
+    of_file = published_file(path) if path and not preset else {}
+    of_words = published_words([word for word in words if not os.path.lexists(word)])
+    if not of_file and not of_words:
         return
-    from hrm_convert.published_run import published_file, same_command
+    below = {} if preset else of_file or DEFAULTS
+    meant = same_command({**below, **of_words}, preset)
+    if of_file:
+        raise click.UsageError(f"{path} holds settings of published code; the same is {meant}", ctx)
+    raise click.UsageError(
+        f"hrm train takes no words of Hydra. {_translated(of_words)}. All of it: {meant}", ctx
+    )
 
-    if settings := published_file(path):
-        meant = same_command(settings)
-        raise click.UsageError(f"{path} holds settings of published code; the same is {meant}")
+
+def _translated(settings: Mapping[str, str]) -> str:
+    """Write the option that each published setting stands for."""
+    from hrm_convert.published_run import same_setting
+
+    same = [(f"{key}={text}", same_setting(key, text)) for key, text in settings.items()]
+    return "; ".join(f"{word} is {option or 'not needed'}" for word, option in same)
+
+
+def _is_file(word: str) -> bool:
+    try:
+        return Path(word).is_file()
+    except (OSError, ValueError):  # no name that a file can have
+        return False
 
 
 def _positional(command: click.Command, args: Sequence[str]) -> list[str]:

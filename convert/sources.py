@@ -35,7 +35,7 @@ from hrm_core.runs.checkpoint import (
 from hrm_core.runs.shipped import known_names
 from hrm_core.tasks.registry import name_of_shape, published_length
 
-from .names import DERIVED, by_canonical_name
+from .names import DERIVED, by_canonical_name, canonical_name
 from .official import OfficialWeights
 from .published_config import CONFIG_FILE, WHERE_FROM, published_training, read_published_config
 from .safetensors_file import SafetensorsFile, open_safetensors
@@ -95,7 +95,10 @@ def open_source(source: str, seq_len: int | None = None) -> Iterator[Source]:
     path, config_path = _from_hub(source) if is_remote else _locate(Path(source), notes)
     if is_safetensors(path):
         with open_safetensors(path) as file:
-            if METADATA in file.metadata or config_path is None:
+            is_ours = METADATA in file.metadata
+            if not is_ours and config_path is None and _is_published(file):
+                raise ConfigError(f"{path} has no {CONFIG_FILE} beside it; {WHERE_FROM}")
+            if is_ours or config_path is None:
                 yield _ours(path, file, Path(source), notes)
             else:
                 strange = _other_kinds(file.tensors)
@@ -120,6 +123,11 @@ def read_model(source: str, seq_len: int | None = None) -> Model:
 def is_safetensors(path: Path) -> bool:
     """Return True if the name or the first bytes of a file are those of safetensors."""
     return path.suffix == ".safetensors" or first_bytes(path, 9)[8:] == b"{"
+
+
+def _is_published(file: SafetensorsFile) -> bool:
+    """Return True for tensors of a published network, by the names of its initial states."""
+    return {"H_init", "L_init"} <= set(map(canonical_name, file.tensors))
 
 
 def _from_hub(source: str) -> tuple[Path, Path | None]:

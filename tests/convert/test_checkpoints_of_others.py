@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hrm_convert.sources import open_source, read_model
 from hrm_convert.tensors import ConversionError
+from safetensors.numpy import save_file
 
 from hrm_core.errors import CheckpointError, ConfigError
 from hrm_core.runs.checkpoint import Model
@@ -129,6 +130,16 @@ def test_mlp_in_the_place_of_attention_is_refused(published: Path) -> None:
             continue
         with pytest.raises(ConfigError, match=r"arch\.mlp_t is unknown"):
             read_model(str(published))
+
+
+def test_weights_in_safetensors_need_their_settings_too(published: Path, tmp_path: Path) -> None:
+    expected = read_model(str(published))
+    lone = tmp_path / "lone.safetensors"
+    save_file({f"model.{name}": np.array(array) for name, array in expected.weights.items()}, lone)
+    with pytest.raises(ConfigError, match=r"lone.safetensors has no all_config.yaml beside it"):
+        read_model(str(lone))
+    (published / "all_config.yaml").rename(tmp_path / "all_config.yaml")
+    same_weights(read_model(str(lone)), expected)
 
 
 def test_value_too_large_for_float32_is_named(published: Path) -> None:

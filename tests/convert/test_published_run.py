@@ -158,9 +158,11 @@ def test_train_answers_settings_of_hydra(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cfg_pretrain.yaml").write_text(PRETRAIN)
-    message = refusal("train", "cfg_pretrain.yaml", "--run", "run")
-    assert message.startswith("cfg_pretrain.yaml holds settings of published code; the same is ")
-    assert message.endswith("hrm train arc-1 --data data/arc-aug-1000 --run RUN")
+    same = "hrm train arc-1 --data data/arc-aug-1000 --run RUN"
+    message = f"cfg_pretrain.yaml holds settings of published code; the same is {same}"
+    assert refusal("train", "cfg_pretrain.yaml", "--run", "run") == message
+    assert refusal("train", "cfg_pretrain.yaml") == message
+    assert refusal("train", "cfg_pretrain.yaml", "lr=3") == f"{message} --set optim.lr=3"
     for words in (["lr=1e-4"], ["arc-1", "lr=1e-4", "--run", "run"], ["--resume", "lr=1e-4"]):
         assert "lr=1e-4 is --set optim.lr=1e-4. All of it: hrm train arc-1" in refusal(
             "train", *words
