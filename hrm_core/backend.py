@@ -42,11 +42,14 @@ class Batch:
     images: npt.NDArray[np.uint8] | None = None  # (B, H, W), or (B, C, H, W), a frame a chunk
 
 
+Device = Literal["auto", "gpu", "cpu"]
+
+
 @dataclass(frozen=True)
 class BackendOptions:
     """Options of a backend. "auto" is bf16, compiled (MLX: on Metal only), on a GPU; f32, eager, on a CPU."""
 
-    device: Literal["auto", "gpu", "cpu"] = "auto"
+    device: Device = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float64"] = (
         "auto"  # of activations; float64 only in PyTorch
     )

@@ -38,11 +38,16 @@ if TYPE_CHECKING:
 
 
 def load(
-    path: str | Path, options: "BackendOptions | None" = None, data: str | Path | None = None
+    path: str | Path,
+    options: "BackendOptions | None" = None,
+    data: str | Path | None = None,
+    *,
+    backend: str = "mlx",
+    device: str | None = None,
 ) -> "Solver":
     """Load a trained model: a run, a checkpoint folder, a .safetensors file or a shipped model by name.
 
-    Its `solve(text)` gives solutions.
+    Its `solve(puzzles)` gives solutions. `backend` is mlx or torch; `device` is auto, gpu or cpu.
 
     A damaged checkpoint that is passed over is warned of. `data` is the data set it was trained on, where a model of several puzzles
     does not know them by name.
@@ -51,4 +56,4 @@ def load(
     """
     from hrm_core.inference.loading import load_solver
 
-    return load_solver(path, "mlx", options, data)
+    return load_solver(path, backend, options, data, device)

@@ -25,9 +25,14 @@ if TYPE_CHECKING:
 
 
 def load(
-    path: str | Path, options: "BackendOptions | None" = None, data: str | Path | None = None
+    path: str | Path,
+    options: "BackendOptions | None" = None,
+    data: str | Path | None = None,
+    *,
+    backend: str = "torch",
+    device: str | None = None,
 ) -> "Solver":
-    """Load a trained model into PyTorch, all else as `hrm_mlx.load`."""
+    """Load a trained model into PyTorch unless `backend` says mlx, all else as `hrm_mlx.load`."""
     from hrm_core.inference.loading import load_solver
 
-    return load_solver(path, "torch", options, data)
+    return load_solver(path, backend, options, data, device)

@@ -1,9 +1,12 @@
 """Load a trained model with its task, ready to solve."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import cast, get_args
 
-from hrm_core.backend import BackendOptions
+from hrm_core.backend import BackendOptions, Device
 from hrm_core.backends import backend_named
+from hrm_core.errors import BackendError
 from hrm_core.inference.solving import Solver
 from hrm_core.messages import warn
 from hrm_core.runs.checkpoint import Model, open_model
@@ -19,16 +22,18 @@ def load_solver(
     backend: str,
     options: BackendOptions | None = None,
     data: str | Path | None = None,
+    device: str | None = None,
 ) -> Solver:
     """Load a trained model: a run, a checkpoint folder, a .safetensors file or a shipped model by name.
 
     A run falls back from a damaged checkpoint to the one before, with a warning. `data` is the data
     set the model was trained on; it is needed where a model of several puzzle identifiers has no
-    record of their names.
+    record of their names. `device` is auto, gpu or cpu, and takes the place of that of `options`.
 
-    Raises: CheckpointError if there is no whole model; PuzzleError if its task is not known;
-    DataError if `data` is another data set.
+    Raises: BackendError if there is no such backend or device; CheckpointError if there is no whole
+    model; PuzzleError if its task is not known; DataError if `data` is another data set.
     """
+    options = _on(device, options)
     path = model_path(path)
     model = open_model(path, warn)
     config = model.config
@@ -38,6 +43,16 @@ def load_solver(
     made = make_backend(config, options)
     made.load_weights(model.weights)
     return Solver(made, task_of(model), identifiers)
+
+
+def _on(device: str | None, options: BackendOptions | None) -> BackendOptions | None:
+    """Return the options with another device. Raises: BackendError if there is none of this name."""
+    if device is None:
+        return options
+    devices = get_args(Device)
+    if device not in devices:
+        raise BackendError(f"unknown device {device!r}; use {', '.join(devices)}")
+    return replace(options or BackendOptions(), device=cast(Device, device))
 
 
 def task_of(model: Model) -> Task:

@@ -9,6 +9,7 @@ Shapes: A ACT steps, N puzzles, K answers to one puzzle, S cells.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from hrm_core.backend import Backend
 from hrm_core.config import ModelConfig, validated
 from hrm_core.data.encodings import read_text as read_text_file
 from hrm_core.errors import PuzzleError
+from hrm_core.files import Refusal, check_exists
 from hrm_core.inference.asking import AskedPuzzle, Trajectory, ask, groups
+from hrm_core.inference.boards import board_text, texts_in
 from hrm_core.inference.generating import Sampling, continue_tokens, require_generative
+from hrm_core.inference.notebook import gallery_html, solution_html
 from hrm_core.inference.predicting import ModelAsk
 from hrm_core.inference.slots import Halt, check_steps, most_steps
 from hrm_core.inference.voting import polling_of
@@ -159,6 +163,17 @@ class Solution:
             return f"{about}>"
         return f"{about}\n {shortened(self.task.line(self.answer), REPR_LENGTH)}>"
 
+    def _repr_html_(self) -> str:
+        """Draw the board in a notebook: given cells bold, those that were filled in coloured."""
+        return solution_html(self)
+
+
+class Solutions(list[Solution]):
+    """Solutions in the order of their puzzles; a notebook shows them side by side."""
+
+    def _repr_html_(self) -> str:
+        return gallery_html(self)
+
 
 @dataclass(frozen=True, eq=False)
 class Solver:
@@ -170,23 +185,24 @@ class Solver:
 
     def solve(
         self,
-        text: str,
+        text: Any,
         halt: Halt | None = None,
         identifier: str = "",
         votes: int | None = None,
         steps: int | None = None,
-    ) -> list[Solution]:
-        """Solve every puzzle in a text.
+    ) -> Solutions:
+        """Solve every puzzle in a text, in the file of a Path, or in arrays or lists of cells.
 
+        Cells are (S,), (H, W) or (N, H, W), with 0 or None for blanks.
         `identifier` is the name of a puzzle that the model was trained on, or "blank"; it is
         needed if there are several. `votes` is the number of answers to choose from: answers to
         augmentations for ARC, 100 if not set; else answers to symmetries, 1 if not set. `steps` is
         the number of ACT steps that an answer takes at most, `halt_max_steps` if not set.
 
-        Raises: PuzzleError naming the puzzle and the place in it; or if no puzzle of that name was
-        trained, or there are no symmetries. ConfigError if the model cannot take so many steps.
+        Raises: PuzzleError naming the puzzle and the place in it, or what is expected; or if no
+        puzzle of that name was trained, or there are no symmetries. ConfigError if the model cannot take so many steps.
         """
-        return self.solve_puzzles(read_text(self.task, text), halt, identifier, votes, steps)
+        return self.solve_puzzles(read_given(self.task, text), halt, identifier, votes, steps)
 
     def generate(
         self, prompt: str, max_tokens: int = 100, sampling: Sampling = GREEDY
@@ -233,7 +249,7 @@ class Solver:
         identifier: str = "",
         votes: int | None = None,
         steps: int | None = None,
-    ) -> list[Solution]:
+    ) -> Solutions:
         """Solve puzzles (N, S) given as tokens.
 
         With halt "q" a puzzle ends when q_halt > q_continue, with "fixed" after all ACT steps.
@@ -250,7 +266,7 @@ class Solver:
         votes: int | None = None,
         steps: int | None = None,
         watch: Watch = unwatched,
-    ) -> list[Solution]:
+    ) -> Solutions:
         """Solve puzzles, each under its own name or all of them as the one that `identifier` names.
 
         `watch` is told of every ACT step as it comes; an exception from it ends the thinking.
@@ -269,7 +285,7 @@ class Solver:
             asked.append(self._asked(number, question, name, found[name], votes))
         chosen = halt or self.backend.config.halting
         most = steps or most_steps(chosen, self.backend.config)
-        solutions: list[Solution] = []
+        solutions = Solutions()
         for group in groups(asked, most * self.backend.config.num_cells):
             first = len(solutions)
             paths = ask(self.backend, self.task, group, chosen, most, watch, first)
@@ -381,6 +397,29 @@ def read_text(task: Task, text: str, name: str = "") -> list[Question]:
         return task.questions(text, name)
     grids = require_readable(task).parse(text)
     return list(map(Question, grids))
+
+
+def read_given(task: Task, given: Any) -> list[Question]:
+    """Read the puzzles that a Python program gives: text, a Path, arrays, or lists of any of them.
+
+    Raises: PuzzleError naming the puzzle and the place in it, or saying what is expected.
+    """
+    if isinstance(given, str):
+        return read_text(task, given)
+    if isinstance(given, PathLike):
+        path = Path(given)
+        check_exists(path, Refusal(PuzzleError, "expected a file of puzzles"))
+        if path.is_dir():
+            raise PuzzleError(f"{path} is a folder; expected a file of puzzles")
+        return _read(task, str(path), str)
+    if isinstance(given, list | tuple) and any(isinstance(part, PathLike) for part in given):
+        return [question for part in given for question in read_given(task, part)]
+    texts = texts_in(given)
+    if texts is None:
+        return read_text(task, board_text(task, given))
+    if isinstance(task, Named):  # each is JSON
+        return [question for text in texts for question in read_text(task, text)]
+    return read_text(task, "\n".join(texts))
 
 
 def _read(task: Task, argument: str, read_stdin: Callable[[], str]) -> list[Question]:
