@@ -9,7 +9,7 @@ from hrm_core.tasks.capabilities import Polled
 def solution_record(solution: Solution, max_steps: int | None = None) -> dict[str, Any]:
     """Return a solution as JSON-serialisable values, with `attempts` if the task makes several.
 
-    `max_steps` is there where it was asked for.
+    `max_steps` is there where it was asked for, `flaw` where something is wrong with the question.
     """
     line = require_readable(solution.task).line
     record: dict[str, Any] = {
@@ -32,6 +32,7 @@ def solution_record(solution: Solution, max_steps: int | None = None) -> dict[st
         "num_agreeing": solution.num_agreeing,
         "accepted": solution.accepted,
         "verdict": solution.verdict,
+        **({"flaw": solution.flaw} if solution.flaw else {}),
         **({"max_steps": max_steps} if max_steps else {}),
         "steps": len(solution.answers),
         "settled_step": solution.settled_step,

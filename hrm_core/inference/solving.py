@@ -9,6 +9,7 @@ Shapes: A ACT steps, N puzzles, K answers to one puzzle, S cells.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from hrm_core.tasks.capabilities import (
     Candidate,
     Checked,
     Drawable,
+    Examined,
     Judged,
     Named,
     Outcomes,
@@ -118,6 +120,16 @@ class Solution:
             return self.task.verdict(self.question, self.answer)
         return ONLY_THE_SOLUTION
 
+    @cached_property
+    def flaw(self) -> str:
+        """Say what is wrong with the question itself; "" if nothing is known to be."""
+        return self.task.flaw(self.question) if isinstance(self.task, Examined) else ""
+
+    @property
+    def judgement(self) -> str:
+        """Return the verdict, and what is wrong with the question, in one line."""
+        return "; ".join(filter(None, [self.verdict, self.flaw]))
+
     @property
     def _right_attempt(self) -> int:
         """Return the number of the attempt that equals the solution, 0 if none does."""
@@ -158,7 +170,7 @@ class Solution:
 
     def __repr__(self) -> str:
         steps = f"settled after ACT step {self.settled_step} of {len(self.answers)}"
-        about = f"<Solution of {self.task.name}: {self.verdict}, {steps}"
+        about = f"<Solution of {self.task.name}: {self.judgement}, {steps}"
         if not isinstance(self.task, Readable):
             return f"{about}>"
         return f"{about}\n {shortened(self.task.line(self.answer), REPR_LENGTH)}>"

@@ -87,6 +87,18 @@ class Checked(Judged, Protocol):
 
 
 @runtime_checkable
+class Examined(Protocol):
+    """Tells what is wrong with a question itself: beside every verdict of `hrm solve`."""
+
+    def flaw(self, inputs: TokenArray) -> str:
+        """Say in one line what is wrong with a question (S,), such as that it has no solution.
+
+        Returns: "" if nothing is, or if that takes long to find out.
+        """
+        ...
+
+
+@runtime_checkable
 class Symmetric(Protocol):
     """Has symmetries that map puzzles to puzzles: votes."""
 

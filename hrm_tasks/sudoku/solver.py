@@ -163,15 +163,20 @@ def _unit_family(units: IntArray, num_cells: int) -> Family:
     return Family(tuple(shifts.tolist()), heads)
 
 
+class TooLongError(Exception):
+    """A search that takes more backtracks than it may."""
+
+
 @dataclass
 class Search:
     """Depth-first search that counts the trials without a solution."""
 
     rules: Rules
     backtracks: int = 0
+    max_backtracks: int | None = None
 
     def solutions(self, start: State) -> Iterator[State]:
-        """Yield every solution in the order in which the search finds them."""
+        """Yield every solution in the order in which the search finds them. Raises: TooLongError."""
         state = self.rules.propagate(start)
         if state is None:
             return
@@ -185,6 +190,8 @@ class Search:
                 yield solution
             if not has_solution:
                 self.backtracks += 1
+                if self.backtracks == self.max_backtracks:
+                    raise TooLongError
 
 
 @cache
@@ -215,10 +222,13 @@ def solutions(grid: IntArray) -> Iterator[ByteArray]:
     return (rules.grid(state) for state in found)
 
 
-def count_solutions(grid: IntArray, limit: int = 2) -> int:
-    """Count the solutions of a grid (S,), at most `limit`."""
+def count_solutions(grid: IntArray, limit: int = 2, max_backtracks: int | None = None) -> int:
+    """Count the solutions of a grid (S,), at most `limit`.
+
+    Raises: TooLongError if that takes `max_backtracks`.
+    """
     rules = _rules_for(grid)
-    found = Search(rules).solutions(rules.start(grid))
+    found = Search(rules, max_backtracks=max_backtracks).solutions(rules.start(grid))
     return sum(1 for _ in islice(found, limit))
 
 

@@ -20,9 +20,12 @@ from hrm_core.tasks.editing import OUTER, CellKind, Editor
 from hrm_tasks.sudoku.board import BOARDS, BoolArray, ByteArray, IntArray
 from hrm_tasks.sudoku.csv_rows import csv_questions
 from hrm_tasks.sudoku.generator import generate
+from hrm_tasks.sudoku.solver import TooLongError, count_solutions
 from hrm_tasks.sudoku.text import detect_size, draw_grid, read_puzzles, write_line
 
 PAD, BLANK = 0, 1
+MAX_BACKTRACKS = 10_000  # of the search for a second solution: less than a second
+FLAWS = ("the puzzle has no solution", "", "the puzzle has several solutions")
 
 
 class Sudoku(CellMeasures):
@@ -110,6 +113,16 @@ class Sudoku(CellMeasures):
     def verdict(self, inputs: ByteArray, answer: ByteArray) -> str:
         """Say if the rules accept this answer (S,) to this question (S,)."""
         return "accepted by the rules" if self.accepts(inputs, answer) else "NOT a solution"
+
+    def flaw(self, inputs: ByteArray) -> str:
+        """Say that a question (S,) has no solution or several; "" if it has one.
+
+        Also "" if 10,000 backtracks do not decide it.
+        """
+        try:
+            return FLAWS[count_solutions(_digits(inputs), max_backtracks=MAX_BACKTRACKS)]
+        except TooLongError:
+            return ""
 
     def editor(self) -> Editor:
         """Return the board to fill in: digits are typed."""

@@ -255,7 +255,7 @@ export class SolvePanel {
     const { record, attempts } = this.result;
     const verdict = this.find(".verdict");
     const isLast = this.shown === this.steps.length;
-    const words = [record.verdict];
+    const words = record.flaw ? [record.verdict, record.flaw] : [record.verdict];
     if (record.num_answers > 1 && !attempts.length) {
       words.push(`given by ${record.num_agreeing} of ${record.num_answers} answers`);
     }

@@ -36,7 +36,26 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_solve_takes_the_name(hrm: Hrm) -> None:
     outcome = hrm("solve", NAME, PUZZLE, "--device", "cpu", "--json")
-    assert (outcome.status, json.loads(outcome.out)["accepted"]) == (0, True)
+    record = json.loads(outcome.out)
+    assert (outcome.status, record["accepted"]) == (0, True)
+    assert "flaw" not in record
+
+
+@pytest.mark.parametrize(
+    ("puzzle", "flaw", "status"),
+    [
+        (PUZZLE.replace("..7", "1.7", 1), "the puzzle has no solution", 1),
+        (PUZZLE.replace("419", "...", 1), "the puzzle has several solutions", 0),
+    ],
+)
+def test_solve_tells_the_flaw_of_a_puzzle(hrm: Hrm, puzzle: str, flaw: str, status: int) -> None:
+    outcome = hrm("solve", NAME, puzzle, "--device", "cpu", "--json")
+    record = json.loads(outcome.out)
+    assert (outcome.status, record["flaw"], record["accepted"]) == (status, flaw, status == 0)
+    shown = hrm("solve", NAME, puzzle, "--device", "cpu").out.splitlines()[-1]
+    assert shown.startswith(f"{record['verdict']}; {flaw}; settled after ACT step ")
+    (solution,) = importlib.import_module("hrm_mlx").load(NAME).solve(puzzle)
+    assert flaw in repr(solution)
 
 
 def test_eval_takes_the_name(hrm: Hrm, data: Path) -> None:

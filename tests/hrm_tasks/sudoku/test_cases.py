@@ -133,3 +133,23 @@ def test_latin_1_in_a_comment(tmp_path: Path) -> None:
     path.write_bytes(f"#DCafé\r\n{DRAWN}\r\n".encode("latin-1"))
     with pytest.warns(UserWarning, match="read as Latin-1"):
         np.testing.assert_array_equal(Sudoku(9).read_file(path), Sudoku(9).parse(LINE))
+
+
+@pytest.mark.parametrize(
+    ("name", "flaw"),
+    [
+        ("no_solution.txt", "the puzzle has no solution"),
+        ("several_solutions.txt", "the puzzle has several solutions"),
+        ("line_X.txt", ""),
+    ],
+)
+def test_flaw_of_a_puzzle_is_told(cases_dir: Path, name: str, flaw: str) -> None:
+    task = Sudoku(9)
+    (puzzle,) = task.read_file(cases_dir / "sudoku_text" / name)
+    assert task.flaw(puzzle) == flaw
+
+
+def test_search_for_a_flaw_ends() -> None:
+    """200,000 backtracks do not decide this puzzle."""
+    hard = ".....5.8....6.1.43..........1.5........1.6...3.......553.....61........4........."
+    assert Sudoku(9).flaw(Sudoku(9).parse(hard)[0]) == ""

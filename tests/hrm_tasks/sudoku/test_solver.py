@@ -7,7 +7,7 @@ import pytest
 
 from hrm_core.errors import PuzzleError
 from hrm_tasks.sudoku.board import BOARDS
-from hrm_tasks.sudoku.solver import count_solutions, solutions, solve
+from hrm_tasks.sudoku.solver import TooLongError, count_solutions, solutions, solve
 
 RATED = {  # from the Sudoku Exchange bank, public domain
     "..614.....2.5....19....8..7.7.....34..1...9..53.....1.6..2....57....3.4.....762..": 3,
@@ -58,6 +58,13 @@ def test_hardest_published_puzzles_get_their_published_rating(data_dir: Path) ->
 def test_published_puzzles_have_one_solution(data_dir: Path) -> None:
     rows = every_nth(data_dir / "sudoku" / "test.csv", step=100)
     assert {count_solutions(grid(row["question"])) for row in rows} == {1}
+
+
+def test_count_of_solutions_ends_where_it_may_take_no_longer() -> None:
+    text, rating = next(iter(RATED.items()))
+    assert count_solutions(grid(text), max_backtracks=50) == 1
+    with pytest.raises(TooLongError):
+        count_solutions(grid(text), max_backtracks=rating)
 
 
 def test_small_board_has_288_solutions() -> None:
