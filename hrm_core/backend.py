@@ -143,6 +143,7 @@ class Backend(Protocol):
 
     config: ModelConfig
     replica: Replica
+    is_compiled: bool  # for the shapes it has met: another number of slots is compiled anew
 
     def describe(self) -> dict[str, str]:
         """Describe what results may depend on.

@@ -80,10 +80,10 @@ class MLXBackend:
             if self._on_gpu
             else "float32"
         )
-        self._compiled = options.compile == "on" or (
+        self.is_compiled = options.compile == "on" or (
             options.compile == "auto" and mx.metal.is_available() and self._on_gpu
         )
-        self._workers = shared_workers(num_workers(self._on_gpu or self._compiled))
+        self._workers = shared_workers(num_workers(self._on_gpu or self.is_compiled))
         self._attention, kernel = choose_attention(
             options.attention, self._on_gpu, config.attention
         )
@@ -103,7 +103,7 @@ class MLXBackend:
             "device_type": "gpu" if self._on_gpu else "cpu",
             "device": str(mx.device_info().get("device_name", mx.default_device())),
             "dtype": self._dtype_name,
-            "compiled": str(self._compiled),
+            "compiled": str(self.is_compiled),
             "attention": self._attention,
             "blas": "none" if self._on_gpu else f"{hrm_mlx.BLAS.name} ({hrm_mlx.BLAS.path})",
             "threads": f"{len(self._workers)} on {num_cores()} cores",
@@ -181,7 +181,7 @@ class MLXBackend:
             optim,
             batch_size,
             self._options.micro_batch,
-            self._compiled,
+            self.is_compiled,
         )
 
     def update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> MLXMetrics:
@@ -421,7 +421,7 @@ class MLXBackend:
             bind(self._model, working)
             return tuple(function(self._model, *arguments))
 
-        return mx.compile(call) if self._compiled else call
+        return mx.compile(call) if self.is_compiled else call
 
     def _prefix_len(self, batch: Batch) -> mx.array | None:
         if self.config.attention != "prefix":

@@ -94,7 +94,7 @@ class TorchBackend:
         if self._dtype == torch.float64 and self._device.type == "mps":
             raise BackendError("Apple's GPUs have no float64; use --device cpu or another --dtype")
         self._weight_dtype = torch.promote_types(self._dtype, torch.float32)
-        self._compiled = options.compile == "on" or (
+        self.is_compiled = options.compile == "on" or (
             options.compile == "auto" and self._device.type == "cuda"
         )
         self._attention = attention.choose(
@@ -120,7 +120,7 @@ class TorchBackend:
 
     def _choose_compiler(self) -> Compiler:
         """torch.compile, if it is wanted: into whole graphs or not at all, but where flash-attn's functions may break them."""
-        if not self._compiled:
+        if not self.is_compiled:
             return lambda function: function
         warnings.filterwarnings(
             "ignore", "TensorFloat32 tensor cores", UserWarning
@@ -135,7 +135,7 @@ class TorchBackend:
             "device_type": "cpu" if self._device.type == "cpu" else "gpu",
             "device": device_name(self._device),
             "dtype": self._dtype_name,
-            "compiled": str(self._compiled),
+            "compiled": str(self.is_compiled),
             "attention": self._attention.name,
             "blas": "none"
             if self._device.type != "cpu"

@@ -170,8 +170,9 @@ def think(
 
     A puzzle takes `max_steps` ACT steps at most, `halt_max_steps` if that is not set.
 
-    Every puzzle halts in exactly one result. When none waits any more, slots are given up by halves, so that a compiled
-    model meets few batch sizes; until then they idle and do not halt again.
+    Every puzzle halts in exactly one result. When none waits any more, slots whose puzzle has halted are given up; those of
+    a compiled model down to a power of two, so that it meets few batch sizes, and until then they idle and do not halt
+    again.
 
     Raises: ConfigError if it shall halt by Q and has not learned it.
     """
@@ -216,11 +217,21 @@ def think(
             q_steps,
         )
         slots.busy = slots.busy & ~done
-        more = queue.take(batch_size - int(slots.busy.sum()))
-        if not len(more) and not slots.busy.any():
+        num_busy = int(slots.busy.sum())
+        more = queue.take(batch_size - num_busy)
+        num_busy += len(more)
+        if not num_busy:
             return
-        if len(more) or 2 * slots.busy.sum() <= len(slots.busy):
-            slots = slots.refilled(backend, more)
+        num_slots = (
+            min(len(slots.busy), _power_of_two(num_busy)) if backend.is_compiled else num_busy
+        )
+        if len(more) or num_slots < len(slots.busy):
+            slots = slots.refilled(backend, more, num_idle=max(0, num_slots - num_busy))
+
+
+def _power_of_two(least: int) -> int:
+    """Return the lowest power of two that is not below `least`, at least 1."""
+    return 1 << (least - 1).bit_length()
 
 
 def batch_of(questions: Questions, config: ModelConfig) -> Batch:
@@ -277,21 +288,22 @@ class _Slots:
         self.settled_step = np.where(is_first | changed, self.steps, self.settled_step)
         self.tokens = answers.reshape(self.tokens.shape)
 
-    def refilled(self, backend: Backend, questions: Questions) -> Self:
-        """The busy slots, and fresh ones."""
-        if not self.busy.any():
+    def refilled(self, backend: Backend, questions: Questions, num_idle: int) -> Self:
+        """The busy slots, some that idle, and fresh ones."""
+        idle = np.flatnonzero(~self.busy)[:num_idle]
+        rows = np.sort(np.concatenate([np.flatnonzero(self.busy), idle])).astype(np.int32)
+        if not len(rows):
             return self.of(backend, questions)
-        busy = np.flatnonzero(self.busy).astype(np.int32)
         kept = type(self)(
             self.config,
-            self.questions.select(busy),
-            backend.take(self.carry, busy),
-            self.chunk[busy],
-            self.steps[busy],
-            self.settled_step[busy],
-            self.tokens[busy],
-            self.busy[busy],
-            self.q_step[busy],
+            self.questions.select(rows),
+            backend.take(self.carry, rows),
+            self.chunk[rows],
+            self.steps[rows],
+            self.settled_step[rows],
+            self.tokens[rows],
+            self.busy[rows],
+            self.q_step[rows],
         )
         return kept.join(backend, self.of(backend, questions)) if len(questions) else kept
 

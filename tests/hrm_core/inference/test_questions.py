@@ -44,6 +44,7 @@ class Seeing:
     """Answers each question with its prefix and the brightest pixel of its image."""
 
     replica = Replica()
+    is_compiled = False
 
     def __init__(self, config: ModelConfig = CONFIG) -> None:
         self.config = config

@@ -47,7 +47,8 @@ class Counting:
     config = CONFIG
     replica = Replica()
 
-    def __init__(self) -> None:
+    def __init__(self, is_compiled: bool = False) -> None:
+        self.is_compiled = is_compiled
         self.sizes: list[int] = []
 
     def begin(self, batch: Batch) -> np.ndarray:
@@ -173,8 +174,17 @@ def test_the_cost_is_that_of_the_steps_really_taken() -> None:
     answers(think(early, in_batches(halts, 16), 16, "q"))
     answers(think(fixed, in_batches(halts, 16), 16))
     assert sum(fixed.sizes) == 4 * len(halts)
-    assert sum(halts) <= sum(early.sizes) <= sum(halts) + 16  # some slots idle at the end
-    assert len(set(early.sizes)) <= 5  # and few batch sizes are met
+    assert sum(early.sizes) == sum(halts)  # no slot idles
+
+
+@pytest.mark.parametrize("batch_size", [16, 11])
+def test_a_compiled_model_meets_few_batch_sizes(batch_size: int) -> None:
+    halts = [1, 2, 1, 4, 3] * 40
+    compiled, free = Counting(is_compiled=True), Counting()
+    found = answers(think(compiled, in_batches(halts, 16), batch_size, "q"))
+    assert found == answers(think(free, in_batches(halts, 16), batch_size, "q"))
+    assert set(compiled.sizes) <= {batch_size, 8, 4, 2, 1}
+    assert sum(halts) < sum(compiled.sizes) <= sum(halts) + batch_size  # some idle at the end
 
 
 def test_batches_without_a_puzzle_are_passed_over() -> None:

@@ -51,6 +51,7 @@ class Knowing:
     """Answers each question as the task of its identifier wants it, augmented as its name says, from step 2 on."""
 
     replica = Replica()
+    is_compiled = False
 
     def __init__(self, names: list[str] = NAMES, task: Task | None = None) -> None:
         task = task or Arc(SIDE)
