@@ -83,7 +83,8 @@ class MLXBackend:
         self.is_compiled = options.compile == "on" or (
             options.compile == "auto" and mx.metal.is_available() and self._on_gpu
         )
-        self._workers = shared_workers(num_workers(self._on_gpu or self.is_compiled))
+        self._one_graph = self._on_gpu or self.is_compiled
+        self._workers = shared_workers(num_workers(self._one_graph))
         self._attention, kernel = choose_attention(
             options.attention, self._on_gpu, config.attention
         )
@@ -116,7 +117,7 @@ class MLXBackend:
 
     def gemm_rate(self) -> float:
         """FLOP/s of products of 2048 x 2048 in the dtype of activations, measured now."""
-        return gemm_rate(self._model.dtype)
+        return gemm_rate(self._model.dtype, self._one_graph)
 
     def gather(self, value: Value) -> list[Value]:
         """Return the values of all replicas: there is one."""

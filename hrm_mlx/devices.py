@@ -59,15 +59,21 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def gemm_rate(dtype: mx.Dtype, size: int = 2048, repeats: int = 4) -> float:
-    """FLOP/s of square matrix products, with all threads of the BLAS."""
+def gemm_rate(dtype: mx.Dtype, one_graph: bool, size: int = 2048, repeats: int = 4) -> float:
+    """FLOP/s of square matrix products, with all threads of the BLAS; they are shared out again afterwards.
+
+    `one_graph` is as in `num_workers`.
+    """
     if hrm_mlx.BLAS.set_num_threads is not None:
         hrm_mlx.BLAS.set_num_threads(num_cores())
-    a, b = (mx.random.normal((size, size), key=mx.random.key(i)).astype(dtype) for i in range(2))
-    mx.eval(a @ b)
-    started = time.perf_counter()
-    mx.eval([a @ b for _ in range(repeats)])  # at once: a GPU would wait for each order
-    return repeats * 2 * size**3 / (time.perf_counter() - started)
+    try:
+        a, b = (mx.random.normal((size, size), key=mx.random.key(i)).astype(dtype) for i in (0, 1))
+        mx.eval(a @ b)
+        started = time.perf_counter()
+        mx.eval([a @ b for _ in range(repeats)])  # at once: a GPU would wait for each order
+        return repeats * 2 * size**3 / (time.perf_counter() - started)
+    finally:
+        num_workers(one_graph)
 
 
 def facts() -> dict[str, str]:

@@ -1,14 +1,17 @@
 from collections.abc import Iterator
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
+import hrm_mlx
 from hrm_core.backend import BackendOptions, Batch
 from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.draws import Purpose, draw_min_steps, stream
 from hrm_core.parameters import PUZZLE_TABLE, initial_values, parameter_table
 from hrm_core.schedule import rates
+from hrm_mlx import devices
 from hrm_mlx.backend import MLXBackend
 
 CONFIG = ModelConfig.model_validate(
@@ -150,3 +153,17 @@ def test_environment_is_described() -> None:
     about = made().describe()
     assert (about["dtype"], about["device_type"], about["compiled"]) == ("float32", "cpu", "False")
     assert {"backend", "device", "blas", "threads"} <= about.keys()
+
+
+def test_measured_products_leave_the_threads_of_the_blas_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts: list[int] = []
+    told = replace(hrm_mlx.BLAS, set_num_threads=counts.append)
+    monkeypatch.setattr(hrm_mlx, "BLAS", told)
+    monkeypatch.setattr(devices, "num_cores", lambda: 6)
+    for one_graph, share in ((False, 1), (True, 6)):
+        counts.clear()
+        devices.num_workers(one_graph)
+        devices.gemm_rate(mx.float32, one_graph, size=8, repeats=1)
+        assert counts == [share, 6, share]
