@@ -190,6 +190,7 @@ def evaluate(
     )
     from hrm_core.inference.slots import check_halt, check_steps
     from hrm_core.inference.stateful import check_stateful
+    from hrm_core.runs.identifiers import warn_of_numbering
     from hrm_core.tasks.capabilities import Polled
 
     options = EvalOptions(**typed)
@@ -210,6 +211,8 @@ def evaluate(
         check_names(pools, dataset, split)  # an error here comes now, not after hours
     drawn = sheet_task(task, options.digits, dataset.directory) if options.sheet else None
     backends = [_loaded_backend(make_backend, model) for model in loaded]
+    for path, model in zip(models, loaded, strict=True):
+        warn_of_numbering(path, model.config.num_puzzle_identifiers, dataset)
     outcomes = _answer_all(backends, split, task, options)
     polls: dict[str, Poll] = {}
     if pools:

@@ -292,6 +292,8 @@ class Solver:
             _check_serves(question, number, self.backend.config)
         names = [identifier or question.name for question in questions]
         found = {name: self.identifiers.find(name, self.task) for name in dict.fromkeys(names)}
+        if any(numbers.any() for numbers in found.values()):
+            self.identifiers.warn_if_taken()
         asked = []
         for number, (question, name) in enumerate(zip(questions, names, strict=True)):
             asked.append(self._asked(number, question, name, found[name], votes))

@@ -38,6 +38,7 @@ class Identifiers:
     model: str = "this model"  # as the user named it
     count: int = 1
     names: Sequence[str] = (BLANK_IDENTIFIER,)  # empty if they are not known
+    taken_from: Path | None = None  # data set that is only taken to number them as the model does
 
     def find(self, name: str, task: Task) -> IntArray:
         """Find the identifiers (K,) of a puzzle: its own first, then those of its augmentations.
@@ -57,6 +58,11 @@ class Identifiers:
         if name in (BLANK, BLANK_IDENTIFIER):
             return np.zeros(1, np.int32)
         raise PuzzleError(self._unknown(name, task))
+
+    def warn_if_taken(self) -> None:
+        """Warn, before a puzzle is asked by its number, where the numbering is only taken over."""
+        if self.taken_from is not None:
+            _warn_of_numbering(self.model, self.count, self.taken_from)
 
     def _own(self, name: str, task: Task) -> IntArray:
         """Find the identifiers of a name; empty if there are none."""
@@ -104,8 +110,8 @@ ONLY_BLANK = Identifiers()  # of models that know no puzzle by name
 def load_identifiers(path: Path, count: int, data: Path | None = None) -> Identifiers:
     """Load the `count` identifiers of a model: a run, a checkpoint folder or a file.
 
-    `data` names the data set it was trained on. A warning says that this is taken for granted where
-    the model has no record of it.
+    `data` names the data set it was trained on; `taken_from` is set where the model has no record
+    of it.
 
     Raises: DataError if `data` is another one.
     """
@@ -129,9 +135,8 @@ def load_identifiers(path: Path, count: int, data: Path | None = None) -> Identi
             f"{file} names {len(names):,} puzzle identifiers, {path} has {count:,}; "
             "name the data set it was trained on with --data"
         )
-    if data is not None and recorded is None and count > 1:
-        _warn_of_numbering(path, count, data)
-    return Identifiers(str(path), count, names)
+    taken_from = data if recorded is None and count > 1 else None
+    return Identifiers(str(path), count, names, taken_from)
 
 
 def grown(init: Model, model: ModelConfig, data: Dataset) -> dict[str, AnyArray]:
@@ -155,21 +160,24 @@ def grown(init: Model, model: ModelConfig, data: Dataset) -> dict[str, AnyArray]
 def check_identifiers(path: Path, count: int, data: Dataset) -> None:
     """Refuse data in which the `count` identifiers of a model belong to other puzzles.
 
-    A warning says where this is not known.
-
     Raises: DataError naming the first that differs, where both lists are known.
     """
-    if count == 1:
+    if count == 1 or not data.has_names:
         return
-    own, other = load_identifiers(path, count).names, data.names if data.has_names else ()
-    if not own and not _was_trained_on(path, data):
-        _warn_of_numbering(path, count, data.directory)
+    own, other = load_identifiers(path, count).names, data.names
     changed = _first_changed(own, other)
     if changed is not None:
         raise DataError(
             f"puzzle identifier {changed} is {own[changed]} to {path} and {other[changed]} in "
             f"{data.directory}; use the data the model was trained for"
         )
+
+
+def warn_of_numbering(path: Path, count: int, data: Dataset) -> None:
+    """Warn where nobody knows whether the `count` identifiers of a model are those of its data."""
+    if count == 1 or load_identifiers(path, count).names or _was_trained_on(path, data):
+        return
+    _warn_of_numbering(str(path), count, data.directory)
 
 
 def _was_trained_on(path: Path, data: Dataset) -> bool:
@@ -179,10 +187,9 @@ def _was_trained_on(path: Path, data: Dataset) -> bool:
     return recorded is not None and recorded.sha256 == data.sha256
 
 
-def _warn_of_numbering(path: Path, count: int, data: Path) -> None:
-    """Warn that a model and a data set are only taken to number their puzzles alike."""
+def _warn_of_numbering(model: str, count: int, data: Path) -> None:
     warn(
-        f"{path} does not know its {count:,} puzzle identifiers by name; they are taken to be "
+        f"{model} does not know its {count:,} puzzle identifiers by name; they are taken to be "
         f"numbered as in {data}, and with another numbering each puzzle is asked as another one"
     )
 

@@ -64,9 +64,12 @@ def test_names_that_are_not_understood_are_refused_before_anything_is_answered(
 ) -> None:
     rename(data, old, new)
     out = data / "submission.json"
-    with pytest.warns(UserWarning, match=TAKEN):
-        assert message in refusal("eval", model, "--data", data, "--submission", out)
+    assert message in refusal("eval", model, "--data", data, "--submission", out)
     assert not out.exists()
+
+
+def test_blank_identifier_needs_no_numbering(hrm: Hrm, model: Path, data: Path) -> None:
+    assert hrm("solve", model, "12\n21", "--data", data, "--identifier", "blank").status == 0
 
 
 def test_challenges_are_asked_under_a_warning(

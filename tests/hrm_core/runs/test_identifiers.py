@@ -15,7 +15,12 @@ from hrm_core.data.writer import Examples, Layout, write_dataset
 from hrm_core.errors import ConfigError, DataError
 from hrm_core.parameters import PUZZLE_TABLE
 from hrm_core.runs.checkpoint import find_model, load_model
-from hrm_core.runs.identifiers import check_identifiers, grown, load_identifiers
+from hrm_core.runs.identifiers import (
+    check_identifiers,
+    grown,
+    load_identifiers,
+    warn_of_numbering,
+)
 
 NAMES = ["<blank>", "a", "b"]
 
@@ -87,8 +92,8 @@ def test_data_set_that_the_model_was_not_trained_on_is_refused(copy: Path) -> No
         load_identifiers(copy / "run", 3, other)
     lone = Path(shutil.copy(find_model(copy / "run"), copy / "lone.safetensors"))
     assert load_identifiers(lone, 3).names == ()
-    with pytest.warns(UserWarning, match="they are taken to be numbered as in"):
-        assert load_identifiers(lone, 3, copy / "data").names == NAMES
+    found = load_identifiers(lone, 3, copy / "data")
+    assert (found.names, found.taken_from) == (NAMES, copy / "data")
     larger = build(copy / "larger", [*NAMES, "c"])
     with pytest.raises(
         DataError,
@@ -118,18 +123,18 @@ def test_model_that_knows_no_names_is_measured_under_a_warning(copy: Path) -> No
         f"^{lone} does not know its 3 puzzle identifiers by name; they are taken to be numbered"
     )
     with pytest.warns(UserWarning, match=message):
-        check_identifiers(lone, 3, data)
+        warn_of_numbering(lone, 3, data)
     (copy / "data" / "identifiers.json").unlink()
     with pytest.warns(UserWarning, match=message):
-        check_identifiers(lone, 3, Dataset(copy / "data"))
+        warn_of_numbering(lone, 3, Dataset(copy / "data"))
 
 
 def test_run_without_names_is_measured_on_its_own_data_without_a_warning(copy: Path) -> None:
     (copy / "run" / "identifiers.json").unlink()
     (copy / "data").rename(copy / "moved")
-    check_identifiers(copy / "run", 3, Dataset(copy / "moved"))
+    warn_of_numbering(copy / "run", 3, Dataset(copy / "moved"))
     with pytest.warns(UserWarning, match="they are taken to be numbered"):
-        check_identifiers(copy / "run", 3, Dataset(build(copy / "other", ["<blank>", "b", "a"])))
+        warn_of_numbering(copy / "run", 3, Dataset(build(copy / "other", ["<blank>", "b", "a"])))
 
 
 def test_config_of_another_program_above_a_model_is_not_a_run(copy: Path) -> None:
