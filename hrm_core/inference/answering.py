@@ -228,13 +228,20 @@ def check_names(task: Named, dataset: Dataset, split: Split) -> None:
 
     The puzzles of a group are one puzzle and its augmentations.
 
-    Raises: DataError naming two puzzles of one group that are not of one puzzle to the task.
+    Raises: DataError naming an identifier without a name, a name that is not understood, or two
+    puzzles of one group that are not of one puzzle to the task.
     """
     puzzles = [task.puzzle_of(name) for name in dataset.names]
     number_of = {puzzle: number for number, puzzle in enumerate(puzzles)}
     numbers = np.array([number_of[puzzle] for puzzle in puzzles])
     for examples in split.sets.values():
-        identifiers = np.minimum(examples.puzzle_identifiers, len(puzzles) - 1)
+        identifiers = examples.puzzle_identifiers
+        unnamed = identifiers[identifiers >= len(puzzles)]
+        if len(unnamed):
+            raise DataError(
+                f"{split.folder} uses puzzle identifier {unnamed[0]}, "
+                f"identifiers.json names {len(puzzles)}; build it again"
+            )
         own = numbers[identifiers]
         first = np.repeat(own[examples.group_indices[:-1]], np.diff(examples.group_indices))
         others = np.flatnonzero(own != first)
