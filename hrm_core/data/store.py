@@ -7,7 +7,7 @@
     <dir>/{split}/{set}__prefix_len.npy        optional: how many first tokens of a row every position sees
     <dir>/{split}/{set}__images.npy            optional: a picture of each row, or of each chunk of it; never loaded whole
     <dir>/identifiers.json                     name of each puzzle identifier
-    <dir>/build.json                           what was made, from what, how, and the version of this layout
+    <dir>/build.json                           what was made, from what, how, the version of this layout, the hash of each file
 
 Examples puzzle_indices[i]:puzzle_indices[i+1] belong to puzzle i, and group_indices does the same for the puzzles of a group:
 one original puzzle with its augmentations.
@@ -20,7 +20,7 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,8 +33,8 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveIn
 from hrm_core.backend import IGNORE_LABEL_ID
 from hrm_core.config import ArchConfig, DataSizes
 from hrm_core.errors import DataError
-from hrm_core.files import Refusal, check_exists
-from hrm_core.messages import first_line
+from hrm_core.files import Refusal, check_exists, staged
+from hrm_core.messages import first_line, warn
 
 SPLITS = ("train", "test")
 WAY_OUT = "build or copy the data set again"
@@ -42,6 +42,7 @@ METADATA_FILE = "dataset.json"  # of a split
 IDENTIFIERS_FILE = "identifiers.json"
 BLANK_IDENTIFIER = "<blank>"  # the name of puzzle identifier 0
 BUILD_FILE = "build.json"
+HASHES = "sha256"  # entry of build.json: the hash of each file, by its path in the data set
 LAYOUT_VERSION = 1  # of these files; data sets without a version are version 1
 BLOCK_CELLS = 1 << 22  # what a scan of the tokens holds in memory
 
@@ -235,7 +236,43 @@ class Dataset:
 
         Raises: DataError if there is no data set or a file cannot be read.
         """
-        return _hash(self.directory, self.splits)
+        total = hashlib.sha256()
+        for name, digest in self.digests.items():
+            total.update(f"{digest} {name}\n".encode())
+        return total.hexdigest()
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """The sha256, hex, of each published file and its ratings, by path; in order of the paths.
+
+        Raises: DataError as `sha256` does.
+        """
+        return _digests(self.directory, self.splits)
+
+    def check_unchanged(self) -> None:
+        """Compare each file with its hash of when the data set was built.
+
+        The files of a data set of another program are hashed here for the first time: build.json
+        keeps that.
+
+        Raises: DataError naming the first file that differs.
+        """
+        path = self.directory / BUILD_FILE
+        if not self.build:
+            _keep_hashes(path, self.digests)
+            return
+        expected = self.build.get(HASHES, {})
+        if not isinstance(expected, dict):
+            raise DataError(f"{path}: {HASHES} is no JSON object; {WAY_OUT}")
+        is_ours = set(self.build) != {HASHES}
+        then = "when it was built" if is_ours else "at its first use"
+        meant = "" if is_ours else f", or remove {path} if the change is meant"
+        for name, digest in self.digests.items():
+            if expected.get(name, digest) != digest:
+                raise DataError(
+                    f"{self.directory / name} is not what it was {then} (sha256 {digest[:12]}, "
+                    f"expected {str(expected[name])[:12]}); {WAY_OUT}{meant}"
+                )
 
     @property
     def has_names(self) -> bool:
@@ -376,17 +413,26 @@ def _label(build: dict[str, Any], path: Path) -> str | None:
     return f"{task} {json.dumps(settings, sort_keys=True)}" if settings else task
 
 
-def _hash(directory: Path, splits: Sequence[str]) -> str:
+def _digests(directory: Path, splits: Sequence[str]) -> dict[str, str]:
     folders = [directory / split for split in splits]
     paths = [
         path for folder in folders for path in (folder / METADATA_FILE, *folder.glob("*__*.npy"))
     ]
     paths += [path for path in [directory / IDENTIFIERS_FILE] if path.is_file()]
-    total = hashlib.sha256()
-    for path in sorted(paths):
-        digest = _file_digest(path)
-        total.update(f"{digest} {path.relative_to(directory).as_posix()}\n".encode())
-    return total.hexdigest()
+    return {path.relative_to(directory).as_posix(): _file_digest(path) for path in sorted(paths)}
+
+
+def _keep_hashes(path: Path, digests: Mapping[str, str]) -> None:
+    """Write a build.json with hashes alone; warn where it cannot be written."""
+    text = json.dumps({HASHES: digests}, indent=2) + "\n"
+    try:
+        with staged(path, Refusal(DataError, "try again")) as draft:
+            draft.write_text(text, encoding="utf-8")
+    except OSError as error:
+        problem = error.strerror or error
+        warn(f"{path} cannot be written ({problem}), so later changes of the data go unnoticed")
+    except DataError:  # another process is at it
+        return
 
 
 def _file_digest(path: Path) -> str:

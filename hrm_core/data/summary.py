@@ -114,10 +114,11 @@ def summarize(dataset: Dataset, rating_bands: Sequence[int] = (0,)) -> DatasetSu
 
     `rating_bands` are lower bounds, ascending from 0.
 
-    Raises: DataError if anything in it is damaged or out of range.
+    Raises: DataError if anything in it is damaged, out of range, or changed since it was built.
     """
     left_out = _left_out(dataset.directory / BUILD_FILE, dataset.build)
     splits = {name: _summarize_split(dataset.split(name), rating_bands) for name in dataset.splits}
+    dataset.check_unchanged()
     return DatasetSummary(
         directory=str(dataset.directory),
         task=dataset.label,

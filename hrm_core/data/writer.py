@@ -17,8 +17,10 @@ import numpy.typing as npt
 from hrm_core.data.store import (
     BLANK_IDENTIFIER,
     BUILD_FILE,
+    HASHES,
     IDENTIFIERS_FILE,
     LAYOUT_VERSION,
+    Dataset,
     DatasetMetadata,
     IntArray,
     array_path,
@@ -139,7 +141,7 @@ def write_dataset(
     `build` goes to build.json: what was made, from what, how. It is read last, so a builder may fill in counts while its
     blocks are drawn. `files` are the contents of those that the task needs beside it, by name. Equal arguments give equal bytes.
 
-    Returns: what build.json holds, `build` and the version of the layout.
+    Returns: what build.json holds: `build`, the version of the layout and the hash of each file.
 
     Raises: DataError if the directory is in use or cannot be written, or a block is not what `layout` says; nothing is
     left behind then.
@@ -156,7 +158,8 @@ def write_dataset(
             _write_json(folder / IDENTIFIERS_FILE, list(layout.identifiers))
             for name, text in files.items():
                 (folder / name).write_text(text, encoding="utf-8")
-            written = {**build, "layout": LAYOUT_VERSION}
+            hashes = Dataset(folder).digests
+            written = {**build, "layout": LAYOUT_VERSION, HASHES: hashes}
             _write_json(folder / BUILD_FILE, written)
             return written
     except OSError as error:

@@ -92,14 +92,15 @@ def begin(
 ) -> Trainer:
     """Start a run from its seed, or from the weights of another model.
 
-    Raises: RunError if the directory holds a run; ConfigError if `init` has another shape or other
-    puzzle identifiers.
+    Raises: RunError if the directory holds a run; DataError if the data set has changed since it was
+    built; ConfigError if `init` has another shape or other puzzle identifiers.
     """
     if run.exists:
         raise RunError(
             f"{run.directory} holds a run already; "
             "continue it with --resume or choose another --run"
         )
+    assignment.data.check_unchanged()
     init = init or _recorded_init(assignment.config)
     backend = make_backend(assignment.model)
     backend.load_weights(_initial_weights(assignment, init))

@@ -130,6 +130,7 @@ def _write_joined(
     """Write a data set with its tasks and new ones. Returns: as `add` does."""
     data = Dataset(directory)
     record, built, known = _read_build(data)
+    data.check_unchanged()
     old_names = _identifiers(data, built)
     sources = [read_source(path) for path in paths]
     side = built.task_settings.canvas

@@ -63,6 +63,7 @@ def test_chunks_prefixes_and_images_are_described(
     monkeypatch.setattr(store, "BLOCK_CELLS", 2 * 4 * 8)  # several blocks
     path = pictures / "test" / "all__images.npy"
     np.save(path, np.asarray(np.load(path), order=order))
+    (pictures / "build.json").unlink()  # as others write them
     summary = summarize(Dataset(pictures))
     train, test = summary.splits["train"], summary.splits["test"]
     assert (train.num_chunks, train.sets["all"].prefix_len) == (2, [0, 3])
@@ -88,6 +89,7 @@ def test_labels_that_are_not_scored_are_not_counted(dataset: Path) -> None:
     path = dataset / "train" / "first__labels.npy"
     labels = np.load(path).astype(np.int32)
     np.save(path, np.where(labels == 1, -100, labels))
+    (dataset / "build.json").unlink()
     first = summarize(Dataset(dataset)).splits["train"].sets["first"]
     assert first.label_counts == [0, 0, *np.bincount(labels.ravel(), minlength=7)[2:].tolist()]
     assert first.ignored_share == pytest.approx((labels < 2).mean())
@@ -98,6 +100,7 @@ def test_identifiers_in_several_groups_are_counted_without_the_blank_one(dataset
         dataset / "train" / "first__puzzle_identifiers.npy",
         np.array([1, 1, 0, 2, 0, 0, 2], np.int32),
     )  # groups of 2, 1, 1, 3
+    (dataset / "build.json").unlink()
     summary = summarize(Dataset(dataset))
     assert summary.splits["train"].sets["first"].shared_identifiers == 1
     assert summary.remarks[0].startswith("puzzle identifiers in several groups of train: 1; ")

@@ -160,7 +160,12 @@ def test_build_is_read_when_all_blocks_are_written(tmp_path: Path) -> None:
     assert (
         json.loads((tmp_path / "out" / "build.json").read_text())
         == written
-        == {"task": "sudoku", "dropped": 3, "layout": 1}
+        == {
+            "task": "sudoku",
+            "dropped": 3,
+            "layout": 1,
+            "sha256": Dataset(tmp_path / "out").digests,
+        }
     )
 
 
