@@ -130,8 +130,8 @@ def _write_joined(
     """Write a data set with its tasks and new ones. Returns: as `add` does."""
     data = Dataset(directory)
     record, built, known = _read_build(data)
-    data.check_unchanged()
     old_names = _identifiers(data, built)
+    data.check_unchanged()
     sources = [read_source(path) for path in paths]
     side = built.task_settings.canvas
     splits = split_tasks(_fitting(directory, sources, side), known)
