@@ -18,7 +18,7 @@ from hrm_tasks.sudoku.board import Board
 DIGITS = "123456789"
 BLANK = " "  # in `Read.cells`
 BOX_DRAWING = "".join(map(chr, range(0x2500, 0x2580)))
-VERTICALS = "|¦│┃║╎╏┆┇┊┋"
+BARS = dict.fromkeys(map(ord, "¦│┃║╎╏┆┇┊┋"), "|")
 HORIZONTALS = "-=_*–—─━═╌╍┄┅┈┉"
 # between cells, unless a style takes it for a blank: frames, then separators of lists and tables
 DECORATION = frozenset("|¦+-=:*_–—" + BOX_DRAWING + ",;[](){}'\"`")
@@ -71,10 +71,10 @@ def read_line(line: Line, board: Board, style: Style) -> Read:
     """Read one line in one style."""
     if not line.text:
         return Read(line, Kind.EMPTY)
-    text = line.text.translate(UNSEEN)
-    if text.lstrip().startswith("#"):
+    text, comment, _ = line.text.translate(UNSEEN).partition("#")
+    if comment and not text.strip():
         return Read(line, Kind.TEXT)
-    words = _puzzle_words(text, board, style) if len(text) >= board.num_cells else []
+    words = _puzzle_words(text, board) if len(text) >= board.num_cells else []
     if words:
         first, *others = words
         if _is_list(text, words):
@@ -110,11 +110,11 @@ def candidates_of(line: Line, board: Board) -> list[str]:
     return words if is_row else []
 
 
-def _puzzle_words(text: str, board: Board, style: Style) -> list[str]:
+def _puzzle_words(text: str, board: Board) -> list[str]:
     """Return each different word of S cells in a line; whatever stands beside it is text.
 
-    Behind them stand other words that may be damaged puzzles. The answer that a table gives beside
-    a question is none.
+    A word may have another style than the rest of the text. Behind the words stand others that may
+    be damaged puzzles. The answer that a table gives beside a question is none.
     """
     whole: dict[str, None] = {}  # in order
     rest = []
@@ -124,7 +124,7 @@ def _puzzle_words(text: str, board: Board, style: Style) -> list[str]:
         if set(word).isdisjoint(DIGITS):
             continue
         if len(word) == board.num_cells and not any(map(str.isalnum, beside)):
-            whole[_canonical(word, style)] = None
+            whole[_canonical(word, _style_of(word))] = None
         else:
             rest.append(word)
     if not whole:
@@ -143,6 +143,11 @@ def _is_list(text: str, words: Sequence[str]) -> bool:
     if any(_fills(word, before) for before, word in pairwise(words)):
         return False
     return all(BLANK in word for word in words)
+
+
+def _style_of(word: str) -> Style:
+    """Return the style whose blanks a word has; the plain one if it mixes those of several."""
+    return next((style for style in STYLES if set(word) <= {*DIGITS, *style.blanks}), PLAIN)
 
 
 def _canonical(cells: str, style: Style) -> str:
@@ -198,20 +203,37 @@ def _spaced_row(text: str, board: Board) -> str:
 
 def _spaced_cells(text: str, count: int) -> str:
     """Return `count` cells of a line whose blanks are spaces or empty fields; "" if it has others."""
-    if QUOTED.search(text) and not re.search(r"\w", QUOTED.sub("", text)):
-        text = "".join(one or another for one, another in QUOTED.findall(text))
-    text = _without_brackets(text)
-    text = text.translate(dict.fromkeys(map(ord, VERTICALS), "|"))
+    quoted = QUOTED.findall(text)
+    if quoted and not re.search(r"\w", QUOTED.sub("", text)):
+        fields = ["".join(either) for either in quoted]
+        text = "".join(fields)
+    else:
+        text = _without_brackets(text).translate(BARS)
+        fields = _fields(text)
+    readings = _by_position(text)
+    if len(fields) == count:
+        readings.insert(0, "".join(field.strip() or BLANK for field in fields))
+    fitting = (cells for cells in readings if len(cells) == count and not unknown_cell(cells))
+    return next(fitting, "")
+
+
+def _fields(text: str) -> list[str]:
+    """Return the fields of a row of a table."""
+    separator = next((sign for sign in SEPARATORS if sign in text), None)
+    if separator is None:
+        return [text]
     if text.lstrip().startswith("|"):
         text = text.strip().removeprefix("|").removesuffix("|")
-    separator = next((sign for sign in SEPARATORS if sign in text), "")
-    fields = text.split(separator) if separator else [text]
-    per_field, rest = divmod(count, len(fields))
-    if rest:
-        return ""
-    cells = "".join(_field_cells(field, per_field) for field in fields)
-    is_fit = len(cells) == count and not unknown_cell(cells)
-    return cells if is_fit else ""
+    return text.split(separator)
+
+
+def _by_position(text: str) -> list[str]:
+    """Return what a line reads as if each character is a cell, or every second one; less the bars."""
+    readings = [text]
+    for cells, between in ((text[::2], text[1::2]), (text[1::2], text[::2])):
+        if not between.strip():
+            readings.append(cells)
+    return [cells.replace("|", "") for cells in readings]
 
 
 def _without_brackets(text: str) -> str:
@@ -220,16 +242,3 @@ def _without_brackets(text: str) -> str:
         text = text.lstrip().lstrip("[(")
     end = text.rstrip().removesuffix(",")
     return end.rstrip("])") if end.endswith(("]", ")")) else text
-
-
-def _field_cells(field: str, count: int) -> str:
-    """Return the cells of a field, side by side or with a space between them; "" if not so many."""
-    if count == 1:
-        return field.strip() or BLANK
-    if len(field) == count:
-        return field
-    is_padded = len(field) == 2 * count + 1
-    if not is_padded and len(field) != 2 * count - 1:
-        return ""
-    cells, between = field[is_padded::2], field[not is_padded :: 2]
-    return "" if between.strip() else cells

@@ -78,6 +78,7 @@ def test_grid_with_one_candidate_a_cell_is_a_board() -> None:
     [
         f"{LINE}\n{OTHER}",
         f"{LINE} 5.6 # easy\n{OTHER} 9.1 # hard\n",
+        f"{LINE.replace('.', '*')}\n{OTHER.replace('.', '?')}\n",
         f"id,puzzle,clues\n1,{LINE},30\n2,{OTHER},17\n",
         f"question;solution\n{LINE};{ANSWER}\n{OTHER};\n",
         f'["{LINE}",\n "{OTHER}"]',

@@ -197,6 +197,18 @@ DIALECTS: dict[str, Writer] = {
     "a footer": lambda grid, board: "\n".join(lines(grid)) + "\nSE 7.2, 23 clues\n",
     "markdown": markdown,
     "a frame with spaces": spaced_frame,
+    "bars with spaces": lambda grid, board: "\n".join(
+        row[2:-2] for row in boxed(grid, board, " ", "|", " ", " ")
+    ),
+    "a drawing of every cell": lambda grid, board: "\n".join(
+        f"{'─' * 4 * board.size}\n│{row}│" for row in lines(grid, "   ", "│")
+    ),
+    "quoted CSV": lambda grid, board: "\n".join(
+        ",".join(f'"{cell}"' for cell in row) for row in grid
+    ),
+    "rows of code with comments": lambda grid, board: "\n".join(
+        f"    {row},  # row {number}" for number, row in enumerate(numbers(grid), start=1)
+    ),
     "a double frame": double_frame,
 }
 
@@ -275,8 +287,11 @@ def cut_text(text: str, rng: np.random.Generator) -> str:
 
 
 def check_shown(text: str, size: int, boards: ByteArray) -> None:
-    """Every board stands in the text: its digits follow each other there, with no others between."""
-    shown = re.sub(r"dtype=\w+|[^1-9]", "", text)
+    """Every board stands in the text: its digits follow each other there, with no others between.
+
+    Comments, and the name of a dtype, are not between.
+    """
+    shown = re.sub(r"#[^\r\n]*|dtype=\w+|[^1-9]", "", text)
     for board in boards:
         assert "".join(map(str, board[board > 0])) in shown
         assert board.max() <= size
