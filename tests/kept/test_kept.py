@@ -186,10 +186,10 @@ def _data_size(path: Path) -> int:
 )
 def test_python_opens_and_solves(model: str, data: str | None, puzzle: str) -> None:
     names = {"arc": "blank", "grids.safetensors": "mirror"}
-    expected = pytest.warns(UserWarning, match="by name") if model in names else nullcontext()
-    with expected:
-        solver = hrm_mlx.load(kept.FOLDER / model, data=data and kept.FOLDER / data)
-    (solution,) = solver.solve(puzzle, identifier=names.get(model, ""))
+    solver = hrm_mlx.load(kept.FOLDER / model, data=data and kept.FOLDER / data)
+    is_taken = model == "grids.safetensors"  # the numbering of its data is taken for its own
+    with pytest.warns(UserWarning, match="by name") if is_taken else nullcontext():
+        (solution,) = solver.solve(puzzle, identifier=names.get(model, ""))
     assert solution.answer.shape == solution.question.shape
     assert solution.verdict
     if model == kept.SHIPPED:
