@@ -1,9 +1,12 @@
 """Read the JSON of ARC: one task, an object of tasks by name, or a list of pairs.
 
-{"train": [pair, ...], "test": [pair, ...]}      one task; a test pair may lack its output
-{"NAME": task, ...}                              tasks of a challenges file
-{"NAME": [grid, ...], ...}                       outputs of their test pairs, in another file
-[pair, ...]                                      training pairs alone, as RE-ARC has them
+    {"train": [pair, ...], "test": [pair, ...]}      one task; a test pair may lack its output
+    {"NAME": task, ...}                              tasks of a challenges file
+    [{"id": "NAME", "train": ..., "test": ...}, ...] the same as a list
+    {"NAME": [grid, ...], ...}                       outputs of their test pairs, in another file
+    [pair, ...]                                      training pairs alone, as RE-ARC has them
+
+A pair is {"input": grid, "output": grid}, a grid a list of rows of colours.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +23,7 @@ MAX_PAIRS = 100  # of a task; the published ones have at most 12
 MAX_LISTED = 10_000  # pairs of a list; those of RE-ARC have 1,000
 EXPECTED = "a task with train and test"
 PARTS = ("train", "test")
+NAME_KEYS = ("id", "task_id", "name", "task")  # of a task in a list
 
 
 class Pair(NamedTuple):
@@ -46,6 +50,8 @@ def parse_tasks(content: object, place: str, solutions: Mapping[str, Any]) -> It
     """
     if is_task(content):
         yield TaskPairs("", *checked_task(content, place))
+    elif lists_tasks(content):
+        yield from parse_tasks(_by_name(content, place), place, solutions)
     elif holds_pairs(content):
         yield TaskPairs("", _checked_pairs(content, "pair", place, MAX_LISTED), ())
     elif holds_tasks(content):
@@ -81,9 +87,32 @@ def holds_pairs(content: object) -> TypeGuard[list[Any]]:
     return any(isinstance(pair, dict) and "input" in pair for pair in content)
 
 
+def lists_tasks(content: object) -> TypeGuard[list[Any]]:
+    """Return True for a list with a task in it."""
+    return isinstance(content, list) and any(map(is_task, content))
+
+
 def holds_tasks(content: object) -> TypeGuard[dict[str, Any]]:
     """Return True for an object with a task in it."""
     return isinstance(content, dict) and any(map(is_task, content.values()))
+
+
+def _by_name(tasks: Sequence[Any], place: str) -> dict[str, Any]:
+    """Return the tasks of a list by their names."""
+    named: dict[str, Any] = {}
+    for number, task in enumerate(tasks, start=1):
+        names = [task[key] for key in NAME_KEYS if key in task] if isinstance(task, dict) else []
+        if not names or not isinstance(names[0], str) or not names[0]:
+            raise DataError(
+                f"{place}: task {number} of the list has no name; "
+                f"expected it under {', '.join(NAME_KEYS[:-1])} or {NAME_KEYS[-1]}"
+            )
+        if names[0] in named:
+            raise DataError(
+                f"{place}: the list has two tasks {quoted(names[0])}; take one of them out"
+            )
+        named[names[0]] = task
+    return named
 
 
 def checked_task(content: object, place: str) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:

@@ -32,10 +32,12 @@ from hrm_tasks.arc.contents import (
     checked_task,
     holds_tasks,
     is_task,
+    lists_tasks,
     parse_tasks,
 )
 
 EVALUATION = "evaluation"
+NO_TEXT = b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n"  # byte order marks and space before JSON
 CHALLENGES, SOLUTIONS = "challenges", "solutions"  # in the names of files that belong together
 SUFFIX = ".json"
 MAX_TASK_BYTES = 1 << 20  # the published ones have at most 30,000
@@ -109,7 +111,8 @@ class _Reading:
         content = read_json(data, place, EXPECTED)
         if is_task(content) and len(data) > MAX_TASK_BYTES:
             raise _too_large(place)
-        solutions = self._solutions(path, files) if holds_tasks(content) else {}
+        has_names = holds_tasks(content) or lists_tasks(content)
+        solutions = self._solutions(path, files) if has_names else {}
         found = list(parse_tasks(content, place, solutions))
         self.tasks += [self._task(path, pairs) for pairs in found]
         if not found:
@@ -308,7 +311,7 @@ def _bounded(file: IO[bytes], place: str) -> bytes:
     data = file.read(MAX_TASK_BYTES + 1)
     if len(data) <= MAX_TASK_BYTES:
         return data
-    if not data.lstrip().startswith((b"{", b"[")):
+    if not data.lstrip(NO_TEXT).startswith((b"{", b"[")):
         raise _too_large(place)
     data += file.read(MAX_FILE_BYTES + 1 - len(data))
     if len(data) > MAX_FILE_BYTES:

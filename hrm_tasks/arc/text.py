@@ -1,7 +1,7 @@
 """Read ARC grids from text and draw them as text: rows of digits, or JSON.
 
 A grid is drawn with one row a line and ends at a blank line, or it is a JSON list of rows. If a text is
-the JSON of a whole task, or of the tasks of a challenges file, their test inputs are the grids.
+the JSON of a whole task, or of all tasks in one file, their test inputs are the grids.
 """
 
 import json
@@ -25,6 +25,7 @@ from hrm_tasks.arc.contents import EXPECTED, Pair, checked_task, parse_tasks
 
 WAY_OUT = "expected rows of digits 0 to 9, a JSON list of rows, or the JSON of a task"
 PLACE = "the task"
+LISTED = re.compile(r"\[\s*\{")  # begins a list of tasks
 NO_SOLUTIONS: Mapping[str, Any] = {}
 OTHER_GRID = "give another grid"
 
@@ -61,7 +62,7 @@ def read_tests(text: str, solutions: str | None = None) -> list[Test]:
     Raises: PuzzleError naming the task, the pair and the place in it.
     """
     text = _stripped(text)
-    if not text.startswith("{"):
+    if not text.startswith("{") and not LISTED.match(text):
         return []
     try:
         content = read_json(text, PLACE, EXPECTED)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hrm_core.data import sources
 from hrm_core.data.store import Dataset
@@ -121,6 +123,32 @@ def test_tasks_with_outputs_of_their_own_need_no_solutions(tmp_path: Path) -> No
         assert not any(task.is_evaluation for task in source.tasks)
 
 
+def test_list_of_named_tasks_is_read(tmp_path: Path) -> None:
+    tasks = [{"id": "a", **OPEN}, {"task_id": "b", **OPEN}, {"name": "c", **SOLVED}]
+    place = save(tmp_path / "x", {CHALLENGES: tasks, ANSWERS: {"a": SOLUTIONS}})
+    source = read_source(place)
+    assert outputs(source) == {"a": SOLUTIONS, "b": [None, None], "c": SOLUTIONS}
+    questions = Arc(30).questions(json.dumps(tasks), "x")
+    assert [question.name for question in questions] == ["a", "a", "b", "b", "c", "c"]
+    for damaged, message in (
+        ([{**SOLVED}], "task 1 of the list has no name; expected it under id"),
+        ([{"id": 3, **SOLVED}], "task 1 of the list has no name"),
+        ([tasks[0], 5], "task 2 of the list has no name"),
+        ([tasks[0], tasks[0]], "the list has two tasks 'a'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read_source(save(tmp_path / "y", {"all.json": damaged}))
+        with pytest.raises(PuzzleError, match=message):
+            Arc(30).questions(json.dumps(damaged), "x")
+
+
+def test_large_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    tasks = json.dumps({f"{number:060}": SOLVED for number in range(7_000)})
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "all.json").write_text(tasks, encoding=encoding)
+        assert len(read_source(tmp_path).tasks) == 7_000
+
+
 def test_task_without_solutions_is_only_asked(tmp_path: Path) -> None:
     place = save(tmp_path / "x", {"test_challenges.json": {"a": OPEN, "b": OPEN}})
     assert all(task.is_only_asked for task in read_source(place).tasks)
@@ -194,6 +222,30 @@ def test_damaged_file_of_many_tasks_is_named(
         read_source(save(tmp_path, files))
     assert str(tmp_path) in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+GRIDS = st.lists(st.lists(st.integers(-1, 10), max_size=2), max_size=2)
+KEYS = st.sampled_from(["train", "test", "input", "output", "id", "a|||t1|||0123456789", "a"])
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(max_size=3) | GRIDS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=30,
+)
+
+
+@given(content=JSON, solutions=JSON)
+@settings(max_examples=150, deadline=None)
+def test_any_two_files_are_read_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, content: object, solutions: object
+) -> None:
+    place = save(tmp_path_factory.getbasetemp() / "fuzz", {CHALLENGES: content, ANSWERS: solutions})
+    refusal = ""
+    try:
+        assert read_source(place).tasks
+    except DataError as error:
+        refusal = str(error)
+    assert "\n" not in refusal
+    assert len(refusal) < 600
 
 
 def test_size_limit_counts_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
