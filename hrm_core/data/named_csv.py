@@ -24,7 +24,6 @@ from hrm_core.data.label_tables import DELIMITERS, key_of
 from hrm_core.data.published_csv import (
     ANSWER,
     HEADER,
-    HEADER_LIMIT,
     MAX_RATING_DIGITS,
     QUESTION,
     Block,
@@ -34,7 +33,7 @@ from hrm_core.data.published_csv import (
 from hrm_core.data.puzzles import NO_TEXTS, Puzzles, TextArray
 from hrm_core.data.sources import unpacked
 from hrm_core.errors import DataError
-from hrm_core.messages import one_line, quoted, warn
+from hrm_core.messages import one_line, quoted, shortened, warn
 
 QUESTION_NAMES = ("question", "questions", "puzzle", "puzzles", "quiz", "quizzes", "board")
 ANSWER_NAMES = ("answer", "answers", "solution", "solutions")
@@ -43,10 +42,10 @@ OTHER_RATINGS = ("rating", "difficulty", "level")  # in the names of columns on 
 CSV_SUFFIXES = (".csv", ".tsv")
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 TEXT = Path("text")  # the name of what has no file
-BLOCK_ROWS = 1 << 14
+BLOCK_FIELDS = 1 << 17  # in memory at once
 LINE_LIMIT = 1 << 17  # characters
-WHOLE = re.compile(rf"([0-9]{{1,{MAX_RATING_DIGITS}}})(\.0*)?")
-FRACTION = re.compile(r"[0-9]*\.[0-9]+")
+WHOLE = re.compile(rf"([0-9]{{1,{MAX_RATING_DIGITS}}})([.,]0*)?")
+FRACTION = re.compile(r"[0-9]*[.,][0-9]+")
 UNDECODED = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, as Python writes it
 
 Array = npt.NDArray[Any]
@@ -198,7 +197,7 @@ def _whole_ratings(
 ) -> npt.NDArray[np.int32] | None:
     """Read the ratings (N,) of a file if all are whole numbers, 6 or 6.0.
 
-    Returns: None if they are of another scale: all are written with a fraction, or all are words.
+    Returns: None if they are of another scale: half of them or more have a fraction, or all are words.
 
     Raises: DataError naming the line of the first that is no whole number.
     """
@@ -206,7 +205,12 @@ def _whole_ratings(
     whole = {text: int(found[1]) for text in known if (found := WHOLE.fullmatch(text))}
     if len(whole) == len(known):
         return np.array([whole[text] for text in texts], np.int32)
-    if all(map(FRACTION.fullmatch, known)) or all(text[:1].isalpha() for text in known):
+    fractions = {text for text in known - whole.keys() if FRACTION.fullmatch(text)}
+    if len(whole) + len(fractions) == len(known):
+        num_fractions = sum(text in fractions for text in texts)
+        if 2 * num_fractions >= len(texts):
+            return None
+    if all(text[:1].isalpha() for text in known):
         return None
     lines = zip(numbers, texts, strict=True)
     number, text = next((number, text) for number, text in lines if text not in whole)
@@ -239,12 +243,17 @@ class NamedFile:
         self.words = words
         self._lines = _lines(path, text)
         header = next(self._lines, "").rstrip("\n")
+        self._line = 1  # of the header
+        if header.lower().startswith("sep="):  # Excel's
+            header = next(self._lines, "").rstrip("\n")
+            self._line = 2
         self._delimiter, self.names = _split_header(header, words)
+        self._header = shortened(",".join(self.names))
         self._rows = self._read_rows()
         questions = self._places((*QUESTION_NAMES, *words.names))
         if not questions:
             raise self.fail(
-                1,
+                self._line,
                 f"the header is {quoted(header)}; expected {HEADER.decode()!r}, "
                 "or columns called question or puzzle, and answer or solution",
             )
@@ -276,14 +285,15 @@ class NamedFile:
     def blocks(self) -> Iterator[list[Row]]:
         """Yield the rows in blocks."""
         rows = self.all_rows()
-        while block := list(islice(rows, BLOCK_ROWS)):
+        num_rows = max(1, BLOCK_FIELDS // len(self.names))
+        while block := list(islice(rows, num_rows)):
             yield block
 
     def block(self, rows: Sequence[Row]) -> Block:
         """Lay out questions and answers as in a plain file."""
         if not self._answers:
             expected = "expected one called answer or solution"
-            raise self.fail(1, f"no column of answers among {','.join(self.names)}; {expected}")
+            raise self.fail(self._line, f"no column of answers among {self._header}; {expected}")
         answer = self._one_of(self._answers, "answers")
         lines, lengths = [], []
         for row in rows:
@@ -318,14 +328,16 @@ class NamedFile:
                     fields.pop()
                 if not any(fields):
                     continue
-                number = 1 + reader.line_num
+                number = self._line + reader.line_num
                 if len(fields) != width:
                     found = quoted(self._delimiter.join(fields))
-                    expected = f"expected {','.join(self.names)}"
+                    expected = f"expected {self._header}"
                     raise self.fail(number, f"{len(fields)} columns in {found}; {expected}")
                 yield Row(number, fields)
         except csv.Error as error:
-            raise self.fail(1 + reader.line_num, f"not CSV ({error}); mend the line") from error
+            raise self.fail(
+                self._line + reader.line_num, f"not CSV ({error}); mend the line"
+            ) from error
 
     def _places(self, names: Sequence[str]) -> list[int]:
         """Find the columns of these names."""
@@ -335,14 +347,16 @@ class NamedFile:
         """Return the only place. Raises: DataError naming two columns if there are several."""
         if len(places) > 1:
             first, second = (quoted(self.names[place]) for place in places[:2])
-            raise self.fail(1, f"both {first} and {second} may be the {what}; take one column out")
+            raise self.fail(
+                self._line, f"both {first} and {second} may be the {what}; take one column out"
+            )
         return places[0]
 
 
 def _lines(path: Path, text: TextIO) -> Iterator[str]:
     """Yield the lines of a file. Raises: DataError naming one that is too long or no UTF-8."""
     number = 0
-    while line := text.readline(LINE_LIMIT if number else HEADER_LIMIT):
+    while line := text.readline(LINE_LIMIT):
         number += 1
         if not line.isascii() and (found := UNDECODED.search(line)):
             byte = ord(found[0]) - 0xDC00

@@ -16,7 +16,7 @@ from hrm_tasks.sudoku.board import BOARDS, Board, ByteArray
 from hrm_tasks.sudoku.solver import solve
 
 KIND = "puzzle"
-BLANKS = b".0"
+BLANKS = b".0_-*"
 UNRATED = -1
 SIZE_OF_LENGTH = {board.num_cells: size for size, board in BOARDS.items()}
 WITHOUT_SEPARATORS = str.maketrans("", "", " \t\r\n,;[]()'|")

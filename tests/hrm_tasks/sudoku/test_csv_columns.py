@@ -114,6 +114,17 @@ def test_cells_may_be_apart_inside_quotes(path: Path, question: str) -> None:
     assert Sudoku(9).line(read_csv(path).inputs[0]) == FIRST
 
 
+@pytest.mark.parametrize("blank", list(".0_-*"))
+def test_blanks_and_a_line_of_excel(path: Path, blank: str) -> None:
+    path.write_text(
+        f"sep=;\nrating;puzzle;solution\n4;{FIRST.replace('.', blank)};{FIRST_ANSWER}\n"
+    )
+    assert Sudoku(9).line(read_csv(path).inputs[0]) == FIRST
+    path.write_text(path.read_text() + "4;1;2")
+    with pytest.raises(DataError, match="csv:4: the question has 1 characters; expected 81"):
+        read_csv(path)
+
+
 def test_quotes_anywhere_in_a_published_file_are_understood(path: Path) -> None:
     plain = f"mine,{QUESTION},{ANSWER},3"
     lines = ["source,question,answer,rating", *[plain] * 40, plain.replace("mine", '"mine, too"')]
@@ -152,6 +163,8 @@ def test_damaged_or_unclear_archives_are_refused(path: Path) -> None:
     ("column", "values", "kept"),
     [
         ("rating", ["7.2", "8.0"], True),
+        ("rating", ["7.2", "8"], True),
+        ("rating", ['"7,2"', '"6,5"'], True),
         ("rating", ["easy", "hard"], True),
         ("Difficulty", ["0.0", "1"], True),
         ("clues", ["17", "21"], False),
@@ -165,7 +178,8 @@ def test_ratings_of_another_scale_are_kept_as_text(
     with pytest.warns(UserWarning, match=UNRATED + (f"; kept as text: {column}$" if kept else "$")):
         puzzles = read_csv(path)
     assert puzzles.ratings.tolist() == OURS
-    assert [texts.tolist() for texts in puzzles.other_ratings.values()] == [values] * kept
+    expected = [value.strip('"') for value in values]
+    assert [texts.tolist() for texts in puzzles.other_ratings.values()] == [expected] * kept
 
 
 @pytest.mark.filterwarnings("ignore:.*no rating of our scale")
@@ -218,6 +232,10 @@ def test_minimum_rating_is_ours_where_the_file_has_none(path: Path) -> None:
         (
             f"puzzle;solution\n{QUESTION};{ANSWER}\n\n{QUESTION};{ANSWER[:-1]}5\n",
             "mine.csv:4: '5' at place 16 of the answer; expected digits 1 to 4",
+        ),
+        (
+            f"puzzle,solution,rating\n{QUESTION},{ANSWER},1\n{QUESTION},{ANSWER},2\n{QUESTION},{ANSWER},1.5\n",
+            "mine.csv:4: the rating is '1.5'; expected a whole number from 0 to 999999999, or",
         ),
         (
             f"puzzle,solution,rating\n{QUESTION},{ANSWER},1\n{QUESTION},{ANSWER},easy\n",
