@@ -27,9 +27,10 @@ UNSEEN = str.maketrans({"\xa0": " ", BYTE_ORDER_MARK: None, "\u200b": None, "\x1
 
 RUN = re.compile(r"[0-9.?*xX_-]+")  # digits and everything that some style takes for a blank
 WORD = re.compile(r"[^\W\d_]{2,}")
+NUMBER = re.compile(r"\s*\(?\d{1,4}[.:)]?\s*")  # of a puzzle, above it
 NOTHING = re.compile(r"\b(None|null|nan)\b")  # a blank of Python, JSON and numpy
 # what a program writes around a list: `board = np.array([[` and `]], dtype=int8)`
-CODE_BEFORE = re.compile(r"^[\s\"'{(]*[^\W\d]{2}[\w\s.=:(\"']*(?=\[)")
+CODE_BEFORE = re.compile(r"^[\s\"'{(]*(?:[^\W\d]{2}|[^\W\d]\s*=)[\w\s.=:(\"']*(?=\[)")
 CODE_AFTER = re.compile(r"(?<=\])\s*,\s*dtype=.*$")
 QUOTED = re.compile(r"\"([^\"]*)\"|'([^']*)'")
 DATE = 12  # characters of a date, which a title may hold on any board
@@ -167,7 +168,9 @@ def _without_code(text: str) -> str:
 
 
 def _is_text(text: str, board: Board) -> bool:
-    """Return True if a line has words, and not so many cells that it may be a damaged puzzle."""
+    """Return True if a line is a number, or has words and not so many cells as a damaged puzzle."""
+    if NUMBER.fullmatch(text):
+        return True
     if not any(set(word) - set("xX") for word in WORD.findall(text)):
         return False
     runs = [run for run in RUN.findall(text) if not set(run).isdisjoint(DIGITS)]

@@ -16,6 +16,7 @@ import numpy as np
 
 from hrm_core.data.drawings import Line, number_lines
 from hrm_core.errors import PuzzleError
+from hrm_core.messages import warn
 from hrm_tasks.sudoku.board import BOARDS, Board, ByteArray, IntArray
 from hrm_tasks.sudoku.lines import (
     BLANK,
@@ -77,7 +78,7 @@ def read_puzzles(text: str, board: Board) -> ByteArray:
     (style, grids), *others = fitting.values()
     for other_style, other in others:
         raise _two_readings((style, grids), (other_style, other))
-    return grids
+    return _without_solutions(grids)
 
 
 def detect_size(text: str) -> int:
@@ -146,6 +147,21 @@ def _read_in(style: Style, lines: Iterable[Line], board: Board) -> ByteArray:
     reads = [read_line(line, board, style) for line in lines]
     grids = [_read(drawing, board, style) for drawing in _drawings(reads, board)]
     return np.array(grids, dtype=np.uint8)
+
+
+def _without_solutions(grids: ByteArray) -> ByteArray:
+    """Leave out each grid (N, S) that solves the one before it, with a warning."""
+    is_full = np.all(grids > 0, axis=1)
+    fills = (grids[1:] == grids[:-1]) | (grids[:-1] == 0)
+    solves = fills.all(axis=1) & is_full[1:] & ~is_full[:-1]
+    for index in np.flatnonzero(solves)[:1]:
+        more = f", and {solves.sum() - 1} more like it" if solves.sum() > 1 else ""
+        warn(
+            f"grid {index + 2} of the text solves grid {index + 1}: "
+            f"it is left out as its solution{more}"
+        )
+    kept: ByteArray = grids[np.append(True, ~solves)]
+    return kept
 
 
 def _drawings(reads: Iterable[Read], board: Board) -> list[Drawing]:
@@ -300,18 +316,22 @@ def _refusal(
 
 
 def _candidate_fault(lines: Sequence[Line], board: Board) -> str:
-    """Name the first cell with several candidates, if a text is a grid of them; else ""."""
+    """Say that a text is a grid of candidates, and where; "" if it is none."""
+    way_out = "give the puzzle without candidates"
+    most = board.num_cells * board.size
+    for line in lines:
+        if len(line.text) >= most and len(bare_cells(line.text)) == most:
+            found = f"{most} cells in line {line.number}, {board.size} for each cell"
+            return f"a candidate grid: {found}; {way_out}"
     rows = [candidates_of(line, board) for line in lines]
     first_grid = [row for row in rows if row][: board.size]
     cells = [cell for row in first_grid for cell in row]
     several = [number for number, cell in enumerate(cells) if len(cell) > 1]
     if len(cells) != board.num_cells or not several:
         return ""
-    first = several[0]
-    return (
-        f"a candidate grid: {len(several)} cells hold several candidates, the first is "
-        f"{board.cell_name(first)} with {cells[first]}; give the puzzle without candidates"
-    )
+    first = f"{board.cell_name(several[0])} with {cells[several[0]]}"
+    found = f"{len(several)} cells hold several candidates, the first is {first}"
+    return f"a candidate grid: {found}; {way_out}"
 
 
 def _two_readings(one: tuple[Style, ByteArray], another: tuple[Style, ByteArray]) -> PuzzleError:

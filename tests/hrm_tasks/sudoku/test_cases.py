@@ -85,6 +85,7 @@ def test_grid_with_one_candidate_a_cell_is_a_board() -> None:
         f'["{LINE}", "{OTHER}"]',
         f"Grid 01\n{DRAWN}\nGrid 02\n" + "\n".join(OTHER[at : at + 9] for at in range(0, 81, 9)),
         f"{DRAWN}\n\n# the second\n{OTHER}\n",
+        f"1.\n{DRAWN}\n\n(2)\n{OTHER}\n",
         f"[Puzzle]\n{DRAWN}\n[State]\n{ANSWER}\n[puzzle]\n{OTHER}\n[Notes]\n12 3",
         f"\ufeff{LINE.replace('.', 'x')}\r{OTHER.replace('.', 'X')}\r",
     ],
@@ -127,6 +128,20 @@ def test_two_readings_are_both_shown() -> None:
         "two readings fit; with blanks as . 0 or _: one puzzle 1234341221434321"
     )
     assert "with blanks as -: 2 puzzles, one 1234341221434321" in message
+
+
+def test_solution_below_a_puzzle_is_left_out_and_that_is_said() -> None:
+    text = f"{OTHER}\n{LINE}\nSolution:\n{ANSWER}\n{LINE}\n{ANSWER}\n{ANSWER}"
+    said = r"^grid 3 of the text solves grid 2: it is left out as its solution, and 1 more like it$"
+    with pytest.warns(UserWarning, match=said):
+        assert lines_of(text) == [OTHER, LINE, LINE, ANSWER]
+    other = ANSWER.translate(str.maketrans("12", "21"))
+    assert lines_of(f"{LINE}\n{other}") == [LINE, other]  # it solves another
+
+
+def test_line_of_all_candidates_is_called_a_candidate_grid() -> None:
+    text = "".join((cell if cell != "." else "123456789").ljust(9, ".") for cell in LINE)
+    assert refusal(text).startswith("a candidate grid: 729 cells in line 1, 9 for each cell; ")
 
 
 def test_latin_1_in_a_comment(tmp_path: Path) -> None:
