@@ -163,6 +163,23 @@ def test_a_file_is_read_and_its_copy_removed(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["", "old.ss"])
+def test_text_of_another_program_is_read(page: Any, name: str) -> None:
+    bands = [HARD[at : at + 27] for at in range(0, 81, 27)]
+    rows = "\n---+---+---\n".join(f"{band[:9]}\n{band[9:18]}\n{band[18:]}" for band in bands)
+    content = f"[Puzzle]\r\n{rows}\r\n[State]\r\n123"
+    sent = content.encode("utf-16") if name else content
+    answer = page.client.post("/api/read", params={"name": name} if name else {}, content=sent)
+    assert [puzzle["tokens"] for puzzle in answer.json()["puzzles"]] == Sudoku(9).parse(
+        HARD
+    ).tolist()
+
+
+def test_flaw_of_a_puzzle_is_in_the_record(page: Any) -> None:
+    record = page.events("/api/watch", puzzles="." * 81)[-1][1]["record"]
+    assert record["flaw"] == "the puzzle has several solutions"
+
+
 def test_samples_are_the_same_for_the_same_number_and_of_the_band(page: Any) -> None:
     bands = page.client.get("/api/model").json()["samples"]["bands"]
     assert bands[:3] == ["0", "1-4", "5-19"]
