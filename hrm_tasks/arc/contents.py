@@ -71,6 +71,19 @@ def parse_task(data: bytes | str, place: str) -> tuple[tuple[Pair, ...], tuple[P
     return checked_task(read_json(data, place, EXPECTED), place)
 
 
+def refuse_stray(content: object, place: str) -> None:
+    """Refuse JSON that holds no task. Raises: DataError beginning with `place`, by what it holds."""
+    entries: Sequence[object] = ()
+    if isinstance(content, dict) and content.keys().isdisjoint(PARTS):
+        entries = list(content.values())
+    if entries and all(isinstance(entry, list) for entry in entries):
+        raise DataError(
+            f"{place} holds a list for each task, as solutions and submissions do; "
+            "name the file of the tasks themselves"
+        )
+    checked_task(content, place)
+
+
 def is_task(content: object) -> TypeGuard[dict[str, Any]]:
     """Return True for an object with a list of objects that is called train or test."""
     if not isinstance(content, dict):

@@ -29,11 +29,11 @@ from hrm_tasks.arc.contents import (
     EXPECTED,
     Pair,
     TaskPairs,
-    checked_task,
     holds_tasks,
     is_task,
     lists_tasks,
     parse_tasks,
+    refuse_stray,
 )
 
 EVALUATION = "evaluation"
@@ -198,7 +198,7 @@ def _no_task(reading: _Reading) -> DataError:
     """Return the error of a source without a task: what is wrong with its first JSON file."""
     for path, content in reading.strays:
         try:
-            checked_task(content, reading.place(path))
+            refuse_stray(content, reading.place(path))
         except DataError as error:
             return error
     return DataError(

@@ -21,7 +21,7 @@ from hrm_core.errors import DataError, PuzzleError
 from hrm_core.messages import reason
 from hrm_core.tasks.contract import TokenArray
 from hrm_tasks.arc.canvas import checked_grid
-from hrm_tasks.arc.contents import EXPECTED, Pair, checked_task, parse_tasks
+from hrm_tasks.arc.contents import EXPECTED, Pair, parse_tasks, refuse_stray
 
 WAY_OUT = "expected rows of digits 0 to 9, a JSON list of rows, or the JSON of a task"
 PLACE = "the task"
@@ -68,7 +68,7 @@ def read_tests(text: str, solutions: str | None = None) -> list[Test]:
         content = read_json(text, PLACE, EXPECTED)
         found = list(parse_tasks(content, PLACE, _read_solutions(solutions)))
         if not found:
-            checked_task(content, PLACE)
+            refuse_stray(content, PLACE)
     except DataError as error:
         raise PuzzleError(str(error)) from error
     return [Test(task.name, pair) for task in found for pair in task.tests]

@@ -234,7 +234,7 @@ JSON = st.recursive(
 
 
 @given(content=JSON, solutions=JSON)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_two_files_are_read_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, content: object, solutions: object
 ) -> None:
@@ -246,6 +246,15 @@ def test_any_two_files_are_read_or_one_line(
         refusal = str(error)
     assert "\n" not in refusal
     assert len(refusal) < 600
+
+
+def test_solutions_and_submissions_alone_are_called_so(cases_dir: Path) -> None:
+    kaggle = cases_dir / "arc_tasks" / "kaggle"
+    for name in ("sample_submission.json", "arc-agi_training_solutions.json"):
+        with pytest.raises(
+            DataError, match=rf"{name} holds a list for each task, as solutions and"
+        ):
+            read_source(kaggle / name)
 
 
 def test_size_limit_counts_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +314,7 @@ def test_whole_challenges_file_becomes_questions(cases_dir: Path, tmp_path: Path
     ]  # fmt: skip
     for question, other in zip(found, lone, strict=True):
         np.testing.assert_array_equal(question.tokens, other.tokens)
-    with pytest.raises(PuzzleError, match="the task has no list of train pairs"):
+    with pytest.raises(PuzzleError, match="the task holds a list for each task, as solutions"):
         task.questions_in(cases_dir / "arc_tasks" / "kaggle" / "sample_submission.json")
     damaged = save(tmp_path, {"a_challenges.json": {"a": OPEN}, "a_solutions.json": "[]"})
     with pytest.raises(PuzzleError, match="the file of solutions holds none"):
