@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hrm_core.config import (
+    EXTENDS,
     ArchConfig,
     OptimConfig,
     RunConfig,
@@ -63,7 +64,8 @@ def published_file(path: Path) -> dict[str, str]:
         return {}  # said where it is read
     if "loss" in content and "H_cycles" in content:  # the file of an architecture
         content = {"arch": content}
-    if not content.keys() & {"arch", "defaults", *TRAINING_KEYS} - {"seed"}:
+    is_ours = not content.keys().isdisjoint([EXTENDS, *RunConfig.model_fields])
+    if is_ours or content.keys().isdisjoint(["arch", "defaults", *TRAINING_KEYS]):
         return {}
     settings = _flat({key: value for key, value in content.items() if key not in HYDRA})
     chosen = content.get("defaults")
@@ -98,7 +100,7 @@ def same_command(settings: Settings, preset: str | None = None) -> str:
 
 def same_setting(key: str, text: str) -> str:
     """Write the option that sets what a published setting does; "" if there is none."""
-    if key in ("data_path", "data_paths"):
+    if key in ("data_path", "data_paths") and _data_of({key: text}):
         return shlex.join(["--data", _data_of({key: text})])
     ours = _our_key(key)
     return shlex.join(["--set", f"{ours}={text}"]) if ours else ""
@@ -159,8 +161,9 @@ def _resolved(settings: Settings, text: str) -> str:
 
 
 def _data_of(settings: Settings) -> str:
-    """Return the data set, "" if none is named."""
-    return settings.get("data_path") or settings.get("data_paths", "").strip("[]'\" ")
+    """Return the data set, "" unless one is named."""
+    named = settings.get("data_path") or settings.get("data_paths", "").strip("[]'\" ")
+    return "" if "," in named else named
 
 
 def _value(key: str, text: str) -> Any:

@@ -103,6 +103,7 @@ def test_settings_that_differ_are_set_and_the_run_has_them() -> None:
         ("arch.H_cycles", "3", "--set model.H_cycles=3"),
         ("data_path", "my data", "--data 'my data'"),
         ("data_paths", "[data/x]", "--data data/x"),
+        ("data_paths", "[data/x,data/y]", ""),
         ("run_name", "x", ""),
         ("evaluators.name", "x", ""),
     ],
@@ -126,7 +127,18 @@ def test_files_of_published_code_are_known_by_their_content(tmp_path: Path) -> N
     assert published_file(path).keys() >= {"arch.L_cycles", "arch.loss.loss_type"}
 
 
-@pytest.mark.parametrize("content", ["extends: arc-1", "model: {}", "seed: 3", "- 1", "a: [", ""])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "extends: arc-1",
+        "model: {}\nlr: 1e-4",
+        "optim: {}\nepochs: 3",
+        "my_setting: 3",
+        "- 1",
+        "a: [",
+        "",
+    ],
+)
 def test_other_files_are_left_alone(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.yaml").write_text(content)
     assert published_file(tmp_path / "x.yaml") == {}
@@ -154,7 +166,7 @@ def test_what_has_no_counterpart_is_said() -> None:
 
 
 def test_train_answers_settings_of_hydra(
-    refusal: Refusal, cases_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    refusal: Refusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cfg_pretrain.yaml").write_text(PRETRAIN)
