@@ -215,7 +215,7 @@ def _whole_ratings(
     lines = zip(numbers, texts, strict=True)
     number, text = next((number, text) for number, text in lines if text not in whole)
     limit = 10**MAX_RATING_DIGITS - 1
-    expected = f"expected a whole number from 0 to {limit}, or another name for another scale"
+    expected = f"expected a whole number from 0 to {limit}, or rename the column of another scale"
     raise file.fail(number, f"the rating is {quoted(text)}; {expected}")
 
 

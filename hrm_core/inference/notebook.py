@@ -50,10 +50,11 @@ def _board(solution: "Solution", editor: Editor) -> str:
     """Return the board as a table."""
     marks = _marks(solution)
     size = LARGE if editor.height <= FEW_ROWS else SMALL
+    height, width = _extent(solution, editor)
     rows = []
-    for row in range(editor.height):
+    for row in range(height):
         cells = []
-        for column in range(editor.width):
+        for column in range(width):
             place = row * editor.width + column
             kind = editor.kinds[int(solution.answer[place])]
             lines = _heavy_lines(editor, row, column)
@@ -61,6 +62,18 @@ def _board(solution: "Solution", editor: Editor) -> str:
         rows.append(f"<tr>{''.join(cells)}</tr>")
     style = f"border-collapse:collapse;border:2px solid {_css(INK)}"
     return f'<table style="{style}">{"".join(rows)}</table>'
+
+
+def _extent(solution: "Solution", editor: Editor) -> tuple[int, int]:
+    """Return the rows and columns to show; a grid that is smaller than the board is cut out."""
+    if not editor.is_sized:
+        return editor.height, editor.width
+    is_inside = np.array([kind.symbol != "" for kind in editor.kinds])
+    cells = is_inside[solution.answer].reshape(editor.height, editor.width)
+    rows, columns = np.flatnonzero(cells.any(axis=1)), np.flatnonzero(cells.any(axis=0))
+    if not len(rows):
+        return 0, 0
+    return int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
 def _marks(solution: "Solution") -> list[Mark]:

@@ -1,5 +1,6 @@
 """`hrm solve` on models that know several puzzles: the one that is meant is asked, and nothing is guessed."""
 
+import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -391,3 +392,16 @@ def test_tasks_without_symmetries_refuse_votes(refusal: Refusal, mine: Path) -> 
     assert "no symmetries to vote with" in refusal(
         "solve", mine / "run", "ab", "--identifier", "swap", "--votes", 2
     )
+
+
+def test_solve_takes_csv_files_packed_or_piped(
+    hrm: Callable[..., Any], tiny_run: Path, tmp_path: Path
+) -> None:
+    text = "id;quizzes;solutions\n7;1000002003000004;x\n8;..1....2...3...4;x\n"
+    lines = ["1000002003000004", "..1....2...3...4"]
+    (tmp_path / "mine.csv").write_text(text)
+    (tmp_path / "mine.csv.gz").write_bytes(gzip.compress(text.encode()))
+    expected = hrm("solve", tiny_run, *lines, "--json").out
+    for name in ("mine.csv", "mine.csv.gz"):
+        assert hrm("solve", tiny_run, tmp_path / name, "--json").out == expected
+    assert hrm("solve", tiny_run, "-", "--json", stdin=text).out == expected

@@ -150,6 +150,15 @@ def test_solve_takes_boards_and_shows_them(model: Solver) -> None:
     assert solutions._repr_html_().count("<table") == 2
 
 
+def test_a_grid_of_colours_is_cut_out() -> None:
+    task = Arc.for_shape(12, 900)
+    question = read_given(task, np.array([[1, 2, 3], [4, 5, 6]]))[0].tokens
+    solution = Solution(task, question, question[None], np.zeros(1, np.float32), 1)
+    page = solution._repr_html_()
+    assert (page.count("<tr>"), page.count("<td")) == (2, 6)
+    assert len(set(re.findall(r"background:(rgb\([\d,]*\))", page))) == 6
+
+
 def test_cells_that_the_rules_refuse_are_coloured_otherwise() -> None:
     task = Sudoku(4)
     question = task.parse("1... ..2. .3.. ...4")[0]
