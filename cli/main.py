@@ -41,6 +41,7 @@ COMMANDS = {
 
 MODULES = {"eval": "evaluate"}  # of commands whose names Python has taken
 SHOW_CURSOR = b"\x1b[?25h"
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the device, or what a user may take of it
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "malloc")
 
 
@@ -151,7 +152,7 @@ def main() -> int:
         message = _system_message(error)
         if message is None:
             raise
-        if error.errno == errno.ENOSPC:
+        if error.errno in FULL:
             _forget_stdout()
         return _failed(message)
 
@@ -174,7 +175,7 @@ def _runtime_message(error: RuntimeError) -> str | None:
 
 def _system_message(error: OSError) -> str | None:
     """Return the message of an error of the system; None for a bug."""
-    if error.errno == errno.ENOSPC:
+    if error.errno in FULL:
         place = f" for {error.filename}" if error.filename else ""
         return f"no space left on the device{place}; make room and try again"
     if error.filename is not None:

@@ -575,7 +575,13 @@ def _read_text(path: Path) -> str:
         raise ConfigError(
             f"{path} is neither a file nor a preset; presets: {', '.join(preset_names())}"
         ) from error
-    except (OSError, ValueError) as error:
+    except IsADirectoryError as error:
+        raise ConfigError(
+            f"{path} cannot be read as a config: it is a folder; expected a file or a preset"
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read as a config: {error.strerror}") from error
+    except ValueError as error:
         raise ConfigError(f"{path} cannot be read as a config: {error}") from error
 
 

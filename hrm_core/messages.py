@@ -66,6 +66,12 @@ def reason(error: BaseException, length: int = 120) -> str:
     return one_line(error)[:length] or type(error).__name__
 
 
+def system_reason(error: OSError) -> str:
+    """Describe a failure of the system in its words, with the path that it names."""
+    words = error.strerror or reason(error)
+    return f"{words}: {error.filename}" if error.filename else words
+
+
 def first_line(error: BaseException, length: int = 80) -> str:
     """Describe the cause of a failure by the first line of the error's message."""
     said = str(error) or type(error).__name__

@@ -29,6 +29,7 @@ from hrm_core.data.store import (
 )
 from hrm_core.errors import DataError
 from hrm_core.files import Refusal, parents_made, remove_leftovers, staged
+from hrm_core.messages import system_reason
 
 OPTIONAL = ("ratings", "prefix_len", "images")  # all blocks of a set have them, or none
 NO_FILES: Mapping[str, str] = MappingProxyType({})
@@ -163,7 +164,8 @@ def write_dataset(
             _write_json(folder / BUILD_FILE, written)
             return written
     except OSError as error:
-        raise DataError(f"{directory} was not written: {error}; nothing was left behind") from error
+        found = system_reason(error)
+        raise DataError(f"{directory} was not written: {found}; nothing was left behind") from error
 
 
 def refuse_used(directory: Path) -> None:

@@ -357,7 +357,7 @@ def test_file_that_is_not_there_is_told_from_a_preset(tmp_path: Path) -> None:
         ConfigError, match=r"is neither a file nor a preset; presets: .*sudoku-4x4, "
     ):
         load_config(str(tmp_path / "nope"))
-    with pytest.raises(ConfigError, match="cannot be read as a config"):
+    with pytest.raises(ConfigError, match="cannot be read as a config: it is a folder"):
         load_config(str(tmp_path))
     (tmp_path / "latin.yaml").write_bytes(b"a: \xfc")
     with pytest.raises(ConfigError, match="cannot be read as a config"):

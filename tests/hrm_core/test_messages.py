@@ -15,6 +15,7 @@ from hrm_core.messages import (
     quoted,
     reason,
     shortened,
+    system_reason,
     warn,
 )
 
@@ -98,3 +99,9 @@ def test_cells_are_counted_from_1() -> None:
         "row 1, column 3",
         "row 2, column 1",
     ]
+
+
+def test_failure_of_the_system_is_told_with_its_path_and_without_its_number() -> None:
+    assert system_reason(OSError(20, "Not a directory", "f/x")) == "Not a directory: f/x"
+    assert system_reason(OSError(122, "Disk quota exceeded")) == "Disk quota exceeded"
+    assert system_reason(OSError("8 requested and 0 written")) == "8 requested and 0 written"
