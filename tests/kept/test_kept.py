@@ -108,9 +108,12 @@ def test_resumed_run_writes_the_same_files(resumed_run: Path) -> None:
     assert files == list(RECORD["kept"]["run"])
     newest = resumed_run / "checkpoints" / NEWEST
     keys = kept.state_keys(newest)
-    settings = [key for key in keys if key.partition(".")[0] == "settings"]
-    assert settings  # came later than the record
-    assert [key for key in keys if key not in settings] == RECORD["state keys"]
+    added = {key for key in keys if key.startswith("settings")}  # since the run was kept
+    assert added == {
+        "settings",
+        *(f"settings.{name}" for name in ("data", "init", "optim", "train")),
+    }
+    assert [key for key in keys if key not in added] == RECORD["state keys"]
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "train_state.safetensors"])
