@@ -1,3 +1,4 @@
+# make install: only install.
 # make demo: train on 4x4 Sudoku and solve unseen puzzles.   make test: the checks of CI.
 # Needs Python 3.11 or newer and git; all else goes into .venv. Another Python: make demo PYTHON=/path/to/python3
 # On Linux with an NVIDIA GPU: make demo EXTRAS=cuda13,plot (or cuda12)
@@ -22,7 +23,9 @@ PIP_INSTALL = .venv/bin/python -m pip install -qq --disable-pip-version-check --
 STILL = shell=$$$$; (seconds=0; while sleep 5 >/dev/null 2>&1 && kill -0 $$shell 2>/dev/null; do \
 	seconds=$$((seconds + 5)); echo "installing, $$seconds s"; done) & still=$$!; trap "kill $$still" EXIT;
 
-.PHONY: demo test check lint clean
+.PHONY: demo install test check lint clean
+
+install: .venv/demo.stamp
 
 demo: .venv/demo.stamp
 	.venv/bin/hrm demo

@@ -1,9 +1,7 @@
 """`hrm analyze`: measure how a model thinks, and draw it."""
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ from .options import (
     seed_option,
     steps_option,
 )
+from .progress import showing
 
 if TYPE_CHECKING:
     from hrm_analysis.study import Study
@@ -118,11 +117,10 @@ def analyze(
             "--control shuffled exchanges the states of a batch; ask two puzzles or more, "
             "with a --batch-size of 2 or more"
         )
-    with _progress() as (begin, advance):
+    with showing("analyzing", unit="ACT steps") as advance:
         study = _study(loaded, task, questions, options, make_backend, advance)
         about, facts = _described(study, loaded, source)
-        report = measured(study, names, about, facts, begin)
-        begin("drawing")
+        report = measured(study, names, about, facts)
         report.write(options.out, options.svg)
     click.echo(json.dumps(report.record()) if as_json else str(options.out / "report.md"))
 
@@ -224,30 +222,3 @@ def _described(study: "Study", loaded: "Model", source: str) -> tuple[list[str],
     if study.control:
         lines.append(f"- **Control: {study.control}.** All figures are of it, not of the model")
     return lines, facts
-
-
-@contextmanager
-def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[int], None]]]:
-    """Show on a terminal what is measured, and how many ACT steps puzzles have taken."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    words = TextColumn("{task.description}: {task.completed:,} ACT steps")
-    stderr = Console(stderr=True)
-    with Progress(
-        SpinnerColumn(),
-        words,
-        TimeElapsedColumn(),
-        console=stderr,
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    ) as progress:
-        bar = progress.add_task("analyzing", total=None)
-
-        def begin(name: str) -> None:
-            progress.update(bar, description=name)
-
-        def advance(num_steps: int) -> None:
-            progress.advance(bar, num_steps)
-
-        yield begin, advance

@@ -203,6 +203,8 @@ def evaluate(
     dataset = Dataset(options.data) if options.data else recorded_data(models, print_warning)
     split, task = open_for_models(dataset, options.split, models, loaded)
     _check_task(task, split.folder, options)
+    if options.votes > 1:
+        _check_symmetric(task, split, options.limit)
     options = replace(options, choose=options.choose or _usual_choice(task))
     if options.stateful:
         check_stateful(task, loaded[0].config)
@@ -443,6 +445,19 @@ def _check_task(task: "Task | None", data: Path, options: EvalOptions) -> None:
     if options.submission is not None and not isinstance(task, Exports):
         what = task.name if task else "of an unknown task"
         raise click.UsageError(f"--submission is for {titles_with('submission')}, {data} is {what}")
+
+
+def _check_symmetric(task: "Task | None", split: "Split", limit: int | None) -> None:
+    """Refuse a task or questions without symmetries before any is answered. Raises: PuzzleError."""
+    import numpy as np
+
+    from hrm_core.inference.evaluation import first_inputs
+    from hrm_core.tasks.capabilities import PartlySymmetric, Symmetric
+
+    if isinstance(task, Symmetric):
+        task.draw_symmetries(np.random.default_rng(0), 1)
+    if isinstance(task, PartlySymmetric):
+        task.check_symmetric(first_inputs(split, limit))
 
 
 def _is_table(path: Path | None) -> TypeGuard[Path]:

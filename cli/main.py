@@ -66,6 +66,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that is called; only train runs in several processes."""
         name = args[0]
+        if name not in COMMANDS:
+            raise click.UsageError(_unknown(name))
         is_alone = os.environ.get("WORLD_SIZE", "1") in ("", "1")
         if name in COMMANDS and name != "train" and not is_alone:
             raise click.UsageError(
@@ -86,6 +88,13 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="hrm-mlx")
 def hrm() -> None:
     """Hierarchical Reasoning Model in MLX: build puzzles, train, solve, and check the numbers."""
+
+
+def _unknown(name: str) -> str:
+    """Return the message for a word that is no command."""
+    from hrm_core.messages import did_you_mean, quoted
+
+    return f"no such command: {quoted(name)}; {did_you_mean(name, COMMANDS)}hrm --help lists them"
 
 
 def run() -> int:
@@ -136,6 +145,10 @@ def main() -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 0
+    except click.MissingParameter as error:
+        path = error.ctx.command_path if error.ctx else "hrm"
+        missing = one_line(error.format_message()).rstrip(".")
+        return _failed(f"{missing}; {path} --help shows what belongs there")
     except click.ClickException as error:
         return _failed(one_line(error.format_message()))
     except MemoryError as error:

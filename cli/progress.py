@@ -79,7 +79,7 @@ class _Lines:
         parts = [f"still {self._doing}"]
         if self._total:
             parts.append(f"{min(self._done / self._total, 1):.0%}")
-        elif self._unit:
+        elif self._unit and self._done:
             parts.append(f"{self._done:,.0f} {self._unit}")
         seconds = time.monotonic() - self._begun
         return ", ".join([*parts, f"{seconds:.0f} s so far"])

@@ -52,6 +52,8 @@ def serve(
     """
     from hrm_core.errors import needs_package
 
+    path = model or _shipped()
+    loaded = open_model(path)
     with (
         needs_package("starlette", MISSING, "web"),
         needs_package("uvicorn", MISSING, "web"),
@@ -62,8 +64,7 @@ def serve(
         from hrm_web.site import Site
         from hrm_web.worker import Worker
 
-    path = model or _shipped()
-    site = Site.of(path, open_model(path), data)
+    site = Site.of(path, loaded, data)
     with listen(host, port) as opened:
         worker = Worker(lambda: site.solver(make_backend))
         worker.start()

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 NO_CHANGES = (
     "--resume continues a run with its own settings; "
-    "leave out the preset, --set and its shorthands, --max-updates and --init"
+    "leave out the preset, --set and its shorthands, --max-updates and --init, "
+    "or begin a new run: hrm train RUN/config.yaml --init RUN --run OTHER"
 )
 
 
@@ -132,6 +133,8 @@ def train(
         reporter = Reporters(watchers if is_first else [])
         if resume:
             trainer = session.resume(run, assignment, make_backend, reporter)
+            if trainer.is_finished and is_first:
+                _print_finished(run_directory, assignment.total_updates)
         else:
             model = open_model(init) if init else None
             trainer = session.begin(run, assignment, make_backend, reporter, model)
@@ -151,6 +154,16 @@ def train(
     if is_first:
         click.echo(run_directory)
     return 0
+
+
+def _print_finished(run: Path, num_updates: int) -> None:
+    """Print that a run has made all its updates, and how to train its model further."""
+    config, name = shlex.quote(str(run / "config.yaml")), shlex.quote(str(run))
+    click.echo(
+        f"{run} is finished, all {num_updates:,} updates are made; to train its model further, "
+        f"begin a new run: hrm train {config} --init {name} --run OTHER",
+        err=True,
+    )
 
 
 def _resume_command(run_directory: Path, make_backend: BackendMaker) -> str:

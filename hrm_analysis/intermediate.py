@@ -93,6 +93,7 @@ class IntermediateAnswers:
         panels[0].set_ylim(-0.02, 1.02)
         panels[0].yaxis.set_major_formatter("{x:.0%}")
         if has_counts:
+            panels[1].sharex(panels[0])
             panels[1].set_ylim(bottom=0)
             panels[1].set_ylabel("cells")
         panels[-1].set_xlabel("cycles of L")

@@ -93,12 +93,10 @@ def analyze(
     names: Sequence[str],
     about: Sequence[str],
     facts: Mapping[str, Any],
-    begin: Callable[[str], None] = lambda name: None,
 ) -> Report:
-    """Measure parts by their names. `begin` receives the name of each before it is measured."""
+    """Measure parts by their names."""
     parts: dict[str, Part | str] = {}
     for name in names:
-        begin(name)
         try:
             parts[name] = MEASURES[name](study)
         except LeftOutError as reason:

@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from hrm_core.errors import ConfigError
-from hrm_core.messages import first_misfits, shortened
+from hrm_core.messages import did_you_mean, first_misfits, shortened
 from hrm_core.plugins import preset_files
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -573,7 +573,8 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError(
-            f"{path} is neither a file nor a preset; presets: {', '.join(preset_names())}"
+            f"{path} is neither a file nor a preset; {did_you_mean(str(path), preset_names())}"
+            f"presets: {', '.join(preset_names())}"
         ) from error
     except IsADirectoryError as error:
         raise ConfigError(

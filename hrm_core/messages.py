@@ -3,7 +3,8 @@
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 INSIDE = (  # modules whose lines tell a user nothing
     "hrm_analysis",
@@ -20,6 +21,12 @@ INSIDE = (  # modules whose lines tell a user nothing
 QUOTED = 60  # characters of a quotation
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 MAX_MISFITS = 5  # named at once
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return "did you mean NAME; " for the known name that is nearest to a word, "" if none is near."""
+    near = get_close_matches(word, list(known), n=1)
+    return f"did you mean {near[0]}; " if near else ""
 
 
 def warn(message: str) -> None:

@@ -397,9 +397,23 @@ def read_puzzles(
     Raises: PuzzleError naming the argument.
     """
     questions: list[Question] = []
-    for argument in arguments:
-        questions += _read(task, argument, read_stdin)
+    try:
+        for argument in arguments:
+            questions += _read(task, argument, read_stdin)
+    except PuzzleError as error:
+        if len(arguments) > 1 and _is_puzzle(task, " ".join(arguments)):
+            raise PuzzleError(
+                "these words are one puzzle together; put quotes around it"
+            ) from error
+        raise
     return questions
+
+
+def _is_puzzle(task: Task, text: str) -> bool:
+    try:
+        return len(read_text(task, text)) == 1
+    except PuzzleError:
+        return False
 
 
 def read_text(task: Task, text: str, name: str = "") -> list[Question]:

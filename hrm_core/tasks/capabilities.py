@@ -115,7 +115,7 @@ class PartlySymmetric(Symmetric, Protocol):
     """Has symmetries that only some questions have."""
 
     def check_symmetric(self, inputs: TokenArray) -> None:
-        """Refuse a question (S,) that has no symmetries. Raises: PuzzleError."""
+        """Refuse questions (..., S) of which one has no symmetries. Raises: PuzzleError."""
         ...
 
 

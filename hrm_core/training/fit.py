@@ -171,6 +171,11 @@ class Trainer:
                 raise
         return self._position
 
+    @property
+    def is_finished(self) -> bool:
+        """Return True if all updates are made."""
+        return self._position.update >= self._job.total_updates
+
     def _update(self) -> None:
         update = self._position.update + 1
         optim, ema = self._job.config.optim, self._settings.ema
@@ -320,6 +325,7 @@ class Trainer:
         # the metrics cover only the weights before the last update
         if not all(map(is_finite, held)):
             self._check_finite({"weights": math.nan})
+        self._position.seconds = time.monotonic() - self._started
         state = {
             "update": self._position.update,
             "position": vars(self._position),

@@ -132,7 +132,7 @@ class Grids(CellMeasures):
         )
 
     def check_symmetric(self, inputs: TokenArray) -> None:
-        """Refuse a question (S,) that does not fill the canvas. Raises: PuzzleError."""
+        """Refuse questions (..., S) of which one does not fill the canvas. Raises: PuzzleError."""
         if (inputs == OUTSIDE).any():
             raise PuzzleError(
                 "a grid that does not fill the canvas has no symmetries to vote with; leave out votes"

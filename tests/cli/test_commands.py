@@ -787,3 +787,24 @@ def test_published_puzzles_are_solved_from_their_strings(
     outcome = hrm("solve", tmp_path / "run", question)
     assert outcome.status == 1  # two updates are not enough
     assert "NOT a solution; settled after ACT step" in outcome.out
+
+
+def test_a_word_that_is_no_command_is_answered_with_the_nearest(refusal: Refusal) -> None:
+    assert refusal("solv") == "no such command: 'solv'; did you mean solve; hrm --help lists them"
+    assert refusal("xyz") == "no such command: 'xyz'; hrm --help lists them"
+    assert refusal("solve").endswith("; hrm solve --help shows what belongs there")
+    assert "did you mean sudoku-4x4; " in refusal("train", "sudoku-4x", "--run", "r", "--data", "d")
+
+
+def test_words_of_one_puzzle_are_answered_with_quotes(refusal: Refusal, tiny_run: Path) -> None:
+    words = ["1...", "..2.", ".3..", "...4"]
+    assert refusal("solve", tiny_run, *words) == (
+        "these words are one puzzle together; put quotes around it"
+    )
+
+
+def test_a_finished_run_says_how_to_train_its_model_further(hrm: Hrm, tiny_run: Path) -> None:
+    outcome = hrm("train", "--run", tiny_run, "--resume", "--device", "cpu")
+    assert outcome.status == 0
+    assert f"{tiny_run} is finished, all " in outcome.err
+    assert f"hrm train {tiny_run}/config.yaml --init {tiny_run} --run OTHER" in outcome.err
