@@ -22,8 +22,10 @@ from hrm_core.config import (
     parse_yaml,
     preset_names,
 )
-from hrm_core.errors import ConfigError
+from hrm_core.data.store import Dataset
+from hrm_core.errors import ConfigError, HRMError
 from hrm_core.messages import first_few
+from hrm_core.presets import fits
 
 from .published_config import ARCH_NAME, SUCCESSOR_NAME, TRAINING_KEYS
 
@@ -93,8 +95,8 @@ def same_command(settings: Settings, preset: str | None = None) -> str:
     for key, text in ours.items():
         if _value(key, text) != _stated(config, key):
             words += ["--set", f"{key}={text}"]
-    is_of_task = preset is not None or _words_of(data) & _words_of(chosen)
-    other_task = "" if is_of_task else OTHER_TASK
+    is_known = preset is not None or _fitting(data) or _words_of(data) & _words_of(chosen)
+    other_task = "" if is_known else OTHER_TASK
     return f"{shlex.join(words)}{other_task}{_without_counterpart(settings)}"
 
 
@@ -180,7 +182,7 @@ def _words_of(name: str) -> set[str]:
 
 
 def _nearest_preset(settings: Settings, data: str) -> str:
-    """Return the preset of the task that a data set's name tells, with the fewest other settings."""
+    """Return the preset that suits a data set, or its name, with the fewest other settings."""
     values = {key: _value(key, text) for key, text in settings.items()}
     named = _words_of(data)
 
@@ -190,4 +192,13 @@ def _nearest_preset(settings: Settings, data: str) -> str:
         num_others = sum(_stated(config, key) != value for key, value in values.items())
         return -num_shared, num_others, name
 
-    return min(preset_names(), key=distance)
+    return min(_fitting(data) or preset_names(), key=distance)
+
+
+def _fitting(data: str) -> list[str]:
+    """Return the presets that a data set can train; none if it is not there."""
+    try:
+        sizes = Dataset(Path(data)).metadata.sizes if data else None
+    except HRMError:
+        return []
+    return [name for name in preset_names() if sizes and fits(name, sizes)]

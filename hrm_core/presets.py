@@ -15,10 +15,11 @@ def about_presets() -> dict[str, str]:
 
 def fitting_presets(task: str, sizes: DataSizes) -> list[str]:
     """Return the names of the presets of a task that data of these sizes can train."""
-    return [name for name in presets_of_task(task) if _fits(name, sizes)]
+    return [name for name in presets_of_task(task) if fits(name, sizes)]
 
 
-def _fits(name: str, sizes: DataSizes) -> bool:
+def fits(name: str, sizes: DataSizes) -> bool:
+    """Return True if data of these sizes can train a preset."""
     try:
         load_config(name).model.sized(sizes)
     except ConfigError:

@@ -85,6 +85,13 @@ def test_commands_of_the_published_readme_are_the_presets(published: str, preset
     assert words_of(same_command(settings)) == [preset]
 
 
+def test_data_set_that_is_there_decides_the_preset(tiny_data: Path) -> None:
+    command = same_command({**DEFAULTS, "data_path": str(tiny_data)})
+    assert words_of(command)[0] == "sudoku-4x4"
+    assert "data of another task" not in command
+    assert "data of another task" in same_command({**DEFAULTS, "data_path": "data/x"})
+
+
 def test_settings_that_differ_are_set_and_the_run_has_them() -> None:
     words = ["lr=2e-5", "arch.L_cycles=4", "arch.loss.loss_type=softmax_cross_entropy", "+seed=7"]
     preset, *rest = words_of(same_command(published_words(words), "sudoku-extreme-1k"))
