@@ -27,8 +27,9 @@ UNSEEN = str.maketrans({"\xa0": " ", BYTE_ORDER_MARK: None, "\u200b": None, "\x1
 
 RUN = re.compile(r"[0-9.?*xX_-]+")  # digits and everything that some style takes for a blank
 WORD = re.compile(r"[^\W\d_]{2,}")
-NUMBER = re.compile(r"\s*\(?\d{1,4}[.:)]?\s*")  # of a puzzle, above it
-NOTHING = re.compile(r"\b(None|null|nan)\b")  # a blank of Python, JSON and numpy
+# of a puzzle, above it: 12. or (3) or 2026-11-29
+NUMBER = re.compile(r"\s*\(?\d{1,4}(?:[./-]\d{1,4}){0,2}[.:)]?\s*")
+NOTHING = re.compile(r"\b(None|null|nan|NaN)\b")  # a blank of Python, JSON and numpy
 # what a program writes around a list: `board = np.array([[` and `]], dtype=int8)`
 CODE_BEFORE = re.compile(r"^[\s\"'{(]*(?:[^\W\d]{2}|[^\W\d]\s*=)[\w\s.=:(\"']*(?=\[)")
 CODE_AFTER = re.compile(r"(?<=\])\s*,\s*dtype=.*$")
@@ -82,7 +83,7 @@ def read_line(line: Line, board: Board, style: Style) -> Read:
             return Read(line, Kind.CELLS, first, listed=others)
         return Read(line, Kind.CELLS, first, others)
     bare = _without_code(text)
-    cells = (style is SPACES and _spaced_row(bare, board)) or _cells(bare, style)
+    cells = _spaced_row(bare, board) if style is SPACES else _cells(bare, style)
     is_fit = len(cells) in (board.size, board.num_cells) and not unknown_cell(cells)
     if not is_fit and not text.strip():
         return Read(line, Kind.EMPTY)
@@ -168,7 +169,7 @@ def _without_code(text: str) -> str:
 
 
 def _is_text(text: str, board: Board) -> bool:
-    """Return True if a line is a number, or has words and not so many cells as a damaged puzzle."""
+    """Return True if a line is a number or a date, or has words and few cells beside them."""
     if NUMBER.fullmatch(text):
         return True
     if not any(set(word) - set("xX") for word in WORD.findall(text)):
@@ -200,8 +201,15 @@ def _cells(text: str, style: Style) -> str:
 
 
 def _spaced_row(text: str, board: Board) -> str:
-    """Return the cells of a row, or of a puzzle, whose blanks are spaces or empty fields; else ""."""
-    return _spaced_cells(text, board.size) or _spaced_cells(text, board.num_cells)
+    """Return the cells of a row, or of a puzzle, whose blanks are spaces or empty fields.
+
+    Of a line that is neither, all that is not drawn, with its spaces; "" if there is nothing else.
+    """
+    for count in (board.size, board.num_cells):
+        cells = _spaced_cells(text, count)
+        if cells:
+            return cells
+    return text.translate(BARS).replace("|", "") if _cells(text, SPACES) else ""
 
 
 def _spaced_cells(text: str, count: int) -> str:

@@ -109,7 +109,11 @@ def test_text_of_two_puzzles(text: str) -> None:
         (LINE.replace(".", "X")[:80], "puzzle 1 (line 1): 80 cells; expected 81"),
         (LINE.replace(".", "-", 1), "unknown character"),
         (DRAWN.replace(".", " ", 1), "row 1 (line 1) has 8 cells; expected 9"),
-        (DRAWN.replace(".", " ")[:-1], "row 9"),
+        (DRAWN.replace(".", " ")[:-1], "row 9 (line 9) has 8 cells; expected 9"),
+        (
+            "\n".join(f"|{'|'.join(row)}|" for row in ROWS).replace(".", " ").replace("5", "55", 1),
+            "row 1",
+        ),
         ("\n".join(ROWS[:4]) + "\n...ab....\n", "4 rows, then line 5 has letters; expected 9"),
         ("\n".join(ROWS[:5]) + "\n\n" + "\n".join(ROWS[5:]), "5 rows; expected 9"),
         ("\n".join(ROWS[:8]) + "\n---------", "8 rows; expected 9"),

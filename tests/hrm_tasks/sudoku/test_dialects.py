@@ -208,6 +208,7 @@ DIALECTS: dict[str, Writer] = {
     ),
     "MATLAB": lambda grid, board: f"A = [{'; '.join(lines(grid, '0', ' '))}];",
     "a number above": lambda grid, board: "1)\n" + "\n".join(lines(grid)),
+    "a date above": lambda grid, board: "29.11.2026\n" + "\n".join(lines(grid)),
     "rows of code with comments": lambda grid, board: "\n".join(
         f"    {row},  # row {number}" for number, row in enumerate(numbers(grid), start=1)
     ),
