@@ -801,10 +801,3 @@ def test_words_of_one_puzzle_are_answered_with_quotes(refusal: Refusal, tiny_run
     assert refusal("solve", tiny_run, *words) == (
         "these words are one puzzle together; put quotes around it"
     )
-
-
-def test_a_finished_run_says_how_to_train_its_model_further(hrm: Hrm, tiny_run: Path) -> None:
-    outcome = hrm("train", "--run", tiny_run, "--resume", "--device", "cpu")
-    assert outcome.status == 0
-    assert f"{tiny_run} is finished, all " in outcome.err
-    assert f"hrm train {tiny_run}/config.yaml --init {tiny_run} --run OTHER" in outcome.err

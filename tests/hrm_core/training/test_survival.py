@@ -341,7 +341,10 @@ def test_run_begun_with_other_weights_starts_again_with_them(
 
 def test_finished_run_stays_as_it_is(hrm: Callable[..., Any], run: Path, tiny_run: Path) -> None:
     outcome = hrm("train", "--run", run, *RESUME)
-    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.status == 0
+    assert outcome.err.startswith(f"{run} is finished, all ")
+    assert f"hrm train {run}/config.yaml --init {run} --run OTHER" in outcome.err
+    assert len(outcome.err.splitlines()) == 1
     assert (run / "log.jsonl").read_text() == (tiny_run / "log.jsonl").read_text()
 
 
