@@ -39,15 +39,32 @@ SEPARATORS = "|,;\t"
 
 
 class Style(NamedTuple):
-    """One way to write blanks."""
+    """One way to write blanks. With spaces as blanks, cells are told by their places."""
 
     name: str
     blanks: str
+    start: int = 0  # place of the first cell
+    step: int = 0  # from one cell to the next, 1 or 2; 0: whatever is drawn between cells
+
+    @property
+    def signs(self) -> str:
+        """Return the characters of which a text in this style has one."""
+        return self.blanks + SEPARATORS if self.blanks == BLANK else self.blanks
 
 
 PLAIN = Style(". 0 or _", "._0")
-SPACES = Style("spaces", BLANK)
-STYLES = (PLAIN, Style("?", "?"), Style("x", "xX"), Style("*", "*"), Style("-", "-_"), SPACES)
+FIELDS = Style("empty fields", BLANK)
+STYLES = (
+    PLAIN,
+    Style("?", "?"),
+    Style("x", "xX"),
+    Style("*", "*"),
+    Style("- or _", "-_"),
+    FIELDS,
+    Style("spaces", BLANK, start=0, step=1),
+    Style("spaces", BLANK, start=0, step=2),
+    Style("spaces", BLANK, start=1, step=2),
+)
 
 
 class Kind(Enum):
@@ -69,27 +86,33 @@ class Read(NamedTuple):
     listed: Sequence[str] = ()  # more puzzles of a line that is a list of them
 
 
-def read_line(line: Line, board: Board, style: Style) -> Read:
-    """Read one line in one style."""
+def read_whole(line: Line, board: Board) -> Read | None:
+    """Read a line that is the same in every style: a comment, or words of S cells; else None."""
     if not line.text:
         return Read(line, Kind.EMPTY)
     text, comment, _ = line.text.translate(UNSEEN).partition("#")
     if comment and not text.strip():
         return Read(line, Kind.TEXT)
     words = _puzzle_words(text, board) if len(text) >= board.num_cells else []
-    if words:
-        first, *others = words
-        if _is_list(text, words):
-            return Read(line, Kind.CELLS, first, listed=others)
-        return Read(line, Kind.CELLS, first, others)
+    if not words:
+        return None
+    first, *others = words
+    if _is_list(text, words):
+        return Read(line, Kind.CELLS, first, listed=others)
+    return Read(line, Kind.CELLS, first, others)
+
+
+def read_line(line: Line, board: Board, style: Style) -> Read:
+    """Read a line that `read_whole` does not read, in one style."""
+    text = line.text.translate(UNSEEN).partition("#")[0]
     bare = _without_code(text)
-    cells = _spaced_row(bare, board) if style is SPACES else _cells(bare, style)
+    cells = _spaced_cells(bare, style) if style.blanks == BLANK else _cells(bare, style)
     is_fit = len(cells) in (board.size, board.num_cells) and not unknown_cell(cells)
     if not is_fit and not text.strip():
         return Read(line, Kind.EMPTY)
     if not is_fit and _is_text(text, board):
         return Read(line, Kind.TEXT)
-    if not cells or _is_border(text, is_fit):
+    if _is_border(text, is_fit) or not (is_fit or _cells(bare, style)):
         return Read(line, Kind.FRAME)
     return Read(line, Kind.CELLS, cells)
 
@@ -200,20 +223,8 @@ def _cells(text: str, style: Style) -> str:
     return _canonical("".join(kept), style)
 
 
-def _spaced_row(text: str, board: Board) -> str:
-    """Return the cells of a row, or of a puzzle, whose blanks are spaces or empty fields.
-
-    Of a line that is neither, all that is not drawn, with its spaces; "" if there is nothing else.
-    """
-    for count in (board.size, board.num_cells):
-        cells = _spaced_cells(text, count)
-        if cells:
-            return cells
-    return text.translate(BARS).replace("|", "") if _cells(text, SPACES) else ""
-
-
-def _spaced_cells(text: str, count: int) -> str:
-    """Return `count` cells of a line whose blanks are spaces or empty fields; "" if it has others."""
+def _spaced_cells(text: str, style: Style) -> str:
+    """Return the cells of a line whose blanks are spaces or empty fields; "" if it has others."""
     quoted = QUOTED.findall(text)
     if quoted and not re.search(r"\w", QUOTED.sub("", text)):
         fields = ["".join(either) for either in quoted]
@@ -221,11 +232,12 @@ def _spaced_cells(text: str, count: int) -> str:
     else:
         text = _without_brackets(text).translate(BARS)
         fields = _fields(text)
-    readings = _by_position(text)
-    if len(fields) == count:
-        readings.insert(0, "".join(field.strip() or BLANK for field in fields))
-    fitting = (cells for cells in readings if len(cells) == count and not unknown_cell(cells))
-    return next(fitting, "")
+    if style is FIELDS:
+        values = [field.strip() or BLANK for field in fields]
+        return "".join(values) if set(map(len, values)) == {1} else ""
+    if style.step == 2 and text[1 - style.start :: 2].strip():
+        return ""
+    return text[style.start :: style.step].replace("|", "")
 
 
 def _fields(text: str) -> list[str]:
@@ -236,15 +248,6 @@ def _fields(text: str) -> list[str]:
     if text.lstrip().startswith("|"):
         text = text.strip().removeprefix("|").removesuffix("|")
     return text.split(separator)
-
-
-def _by_position(text: str) -> list[str]:
-    """Return what a line reads as if each character is a cell, or every second one; less the bars."""
-    readings = [text]
-    for cells, between in ((text[::2], text[1::2]), (text[1::2], text[::2])):
-        if not between.strip():
-            readings.append(cells)
-    return [cells.replace("|", "") for cells in readings]
 
 
 def _without_brackets(text: str) -> str:

@@ -9,7 +9,7 @@ Shapes: N puzzles, S cells. Grids hold digits, 0 for a blank.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,6 @@ from hrm_tasks.sudoku.board import BOARDS, Board, ByteArray, IntArray
 from hrm_tasks.sudoku.lines import (
     BLANK,
     PLAIN,
-    SPACES,
     STYLES,
     Kind,
     Read,
@@ -29,6 +28,7 @@ from hrm_tasks.sudoku.lines import (
     bare_cells,
     candidates_of,
     read_line,
+    read_whole,
     unknown_cell,
 )
 
@@ -61,13 +61,18 @@ def read_puzzles(text: str, board: Board) -> ByteArray:
         there is no puzzle.
     """
     lines = list(_puzzle_lines(text))
+    whole = [read_whole(line, board) for line in lines]
     fitting: dict[bytes, tuple[Style, ByteArray]] = {}
     misfits = []
-    for style in STYLES:
-        if style not in (PLAIN, SPACES) and not any(blank in text for blank in style.blanks):
+    for style in STYLES if None in whole else [PLAIN]:
+        if style is not PLAIN and not any(blank in text for blank in style.signs):
             continue
         try:
-            grids = _read_in(style, lines, board)
+            reads = [
+                read or read_line(line, board, style)
+                for read, line in zip(whole, lines, strict=True)
+            ]
+            grids = _read_in(style, reads, board)
         except MisfitError as misfit:
             misfits.append(misfit)
             continue
@@ -142,9 +147,8 @@ def _section(text: str) -> str:
     return found[1].strip().lower() if found else ""
 
 
-def _read_in(style: Style, lines: Iterable[Line], board: Board) -> ByteArray:
-    """Read every puzzle in one style. Returns: (N, S). Raises: MisfitError."""
-    reads = [read_line(line, board, style) for line in lines]
+def _read_in(style: Style, reads: Iterable[Read], board: Board) -> ByteArray:
+    """Read every puzzle of lines read in one style. Returns: (N, S). Raises: MisfitError."""
     grids = [_read(drawing, board, style) for drawing in _drawings(reads, board)]
     return np.array(grids, dtype=np.uint8)
 
@@ -207,7 +211,7 @@ def _listed(paragraph: Iterable[Read]) -> Iterator[list[Read]]:
 def _read(drawing: Drawing, board: Board, style: Style) -> list[int]:
     """Read and check the digits (S,) of one puzzle. Raises: MisfitError."""
     _check_characters(drawing, board, style)
-    _check_shape(drawing, board)
+    _check_shape(drawing, board, style)
     _check_single(drawing, board)
     cells = "".join(read.cells for read in drawing.reads)
     digits = _digits(cells)
@@ -236,7 +240,7 @@ def _check_characters(drawing: Drawing, board: Board, style: Style) -> None:
             )
 
 
-def _check_shape(drawing: Drawing, board: Board) -> None:
+def _check_shape(drawing: Drawing, board: Board, style: Style) -> None:
     """Refuse a puzzle whose lines are neither one puzzle nor the rows of one."""
     size = board.size
     reads = drawing.reads
@@ -252,9 +256,10 @@ def _check_shape(drawing: Drawing, board: Board) -> None:
         return
     for number, read in enumerate(reads[:size], start=1):
         if len(read.cells) != size:
+            count = f"{len(read.cells)} cells" if read.cells else "cells at other places"
             raise MisfitError(
-                f"{drawing.name}: row {number} (line {read.line.number}) "
-                f"has {len(read.cells)} cells; expected {size}",
+                f"{drawing.name}: row {number} (line {read.line.number}) has {count}; "
+                f"expected {size}" + ("" if read.cells else f" with blanks as {style.name}"),
                 read,
                 board,
             )
@@ -335,15 +340,15 @@ def _candidate_fault(lines: Sequence[Line], board: Board) -> str:
 
 
 def _two_readings(one: tuple[Style, ByteArray], another: tuple[Style, ByteArray]) -> PuzzleError:
-    """Return the error of a text that reads in two ways, with a puzzle that differs."""
+    """Return the error of a text that reads in two ways, with the first puzzle that differs."""
+    pairs = zip(one[1], another[1], strict=False)
+    same = takewhile(lambda pair: np.array_equal(*pair), pairs)
+    number = sum(1 for _ in same)
     shown = []
-    number = 0
-    shortest = min(len(one[1]), len(another[1]))
-    while number < shortest - 1 and (one[1][number] == another[1][number]).all():
-        number += 1
     for style, grids in (one, another):
-        count = f"{len(grids)} puzzles, one" if len(grids) > 1 else "one puzzle"
-        shown.append(f"with blanks as {style.name}: {count} {write_line(grids[number])}")
+        puzzle = write_line(grids[number]) if number < len(grids) else "none"
+        shown.append(f"{puzzle} with blanks as {style.name}")
     return PuzzleError(
-        f"two readings fit; {'; '.join(shown)}; write every blank as . and leave out the frame"
+        f"two readings fit; puzzle {number + 1} is {' and '.join(shown)}; "
+        "write every blank as . and leave out the frame"
     )
