@@ -27,7 +27,7 @@ import numpy as np
 from hrm_core.backends import installed_backend
 from hrm_core.inference.loading import load_solver
 from hrm_core.inference.records import solution_record
-from hrm_core.inference.solving import require_readable
+from hrm_core.inference.solution import require_readable
 from hrm_core.runs.shipped import shipped_models
 from hrm_core.tasks.editing import Inventive
 

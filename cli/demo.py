@@ -13,7 +13,7 @@ from .progress import showing
 
 if TYPE_CHECKING:
     from hrm_core.config import RunConfig
-    from hrm_core.inference.solving import Solution
+    from hrm_core.inference.solution import Solution
     from hrm_core.runs.run import Run
     from hrm_core.training.fit import Assignment
 

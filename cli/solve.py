@@ -23,7 +23,7 @@ from .options import (
 from .progress import showing
 
 if TYPE_CHECKING:
-    from hrm_core.inference.solving import Solution
+    from hrm_core.inference.solution import Solution
     from hrm_core.inference.watching import Moment
 
 
@@ -90,9 +90,10 @@ def solve(
         hrm solve runs/mine question.txt --identifier mirror
     """
     from hrm_core.files import check_writable
+    from hrm_core.inference.reading import read_puzzles
     from hrm_core.inference.records import solution_record
     from hrm_core.inference.slots import check_halt
-    from hrm_core.inference.solving import Solver, read_puzzles
+    from hrm_core.inference.solving import Solver
     from hrm_core.runs.identifiers import load_identifiers
     from hrm_core.tasks.registry import require_task
 

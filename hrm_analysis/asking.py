@@ -11,8 +11,8 @@ from hrm_core.data.store import Split
 from hrm_core.draws import Purpose, stream
 from hrm_core.errors import PuzzleError
 from hrm_core.inference.evaluation import chosen_questions, num_examples
+from hrm_core.inference.reading import read_puzzles
 from hrm_core.inference.slots import Questions
-from hrm_core.inference.solving import read_puzzles
 from hrm_core.runs.identifiers import Identifiers
 from hrm_core.tasks.contract import Task
 

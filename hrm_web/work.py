@@ -17,15 +17,11 @@ import numpy as np
 from hrm_core.errors import HRMError, PuzzleError
 from hrm_core.inference.generating import Generated, continue_tokens, require_generative
 from hrm_core.inference.predicting import ModelAsk
+from hrm_core.inference.reading import read_puzzles, read_text
 from hrm_core.inference.records import solution_record
 from hrm_core.inference.slots import check_halt
-from hrm_core.inference.solving import (
-    Solution,
-    Solver,
-    read_puzzles,
-    read_text,
-    require_readable,
-)
+from hrm_core.inference.solution import Solution, require_readable
+from hrm_core.inference.solving import Solver
 from hrm_core.inference.watching import Moment
 from hrm_core.pictures.grids import Mark
 from hrm_core.pictures.sheets import cell_size

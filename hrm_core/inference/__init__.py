@@ -1,1 +1,1 @@
-"""Inference: evaluation, voting, metrics and solving."""
+"""Inference: evaluation, voting, metrics, reading questions and solving them."""

@@ -15,7 +15,7 @@ from hrm_core.tasks.contract import BoolArray
 from hrm_core.tasks.editing import CellKind, Editable, Editor
 
 if TYPE_CHECKING:
-    from hrm_core.inference.solving import Solution
+    from hrm_core.inference.solution import Solution
 
 SMALL, LARGE = 12, 26  # pixels of a cell of a board of many and of few rows
 FEW_ROWS = 12

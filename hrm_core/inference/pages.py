@@ -14,7 +14,7 @@ from hrm_core.data.store import Dataset, ExampleSet, IntArray, Split
 from hrm_core.errors import HRMError
 from hrm_core.inference.answering import Outcome
 from hrm_core.inference.evaluation import num_examples
-from hrm_core.inference.solving import Solution, require_drawable
+from hrm_core.inference.solution import Solution, require_drawable
 from hrm_core.pictures.animations import save_png
 from hrm_core.pictures.curves import Panel, plot_runs
 from hrm_core.pictures.grids import Mark

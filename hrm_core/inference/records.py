@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hrm_core.inference.solving import Solution, require_readable
+from hrm_core.inference.solution import Solution, require_readable
 from hrm_core.tasks.capabilities import Polled
 
 

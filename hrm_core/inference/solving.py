@@ -7,184 +7,36 @@ answer is chosen as in `voting.py`.
 Shapes: A ACT steps, N puzzles, K answers to one puzzle, S cells.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
 from hrm_core.backend import Backend
 from hrm_core.config import ModelConfig, validated
-from hrm_core.data.encodings import read_text as read_text_file
 from hrm_core.errors import PuzzleError
-from hrm_core.files import Refusal, check_exists
 from hrm_core.inference.asking import AskedPuzzle, Trajectory, ask, groups
-from hrm_core.inference.boards import board_text, texts_in
 from hrm_core.inference.generating import Sampling, continue_tokens, require_generative
-from hrm_core.inference.notebook import gallery_html, solution_html
 from hrm_core.inference.predicting import ModelAsk
+from hrm_core.inference.reading import read_given
 from hrm_core.inference.slots import Halt, check_steps, most_steps
+from hrm_core.inference.solution import Solution, Solutions
 from hrm_core.inference.voting import polling_of
 from hrm_core.inference.watching import Watch, unwatched
-from hrm_core.messages import shortened
-from hrm_core.pictures.animations import thinking_frames
-from hrm_core.pictures.sheets import cell_size
 from hrm_core.runs.identifiers import BLANK, ONLY_BLANK, Identifiers
 from hrm_core.tasks.capabilities import (
-    ONLY_THE_SOLUTION,
-    Accompanied,
     Asked,
-    Candidate,
-    Checked,
-    Drawable,
-    Examined,
-    Judged,
-    Named,
     Outcomes,
     Polled,
     Question,
-    Readable,
     Report,
-    given_cells,
 )
-from hrm_core.tasks.contract import BoolArray, IntArray, Task, TokenArray
-from hrm_core.tasks.editing import Editable, grid_of
+from hrm_core.tasks.contract import IntArray, Task
 from hrm_core.tasks.registry import predictor
 
 GREEDY = Sampling()
-REPR_LENGTH = 96  # characters of an answer: a Sudoku is shown whole
-FRAME_ROOM = 720  # pixels that the longer side of a board may take
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Solution:
-    """One puzzle and the answer of a model to it."""
-
-    task: Task
-    question: TokenArray  # (S,)
-    answers: TokenArray  # (A, S) after each ACT step taken
-    q_halt_logits: npt.NDArray[np.float32]  # (A,)
-    settled_step: int  # ACT step after which the answer stopped changing
-    identifier: str = BLANK  # name of the puzzle that it was asked as
-    num_identifiers: int = 1  # that it was asked under
-    num_answers: int = 1  # that the answer was chosen from
-    num_agreeing: int = 1  # answers equal to the chosen one
-    attempts: Sequence[Candidate] = ()  # of a polled task: the best answers, the first is `answer`
-    solution: TokenArray | None = None  # (S,) the right answer, where it is known
-
-    @property
-    def answer(self) -> TokenArray:
-        """Return the answer (S,) after the last step."""
-        answer: TokenArray = self.answers[-1]
-        return answer
-
-    @property
-    def grid(self) -> npt.NDArray[Any]:
-        """Return the answer as a person sees it (H, W): numbers for digits, else characters.
-
-        Raises: PuzzleError if the task has no board.
-        """
-        if not isinstance(self.task, Editable):
-            raise PuzzleError(f"{self.task.name} has no board; use answer, which are tokens")
-        return grid_of(self.task.editor(), self.answer)
-
-    @property
-    def proposals(self) -> list[TokenArray]:
-        """Return the attempts (S,) where there are any, else the answer."""
-        return [attempt.answer for attempt in self.attempts] or [self.answer]
-
-    @property
-    def accepted(self) -> bool | None:
-        """Return True if the rules accept the answer, or an attempt equals the known solution.
-
-        None if the task has no rules and no solution is known.
-        """
-        if self.solution is not None:
-            return self._right_attempt > 0
-        if isinstance(self.task, Judged):
-            return self.task.accepts(self.question, self.answer)
-        return None
-
-    @property
-    def verdict(self) -> str:
-        """Describe in one line how the rules, or the known solution, judge the answer."""
-        if self.solution is not None:
-            right = self._right_attempt
-            return f"attempt {right} is right" if right else "no attempt is right"
-        if isinstance(self.task, Judged):
-            return self.task.verdict(self.question, self.answer)
-        return ONLY_THE_SOLUTION
-
-    @cached_property
-    def flaw(self) -> str:
-        """Say what is wrong with the question itself; "" if nothing is known to be."""
-        return self.task.flaw(self.question) if isinstance(self.task, Examined) else ""
-
-    @property
-    def judgement(self) -> str:
-        """Return the verdict, and what is wrong with the question, in one line."""
-        return "; ".join(filter(None, [self.verdict, self.flaw]))
-
-    @property
-    def _right_attempt(self) -> int:
-        """Return the number of the attempt that equals the solution, 0 if none does."""
-        assert self.solution is not None, "callers check this"
-        for number, attempt in enumerate(self.attempts, start=1):
-            if np.array_equal(attempt.answer, self.solution):
-                return number
-        return 0
-
-    @property
-    def conflicts(self) -> BoolArray:
-        """Mark the cells (S,) of an answer that the rules refuse for which they do; else none."""
-        if self.accepted is False and isinstance(self.task, Checked):
-            marked: BoolArray = self.task.conflicts(self.question[None], self.answer[None])[0]
-            return marked
-        return np.zeros(len(self.answer), bool)
-
-    def frames(self) -> list[Image.Image]:
-        """Draw the board from ACT step to ACT step; the last frame says how the rules judge it."""
-        task = require_drawable(self.task)
-        cell = cell_size(task.picture, [self.question, *self.answers], FRAME_ROOM)
-
-        def picture(tokens: IntArray, marks: IntArray) -> Image.Image:
-            return task.picture(tokens, marks, cell)
-
-        given = given_cells(self.task, self.question)
-        verdict = self.verdict if isinstance(self.task, Judged) else ""
-        return thinking_frames(
-            picture, given, self.question, self.answers, task.legend, self.conflicts, verdict
-        )
-
-    def text_of(self, tokens: TokenArray) -> str:
-        """Format one grid (S,) of this task as text."""
-        return require_readable(self.task).format(tokens)
-
-    def __str__(self) -> str:
-        return self.text_of(self.answer)
-
-    def __repr__(self) -> str:
-        steps = f"settled after ACT step {self.settled_step} of {len(self.answers)}"
-        about = f"<Solution of {self.task.name}: {self.judgement}, {steps}"
-        if not isinstance(self.task, Readable):
-            return f"{about}>"
-        return f"{about}\n {shortened(self.task.line(self.answer), REPR_LENGTH)}>"
-
-    def _repr_html_(self) -> str:
-        """Draw the board in a notebook: given cells bold, those that were filled in coloured."""
-        return solution_html(self)
-
-
-class Solutions(list[Solution]):
-    """Solutions in the order of their puzzles; a notebook shows them side by side."""
-
-    def _repr_html_(self) -> str:
-        return gallery_html(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -370,132 +222,3 @@ def _check_serves(question: Question, number: int, config: ModelConfig) -> None:
         )
     if image.shape != config.image_size or image.dtype != np.uint8:
         raise PuzzleError(f"{where} has an image of {image.dtype} {image.shape}, expected {wanted}")
-
-
-def require_readable(task: Task) -> Readable:
-    """Return a task that reads and writes puzzles as text.
-
-    Raises: PuzzleError if it does not.
-    """
-    if not isinstance(task, Readable):
-        raise PuzzleError(f"{task.name} has no questions that are written as text")
-    return task
-
-
-def require_drawable(task: Task) -> Drawable:
-    """Return a task that draws its grids. Raises: PuzzleError if it does not."""
-    if not isinstance(task, Drawable):
-        raise PuzzleError(f"{task.name} has no pictures; leave them out")
-    return task
-
-
-def read_puzzles(
-    task: Task, arguments: Sequence[str], read_stdin: Callable[[], str]
-) -> list[Question]:
-    """Read each argument of a user: "-" for stdin, the name of a file of puzzles, or a puzzle.
-
-    Raises: PuzzleError naming the argument.
-    """
-    questions: list[Question] = []
-    try:
-        for argument in arguments:
-            questions += _read(task, argument, read_stdin)
-    except PuzzleError as error:
-        if len(arguments) > 1 and _is_puzzle(task, " ".join(arguments)):
-            raise PuzzleError(
-                "these words are one puzzle together; put quotes around it"
-            ) from error
-        raise
-    return questions
-
-
-def _is_puzzle(task: Task, text: str) -> bool:
-    try:
-        return len(read_text(task, text)) == 1
-    except PuzzleError:
-        return False
-
-
-def read_text(task: Task, text: str, name: str = "") -> list[Question]:
-    """Read every puzzle in a text; `name` is that of its file.
-
-    Raises: PuzzleError naming the puzzle and the place in it.
-    """
-    if isinstance(task, Named):
-        return task.questions(text, name)
-    grids = require_readable(task).parse(text)
-    return list(map(Question, grids))
-
-
-def read_given(task: Task, given: Any) -> list[Question]:
-    """Read the puzzles that a Python program gives: text, a Path, arrays, or lists of any of them.
-
-    Raises: PuzzleError naming the puzzle and the place in it, or saying what is expected.
-    """
-    if isinstance(given, str):
-        return read_text(task, given)
-    if isinstance(given, PathLike):
-        path = Path(given)
-        check_exists(path, Refusal(PuzzleError, "expected a file of puzzles"))
-        if path.is_dir():
-            raise PuzzleError(f"{path} is a folder; expected a file of puzzles")
-        return _read(task, str(path), str)
-    if isinstance(given, list | tuple) and any(isinstance(part, PathLike) for part in given):
-        return [question for part in given for question in read_given(task, part)]
-    texts = texts_in(given)
-    if texts is None:
-        return read_text(task, board_text(task, given))
-    if isinstance(task, Named):  # each is JSON
-        return [question for text in texts for question in read_text(task, text)]
-    return read_text(task, "\n".join(texts))
-
-
-def _read(task: Task, argument: str, read_stdin: Callable[[], str]) -> list[Question]:
-    is_file = _is_there(argument, Path.is_file)
-    if not is_file and _is_there(argument, Path.is_dir):
-        raise PuzzleError(f"{argument} is a folder; expected a puzzle, or a file of puzzles")
-    try:
-        if is_file:
-            return _read_file(task, Path(argument))
-        text = read_stdin() if argument == "-" else argument
-        return read_text(task, text)
-    except UnicodeDecodeError as error:
-        raise PuzzleError(
-            f"{argument} is no text; expected a puzzle as text, "
-            "or a maze as a file that ends in .png"
-        ) from error
-    except OSError as error:
-        raise PuzzleError(
-            f"{argument} cannot be read ({error.strerror or error}); expected a file of puzzles"
-        ) from error
-    except PuzzleError as error:
-        place = _place(argument, is_file)
-        if str(error).startswith(place):  # messages about pictures do
-            raise
-        raise PuzzleError(f"{place}: {error}") from error
-
-
-def _read_file(task: Task, path: Path) -> list[Question]:
-    if isinstance(task, Accompanied):
-        return task.questions_in(path)
-    if isinstance(task, Named):
-        return task.questions(read_text_file(path), path.stem)
-    grids = require_readable(task).read_file(path)
-    return list(map(Question, grids))
-
-
-def _place(argument: str, is_file: bool) -> str:
-    """Name the place of a puzzle that cannot be read."""
-    if argument == "-":
-        return "stdin"
-    if is_file:
-        return argument
-    return f"{argument[:40]!r} is no file, so it was read as a puzzle"
-
-
-def _is_there(argument: str, is_kind: Callable[[Path], bool]) -> bool:
-    """Return True if an argument names a file, or a folder, that is there."""
-    try:
-        return bool(argument) and is_kind(Path(argument))
-    except (OSError, ValueError):  # a puzzle can be longer than a file name may be
-        return False

@@ -497,11 +497,11 @@ def test_exit_status_of_solve_says_whether_the_rules_accept(
     text = Sudoku(4).line(np.asarray(question))
     assert hrm("solve", tiny_run, text).status in (0, 1)
     monkeypatch.setattr(
-        "hrm_core.inference.solving.Solution.answer", property(lambda _: np.asarray(label))
+        "hrm_core.inference.solution.Solution.answer", property(lambda _: np.asarray(label))
     )
     assert "accepted by the rules" in (right := hrm("solve", tiny_run, text)).out
     monkeypatch.setattr(
-        "hrm_core.inference.solving.Solution.answer", property(lambda _: np.asarray(question))
+        "hrm_core.inference.solution.Solution.answer", property(lambda _: np.asarray(question))
     )
     assert "NOT a solution" in (wrong := hrm("solve", tiny_run, text)).out
     assert (right.status, wrong.status) == (0, 1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hrm_cli.demo import _described, chosen
 
-from hrm_core.inference.solving import Solution
+from hrm_core.inference.solution import Solution
 from hrm_core.pictures.grids import PAINTS, Mark
 from hrm_tasks.sudoku.task import Sudoku
 

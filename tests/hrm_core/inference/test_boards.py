@@ -13,7 +13,9 @@ import hrm_mlx
 from hrm_core.errors import BackendError, PuzzleError
 from hrm_core.inference.boards import board_text
 from hrm_core.inference.notebook import gallery_html
-from hrm_core.inference.solving import Solution, Solutions, Solver, read_given
+from hrm_core.inference.reading import read_given
+from hrm_core.inference.solution import Solution, Solutions
+from hrm_core.inference.solving import Solver
 from hrm_tasks.arc.task import Arc
 from hrm_tasks.maze.task import Maze
 from hrm_tasks.sudoku.task import Sudoku

@@ -16,7 +16,7 @@ from hrm_core.inference.pages import (
     evaluation_sheet,
     solutions_sheet,
 )
-from hrm_core.inference.solving import Solution
+from hrm_core.inference.solution import Solution
 from hrm_core.pictures.animations import save_png
 from hrm_core.pictures.grids import PAINTS, PAPER, Mark
 from hrm_core.pictures.sheets import LARGEST_CELL, MARGIN, ROW_GAP, TITLE_SIZE, cell_size

@@ -10,7 +10,9 @@ import pytest
 from hrm_core.backend import Batch, Replica
 from hrm_core.config import ModelConfig
 from hrm_core.errors import PuzzleError
-from hrm_core.inference.solving import Solution, Solver, read_puzzles, read_text
+from hrm_core.inference.reading import read_puzzles, read_text
+from hrm_core.inference.solution import Solution
+from hrm_core.inference.solving import Solver
 from hrm_core.runs.identifiers import Identifiers
 from hrm_core.tasks.cells import CellMeasures
 from hrm_core.tasks.contract import Task, TokenArray

@@ -6,7 +6,8 @@ import pytest
 import hrm_mlx
 from hrm_core.backend import BackendOptions
 from hrm_core.inference import asking
-from hrm_core.inference.solving import Solver, read_text
+from hrm_core.inference.reading import read_text
+from hrm_core.inference.solving import Solver
 from hrm_core.inference.watching import Moment
 
 PUZZLE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
