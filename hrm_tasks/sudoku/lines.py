@@ -146,11 +146,10 @@ def _puzzle_words(text: str, board: Board) -> list[str]:
     for run in RUN.finditer(text):
         word = run[0]
         beside = text[max(run.start() - 1, 0) : run.start()] + text[run.end() : run.end() + 1]
-        if set(word).isdisjoint(DIGITS):
-            continue
-        if len(word) == board.num_cells and not any(map(str.isalnum, beside)):
+        is_alone = not any(map(str.isalnum, beside))
+        if len(word) == board.num_cells and is_alone and not set(word).isdisjoint(DIGITS):
             whole[_canonical(word, _style_of(word))] = None
-        else:
+        elif not set(word) <= DECORATION:
             rest.append(word)
     if not whole:
         return []

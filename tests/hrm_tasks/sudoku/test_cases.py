@@ -103,6 +103,7 @@ def test_text_of_two_puzzles(text: str) -> None:
         ),
         (f"{LINE},{ANSWER[:80]}1,5.6", f"the line reads as {LINE} and as {ANSWER[:80]}1"),
         (f"{LINE},{ANSWER[:50]}.{ANSWER[51:]}", f"the line reads as {LINE} and as"),
+        (f"5\n{'.' * 80},{'5' + ANSWER[1:]}", f"the line reads as {ANSWER} and as {'.' * 80}"),
         (f"{LINE[:40]} {LINE[40:]} Easy", "unknown character 'E' at line 1, column 84"),
         (f"{LINE[:80]},Easy 1", "puzzle 1 (line 1): unknown character 'E'"),
         (f"{LINE}\n{LINE[:60]} Easy 1", "puzzle 2 (line 2): unknown character 'E'"),
