@@ -1,4 +1,4 @@
-"""Decode texts of other programs: UTF-8, UTF-16 with a byte order mark, or Latin-1."""
+"""Decode texts of other programs: UTF-8, UTF-16 with a byte order mark, or Windows-1252."""
 
 import codecs
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from hrm_core.messages import CONTROL, warn
 
 LAYOUT = str.maketrans("", "", "\t\n\v\f\r\x1a")  # controls that a text may hold
+UNDEFINED = "\ufffd"  # for the five bytes that Windows-1252 does not have
 MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -16,8 +17,8 @@ MARKS = {
 def decode(content: bytes, name: str) -> str:
     """Decode a text; a byte order mark names its encoding, else it is UTF-8.
 
-    What is neither is read as Latin-1 with a warning that names it, if it holds no control
-    characters: then it is no text.
+    What is neither is read as Windows-1252, which has the letters of Latin-1 and dashes and quotes
+    besides, with a warning that names it. If it holds control characters, it is no text.
 
     Raises: UnicodeDecodeError.
     """
@@ -27,10 +28,10 @@ def decode(content: bytes, name: str) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
-        text = content.decode("latin-1")
-        if CONTROL.search(text.translate(LAYOUT)):
+        text = content.decode("cp1252", errors="replace")
+        if UNDEFINED in text or CONTROL.search(text.translate(LAYOUT)):
             raise
-        warn(f"{name} is not UTF-8; it is read as Latin-1")
+        warn(f"{name} is not UTF-8; it is read as Windows-1252")
         return text
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hrm_core.data.encodings import read_text
 from hrm_core.data.store import Split
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark
@@ -101,7 +102,7 @@ class Arc(CellMeasures):
 
     def read_file(self, path: Path) -> TokenArray:
         """Read every grid in a text file, as `parse` does."""
-        return self.parse(path.read_text(encoding="utf-8"))
+        return self.parse(read_text(path))
 
     def format(self, tokens: IntArray) -> str:
         """Draw the grid on one canvas (S,) as rows of digits, even if it is shifted.
@@ -127,8 +128,8 @@ class Arc(CellMeasures):
     def questions_in(self, path: Path) -> list[Question]:
         """Read every question in a file, with the solutions beside a challenges file."""
         beside = solutions_beside(path)
-        solutions = beside.read_text(encoding="utf-8") if beside else None
-        return self._questions(path.read_text(encoding="utf-8"), path.stem, solutions)
+        solutions = read_text(beside) if beside else None
+        return self._questions(read_text(path), path.stem, solutions)
 
     def puzzle_of(self, identifier: str) -> str:
         """Return the ARC task that an identifier's name belongs to."""

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
+from hrm_core.data.encodings import read_text
 from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import Mark
@@ -99,7 +100,7 @@ class Grids(CellMeasures):
 
     def read_file(self, path: Path) -> TokenArray:
         """Read every grid in a text file, as `parse` does."""
-        return self.parse(path.read_text(encoding="utf-8"))
+        return self.parse(read_text(path))
 
     def format(self, tokens: IntArray) -> str:
         """Draw the grid on one canvas (S,), one row a line; `?` is a cell of it without a character."""

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from hrm_core.data.dihedral import NUM_VIEWS, square_cells
+from hrm_core.data.encodings import read_text
 from hrm_core.data.symmetry import Symmetry
 from hrm_core.errors import PuzzleError
 from hrm_core.pictures.grids import INK, Mark, Swatch
@@ -94,7 +95,7 @@ class Maze(CellMeasures):
         """
         maze_image.check_no_jpeg(path)
         if path.suffix.lower() != ".png":
-            return self.parse(csv_questions(path) or path.read_text(encoding="utf-8"))
+            return self.parse(csv_questions(path) or read_text(path))
         maze = maze_image.read_png(path)
         if len(maze) != self.seq_len:
             found = size_of(len(maze))

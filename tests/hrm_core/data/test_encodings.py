@@ -13,15 +13,15 @@ def test_text_is_decoded_by_its_byte_order_mark(encoding: str) -> None:
     assert decode(mark + TEXT.encode(encoding), "stdin") == TEXT
 
 
-def test_what_is_not_utf_8_is_latin_1_and_the_file_is_named(tmp_path: Path) -> None:
+def test_what_is_not_utf_8_is_windows_1252_and_the_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "café.sdk"
-    path.write_bytes(b"#DCaf\xe9\r\n53..\x1a")
-    with pytest.warns(UserWarning, match=r"café\.sdk is not UTF-8; it is read as Latin-1$"):
-        assert read_text(path) == "#DCafé\r\n53..\x1a"
+    path.write_bytes(b"#DCaf\xe9 \x96 \x80\r\n53..\x1a")
+    with pytest.warns(UserWarning, match=r"café\.sdk is not UTF-8; it is read as Windows-1252$"):
+        assert read_text(path) == "#DCafé \u2013 \u20ac\r\n53..\x1a"
 
 
 @pytest.mark.parametrize(
-    "content", [b"\x89PNG\r\n\x1a\n\x00\x00", b"\xed\xa0\x80", b"\xff\x01", b"\xff\xfe5"]
+    "content", [b"\x89PNG\r\n\x1a\n\x00\x00", b"\xed\xa0\x81", b"\xff\x01", b"\xff\xfe5"]
 )
 def test_bytes_that_are_no_text_are_refused(content: bytes) -> None:
     with pytest.raises(UnicodeDecodeError):

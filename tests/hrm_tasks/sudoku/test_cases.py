@@ -160,7 +160,7 @@ def test_line_of_all_candidates_is_called_a_candidate_grid() -> None:
 def test_latin_1_in_a_comment(tmp_path: Path) -> None:
     path = tmp_path / "old.sdk"
     path.write_bytes(f"#DCafé\r\n{DRAWN}\r\n".encode("latin-1"))
-    with pytest.warns(UserWarning, match="read as Latin-1"):
+    with pytest.warns(UserWarning, match="read as Windows-1252"):
         np.testing.assert_array_equal(Sudoku(9).read_file(path), Sudoku(9).parse(LINE))
 
 
