@@ -14,6 +14,12 @@ MARKS = {
 }
 
 
+def marked_encoding(start: bytes) -> str:
+    """Return the encoding that a byte order mark at the start of a text names; else UTF-8."""
+    found = (encoding for mark, encoding in MARKS.items() if start.startswith(mark))
+    return next(found, "utf-8")
+
+
 def decode(content: bytes, name: str) -> str:
     """Decode a text; a byte order mark names its encoding, else it is UTF-8.
 
@@ -22,12 +28,12 @@ def decode(content: bytes, name: str) -> str:
 
     Raises: UnicodeDecodeError.
     """
-    for mark, encoding in MARKS.items():
-        if content.startswith(mark):
-            return content.decode(encoding)
+    encoding = marked_encoding(content)
     try:
-        return content.decode("utf-8")
+        return content.decode(encoding)
     except UnicodeDecodeError:
+        if encoding != "utf-8":
+            raise
         text = content.decode("cp1252", errors="replace")
         if UNDEFINED in text or CONTROL.search(text.translate(LAYOUT)):
             raise

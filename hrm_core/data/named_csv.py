@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 import numpy.typing as npt
 
+from hrm_core.data.encodings import marked_encoding
 from hrm_core.data.label_tables import DELIMITERS, key_of
 from hrm_core.data.published_csv import (
     ANSWER,
@@ -31,7 +32,7 @@ from hrm_core.data.published_csv import (
     read_blocks,
 )
 from hrm_core.data.puzzles import NO_TEXTS, Puzzles, TextArray
-from hrm_core.data.sources import unpacked
+from hrm_core.data.sources import CSV_SUFFIXES, unpacked
 from hrm_core.errors import DataError
 from hrm_core.messages import one_line, quoted, shortened, warn
 
@@ -39,8 +40,6 @@ QUESTION_NAMES = ("question", "questions", "puzzle", "puzzles", "quiz", "quizzes
 ANSWER_NAMES = ("answer", "answers", "solution", "solutions")
 RATING_NAME = "rating"
 OTHER_RATINGS = ("rating", "difficulty", "level")  # in the names of columns on other scales
-CSV_SUFFIXES = (".csv", ".tsv")
-UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 TEXT = Path("text")  # the name of what has no file
 BLOCK_FIELDS = 1 << 17  # in memory at once
 LINE_LIMIT = 1 << 17  # characters
@@ -133,10 +132,7 @@ def _text_of(source: Path | str, expected: str) -> Iterator[TextIO]:
         yield io.StringIO(source, newline=None)
         return
     with unpacked(source, expected) as file:
-        is_utf_16 = file.peek(2)[:2] in UTF_16_MARKS
-        encoding = "utf-16" if is_utf_16 else "utf-8-sig"
-        errors = "replace" if is_utf_16 else "surrogateescape"
-        text = io.TextIOWrapper(file, encoding, errors)
+        text = io.TextIOWrapper(file, marked_encoding(file.peek(4)), "surrogateescape")
         try:
             yield text
         finally:
@@ -354,9 +350,9 @@ class NamedFile:
 
 
 def _lines(path: Path, text: TextIO) -> Iterator[str]:
-    """Yield the lines of a file. Raises: DataError naming one that is too long or no UTF-8."""
+    """Yield the lines of a file. Raises: DataError naming one that is too long or is not decoded."""
     number = 0
-    while line := text.readline(LINE_LIMIT):
+    while line := _read_line(path, text):
         number += 1
         if not line.isascii() and (found := UNDECODED.search(line)):
             byte = ord(found[0]) - 0xDC00
@@ -366,6 +362,14 @@ def _lines(path: Path, text: TextIO) -> Iterator[str]:
         if len(line) == LINE_LIMIT:
             raise DataError(f"{path}:{number}: more than {LINE_LIMIT:,} characters in a line")
         yield line
+
+
+def _read_line(path: Path, text: TextIO) -> str:
+    """Read a line, "" at the end. Raises: DataError if UTF-16 is cut, the only error that raises."""
+    try:
+        return text.readline(LINE_LIMIT)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no whole UTF-16 text; save it as UTF-8") from error
 
 
 def _split_header(header: str, words: Words) -> tuple[str, list[str]]:

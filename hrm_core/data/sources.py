@@ -22,6 +22,7 @@ MAX_FILE_BYTES = 1 << 30  # unpacked
 MAX_JSON_PARTS = 1 << 21  # lists, objects and texts of a JSON file: each takes some 100 bytes
 PACKED = ".gz"
 GZIP_START, ZIP_START = b"\x1f\x8b", b"PK\x03\x04"
+CSV_SUFFIXES = (".csv", ".tsv")
 ZIP = "a ZIP file", "copy or download it again"  # kind and way out of `refusing_damage`
 DAMAGED = (  # errors that a bad archive raises
     zipfile.BadZipFile,
@@ -90,7 +91,7 @@ def _only_csv(path: Path, archive: zipfile.ZipFile) -> str:
     names = [
         name
         for name in archive.namelist()
-        if name.lower().endswith((".csv", ".tsv")) and not name.startswith("__MACOSX/")
+        if name.lower().endswith(CSV_SUFFIXES) and not name.startswith("__MACOSX/")
     ]
     if len(names) != 1:
         found = f": {first_few(names)}" if names else ""

@@ -149,6 +149,17 @@ def test_large_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
         assert len(read_source(tmp_path).tasks) == 7_000
 
 
+def test_questions_of_a_challenges_file_may_be_in_utf_16(tmp_path: Path) -> None:
+    place = save(tmp_path, {CHALLENGES: {"a": OPEN}, ANSWERS: {"a": SOLUTIONS}})
+    path = place / CHALLENGES
+    expected = [(each.name, each.tokens.tolist()) for each in Arc(30).questions_in(path)]
+    for each in (path, place / ANSWERS):
+        each.write_text(each.read_text(), encoding="utf-16")
+    found = Arc(30).questions_in(path)
+    assert [(each.name, each.tokens.tolist()) for each in found] == expected
+    assert all(each.solution is not None for each in found)
+
+
 def test_task_without_solutions_is_only_asked(tmp_path: Path) -> None:
     place = save(tmp_path / "x", {"test_challenges.json": {"a": OPEN, "b": OPEN}})
     assert all(task.is_only_asked for task in read_source(place).tasks)

@@ -57,6 +57,14 @@ def test_given_files_are_read_as_they_are_meant(
     assert found == said
 
 
+def test_file_may_be_in_utf_16(tmp_path: Path) -> None:
+    path = tmp_path / "maze.txt"
+    path.write_text(OURS.replace("#", "█"), encoding="utf-16")
+    with pytest.warns(UserWarning, match="█ is a wall"):
+        (maze,) = Maze(10).read_file(path)
+    assert Maze(10).format(maze) == OURS
+
+
 def test_given_quoted_file_is_read(cases_dir: Path) -> None:
     found = read_csv(cases_dir / "maze_text" / "quoted.csv")
     assert found.mazes.inputs.shape == (1, 900)

@@ -98,6 +98,13 @@ def test_encodings_and_line_ends(path: Path, ends: str, encoding: str) -> None:
     assert read_csv(path).ratings.tolist() == [5]
 
 
+def test_utf_16_that_is_cut_is_refused(path: Path) -> None:
+    lines = ["puzzle,solution", f"{QUESTION},{ANSWER}"]
+    path.write_bytes("\n".join(lines).encode("utf-16")[:-1])
+    with pytest.raises(DataError, match=r"csv is no whole UTF-16 text; save it as UTF-8$"):
+        read_csv(path)
+
+
 @pytest.mark.parametrize(
     "question",
     [
