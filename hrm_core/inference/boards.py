@@ -50,17 +50,10 @@ def board_text(task: Task, given: Any) -> str:
         )
     written = []
     for number, board in enumerate(boards, start=1):
-        width = board.shape[1]
-        cells = _written(editor, board, number)
-        rows = batches(list(cells), width)
+        cells = np.array(list(_written(editor, board, number)), object)
+        rows = cells.reshape(board.shape).tolist()
         written.append("\n".join(map("".join, rows)))
     return "\n\n".join(written)
-
-
-def batches(cells: Sequence[str], width: int) -> Iterator[Sequence[str]]:
-    """Cut cells into rows."""
-    for start in range(0, len(cells), width):
-        yield cells[start : start + width]
 
 
 def _boards(editor: Editor, given: Any) -> ObjectArray | None:

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, TypeGuard
 
-from hrm_core.data.sources import read_json
 from hrm_core.errors import DataError
 from hrm_core.messages import quoted
 from hrm_core.tasks.contract import TokenArray
@@ -63,12 +62,15 @@ def parse_tasks(content: object, place: str, solutions: Mapping[str, Any]) -> It
             yield TaskPairs(name, demonstrations, tests)
 
 
-def parse_task(data: bytes | str, place: str) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Read the JSON of one task. Returns: its demonstrations and its test pairs, at least one of each.
+def checked_task(content: object, place: str) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+    """Check one task. Returns: its demonstrations and its test pairs, at least one of each.
 
     Raises: DataError beginning with `place`.
     """
-    return checked_task(read_json(data, place, EXPECTED), place)
+    if not isinstance(content, dict):
+        raise DataError(f"{place} is no task: expected a JSON object with train and test")
+    demonstrations, tests = (_part(content, part, place) for part in PARTS)
+    return demonstrations, tests
 
 
 def refuse_stray(content: object, place: str) -> None:
@@ -126,14 +128,6 @@ def _by_name(tasks: Sequence[Any], place: str) -> dict[str, Any]:
             )
         named[names[0]] = task
     return named
-
-
-def checked_task(content: object, place: str) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Check one task. Returns and raises: as `parse_task` does."""
-    if not isinstance(content, dict):
-        raise DataError(f"{place} is no task: expected a JSON object with train and test")
-    demonstrations, tests = (_part(content, part, place) for part in PARTS)
-    return demonstrations, tests
 
 
 def _part(content: Mapping[str, object], part: str, place: str) -> tuple[Pair, ...]:

@@ -30,7 +30,7 @@ NO_SOLUTIONS: Mapping[str, Any] = {}
 OTHER_GRID = "give another grid"
 
 
-class Test(NamedTuple):
+class NamedPair(NamedTuple):
     """A test pair and the name of its task, "" if the text does not say it."""
 
     task: str
@@ -54,7 +54,7 @@ def read_grids(text: str) -> list[TokenArray]:
         raise PuzzleError(str(error)) from error
 
 
-def read_tests(text: str, solutions: str | None = None) -> list[Test]:
+def read_tests(text: str, solutions: str | None = None) -> list[NamedPair]:
     """Read the test pairs of a text that is the JSON of tasks; any other text has none.
 
     `solutions` is the text of the file beside a challenges file.
@@ -71,7 +71,7 @@ def read_tests(text: str, solutions: str | None = None) -> list[Test]:
             refuse_stray(content, PLACE)
     except DataError as error:
         raise PuzzleError(str(error)) from error
-    return [Test(task.name, pair) for task in found for pair in task.tests]
+    return [NamedPair(task.name, pair) for task in found for pair in task.tests]
 
 
 def draw_grid(grid: TokenArray) -> str:

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hrm_core.data.sources import read_json
 from hrm_core.errors import DataError
 from hrm_tasks.arc import read as arc_read
-from hrm_tasks.arc.contents import parse_task
+from hrm_tasks.arc.contents import checked_task
 from hrm_tasks.arc.read import read_source
 
 TASK = {
@@ -259,10 +260,14 @@ def refusal(read: Callable[[], object]) -> str:
     return ""
 
 
+def parsed(data: bytes | str) -> object:
+    return checked_task(read_json(data, "a.json", "a task"), "a.json")
+
+
 @given(JSON)
 @settings(max_examples=80, deadline=None)
 def test_any_json_is_a_task_or_one_line(content: object) -> None:
-    found = refusal(lambda: parse_task(json.dumps(content), "a.json"))
+    found = refusal(lambda: parsed(json.dumps(content)))
     assert not found or found.startswith("a.json")
     assert len(found) < 300
 
@@ -270,13 +275,13 @@ def test_any_json_is_a_task_or_one_line(content: object) -> None:
 @given(st.binary(max_size=200) | st.text(max_size=200))
 @settings(max_examples=100, deadline=None)
 def test_any_text_is_refused_in_one_line(data: bytes | str) -> None:
-    assert "\n" not in refusal(lambda: parse_task(data, "a.json"))
+    assert "\n" not in refusal(lambda: parsed(data))
 
 
 @given(place=st.integers(0, len(TEXT) - 1), junk=st.text(max_size=5))
 @settings(max_examples=100, deadline=None)
 def test_task_with_a_spoilt_place_is_read_or_one_line(place: int, junk: str) -> None:
-    found = refusal(lambda: parse_task(TEXT[:place] + junk + TEXT[place + 1 :], "a.json"))
+    found = refusal(lambda: parsed(TEXT[:place] + junk + TEXT[place + 1 :]))
     assert not found or found.startswith("a.json")
 
 
