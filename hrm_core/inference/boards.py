@@ -21,7 +21,8 @@ NUMBERS = (int, float, np.integer, np.floating)
 
 def texts_in(given: Any) -> list[str] | None:
     """Return the texts of a list or array of them; None if it holds single characters or no texts."""
-    if not isinstance(given, Sequence | np.ndarray) or not len(given):
+    is_scalar = isinstance(given, np.ndarray) and not given.ndim
+    if is_scalar or not isinstance(given, Sequence | np.ndarray) or not len(given):
         return None
     texts = [str(text) for text in given if isinstance(text, str)]
     if len(texts) < len(given) or max(map(len, texts)) < 2:

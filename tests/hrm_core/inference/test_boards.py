@@ -92,6 +92,7 @@ def test_several_boards_keep_their_order(tmp_path: Path) -> None:
         ([], r"list of shape \(0,\)"),
         (GRID[:8], r"ndarray of shape \(8, 9\)"),
         (ROWS[:4], r"list of shape \(4, 9\)"),
+        (np.array(LINE), r"ndarray of shape \(\)"),
         (np.zeros((2, 2, 9, 9)), r"ndarray of shape \(2, 2, 9, 9\)"),
         ([ROWS[0], ROWS[1][:3]], r"list of shape \(2,\)"),
         (iter(ROWS), "list_iterator"),
