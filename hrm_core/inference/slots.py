@@ -194,11 +194,8 @@ def think(
             )
         slots.carry, answers = backend.step(slots.carry)
         slots.count_step(answers.tokens)
+        wants_halt = slots.note_halt(answers.q_halt_logits > answers.q_continue_logits)
         done = slots.steps >= last_step
-        may_halt = slots.steps > config.steps_before_last_chunk
-        wants_halt = may_halt & (answers.q_halt_logits > answers.q_continue_logits)
-        q_steps = np.where(slots.q_step, slots.q_step, slots.steps)
-        slots.q_step = np.where(wants_halt, q_steps, slots.q_step)
         if halt == "q":
             done |= wants_halt
         done &= slots.busy
@@ -214,17 +211,16 @@ def think(
             slots.busy,
             ends,
             done,
-            q_steps,
+            slots.q_steps,
         )
         slots.busy = slots.busy & ~done
-        num_busy = int(slots.busy.sum())
-        more = queue.take(batch_size - num_busy)
-        num_busy += len(more)
+        more = queue.take(batch_size - int(slots.busy.sum()))
+        num_busy = int(slots.busy.sum()) + len(more)
         if not num_busy:
             return
-        num_slots = (
-            min(len(slots.busy), _power_of_two(num_busy)) if backend.is_compiled else num_busy
-        )
+        num_slots = num_busy
+        if backend.is_compiled:
+            num_slots = min(len(slots.busy), _power_of_two(num_busy))
         if len(more) or num_slots < len(slots.busy):
             slots = slots.refilled(backend, more, num_idle=max(0, num_slots - num_busy))
 
@@ -287,6 +283,17 @@ class _Slots:
         self.steps = self.steps + 1
         self.settled_step = np.where(is_first | changed, self.steps, self.settled_step)
         self.tokens = answers.reshape(self.tokens.shape)
+
+    def note_halt(self, prefers_halt: BoolArray) -> BoolArray:
+        """Return True (B,) where Q prefers to halt and may, and note the first such step."""
+        wants_halt: BoolArray = prefers_halt & (self.steps > self.config.steps_before_last_chunk)
+        self.q_step = np.where(wants_halt, self.q_steps, self.q_step)
+        return wants_halt
+
+    @property
+    def q_steps(self) -> IntArray:
+        """Return the steps (B,) after which Q first preferred to halt, or all so far."""
+        return np.where(self.q_step, self.q_step, self.steps)
 
     def refilled(self, backend: Backend, questions: Questions, num_idle: int) -> Self:
         """The busy slots, some that idle, and fresh ones."""
