@@ -112,7 +112,10 @@ def read_questions(source: Path | str, words: Words) -> str | None:
         except DataError:  # a text of another kind
             return None
         is_title = len(found.names) == 1 and not found.is_called_csv
-        if is_title or found.first is None or not words.fits(found.first.fields[found.question]):
+        if is_title or found.first is None:
+            return None
+        if not words.fits(found.first.fields[found.question]):
+            found.check_no_answers()
             return None
         lines: list[str] = []
         for row in found.all_rows():
@@ -284,6 +287,14 @@ class NamedFile:
         num_rows = max(1, BLOCK_FIELDS // len(self.names))
         while block := list(islice(rows, num_rows)):
             yield block
+
+    def check_no_answers(self) -> None:
+        """Refuse a file with answers whose first question is none: the answers are no questions."""
+        if self._answers and self.first is not None:
+            found = quoted(self.first.fields[self.question])
+            name = quoted(self.names[self.question])
+            expected = f"expected all cells of a {self.words.kind}, blanks as ."
+            raise self.fail(self.first.number, f"the column {name} has {found}; {expected}")
 
     def block(self, rows: Sequence[Row]) -> Block:
         """Lay out questions and answers as in a plain file."""

@@ -19,7 +19,8 @@ KIND = "puzzle"
 BLANKS = b".0_-*"
 UNRATED = -1
 SIZE_OF_LENGTH = {board.num_cells: size for size, board in BOARDS.items()}
-WITHOUT_SEPARATORS = str.maketrans("", "", " \t\r\n,;[]()'|")
+WITHOUT_SEPARATORS = str.maketrans("", "", " \t\r\n,;[]()'|=\"")  # also of ="..." for Excel
+SPACED = set("123456789 ")  # cells of a field whose blanks are spaces
 
 
 def read_csv(path: Path, min_rating: int = 0, *, rate: bool = True) -> Puzzles:
@@ -59,12 +60,18 @@ def csv_questions(source: Path | str) -> str | None:
 
 
 def _clean(question: str, answer: str) -> tuple[str, str]:
-    """Remove what stands between the cells."""
-    return question.translate(WITHOUT_SEPARATORS), answer.translate(WITHOUT_SEPARATORS)
+    return _cells(question), _cells(answer)
+
+
+def _cells(field: str) -> str:
+    """Remove what stands between the cells; where all places are cells, a space is a blank."""
+    if len(field) in SIZE_OF_LENGTH and set(field) <= SPACED:
+        return field.replace(" ", ".")
+    return field.translate(WITHOUT_SEPARATORS)
 
 
 def _fits(field: str) -> bool:
-    return len(field.translate(WITHOUT_SEPARATORS)) in SIZE_OF_LENGTH
+    return len(_cells(field)) in SIZE_OF_LENGTH
 
 
 WORDS = Words(KIND, ("sudoku", "sudokus"), _clean, _fits, rated_by="the guesses of our solver")

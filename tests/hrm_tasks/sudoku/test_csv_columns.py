@@ -113,12 +113,15 @@ def test_utf_16_that_is_cut_is_refused(path: Path) -> None:
         " ".join(FIRST),
         "\n".join(FIRST[start : start + 9] for start in range(0, 81, 9)),
         str([FIRST[start : start + 9] for start in range(0, 81, 9)]),
+        FIRST.replace(".", " "),
+        f'=""{FIRST}""',
     ],
-    ids=["commas", "list", "blanks", "rows", "list of rows"],
+    ids=["commas", "list", "blanks", "rows", "list of rows", "spaces", "formula"],
 )
 def test_cells_may_be_apart_inside_quotes(path: Path, question: str) -> None:
     path.write_text(f'puzzle,solution,rating\n"{question}",{FIRST_ANSWER},1\n')
     assert Sudoku(9).line(read_csv(path).inputs[0]) == FIRST
+    assert list(map(Sudoku(9).line, Sudoku(9).read_file(path))) == [FIRST]
 
 
 @pytest.mark.parametrize("blank", list(".0_-*"))
@@ -276,6 +279,14 @@ def test_solve_takes_the_questions_of_such_files(
     (tmp_path / "mine.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
     for one_column in (path, tmp_path / "mine.csv.gz"):
         assert len(task.read_file(one_column)) == 2
+
+
+def test_answers_are_not_taken_for_questions_that_cannot_be_read() -> None:
+    digits = FIRST.replace(".", "0").lstrip("0")  # as Excel drops zeros
+    with pytest.raises(
+        DataError, match=r"text:2: the column 'quiz' has '1000.*; expected all cells"
+    ):
+        Sudoku(9).parse(f"quiz,solution\n{digits},{FIRST_ANSWER}\n")
 
 
 @pytest.mark.parametrize(
