@@ -24,15 +24,18 @@ HORIZONTALS = "-=_*–—─━═╌╍┄┅┈┉"
 DECORATION = frozenset("|¦+-=:*_–—" + BOX_DRAWING + ",;[](){}'\"`")
 BORDER = DECORATION | set(". \t")  # characters of lines that are only drawn
 UNSEEN = str.maketrans({"\xa0": " ", BYTE_ORDER_MARK: None, "\u200b": None, "\x1a": None})
+UNSEEN |= dict.fromkeys(map(ord, "·•∙⋅"), ".")
 
 RUN = re.compile(r"[0-9.?*xX_-]+")  # digits and everything that some style takes for a blank
 WORD = re.compile(r"[^\W\d_]{2,}")
 # of a puzzle, above it: 12. or (3) or 2026-11-29
 NUMBER = re.compile(r"\s*\(?\d{1,4}(?:[./-]\d{1,4}){0,2}[.:)]?\s*")
-NOTHING = re.compile(r"\b(None|null|nan|NaN)\b")  # a blank of Python, JSON and numpy
+NOTHING = re.compile(r"\b(None|null|nan|NaN|NA)\b")  # a blank of Python, JSON, numpy and R
+DECIMALS = re.compile(r"[\s,\[\]()]*(?:(?:[0-9]\.0?|\.)[\s,\[\]()]+)+")  # of a printed array
 # what a program writes around a list: `board = np.array([[` and `]], dtype=int8)`
 CODE_BEFORE = re.compile(r"^[\s\"'{(]*(?:[^\W\d]{2}|[^\W\d]\s*=)[\w\s.=:(\"']*(?=\[)")
-CODE_AFTER = re.compile(r"(?<=\])\s*,\s*dtype=.*$")
+QUOTATION = re.compile(r"^\s*(?:>\s?)+")  # of a mail or a forum
+CODE_AFTER = re.compile(r"(?<=\])(?:\s*,\s*dtype=.*|\s*\)*\.\s*)$")  # the dot of Prolog
 QUOTED = re.compile(r"\"([^\"]*)\"|'([^']*)'")
 DATE = 12  # characters of a date, which a title may hold on any board
 SEPARATORS = "|,;\t"
@@ -104,7 +107,7 @@ def read_whole(line: Line, board: Board) -> Read | None:
 
 def read_line(line: Line, board: Board, style: Style) -> Read:
     """Read a line that `read_whole` does not read, in one style."""
-    text = line.text.translate(UNSEEN).partition("#")[0]
+    text = QUOTATION.sub("", line.text.translate(UNSEEN)).partition("#")[0]
     bare = _without_code(text)
     cells = _spaced_cells(bare, style) if style.blanks == BLANK else _cells(bare, style)
     is_fit = len(cells) in (board.size, board.num_cells) and not unknown_cell(cells)
@@ -185,9 +188,13 @@ def _fills(word: str, question: str) -> bool:
 
 
 def _without_code(text: str) -> str:
-    """Leave out what Python, JSON and numpy write around and for cells."""
+    """Leave out what programs write around and for cells."""
     text = CODE_AFTER.sub("", CODE_BEFORE.sub("", text))
-    return NOTHING.sub(PLAIN.blanks[0], text)
+    text = NOTHING.sub(PLAIN.blanks[0], text)
+    is_array = "[" in text or "]" in text
+    if is_array and DECIMALS.fullmatch(text):
+        return re.sub(r"([0-9])\.0?", r"\1", text)
+    return text
 
 
 def _is_text(text: str, board: Board) -> bool:
@@ -245,7 +252,10 @@ def _fields(text: str) -> list[str]:
     if separator is None:
         return [text]
     if text.lstrip().startswith("|"):
-        text = text.strip().removeprefix("|").removesuffix("|")
+        text = text.strip().removeprefix("|")
+        if text.count(".") == 1:
+            text = text.removesuffix(".")  # as LaTeX ends a row
+        text = text.removesuffix("|")
     return text.split(separator)
 
 

@@ -9,6 +9,7 @@ Shapes: N puzzles, S cells. Grids hold digits, 0 for a blank.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby, takewhile
 from typing import NamedTuple
 
@@ -34,6 +35,9 @@ from hrm_tasks.sudoku.lines import (
 
 SECTION = re.compile(r"\s*\[\s*([^\W\d][\w ]*)\]\s*")  # [Puzzle], [State]
 PUZZLE_SECTION = "puzzle"
+# what a line of numbers in a list may hold, behind the one with the opening bracket
+LIST_PART = re.compile(r"(?:[\d\s.,;\])]|None|null|nan|NaN|NA|dtype=\w+)*")
+LONGEST_LIST = 4096  # characters that are joined
 
 
 class Drawing(NamedTuple):
@@ -61,6 +65,18 @@ def read_puzzles(text: str, board: Board) -> ByteArray:
         there is no puzzle.
     """
     lines = list(_puzzle_lines(text))
+    try:
+        return _read_lines(text, lines, board)
+    except PuzzleError:
+        joined = _joined_lists(lines)
+        if len(joined) < len(lines):
+            with suppress(PuzzleError):
+                return _read_lines(text, joined, board)
+        raise
+
+
+def _read_lines(text: str, lines: Sequence[Line], board: Board) -> ByteArray:
+    """Read every puzzle in the lines of a text, in the only style that fits. Returns: (N, S)."""
     whole = [read_whole(line, board) for line in lines]
     fitting: dict[bytes, tuple[Style, ByteArray]] = {}
     misfits = []
@@ -141,6 +157,19 @@ def _puzzle_lines(text: str) -> Iterator[Line]:
             yield line
 
 
+def _joined_lists(lines: Iterable[Line]) -> list[Line]:
+    """Join the lines of each list of numbers that goes on over several, as programs print long ones."""
+    joined: list[Line] = []
+    for line in lines:
+        begun = joined[-1].text if joined else ""
+        is_open = begun.rfind("[") > begun.rfind("]")
+        if is_open and len(begun) < LONGEST_LIST and LIST_PART.fullmatch(line.text):
+            joined[-1] = joined[-1]._replace(text=f"{begun} {line.text}")
+        else:
+            joined.append(line)
+    return joined
+
+
 def _section(text: str) -> str:
     """Return the name of the section that a line begins; "" if it begins none."""
     found = SECTION.fullmatch(text)
@@ -177,8 +206,7 @@ def _drawings(reads: Iterable[Read], board: Board) -> list[Drawing]:
     drawings: list[Drawing] = []
     follows_rows = False
     height = 0  # rows of each paragraph of the last puzzle that may go on; 0: it may not
-    drawn = (read for read in reads if read.kind is not Kind.FRAME)
-    for kind, group in groupby(drawn, key=lambda read: read.kind):
+    for kind, group in groupby(_without_frames(reads, board), key=lambda read: read.kind):
         paragraph = list(group)
         if kind is Kind.TEXT:
             if drawings and follows_rows:
@@ -198,6 +226,20 @@ def _drawings(reads: Iterable[Read], board: Board) -> list[Drawing]:
             drawings.append(Drawing(name, puzzle))
         height = 0 if is_whole or board.size % len(paragraph) else len(paragraph)
     return drawings
+
+
+def _without_frames(reads: Iterable[Read], board: Board) -> Iterator[Read]:
+    """Leave out frames; one below all rows of a board ends a puzzle as an empty line does."""
+    num_rows = 0
+    for read in reads:
+        if read.kind is Kind.TEXT:
+            num_rows = 0
+        if read.kind is not Kind.FRAME:
+            num_rows += read.kind is Kind.CELLS
+            yield read
+        elif num_rows == board.size:
+            num_rows = 0
+            yield read._replace(kind=Kind.EMPTY)
 
 
 def _listed(paragraph: Iterable[Read]) -> Iterator[list[Read]]:

@@ -31,6 +31,7 @@ BOARDS = {
 ANSWER = "534678912672195348198342567859761423426853791713924856961537284287419635345286179"
 ROWS = [LINE[at : at + 9] for at in range(0, 81, 9)]
 DRAWN = "\n".join(ROWS)
+OTHER_DRAWN = "\n".join(OTHER[at : at + 9] for at in range(0, 81, 9))
 
 
 def lines_of(text: str) -> list[str]:
@@ -83,9 +84,11 @@ def test_grid_with_one_candidate_a_cell_is_a_board() -> None:
         f"question;solution\n{LINE};{ANSWER}\n{OTHER};\n",
         f'["{LINE}",\n "{OTHER}"]',
         f'["{LINE}", "{OTHER}"]',
-        f"Grid 01\n{DRAWN}\nGrid 02\n" + "\n".join(OTHER[at : at + 9] for at in range(0, 81, 9)),
+        f"Grid 01\n{DRAWN}\nGrid 02\n{OTHER_DRAWN}",
         f"{DRAWN}\n\n# the second\n{OTHER}\n",
         f"1.\n{DRAWN}\n\n(2)\n{OTHER}\n",
+        f"{DRAWN}\n========\n{OTHER_DRAWN}",
+        f"+---+\n{DRAWN}\n+---+\n+---+\n{OTHER_DRAWN}\n+---+\n",
         f"[Puzzle]\n{DRAWN}\n[State]\n{ANSWER}\n[puzzle]\n{OTHER}\n[Notes]\n12 3",
         f"\ufeff{LINE.replace('.', 'x')}\r{OTHER.replace('.', 'X')}\r",
     ],

@@ -1,5 +1,6 @@
 """Sudokus as forums, apps and programs write them: each dialect is read back as the board that was written."""
 
+import json
 import re
 from collections.abc import Callable
 from functools import cache
@@ -134,6 +135,16 @@ def markdown(grid: Grid, board: Board) -> str:
     return "\n".join([head, "|" + ":-:|" * board.size, *rows])
 
 
+def flat_array(grid: Grid, board: Board) -> str:
+    with np.printoptions(linewidth=40):
+        return repr(np.array(numbers(grid), np.int8).ravel())
+
+
+def latex(grid: Grid, board: Board) -> str:
+    rows = [f"|{row}|." for row in lines(grid, " ", "|")]
+    return "\n".join(["\\begin{sudoku}", *rows, "\\end{sudoku}"])
+
+
 def spaced_frame(grid: Grid, board: Board) -> str:
     rows = boxed(grid, board, " ", "│", " ", " ")
     return framed(rows, board, "┌─┬┐", "├─┼┤", "└─┴┘")
@@ -213,6 +224,24 @@ DIALECTS: dict[str, Writer] = {
         f"    {row},  # row {number}" for number, row in enumerate(numbers(grid), start=1)
     ),
     "a double frame": double_frame,
+    "middle dots": lambda grid, board: "\n".join(lines(grid, "·", " ")),
+    "a flat array": flat_array,
+    "an array of decimals": lambda grid, board: str(np.array(numbers(grid), np.float32)),
+    "an array with nan": lambda grid, board: str(np.array(numbers(grid, None), np.float32)),
+    "indented lists": lambda grid, board: json.dumps(numbers(grid, None), indent=2),
+    "an indented list": lambda grid, board: json.dumps(
+        np.array(numbers(grid)).ravel().tolist(), indent=2
+    ),
+    "Prolog": lambda grid, board: (
+        "problem(1, [\n  [" + "],\n  [".join(lines(grid, "_", ",")) + "]]).\n"
+    ),
+    "a quotation": lambda grid, board: "\n".join(
+        f"> {row}" for row in hodoku(grid, board).splitlines()
+    ),
+    "LaTeX": latex,
+    "a matrix of R": lambda grid, board: "\n".join(
+        f"{' '.join(cell or 'NA' for cell in row)}" for row in grid
+    ),
 }
 
 
