@@ -15,7 +15,7 @@ from .train_options import TrainCommand, shorthand_options
 
 if TYPE_CHECKING:
     from hrm_core.config import ModelConfig, RunConfig
-    from hrm_core.training.fit import Assignment
+    from hrm_core.training.fit import Assignment, Reporter
 
 NO_CHANGES = (
     "--resume continues a run with its own settings; "
@@ -100,13 +100,8 @@ def train(
     from hrm_core.backend import Replica
     from hrm_core.runs.run import Follower, Run
     from hrm_core.training import session
-    from hrm_core.training.fit import Interrupted, Reporter
-    from hrm_core.training.report import (
-        ConsoleReporter,
-        Reporters,
-        TensorBoardReporter,
-        WandbReporter,
-    )
+    from hrm_core.training.fit import Interrupted
+    from hrm_core.training.report import ConsoleReporter, Reporters
 
     if resume and max_updates is not None:
         raise click.UsageError(NO_CHANGES)
@@ -123,14 +118,11 @@ def train(
     is_first = Replica.of_environment().rank == 0
     open_run = Run if is_first else Follower
     with open_run(run_directory) as run, ConsoleReporter(assignment.measures) as console:
-        watchers: list[Reporter] = [console]
-        if tensorboard:
-            watchers.append(TensorBoardReporter(run_directory / "tensorboard"))
-        recorder: AbstractContextManager[object] = nullcontext()
-        if wandb and is_first:
-            recorder = WandbReporter(run_directory, settings.model_dump(mode="json"))
-            watchers.append(recorder)
-        reporter = Reporters(watchers if is_first else [])
+        reporter = Reporters([])
+        recording: AbstractContextManager[object] = nullcontext()
+        if is_first:
+            others, recording = _recorders(run_directory, settings, tensorboard, wandb)
+            reporter = Reporters([console, *others])
         if resume:
             trainer = session.resume(run, assignment, make_backend, reporter)
             if trainer.is_finished and is_first:
@@ -141,19 +133,37 @@ def train(
             if model is not None and is_first:
                 _print_growth(model.config, assignment.model)
         try:
-            with recorder:
+            with recording:
                 trainer.train()
         except Interrupted:
             if is_first:
-                again = _resume_command(run_directory, make_backend)
-                with suppress(OSError):  # the terminal may be closed
-                    click.echo(
-                        f"interrupted; everything is saved. Continue with: {again}", err=True
-                    )
+                _print_interrupted(run_directory, make_backend)
             return 130
     if is_first:
         click.echo(run_directory)
     return 0
+
+
+def _recorders(
+    run: Path, settings: "RunConfig", tensorboard: bool, wandb: bool
+) -> tuple[list["Reporter"], AbstractContextManager[object]]:
+    """Return the reporters that were asked for, and what to enter while the run is trained."""
+    from hrm_core.training.report import TensorBoardReporter, WandbReporter
+
+    reporters: list[Reporter] = []
+    if tensorboard:
+        reporters.append(TensorBoardReporter(run / "tensorboard"))
+    if not wandb:
+        return reporters, nullcontext()
+    recorder = WandbReporter(run, settings.model_dump(mode="json"))
+    return [*reporters, recorder], recorder
+
+
+def _print_interrupted(run: Path, make_backend: BackendMaker) -> None:
+    """Print how to continue an interrupted run, unless the terminal is closed."""
+    again = _resume_command(run, make_backend)
+    with suppress(OSError):
+        click.echo(f"interrupted; everything is saved. Continue with: {again}", err=True)
 
 
 def _print_finished(run: Path, num_updates: int) -> None:
