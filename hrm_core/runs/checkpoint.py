@@ -319,11 +319,11 @@ def _read_model(path: Path, read: Callable[[Path], Result], warn: Callable[[str]
         read_state(folder)
         return read(folder / MODEL_FILE)
 
+    if (path / MODEL_FILE).is_file():
+        return read_whole(path)
     refuse_foreign(path)
     if path.is_file():
         return read(path)
-    if (path / MODEL_FILE).is_file():
-        return read_whole(path)
     newest = read_newest(path / CHECKPOINTS, read_whole, warn)
     if newest is not None:
         return newest

@@ -10,7 +10,6 @@ from hrm_core.hub import PREFIX
 
 ADDRESS = PREFIX.partition("/")[0]  # what a path keeps of hf://
 PAGES = "https:", "huggingface.co"  # and of the page of a repository
-MODEL_FILE = "model.safetensors"  # of ours
 SETTINGS_FILE = "all_config.yaml"  # beside published weights
 WEIGHTS = "step_*"  # their names
 PICKLE = b"\x80"  # begins a file that earlier versions of torch wrote
@@ -27,8 +26,6 @@ def refuse_foreign(path: Path) -> None:
         address = parts[2:4]  # owner and name
     if address:
         raise _to_convert(PREFIX + "/".join(address), "lies on the Hub", address[-1])
-    if (path / MODEL_FILE).is_file():
-        return
     if path.is_dir() and ((path / SETTINGS_FILE).is_file() or any(path.glob(WEIGHTS))):
         raise _to_convert(str(path), "is a published checkpoint", path.resolve().name)
     if path.is_file() and _is_of_torch(path):
