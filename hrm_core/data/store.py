@@ -253,9 +253,9 @@ class Dataset:
         """Compare each file with its hash of when the data set was built.
 
         The files of a data set of another program are hashed here for the first time: build.json
-        keeps that.
+        keeps that. A data set of an earlier version has no hashes and is not compared.
 
-        Raises: DataError naming the first file that differs.
+        Raises: DataError naming the first file that differs, is gone or was not there.
         """
         path = self.directory / BUILD_FILE
         if not self.build:
@@ -267,11 +267,14 @@ class Dataset:
         is_ours = set(self.build) != {HASHES}
         then = "when it was built" if is_ours else "at its first use"
         meant = "" if is_ours else f", or remove {path} if the change is meant"
-        for name, digest in self.digests.items():
-            if expected.get(name, digest) != digest:
+        for name in sorted({*expected, *self.digests}) if expected else ():
+            before, now = (hashes.get(name) for hashes in (expected, self.digests))
+            if before != now:
+                found = f"sha256 {now[:12]}" if now else "no file"
+                was = str(before)[:12] if before else "no file"
                 raise DataError(
-                    f"{self.directory / name} is not what it was {then} (sha256 {digest[:12]}, "
-                    f"expected {str(expected[name])[:12]}); {WAY_OUT}{meant}"
+                    f"{self.directory / name} is not what it was {then} "
+                    f"({found}, expected {was}); {WAY_OUT}{meant}"
                 )
 
     @property

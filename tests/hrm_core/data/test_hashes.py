@@ -55,6 +55,20 @@ def test_one_changed_bit_of_any_file_is_noticed(dataset: Path) -> None:
     Dataset(dataset).check_unchanged()
 
 
+def test_a_file_that_is_gone_or_new_is_noticed(dataset: Path) -> None:
+    gone, new = dataset / "identifiers.json", dataset / "test" / "all__prefix_len.npy"
+    content = gone.read_bytes()
+    gone.unlink()
+    with pytest.raises(
+        DataError, match=r"identifiers\.json is not .* \(no file, expected \w{12}\)"
+    ):
+        Dataset(dataset).check_unchanged()
+    gone.write_bytes(content)
+    new.write_bytes(b"")
+    with pytest.raises(DataError, match=r"len\.npy is not .* \(sha256 \w{12}, expected no file\)"):
+        Dataset(dataset).check_unchanged()
+
+
 def test_inspect_and_a_new_run_refuse_a_flipped_token(
     refusal: Callable[..., str], hrm: Callable[..., Any], tmp_path: Path, tiny_config: Path
 ) -> None:
