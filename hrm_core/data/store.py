@@ -253,7 +253,8 @@ class Dataset:
         """Compare each file with its hash of when the data set was built.
 
         The files of a data set of another program are hashed here for the first time: build.json
-        keeps that. A data set of an earlier version has no hashes and is not compared.
+        keeps that. A data set of an earlier version has no hashes and is not compared; a split that
+        was removed as a whole is not missed.
 
         Raises: DataError naming the first file that differs, is gone or was not there.
         """
@@ -267,7 +268,9 @@ class Dataset:
         is_ours = set(self.build) != {HASHES}
         then = "when it was built" if is_ours else "at its first use"
         meant = "" if is_ours else f", or remove {path} if the change is meant"
-        for name in sorted({*expected, *self.digests}) if expected else ():
+        gone = set(SPLITS) - set(self.splits)
+        known = {name for name in expected if name.partition("/")[0] not in gone}
+        for name in sorted({*known, *self.digests}) if expected else ():
             before, now = (hashes.get(name) for hashes in (expected, self.digests))
             if before != now:
                 found = f"sha256 {now[:12]}" if now else "no file"

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ def test_a_file_that_is_gone_or_new_is_noticed(dataset: Path) -> None:
     new.write_bytes(b"")
     with pytest.raises(DataError, match=r"len\.npy is not .* \(sha256 \w{12}, expected no file\)"):
         Dataset(dataset).check_unchanged()
+    shutil.rmtree(dataset / "test")
+    Dataset(dataset).check_unchanged()
 
 
 def test_inspect_and_a_new_run_refuse_a_flipped_token(
