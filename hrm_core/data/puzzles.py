@@ -30,39 +30,24 @@ TRAIN, TEST, SUBSAMPLE = range(3)  # index of the random stream
 PUBLISHED_FILES = ("train.csv", "test.csv")
 
 
-class _Arrays(NamedTuple):
+class Puzzles(NamedTuple):
+    """Puzzles with one solution each, as a data set stores them."""
+
     inputs: ByteArray  # (N, S) question tokens
     labels: ByteArray  # (N, S) answer tokens
     ratings: npt.NDArray[np.int32]  # (N,)
-
-
-class Puzzles(_Arrays):
-    """Puzzles with one solution each, as a data set stores them."""
-
     other_ratings: Mapping[str, TextArray] = NO_TEXTS  # (N,) on other scales, by column of a file
 
     def select(self, rows: IntArray | BoolArray) -> "Puzzles":
         """Select the puzzles at these indices or where this mask holds."""
-        chosen = Puzzles(self.inputs[rows], self.labels[rows], self.ratings[rows])
-        return chosen.with_other_ratings(
-            {name: texts[rows] for name, texts in self.other_ratings.items()}
-        )
-
-    def with_ratings(self, ratings: npt.NDArray[np.int32]) -> "Puzzles":
-        """Return the puzzles with these ratings (N,)."""
-        puzzles = Puzzles(self.inputs, self.labels, ratings)
-        return puzzles.with_other_ratings(self.other_ratings)
-
-    def with_other_ratings(self, other_ratings: Mapping[str, TextArray]) -> "Puzzles":
-        """Return the puzzles with these ratings on other scales."""
-        puzzles = Puzzles(*self)
-        puzzles.other_ratings = other_ratings
-        return puzzles
+        others = {name: texts[rows] for name, texts in self.other_ratings.items()}
+        return Puzzles(self.inputs[rows], self.labels[rows], self.ratings[rows], others)
 
     @classmethod
     def join(cls, parts: Sequence["Puzzles"]) -> "Puzzles":
         """Join one or more parts without other ratings in order."""
-        inputs, labels, ratings = map(np.concatenate, zip(*parts, strict=True))
+        arrays = (part[:3] for part in parts)
+        inputs, labels, ratings = map(np.concatenate, zip(*arrays, strict=True))
         return cls(inputs, labels, ratings)
 
 

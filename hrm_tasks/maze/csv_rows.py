@@ -52,7 +52,7 @@ def read_csv(path: Path, min_rating: int = 0) -> MazeFile:
     rows = read_rows(path, WORDS, _begin)
     inputs, labels, shortest, num_paths, is_shortest = rows.arrays
     ratings = shortest if rows.ratings is None else rows.ratings
-    mazes = Puzzles(inputs, labels, ratings).with_other_ratings(rows.other_ratings)
+    mazes = Puzzles(inputs, labels, ratings, rows.other_ratings)
     kept = ratings >= min_rating
     moves = (labels == PATH).sum(axis=1) + 1
     return MazeFile(

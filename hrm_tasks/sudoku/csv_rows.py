@@ -37,7 +37,7 @@ def read_csv(path: Path, min_rating: int = 0, *, rate: bool = True) -> Puzzles:
     ratings = rows.ratings
     if ratings is None:
         ratings = np.full(len(inputs), UNRATED, np.int32)
-    puzzles = Puzzles(inputs, labels, ratings).with_other_ratings(rows.other_ratings)
+    puzzles = Puzzles(inputs, labels, ratings, rows.other_ratings)
     if rate or min_rating:
         puzzles = rated(puzzles)
     return at_least(puzzles, min_rating, path, KIND) if min_rating else puzzles
@@ -48,7 +48,7 @@ def rated(puzzles: Puzzles) -> Puzzles:
     ratings = puzzles.ratings.copy()
     for index in np.flatnonzero(ratings == UNRATED):
         ratings[index] = solve(puzzles.inputs[index] - np.uint8(1)).rating
-    return puzzles.with_ratings(ratings)
+    return puzzles._replace(ratings=ratings)
 
 
 def csv_questions(source: Path | str) -> str | None:

@@ -16,7 +16,7 @@ def size(request: pytest.FixtureRequest) -> int:
 
 
 def test_puzzles_are_distinct_and_have_one_solution(size: int) -> None:
-    inputs, labels, ratings = generate(size, COUNTS[size], np.random.default_rng(0))
+    inputs, labels, ratings, _ = generate(size, COUNTS[size], np.random.default_rng(0))
     assert inputs.shape == labels.shape == (COUNTS[size], size**2)
     assert (inputs.dtype, labels.dtype, ratings.dtype) == (np.uint8, np.uint8, np.int32)
     assert len(np.unique(inputs, axis=0)) == COUNTS[size]
