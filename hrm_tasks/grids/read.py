@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hrm_core.data.sources import first_repeated, hashed_entry, read_json
+from hrm_core.data.sources import decoded, first_repeated, hashed_entry, read_json
 from hrm_core.data.store import BLANK_IDENTIFIER
 from hrm_core.errors import DataError
 from hrm_core.messages import one_line, quoted
@@ -76,7 +76,7 @@ def _records(path: Path) -> tuple[str, Iterator[Record]]:
         )
     data = _bytes(path)
     sha256 = hashlib.sha256(data).hexdigest()
-    return sha256, readers[suffix](path, _text(path, data))
+    return sha256, readers[suffix](path, decoded(path, data))
 
 
 def _csv_records(path: Path, text: str) -> Iterator[Record]:
@@ -174,7 +174,7 @@ def _folder_records(folder: Path) -> tuple[str, Iterator[Record]]:
         inside = path.relative_to(folder).as_posix()
         digest.update(hashed_entry(data, inside))
         name, part, _ = path.name.rsplit(".", 2)
-        text = _text(path, data)
+        text = decoded(path, data)
         pair = pairs.setdefault(path.parent / name, {})
         pair[part] = path, text
     for pair in pairs.values():
@@ -223,17 +223,6 @@ def _bytes(path: Path) -> bytes:
             f"{path} has {size:,} bytes; expected at most {MAX_FILE_BYTES:,}, so give a part of it"
         )
     return path.read_bytes()
-
-
-def _text(path: Path, data: bytes) -> str:
-    """Decode the text of a file."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        byte = data[error.start]
-        raise DataError(
-            f"{path} is not UTF-8: byte 0x{byte:02x} at {error.start:,}; save it as UTF-8"
-        ) from error
 
 
 def _example(place: str, fields: Mapping[str, Any]) -> Example:

@@ -10,9 +10,21 @@ TEXT = "5│3 é\r\n…"
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_text_is_decoded_by_its_byte_order_mark(encoding: str) -> None:
     mark = {"utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}.get(encoding, b"")
-    content = mark + TEXT.encode(encoding)
-    assert decode(content, "stdin") == TEXT
-    assert content[:3].decode(marked_encoding(content[:3]), "ignore").strip() in ("", "5")
+    assert decode(mark + TEXT.encode(encoding), "stdin") == TEXT
+
+
+@pytest.mark.parametrize(
+    ("start", "encoding"),
+    [
+        (b"\xef\xbb\xbf5", "utf-8-sig"),
+        (b"\xff\xfe5\x00", "utf-16"),
+        (b"\xfe\xff\x005", "utf-16"),
+        (b"53", "utf-8"),
+        (b"", "utf-8"),
+    ],
+)
+def test_mark_names_its_encoding(start: bytes, encoding: str) -> None:
+    assert marked_encoding(start) == encoding
 
 
 def test_what_is_not_utf_8_is_windows_1252_and_the_file_is_named(tmp_path: Path) -> None:
