@@ -52,8 +52,8 @@ Check = Callable[[Block], Sequence[Array]]  # returns arrays (L, ...)
 
 
 @dataclass(frozen=True)
-class Words:
-    """What a task knows of its files."""
+class PuzzleFormat:
+    """Describe the puzzles of a task in CSV files."""
 
     kind: str  # of a puzzle in messages
     names: tuple[str, ...]  # of the column of questions, beside `QUESTION_NAMES`
@@ -71,7 +71,7 @@ class Rows(NamedTuple):
     other_ratings: Mapping[str, TextArray] = NO_TEXTS  # (N,) of other scales, by column
 
 
-def read_rows(path: Path, words: Words, begin: Callable[[Block], Check]) -> Rows:
+def read_rows(path: Path, form: PuzzleFormat, begin: Callable[[Block], Check]) -> Rows:
     """Read the puzzles of a CSV file, plain or not, also of one in a .gz or .zip file.
 
     `begin` takes the first block of a file and returns the check of all its blocks, which reads
@@ -80,10 +80,10 @@ def read_rows(path: Path, words: Words, begin: Callable[[Block], Check]) -> Rows
     Raises: DataError naming the file and the line.
     """
     try:
-        return _plain_rows(path, words, begin)
+        return _plain_rows(path, form, begin)
     except NotPlainError:
-        with _text_of(path, f"a CSV file of {words.kind}s") as text:
-            return _named_rows(NamedFile(path, text, words), begin)
+        with _text_of(path, f"a CSV file of {form.kind}s") as text:
+            return _named_rows(NamedFile(path, text, form), begin)
 
 
 def at_least(puzzles: Puzzles, min_rating: int, path: Path, kind: str) -> Puzzles:
@@ -97,7 +97,7 @@ def at_least(puzzles: Puzzles, min_rating: int, path: Path, kind: str) -> Puzzle
     return puzzles.select(is_chosen)
 
 
-def read_questions(source: Path | str, words: Words) -> str | None:
+def read_questions(source: Path | str, form: PuzzleFormat) -> str | None:
     """Read the questions alone, of a file or of its text, for `hrm solve`.
 
     Returns: a text with each question on the line where it stands there; None if it is no such CSV
@@ -106,21 +106,21 @@ def read_questions(source: Path | str, words: Words) -> str | None:
     Raises: DataError naming the file and the line.
     """
     path = source if isinstance(source, Path) else TEXT
-    with _text_of(source, f"a file of {words.kind}s") as text:
+    with _text_of(source, f"a file of {form.kind}s") as text:
         try:
-            found = NamedFile(path, text, words)
+            found = NamedFile(path, text, form)
         except DataError:  # a text of another kind
             return None
         is_title = len(found.names) == 1 and not found.is_called_csv
         if is_title or found.first is None:
             return None
-        if not words.fits(found.first.fields[found.question]):
+        if not form.fits(found.first.fields[found.question]):
             found.check_no_answers()
             return None
         lines: list[str] = []
         for row in found.all_rows():
             lines += [""] * (row.number - 1 - len(lines))
-            question, _ = words.clean(row.fields[found.question], "")
+            question, _ = form.clean(row.fields[found.question], "")
             lines.append(question)
         return "\n".join(lines)
 
@@ -142,16 +142,16 @@ def _text_of(source: Path | str, expected: str) -> Iterator[TextIO]:
             text.detach()
 
 
-def _plain_rows(path: Path, words: Words, begin: Callable[[Block], Check]) -> Rows:
+def _plain_rows(path: Path, form: PuzzleFormat, begin: Callable[[Block], Check]) -> Rows:
     check: Check | None = None
     parts: list[Sequence[Array]] = []
     ratings = []
-    with closing(read_blocks(path, words.kind)) as blocks:
+    with closing(read_blocks(path, form.kind)) as blocks:
         for block in blocks:
             check = check or begin(block)
             parts.append(check(block))
             ratings.append(block.ratings())
-    arrays = _joined(path, words, parts)
+    arrays = _joined(path, form, parts)
     return Rows(arrays, np.concatenate(ratings))
 
 
@@ -170,7 +170,7 @@ def _named_rows(file: "NamedFile", begin: Callable[[Block], Check]) -> Rows:
             ratings += [row.fields[file.rating].strip() for row in rows]
         for texts, place in zip(others, file.other_ratings, strict=True):
             texts += [row.fields[place].strip() for row in rows]
-    arrays = _joined(file.path, file.words, parts)
+    arrays = _joined(file.path, file.form, parts)
     named = {
         file.names[place]: texts for place, texts in zip(file.other_ratings, others, strict=True)
     }
@@ -184,10 +184,10 @@ def _named_rows(file: "NamedFile", begin: Callable[[Block], Check]) -> Rows:
     return Rows(arrays, whole, {name: np.array(texts, object) for name, texts in named.items()})
 
 
-def _joined(path: Path, words: Words, parts: Sequence[Sequence[Array]]) -> list[Array]:
+def _joined(path: Path, form: PuzzleFormat, parts: Sequence[Sequence[Array]]) -> list[Array]:
     """Join the arrays of all blocks. Raises: DataError if there are none."""
     if not parts:
-        raise DataError(f"{path}: no {words.kind} after the header; expected one a line")
+        raise DataError(f"{path}: no {form.kind} after the header; expected one a line")
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
@@ -220,8 +220,8 @@ def _whole_ratings(
 
 def _warn_of_ratings(file: "NamedFile", kept: Sequence[str]) -> None:
     """Say which ratings a data set will have."""
-    words = file.words
-    lacks = f"no {RATING_NAME} of our scale, so each {words.kind} is rated by {words.rated_by}"
+    form = file.form
+    lacks = f"no {RATING_NAME} of our scale, so each {form.kind} is rated by {form.rated_by}"
     texts = f"; kept as text: {', '.join(kept)}" if kept else ""
     warn(f"{file.path} has {lacks}{texts}")
 
@@ -236,20 +236,20 @@ class Row(NamedTuple):
 class NamedFile:
     """An open CSV file whose header and first row have been read; columns are known by place."""
 
-    def __init__(self, path: Path, text: TextIO, words: Words) -> None:
+    def __init__(self, path: Path, text: TextIO, form: PuzzleFormat) -> None:
         """Raises: DataError if the first line names no column of questions, or several."""
         self.path = path
-        self.words = words
+        self.form = form
         self._lines = _lines(path, text)
         header = next(self._lines, "").rstrip("\n")
         self._line = 1  # of the header
         if header.lower().startswith("sep="):  # Excel's
             header = next(self._lines, "").rstrip("\n")
             self._line = 2
-        self._delimiter, self.names = _split_header(header, words)
+        self._delimiter, self.names = _split_header(header, form)
         self._header = shortened(",".join(self.names))
         self._rows = self._read_rows()
-        questions = self._places((*QUESTION_NAMES, *words.names))
+        questions = self._places((*QUESTION_NAMES, *form.names))
         if not questions:
             raise self.fail(
                 self._line,
@@ -259,7 +259,7 @@ class NamedFile:
         self.first = next(self._rows, None)
         if self.first is not None and len(questions) > 1:
             fields = self.first.fields
-            questions = [place for place in questions if words.fits(fields[place])] or questions
+            questions = [place for place in questions if form.fits(fields[place])] or questions
         self.question = self._one_of(questions, "questions")
         self._answers = self._places(ANSWER_NAMES)
         ratings = self._places((RATING_NAME,))
@@ -304,7 +304,7 @@ class NamedFile:
         answer = self._one_of(self._answers, "answers")
         lines, lengths = [], []
         for row in rows:
-            pair = self.words.clean(row.fields[self.question], row.fields[answer])
+            pair = self.form.clean(row.fields[self.question], row.fields[answer])
             encoded = [field.encode() for field in pair]
             lines += encoded
             lengths.append([len(field) for field in encoded])
@@ -327,7 +327,7 @@ class NamedFile:
             self._lines,
             delimiter=self._delimiter,
             strict=True,
-            skipinitialspace=not self.words.blanks_are_cells,
+            skipinitialspace=not self.form.blanks_are_cells,
         )
         try:
             for fields in reader:
@@ -383,9 +383,9 @@ def _read_line(path: Path, text: TextIO) -> str:
         raise DataError(f"{path} is no whole UTF-16 text; save it as UTF-8") from error
 
 
-def _split_header(header: str, words: Words) -> tuple[str, list[str]]:
+def _split_header(header: str, form: PuzzleFormat) -> tuple[str, list[str]]:
     """Split a header at the character that gives a column of questions and the most columns."""
-    known = {*QUESTION_NAMES, *words.names}
+    known = {*QUESTION_NAMES, *form.names}
     found = []
     for delimiter in DELIMITERS:
         names = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), [])

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hrm_core.data.named_csv import Check, Words, at_least, read_questions, read_rows
+from hrm_core.data.named_csv import Check, PuzzleFormat, at_least, read_questions, read_rows
 from hrm_core.data.published_csv import ANSWER, QUESTION, Block, NotPlainError
 from hrm_core.data.puzzles import Puzzles
 from hrm_core.messages import cell_name, quoted
@@ -49,7 +49,7 @@ def read_csv(path: Path, min_rating: int = 0) -> MazeFile:
     Raises: DataError naming the file and the line, if it is not of this format, no path leads from S to
         G, or the answer is not a path.
     """
-    rows = read_rows(path, WORDS, _begin)
+    rows = read_rows(path, FORMAT, _begin)
     inputs, labels, shortest, num_paths, is_shortest = rows.arrays
     ratings = shortest if rows.ratings is None else rows.ratings
     mazes = Puzzles(inputs, labels, ratings, rows.other_ratings)
@@ -69,7 +69,7 @@ def csv_questions(source: Path | str) -> str | None:
 
     Returns: None if it is no such file. Raises: DataError naming the line that is no row.
     """
-    return read_questions(source, WORDS)
+    return read_questions(source, FORMAT)
 
 
 def _clean(question: str, answer: str) -> tuple[str, str]:
@@ -90,7 +90,7 @@ def _fits(field: str) -> bool:
     return size_of(len(field.replace("\n", ""))) is not None
 
 
-WORDS = Words(
+FORMAT = PuzzleFormat(
     KIND,
     ("maze", "mazes"),
     _clean,

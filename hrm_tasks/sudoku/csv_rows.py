@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hrm_core.data.named_csv import Check, Words, at_least, read_questions, read_rows
+from hrm_core.data.named_csv import Check, PuzzleFormat, at_least, read_questions, read_rows
 from hrm_core.data.published_csv import ANSWER, QUESTION, Block
 from hrm_core.data.puzzles import Puzzles
 from hrm_core.messages import quoted
@@ -32,7 +32,7 @@ def read_csv(path: Path, min_rating: int = 0, *, rate: bool = True) -> Puzzles:
     Raises: DataError naming the file and the line, if it is not of this format or breaks the rules of
         Sudoku.
     """
-    rows = read_rows(path, WORDS, _begin)
+    rows = read_rows(path, FORMAT, _begin)
     inputs, labels = rows.arrays
     ratings = rows.ratings
     if ratings is None:
@@ -56,7 +56,7 @@ def csv_questions(source: Path | str) -> str | None:
 
     Returns: None if it is no such file. Raises: DataError naming the line that is no row.
     """
-    return read_questions(source, WORDS)
+    return read_questions(source, FORMAT)
 
 
 def _clean(question: str, answer: str) -> tuple[str, str]:
@@ -74,7 +74,9 @@ def _fits(field: str) -> bool:
     return len(_cells(field)) in SIZE_OF_LENGTH
 
 
-WORDS = Words(KIND, ("sudoku", "sudokus"), _clean, _fits, rated_by="the guesses of our solver")
+FORMAT = PuzzleFormat(
+    KIND, ("sudoku", "sudokus"), _clean, _fits, rated_by="the guesses of our solver"
+)
 
 
 def _begin(block: Block) -> Check:
