@@ -37,7 +37,7 @@ def commands(only: Sequence[str], device: str, dtype: str) -> dict[str, list[str
 
 
 def output(*words: str) -> Any:
-    """What a module prints as JSON; its last lines of errors, if it fails."""
+    """Parse the JSON that a module prints; the last line of its errors if it fails."""
     found = subprocess.run(
         [sys.executable, "-m", *words], check=False, capture_output=True, text=True
     )

@@ -32,7 +32,7 @@ class AskedPuzzle(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """What a model said of one form, from ACT step to ACT step."""
+    """Answers and Q values of a model for one form, from ACT step to ACT step."""
 
     answers: TokenArray  # (A, S)
     q_halt_logits: npt.NDArray[np.float32]  # (A,)

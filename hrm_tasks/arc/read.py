@@ -84,7 +84,7 @@ class Source:
 
 @dataclass
 class _Reading:
-    """What is read of a source so far."""
+    """Tasks and other files that have been found in a source so far."""
 
     source: Path
     top: str  # name of the folder that it is, or that it lies in
