@@ -293,7 +293,7 @@ class NamedFile:
         if self._answers and self.first is not None:
             found = quoted(self.first.fields[self.question])
             name = quoted(self.names[self.question])
-            expected = f"expected all cells of a {self.words.kind}, blanks as ."
+            expected = f"expected all cells of a {self.form.kind}, blanks as ."
             raise self.fail(self.first.number, f"the column {name} has {found}; {expected}")
 
     def block(self, rows: Sequence[Row]) -> Block:

@@ -63,7 +63,7 @@ def test_given_cells_are_the_digits_of_the_question() -> None:
 def test_solution_is_accepted_and_every_single_change_to_it_is_not(
     task: Sudoku, rng: np.random.Generator
 ) -> None:
-    inputs, labels, _ = generate(task.size, 1, rng)
+    inputs, labels, *_ = generate(task.size, 1, rng)
     assert task.accepts(inputs[0], labels[0])
     cell, token = np.divmod(np.arange(task.seq_len * task.vocab_size), task.vocab_size)
     answers = np.tile(labels, (len(cell), 1))
@@ -93,13 +93,13 @@ def test_cells_in_conflict_are_those_of_a_loop_over_the_rules(
 def test_a_solution_is_the_only_answer_without_conflicts(
     task: Sudoku, rng: np.random.Generator
 ) -> None:
-    inputs, labels, _ = generate(task.size, 1, rng)
+    inputs, labels, *_ = generate(task.size, 1, rng)
     assert not task.conflicts(inputs, labels).any()
     np.testing.assert_array_equal(task.conflicts(inputs, inputs), inputs == 1)
 
 
 def test_valid_grid_that_drops_a_given_is_refused(task: Sudoku, rng: np.random.Generator) -> None:
-    inputs, labels, _ = generate(task.size, 2, rng)
+    inputs, labels, *_ = generate(task.size, 2, rng)
     assert not task.accepts(inputs[0], labels[1])
 
 
