@@ -33,8 +33,8 @@ def texts_in(given: Any) -> list[str] | None:
 def board_text(task: Task, given: Any) -> str:
     """Write arrays or lists of cells as text, a line a row and an empty line between puzzles.
 
-    A cell is a number or a character; 0, None, NaN and "" are blanks. Shapes: (S,), (H, W), (N, S) or
-    (N, H, W). Where a grid may be smaller than the board, (H, W) may be too.
+    A cell is a number or a character; 0, None, NaN, "" and what is masked are blanks. Shapes: (S,),
+    (H, W), (N, S) or (N, H, W). Where a grid may be smaller than the board, (H, W) may be too.
 
     Raises: PuzzleError saying what is expected.
     """
@@ -61,6 +61,10 @@ def _boards(editor: Editor, given: Any) -> ObjectArray | None:
     """Return the boards as (N, H, W); None if what is given has no such shape."""
     if isinstance(given, str | bytes | dict | set) or not hasattr(given, "__len__"):
         return None
+    if isinstance(given, np.ma.MaskedArray):
+        is_masked = np.ma.getmaskarray(given)
+        given = given.data.astype(object)
+        given[is_masked] = None
     try:
         cells = np.asarray(given, dtype=object)
     except (ValueError, TypeError):  # rows of several lengths that numpy cannot place

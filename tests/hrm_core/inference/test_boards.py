@@ -60,6 +60,7 @@ def lines(given: Any) -> list[str]:
         list(GRID),
         [GRID],
         [[str(cell) if cell else "" for cell in row] for row in ROWS],
+        np.ma.masked_array(np.where(GRID, GRID, 7), GRID == 0),
         list(LINE),
         NINE,
         [LINE],
