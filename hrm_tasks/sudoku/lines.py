@@ -31,6 +31,7 @@ WORD = re.compile(r"[^\W\d_]{2,}")
 # of a puzzle, above it: 12. or (3) or 2026-11-29
 NUMBER = re.compile(r"\s*\(?\d{1,4}(?:[./-]\d{1,4}){0,2}[.:)]?\s*")
 NOTHING = re.compile(r"\b(None|null|nan|NaN|NA)\b")  # a blank of Python, JSON, numpy and R
+DECIMAL = re.compile(r"(?<![^\s,\[(])([0-9])\.0?(?![^\s,\])])")
 DECIMALS = re.compile(r"[\s,\[\]()]*(?:(?:[0-9]\.0?|\.)[\s,\[\]()]+)+")  # of a printed array
 # what a program writes around a list: `board = np.array([[` and `]], dtype=int8)`
 CODE_BEFORE = re.compile(r"^[\s\"'{(]*(?:[^\W\d]{2}|[^\W\d]\s*=)[\w\s.=:(\"']*(?=\[)")
@@ -190,11 +191,13 @@ def _fills(word: str, question: str) -> bool:
 def _without_code(text: str) -> str:
     """Leave out what programs write around and for cells."""
     text = CODE_AFTER.sub("", CODE_BEFORE.sub("", text))
-    text = NOTHING.sub(PLAIN.blanks[0], text)
-    is_array = "[" in text or "]" in text
-    if is_array and DECIMALS.fullmatch(text):
-        return re.sub(r"([0-9])\.0?", r"\1", text)
-    return text
+    plain = NOTHING.sub(PLAIN.blanks[0], text)
+    is_list = "[" in text or "]" in text
+    if not is_list or not DECIMAL.search(plain):
+        return plain
+    if DECIMALS.fullmatch(plain):
+        return DECIMAL.sub(r"\1", plain)
+    return text  # decimals beside others: what stands for a blank is no cell
 
 
 def _is_text(text: str, board: Board) -> bool:
