@@ -4,6 +4,7 @@ Shapes: B sequences, S tokens, P puzzle slots, T = P + S, D hidden, E puzzle_emb
 """
 
 from collections.abc import Callable, Sequence
+from threading import RLock
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from hrm_torch_ref.layers import Block, Embedding, Linear, RotaryEmbedding
 from hrm_torch_ref.sequences import KeyValues
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+LENT = RLock()  # while a model has weights that are lent: threads would take them from each other
 
 
 class Output(NamedTuple):
@@ -217,7 +219,13 @@ class Lending(nn.Module):
         return self.function(self.model, *arguments)
 
     def call(self, weights: dict[str, torch.Tensor], *arguments: Any) -> Any:
-        """Call the function with these weights."""
+        """Call the function with these weights; one thread at a time, unless it is compiled."""
+        if torch.compiler.is_compiling():  # into a graph that lends nothing
+            return self._call(weights, arguments)
+        with LENT:
+            return self._call(weights, arguments)
+
+    def _call(self, weights: dict[str, torch.Tensor], arguments: tuple[Any, ...]) -> Any:
         return functional_call(
             self, {f"model.{name}": weight for name, weight in weights.items()}, arguments
         )

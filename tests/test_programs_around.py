@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,19 @@ def test_model_loaded_before_a_fork_is_refused_in_the_child_at_once(
     for refused in (inherited, loaded_again):
         assert refused.startswith("BackendError a model was loaded before this process was forked")
         assert "load in the child, or start it by spawn" in refused
+
+
+@pytest.mark.parametrize(("package", "needs"), [("hrm_mlx", "mlx"), ("hrm_torch_ref", "torch")])
+def test_threads_share_a_model(package: str, needs: str, tiny_run: Path) -> None:
+    pytest.importorskip(needs)
+    model = import_module(package).load(tiny_run)
+
+    def answer(puzzle: str) -> list[int]:
+        return model.solve(puzzle)[0].answer.tolist()
+
+    puzzles = [f"{'.' * cell}{digit}{'.' * (15 - cell)}" for cell in range(16) for digit in (1, 2)]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(answer, puzzles)) == list(map(answer, puzzles))
 
 
 @pytest.mark.parametrize("backend", ["mlx", "torch"])
