@@ -61,13 +61,8 @@ def _boards(editor: Editor, given: Any) -> ObjectArray | None:
     """Return the boards as (N, H, W); None if what is given has no such shape."""
     if isinstance(given, str | bytes | dict | set) or not hasattr(given, "__len__"):
         return None
-    if isinstance(given, np.ma.MaskedArray):
-        is_masked = np.ma.getmaskarray(given)
-        given = given.data.astype(object)
-        given[is_masked] = None
-    try:
-        cells = np.asarray(given, dtype=object)
-    except (ValueError, TypeError):  # rows of several lengths that numpy cannot place
+    cells = _cells(given)
+    if cells is None:
         return None
     height, width = editor.height, editor.width
     shape = (height, width)
@@ -80,6 +75,18 @@ def _boards(editor: Editor, given: Any) -> ObjectArray | None:
         return None
     is_smaller = editor.is_sized and grids.shape[1] <= height and grids.shape[2] <= width
     return grids if grids.shape[1:] == shape or is_smaller else None
+
+
+def _cells(given: Any) -> ObjectArray | None:
+    """Return an array of cells, None where one is masked; None if numpy cannot make one."""
+    if isinstance(given, np.ma.MaskedArray):
+        given = given.astype(object).filled(None)
+    if hasattr(given, "detach"):  # a tensor of torch, which may want its gradient, on any device
+        given = given.detach().cpu()
+    try:
+        return np.asarray(given, dtype=object)
+    except (ValueError, TypeError):  # rows of several lengths that numpy cannot place
+        return None
 
 
 def _written(editor: Editor, board: ObjectArray, number: int) -> Iterator[str]:
@@ -117,9 +124,8 @@ def _character(value: object) -> str | None:
 def _described(given: Any) -> str:
     """Say what was found: the type, and the shape of an array or of lists."""
     kind = type(given).__name__
-    try:
-        shape = np.asarray(given, dtype=object).shape
-    except (ValueError, TypeError):
+    cells = _cells(given)
+    if cells is None:
         return f"{kind} of rows of several lengths"
     is_nested = isinstance(given, list | tuple | np.ndarray) or hasattr(given, "__array__")
-    return f"{kind} of shape {shape}" if is_nested else kind
+    return f"{kind} of shape {cells.shape}" if is_nested else kind

@@ -59,6 +59,7 @@ def lines(given: Any) -> list[str]:
         [cell for row in WITH_NONE for cell in row],
         list(GRID),
         [GRID],
+        np.ma.array(np.where(GRID == 0, 5, GRID), mask=GRID == 0),
         [[str(cell) if cell else "" for cell in row] for row in ROWS],
         np.ma.masked_array(np.where(GRID, GRID, 7), GRID == 0),
         list(LINE),
@@ -69,6 +70,11 @@ def lines(given: Any) -> list[str]:
 )
 def test_one_board_in_many_forms(given: Any) -> None:
     assert lines(given) == [LINE]
+
+
+def test_tensor_that_wants_its_gradient_is_read() -> None:
+    torch = pytest.importorskip("torch")
+    assert lines(torch.tensor(GRID, dtype=torch.float32, requires_grad=True)) == [LINE]
 
 
 def test_several_boards_keep_their_order(tmp_path: Path) -> None:
