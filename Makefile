@@ -31,7 +31,7 @@ demo: .venv/demo.stamp
 	.venv/bin/hrm demo
 
 test: lint
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 check: test
 
@@ -51,7 +51,7 @@ clean:
 
 .venv/test.stamp: pyproject.toml setup.py constraints.txt | .venv/bin/pip
 	@echo 'installing into .venv, a minute or two the first time'
-	@$(STILL) $(PIP_INSTALL) '.[$(EXTRAS)$(BLAS),torch,hub,text,bench,dicom,web,test]'
+	@$(STILL) $(PIP_INSTALL) '.[$(EXTRAS)$(BLAS),torch,hub,text,bench,dicom,web,wandb,test]'
 	@touch .venv/demo.stamp $@
 
 .venv/bin/pip:

@@ -61,7 +61,8 @@ class Solver:
         `identifier` is the name of a puzzle that the model was trained on, or "blank"; it is
         needed if there are several. `votes` is the number of answers to choose from: answers to
         augmentations for ARC, 100 if not set; else answers to symmetries, 1 if not set. `steps` is
-        the number of ACT steps that an answer takes at most, `halt_max_steps` if not set.
+        the number of ACT steps that an answer takes at most; if not set, `halt_max_steps`, twice as
+        many where the model halts itself.
 
         Raises: PuzzleError naming the puzzle and the place in it, or what is expected; or if no
         puzzle of that name was trained, or there are no symmetries. ConfigError if the model cannot take so many steps.
