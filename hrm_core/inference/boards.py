@@ -80,7 +80,9 @@ def _boards(editor: Editor, given: Any) -> ObjectArray | None:
 def _cells(given: Any) -> ObjectArray | None:
     """Return an array of cells, None where one is masked; None if numpy cannot make one."""
     if isinstance(given, np.ma.MaskedArray):
-        given = given.astype(object).filled(None)
+        cells = np.array(np.ma.getdata(given), dtype=object)
+        cells[np.ma.getmaskarray(given)] = None
+        return cells
     if hasattr(given, "detach"):  # a tensor of torch, which may want its gradient, on any device
         given = given.detach().cpu()
     try:
