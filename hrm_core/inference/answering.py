@@ -228,8 +228,8 @@ def check_names(task: Named, dataset: Dataset, split: Split) -> None:
 
     The puzzles of a group are one puzzle and its augmentations.
 
-    Raises: DataError naming an identifier without a name, a name that is not understood, or two
-    puzzles of one group that are not of one puzzle to the task.
+    Raises: DataError naming an identifier without a name, or with that of another, a name that is
+    not understood, or two puzzles of one group that are not of one puzzle to the task.
     """
     puzzles = [task.puzzle_of(name) for name in dataset.names]
     number_of = {puzzle: number for number, puzzle in enumerate(puzzles)}
@@ -242,6 +242,7 @@ def check_names(task: Named, dataset: Dataset, split: Split) -> None:
                 f"{split.folder} uses puzzle identifier {unnamed[0]}, "
                 f"identifiers.json names {len(puzzles)}; build it again"
             )
+        _check_distinct(dataset.names, np.unique(identifiers), split)
         own = numbers[identifiers]
         first = np.repeat(own[examples.group_indices[:-1]], np.diff(examples.group_indices))
         others = np.flatnonzero(own != first)
@@ -253,6 +254,20 @@ def check_names(task: Named, dataset: Dataset, split: Split) -> None:
             raise DataError(
                 f"{split.folder}: group {group + 1} holds {' and '.join(names)}, which are not "
                 "written as one puzzle and its augmentations; build the data set with `hrm data`"
+            )
+
+
+def _check_distinct(names: Sequence[str], identifiers: IntArray, split: Split) -> None:
+    """Refuse identifiers of a test that have no name, or one that another has."""
+    first: dict[str, int] = {}
+    for identifier in identifiers.tolist():
+        name = names[identifier]
+        other = first.setdefault(name, identifier)
+        if not name or other != identifier:
+            found = f"has the name of {other}, {quoted(name)}" if name else "has an empty name"
+            raise DataError(
+                f"{split.folder}: puzzle identifier {identifier} {found}; "
+                "expected a name of its own in identifiers.json"
             )
 
 

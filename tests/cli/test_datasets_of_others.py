@@ -57,6 +57,11 @@ def test_names_of_the_successor_are_pooled_like_ours(hrm: Hrm, model: Path, data
             "group 1 holds 'aa000002' and 'aa000002~t7~0248513976', which are not written as",
         ),
         ("_t7_0248513976", "-rot90", "group 1 holds 'aa000002' and 'aa000002-rot90'"),
+        (
+            "_t7_0248513976",
+            "",
+            "puzzle identifier 2 has the name of 1, 'aa000002'; expected a name",
+        ),
     ],
 )
 def test_names_that_are_not_understood_are_refused_before_anything_is_answered(
@@ -81,3 +86,10 @@ def test_challenges_are_asked_under_a_warning(
     records = [json.loads(line) for line in outcome.out.splitlines()]
     assert [record["identifier"] for record in records] == ["aa000001", "aa000002", "aa000002"]
     assert outcome.status == 1  # the solutions beside the file refuse the answers
+
+
+def test_empty_name_is_refused(refusal: Refusal, model: Path, data: Path) -> None:
+    names = json.loads((data / "identifiers.json").read_text())
+    names[1] = ""
+    (data / "identifiers.json").write_text(json.dumps(names))
+    assert "identifier 1 has an empty name" in refusal("eval", model, "--data", data)
