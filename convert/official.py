@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hrm_core.config import ModelConfig
 from hrm_core.errors import CheckpointError, needs_package
+from hrm_core.files import LFS_POINTER, refuse_pointer
 from hrm_core.messages import first_few, one_line, reason
 from hrm_core.parameters import Role, parameter_table
 from hrm_core.runs.checkpoint import WAY_OUT
@@ -108,7 +109,9 @@ def _check_archive(path: Path) -> None:
 
     Raises: CheckpointError.
     """
-    if first_bytes(path, len(ARCHIVE)) != ARCHIVE:
+    start = first_bytes(path, len(LFS_POINTER))
+    refuse_pointer(path, start, CheckpointError)
+    if not start.startswith(ARCHIVE):
         raise CheckpointError(
             f"{path} is no archive of torch.save; "
             "expected a published checkpoint, nothing in it was executed"

@@ -17,6 +17,7 @@ import numpy as np
 
 from hrm_core.config import ModelConfig
 from hrm_core.errors import CheckpointError
+from hrm_core.files import LFS_POINTER, refuse_pointer
 from hrm_core.messages import reason
 from hrm_core.runs.checkpoint import METADATA, NO_FILES, WAY_OUT, checksum, describe_model
 
@@ -63,6 +64,7 @@ def open_safetensors(path: Path) -> Iterator[SafetensorsFile]:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}); {WAY_OUT}") from error
     with file:
+        refuse_pointer(path, file.peek(len(LFS_POINTER)), CheckpointError)
         try:
             size = os.fstat(file.fileno()).st_size
             header, data_start = _read_header(file, size)

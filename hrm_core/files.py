@@ -20,11 +20,20 @@ MARK = ".hrm-work"
 ASIDE = ".hrm-replaced"  # in a work folder: the old content of the target
 
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
 class Refusal(NamedTuple):
     """Error and way out for a path that cannot be used now."""
 
     error: type[HRMError]
     way_out: str  # of a target: an alternative to waiting, or to moving away what is there
+
+
+def refuse_pointer(path: Path, start: bytes, error: type[HRMError]) -> None:
+    """Refuse a file that only names another to Git LFS; `start` is how it begins. Raises: `error`."""
+    if start.startswith(LFS_POINTER):
+        raise error(f"{path} is a pointer of Git LFS, not the file itself; get it by git lfs pull")
 
 
 def lock(path: Path, flags: int = os.O_RDONLY | os.O_DIRECTORY) -> int | None:

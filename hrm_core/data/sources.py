@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hrm_core.errors import DataError
+from hrm_core.files import refuse_pointer
 from hrm_core.messages import first_few, reason
 
 SHOWN_KEY = 40  # characters in a message
@@ -77,6 +78,7 @@ def unpacked(path: Path, expected: str) -> Iterator[BufferedReader]:
                 ):
                     yield cast(BufferedReader, member)
             else:
+                refuse_pointer(path, start, DataError)
                 yield file
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}; expected {expected}") from error

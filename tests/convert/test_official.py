@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hrm_convert import official
 from hrm_convert.official import OfficialWeights, require_torch, write_official
+from hrm_convert.safetensors_file import open_safetensors
 from hrm_convert.tensors import in_memory, of_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -110,6 +111,19 @@ def test_bare_pickle_with_code_is_not_even_opened(tmp_path: Path) -> None:
     ):
         OfficialWeights(tmp_path / "x")
     assert not (tmp_path / "executed").exists()
+
+
+def test_pointer_of_git_lfs_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n"
+    )
+    with pytest.raises(CheckpointError, match=r"x is a pointer of Git LFS, .* git lfs pull"):
+        OfficialWeights(tmp_path / "x")
+    with (
+        pytest.raises(CheckpointError, match="x is a pointer of Git LFS"),
+        open_safetensors(tmp_path / "x"),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"\x80\x02}.", b"not a checkpoint"])

@@ -251,6 +251,10 @@ def test_minimum_rating_is_ours_where_the_file_has_none(path: Path) -> None:
             f"puzzle,solution,rating\n{QUESTION},{ANSWER},1\n{QUESTION},{ANSWER},easy\n",
             "mine.csv:3: the rating is 'easy'; expected a whole number from 0 to 999999999",
         ),
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:1\n",
+            "mine.csv is a pointer of Git LFS, not the file itself; get it by git lfs pull",
+        ),
         (f'puzzle,solution\n"{QUESTION}"x,{ANSWER}\n', "mine.csv:2: not CSV"),
         ("puzzle,solution\n" + "1" * 200_000, "mine.csv:2: more than 131,072 characters"),
     ],
