@@ -220,12 +220,8 @@ class Lending(nn.Module):
 
     def call(self, weights: dict[str, torch.Tensor], *arguments: Any) -> Any:
         """Call the function with these weights; one thread at a time, unless it is compiled."""
+        lent = {f"model.{name}": weight for name, weight in weights.items()}
         if torch.compiler.is_compiling():  # into a graph that lends nothing
-            return self._call(weights, arguments)
+            return functional_call(self, lent, arguments)
         with LENT:
-            return self._call(weights, arguments)
-
-    def _call(self, weights: dict[str, torch.Tensor], arguments: tuple[Any, ...]) -> Any:
-        return functional_call(
-            self, {f"model.{name}": weight for name, weight in weights.items()}, arguments
-        )
+            return functional_call(self, lent, arguments)
