@@ -2,6 +2,7 @@ import contextlib
 import hashlib
 import io
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,9 @@ from hrm_core import process
 from hrm_tasks.sudoku.build import Options, build
 
 process.wait_without_spinning()  # before any test imports torch
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # tests in the background of a shell: their child processes would ignore Ctrl-C, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).parent.parent
 HUB_COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -47,7 +47,7 @@ def test_version_is_printed(hrm: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sovle"], "No such command 'sovle'"),
+        (["sovle"], "no such command: 'sovle'; did you mean solve; hrm --help lists them"),
         (["--sped"], "No such option"),
         (["train"], "Missing option '--run'"),
         (["solve", "x"], "Missing argument 'PUZZLE...'"),

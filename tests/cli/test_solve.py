@@ -250,7 +250,7 @@ def test_task_that_was_never_trained_is_refused_asked_as_none_or_added(
             json.dumps({**TASK, "test": [{"output": [[1]]}]}),
             "x.json: the task: test pair 1 has no input",
         ),
-        ("\ud800", "x.json is no text; expected a puzzle as text"),
+        ("\ud801", "x.json is no text; expected a puzzle as text"),
         ("12\n3", "x.json: grid 1: row 2 has 1 cells, row 1 has 2"),
         (
             "12\n34",

@@ -252,6 +252,7 @@ def test_test_puzzles_of_a_run_are_offered(
             assert sample["rating"] == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*does not know its .* puzzle identifiers by name")
 def test_the_known_solution_of_an_arc_task_judges_its_attempts(served: Make, site_of: Make) -> None:
     with served(site_of(KEPT / "arc", KEPT / "data" / "arc")) as page:
         sample = page.client.get("/api/sample", params={"number": 1}).json()
