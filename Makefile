@@ -26,6 +26,7 @@ STILL = shell=$$$$; (seconds=0; while sleep 5 >/dev/null 2>&1 && kill -0 $$shell
 .PHONY: demo install test check lint clean
 
 install: .venv/demo.stamp
+	@echo 'installed; "source .venv/bin/activate" makes hrm available'
 
 demo: .venv/demo.stamp
 	.venv/bin/hrm demo

@@ -106,6 +106,8 @@ def run() -> int:
         signal.signal(signal.SIGINT, _interrupt)
     try:
         status = main()
+    except KeyboardInterrupt:  # while memory of the command was freed
+        status = 130
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # while the interpreter shuts down
     return status

@@ -171,7 +171,7 @@ def _print_finished(run: Path, num_updates: int) -> None:
     config, name = shlex.quote(str(run / "config.yaml")), shlex.quote(str(run))
     click.echo(
         f"{run} is finished, all {num_updates:,} updates are made; to train its model further, "
-        f"begin a new run: hrm train {config} --init {name} --run OTHER",
+        f"begin a new run: hrm train {config} --init {name} --run OTHER --max-updates N",
         err=True,
     )
 

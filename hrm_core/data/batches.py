@@ -112,13 +112,19 @@ class TrainingOrder:
             if self._pass == last:
                 raise DataError(
                     f"{self._split.folder} cannot fill one batch of {self._batch_size} in {self._epochs_per_iter} epochs; "
-                    "lower the batch size or raise epochs_per_iter"
+                    "lower it with --batch-size or raise it with --set train.eval_interval"
                 )
             self._begin_pass(self._pass + 1)
         rows = example_index[self._slice]
         return _read(
             self._split, self._examples, rows, size=len(rows), effective_size=self._batch_size
         )
+
+    def check(self) -> None:
+        """Refuse what the first batch would be refused for; the position stays. Raises: DataError."""
+        before = self.state()
+        next(self)
+        self.restore(before)
 
     def state(self) -> dict[str, Any]:
         """Position before the next batch, as JSON can hold it: some 8 kB, the same on every rank."""

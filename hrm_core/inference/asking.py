@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from hrm_core.backend import Backend
 from hrm_core.config import ModelConfig
-from hrm_core.inference.evaluation import answer_step_by_step
+from hrm_core.inference.evaluation import StepAnswers, answer_step_by_step
 from hrm_core.inference.slots import Halt, StepResult
 from hrm_core.inference.watching import Watch, told
 from hrm_core.tasks.capabilities import Asked, Judged, Polled, Polling, Question
@@ -37,6 +37,14 @@ class Trajectory(NamedTuple):
     answers: TokenArray  # (A, S)
     q_halt_logits: npt.NDArray[np.float32]  # (A,)
     settled_step: int
+
+
+class Patience(NamedTuple):
+    """How long a form may be thought about."""
+
+    halt: Halt
+    max_steps: int
+    kept_steps: int  # a form that has not halted before the last step keeps the answer after these
 
 
 class _Form(NamedTuple):
@@ -69,8 +77,7 @@ def ask(
     backend: Backend,
     task: Task,
     puzzles: Sequence[AskedPuzzle],
-    halt: Halt,
-    max_steps: int,
+    patience: Patience,
     watch: Watch,
     first: int = 0,
 ) -> list[list[Trajectory]]:
@@ -94,7 +101,7 @@ def ask(
             if k == 0
         }
         tell = told(watch, first_forms, forms[0].k)
-        found = _trajectories(backend, puzzles, forms, halt, max_steps, tell)
+        found = _trajectories(backend, puzzles, forms, patience, tell)
         for form, path in zip(forms, found, strict=True):
             paths[form.place].append(path)
         waiting = [place for place in waiting if _is_open(task, puzzles[place], paths[place])]
@@ -114,8 +121,7 @@ def _trajectories(
     backend: Backend,
     puzzles: Sequence[AskedPuzzle],
     forms: Sequence[_Form],
-    halt: Halt,
-    max_steps: int,
+    patience: Patience,
     tell: Callable[[StepResult], None],
 ) -> list[Trajectory]:
     """Ask some forms at once."""
@@ -123,17 +129,23 @@ def _trajectories(
         backend,
         np.stack([puzzles[place].asked.inputs[k] for place, k in forms]),
         np.array([puzzles[place].identifiers[k] for place, k in forms]),
-        halt=halt,
+        halt=patience.halt,
         prefix_len=np.array([puzzles[place].question.prefix_len for place, _ in forms], np.int32),
         images=_images(puzzles, forms, backend.config),
-        max_steps=max_steps,
+        max_steps=patience.max_steps,
         on_step=tell,
     )
-    paths = []
-    for row, (steps, settled) in enumerate(zip(found.steps, found.settled_step, strict=True)):
-        answers, values = found.answers[:steps, row], found.q_halt_logits[:steps, row]
-        paths.append(Trajectory(answers, values, int(settled)))
-    return paths
+    kept = found.cut(patience.kept_steps)
+    return [
+        _trajectory(found if steps < patience.max_steps else kept, row)
+        for row, steps in enumerate(found.steps.tolist())
+    ]
+
+
+def _trajectory(found: StepAnswers, row: int) -> Trajectory:
+    steps = found.steps[row]
+    answers, values = found.answers[:steps, row], found.q_halt_logits[:steps, row]
+    return Trajectory(answers, values, int(found.settled_step[row]))
 
 
 def _images(

@@ -78,6 +78,14 @@ class StepAnswers(NamedTuple):
         final: IntArray = self.answers[-1]
         return final
 
+    def cut(self, num_steps: int) -> "StepAnswers":
+        """Return the same without what comes after so many ACT steps."""
+        return self._replace(
+            answers=self.answers[:num_steps],
+            q_halt_logits=self.q_halt_logits[:num_steps],
+            steps=np.minimum(self.steps, num_steps),
+        )
+
     @property
     def settled_step(self) -> IntArray:
         """Return the ACT step (N,), from 1, after which the answer on the last chunk stopped changing."""

@@ -131,8 +131,7 @@ def check_halt(halt: Halt | Literal["both"], config: ArchConfig) -> None:
 def most_steps(halt: Halt, config: ModelConfig) -> int:
     """Return the ACT steps that a puzzle may take where nobody says how many.
 
-    Those of training; twice as many where the model halts itself: a puzzle that it has not halted
-    by then is not solved yet.
+    Those of training; twice as many where the model halts itself.
     """
     return config.halt_max_steps * (2 if halt == "q" else 1)
 

@@ -17,7 +17,7 @@ import numpy as np
 from hrm_core.backend import Backend
 from hrm_core.config import ModelConfig, validated
 from hrm_core.errors import PuzzleError
-from hrm_core.inference.asking import AskedPuzzle, Trajectory, ask, groups
+from hrm_core.inference.asking import AskedPuzzle, Patience, Trajectory, ask, groups
 from hrm_core.inference.generating import Sampling, continue_tokens, require_generative
 from hrm_core.inference.predicting import ModelAsk
 from hrm_core.inference.reading import read_given
@@ -61,8 +61,8 @@ class Solver:
         `identifier` is the name of a puzzle that the model was trained on, or "blank"; it is
         needed if there are several. `votes` is the number of answers to choose from: answers to
         augmentations for ARC, 100 if not set; else answers to symmetries, 1 if not set. `steps` is
-        the number of ACT steps that an answer takes at most; if not set, `halt_max_steps`, twice as
-        many where the model halts itself.
+        the number of ACT steps that an answer takes at most. If it is not set, that is
+        `halt_max_steps`; twice as many where the model halts itself within them.
 
         Raises: PuzzleError naming the puzzle and the place in it, or what is expected; or if no
         puzzle of that name was trained, or there are no symmetries. ConfigError if the model cannot take so many steps.
@@ -152,10 +152,11 @@ class Solver:
             asked.append(self._asked(number, question, name, found[name], votes))
         chosen = halt or self.backend.config.halting
         most = steps or most_steps(chosen, self.backend.config)
+        patience = Patience(chosen, most, steps or self.backend.config.halt_max_steps)
         solutions = Solutions()
         for group in groups(asked, most * self.backend.config.num_cells):
             first = len(solutions)
-            paths = ask(self.backend, self.task, group, chosen, most, watch, first)
+            paths = ask(self.backend, self.task, group, patience, watch, first)
             solutions += map(self._solution, group, paths)
         return solutions
 

@@ -171,6 +171,10 @@ class Trainer:
                 raise
         return self._position
 
+    def check_order(self) -> None:
+        """Refuse data that fill no batch. Raises: DataError."""
+        self._order.check()
+
     @property
     def is_finished(self) -> bool:
         """Return True if all updates are made."""

@@ -93,7 +93,7 @@ def begin(
     """Start a run from its seed, or from the weights of another model.
 
     Raises: RunError if the directory holds a run; DataError if the data set has changed since it was
-    built; ConfigError if `init` has another shape or other puzzle identifiers.
+    built, or fills no batch; ConfigError if `init` has another shape or other puzzle identifiers.
     """
     if run.exists:
         raise RunError(
@@ -105,6 +105,7 @@ def begin(
     backend = make_backend(assignment.model)
     backend.load_weights(_initial_weights(assignment, init))
     trainer = Trainer(assignment, backend, run, reporter)
+    trainer.check_order()
     run.begin(_recorded_config(assignment, init, backend), _names_to_keep(assignment))
     return trainer
 

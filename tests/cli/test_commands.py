@@ -518,8 +518,8 @@ def test_solve_takes_as_many_steps_as_it_is_told(
     solver = hrm_mlx.load(tiny_run)
     (solution,) = solver.solve(PUZZLE, steps=5)
     (shorter,) = solver.solve(PUZZLE)
-    assert (len(solution.frames()), len(shorter.frames())) == (6, 5)  # the question, then steps
-    np.testing.assert_array_equal(solution.answers[:4], shorter.answers)
+    assert (len(solution.frames()), len(shorter.frames())) == (6, 3)  # the question, then steps
+    np.testing.assert_array_equal(solution.answers[:2], shorter.answers)
     assert "max_steps" not in json.loads(hrm("solve", tiny_run, PUZZLE, "--json").out)
     message = refusal("solve", tiny_run, PUZZLE, "--steps", 2**21)
     assert message == "2097152 ACT steps are asked for; this model takes 1 to 1,048,576"
@@ -530,7 +530,7 @@ def test_solve_takes_as_many_steps_as_it_is_told(
 def test_solve_draws(hrm: Hrm, tiny_run: Path, tmp_path: Path) -> None:
     hrm("solve", tiny_run, PUZZLE, "--gif", tmp_path / "x.gif", "--png", tmp_path / "x.png")
     with Image.open(tmp_path / "x.gif") as gif, Image.open(tmp_path / "x.png") as png:
-        assert 2 <= gif.n_frames <= 5  # frames alike in a row become one
+        assert 2 <= gif.n_frames <= 3  # frames alike in a row become one
         assert min(png.size) > 100
 
 
@@ -801,3 +801,14 @@ def test_words_of_one_puzzle_are_answered_with_quotes(refusal: Refusal, tiny_run
     assert refusal("solve", tiny_run, *words) == (
         "these words are one puzzle together; put quotes around it"
     )
+
+
+def test_data_that_fill_no_batch_are_refused_before_a_run_is_made(
+    refusal: Refusal, tiny_data: Path, tmp_path: Path
+) -> None:
+    settings = ("--batch-size", 4096, "--set", "train.eval_interval=1", "--set", "train.epochs=200")
+    message = refusal(
+        "train", "sudoku-4x4", "--data", tiny_data, "--run", tmp_path / "run", *settings
+    )
+    assert "cannot fill one batch of 4096 in 1 epochs; lower it with --batch-size" in message
+    assert not (tmp_path / "run" / "config.yaml").exists()

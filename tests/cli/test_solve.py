@@ -365,15 +365,15 @@ def test_votes_choose_what_an_evaluation_with_as_many_chooses(
     hrm: Hrm, tiny_run: Path, tmp_path: Path
 ) -> None:
     predictions = tmp_path / "predictions.npz"
-    asked = ("--halt", "q", "--steps", 4, "--votes", 4)  # twice the steps of training
+    asked = ("--halt", "q", "--steps", 4, "--votes", 4)
     assert hrm("eval", tiny_run, *asked, "--save-predictions", predictions).status == 0
     with np.load(predictions) as saved:
         inputs, expected = saved["inputs"], saved["answers"]
     model = hrm_mlx.load(tiny_run, CPU)
-    solutions = model.solve_tokens(inputs, votes=4)
+    solutions = model.solve_tokens(inputs, votes=4, steps=4)
     np.testing.assert_array_equal([solution.answer for solution in solutions], expected)
     assert {solution.num_answers for solution in solutions} == {4}
-    alone = [solution.answer for solution in model.solve_tokens(inputs)]
+    alone = [solution.answer for solution in model.solve_tokens(inputs, steps=4)]
     assert (np.array(alone) != expected).any()  # the control
 
 

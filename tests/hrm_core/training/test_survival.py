@@ -343,7 +343,7 @@ def test_finished_run_stays_as_it_is(hrm: Callable[..., Any], run: Path, tiny_ru
     outcome = hrm("train", "--run", run, *RESUME)
     assert outcome.status == 0
     assert outcome.err.startswith(f"{run} is finished, all ")
-    assert f"hrm train {run}/config.yaml --init {run} --run OTHER" in outcome.err
+    assert f"hrm train {run}/config.yaml --init {run} --run OTHER --max-updates N" in outcome.err
     assert len(outcome.err.splitlines()) == 1
     assert (run / "log.jsonl").read_text() == (tiny_run / "log.jsonl").read_text()
 
