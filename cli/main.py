@@ -108,8 +108,11 @@ def run() -> int:
         status = main()
     except KeyboardInterrupt:  # while memory of the command was freed
         status = 130
-    finally:
+    try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # while the interpreter shuts down
+    except KeyboardInterrupt:  # one was on its way; another would end the process at once
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        status = 130
     return status
 
 
