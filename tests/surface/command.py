@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,8 @@ def run(
     main = script.load()
     out, err = io.StringIO(), io.StringIO()
     with contextlib.ExitStack() as stack:
+        # the program ignores Ctrl-C at its end; child processes of later tests would inherit that
+        stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
         stack.enter_context(_environment(SETTINGS | (settings or {})))
         stack.enter_context(contextlib.chdir(folder))
         stack.enter_context(_streams(["hrm", *argv], io.StringIO(stdin)))
