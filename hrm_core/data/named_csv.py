@@ -61,6 +61,7 @@ class PuzzleFormat:
     fits: Callable[[str], bool]  # True if a field can be a question
     rated_by: str  # where a file has no ratings
     blanks_are_cells: bool = False
+    meaning: Callable[[str], str] = lambda question: ""  # what its characters are taken for
 
 
 class Rows(NamedTuple):
@@ -120,8 +121,9 @@ def read_questions(source: Path | str, form: PuzzleFormat) -> str | None:
         lines: list[str] = []
         for row in found.all_rows():
             lines += [""] * (row.number - 1 - len(lines))
-            question, _ = form.clean(row.fields[found.question], "")
+            question, _ = found.cleaned(row)
             lines.append(question)
+        found.warn_of_meanings()
         return "\n".join(lines)
 
 
@@ -170,6 +172,7 @@ def _named_rows(file: "NamedFile", begin: Callable[[Block], Check]) -> Rows:
             ratings += [row.fields[file.rating].strip() for row in rows]
         for texts, place in zip(others, file.other_ratings, strict=True):
             texts += [row.fields[place].strip() for row in rows]
+    file.warn_of_meanings()
     arrays = _joined(file.path, file.form, parts)
     named = {
         file.names[place]: texts for place, texts in zip(file.other_ratings, others, strict=True)
@@ -240,6 +243,7 @@ class NamedFile:
         """Raises: DataError if the first line names no column of questions, or several."""
         self.path = path
         self.form = form
+        self._meanings: dict[str, int] = {}  # line of the first puzzle with each
         self._lines = _lines(path, text)
         header = next(self._lines, "").rstrip("\n")
         self._line = 1  # of the header
@@ -296,6 +300,18 @@ class NamedFile:
             expected = f"expected all cells of a {self.form.kind}, blanks as ."
             raise self.fail(self.first.number, f"the column {name} has {found}; {expected}")
 
+    def cleaned(self, row: Row, answer: int | None = None) -> tuple[str, str]:
+        """Write question and answer a character a cell; no answer, unless its place is given."""
+        question = row.fields[self.question]
+        if meaning := self.form.meaning(question):
+            self._meanings.setdefault(meaning, row.number)
+        return self.form.clean(question, "" if answer is None else row.fields[answer])
+
+    def warn_of_meanings(self) -> None:
+        """Say once what was taken for granted, with the line of the first puzzle of each kind."""
+        for meaning, number in self._meanings.items():
+            warn(f"{self.path}:{number}: {meaning}")
+
     def block(self, rows: Sequence[Row]) -> Block:
         """Lay out questions and answers as in a plain file."""
         if not self._answers:
@@ -304,8 +320,7 @@ class NamedFile:
         answer = self._one_of(self._answers, "answers")
         lines, lengths = [], []
         for row in rows:
-            pair = self.form.clean(row.fields[self.question], row.fields[answer])
-            encoded = [field.encode() for field in pair]
+            encoded = [field.encode() for field in self.cleaned(row, answer)]
             lines += encoded
             lengths.append([len(field) for field in encoded])
         sizes = np.array(lengths) + 1  # a comma or an end follows

@@ -23,7 +23,7 @@ from hrm_tasks.maze.board import (
     IntArray,
     size_of,
 )
-from hrm_tasks.maze.dialect import dialect_of
+from hrm_tasks.maze.dialect import described, dialect_of
 from hrm_tasks.maze.search import ShortestPaths, shortest_paths
 from hrm_tasks.maze.text import can_be_asked, question_fault
 from hrm_tasks.maze.verdict import are_shortest_paths, judge
@@ -86,6 +86,12 @@ def _is_canonical(question: str) -> bool:
     return set(question) <= set(CHARACTERS) or {" ", "."} <= set(question)
 
 
+def _meaning(question: str) -> str:
+    """Say what characters are taken for that are not those of published files."""
+    cells = question.replace("\n", "")
+    return "" if _is_canonical(cells) else described(dialect_of(cells), cells)
+
+
 def _fits(field: str) -> bool:
     return size_of(len(field.replace("\n", ""))) is not None
 
@@ -97,6 +103,7 @@ FORMAT = PuzzleFormat(
     _fits,
     rated_by="the moves of its shortest path",
     blanks_are_cells=True,
+    meaning=_meaning,
 )
 
 
