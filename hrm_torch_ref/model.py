@@ -18,7 +18,6 @@ from hrm_torch_ref.layers import Block, Embedding, Linear, RotaryEmbedding
 from hrm_torch_ref.sequences import KeyValues
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
-LENT = RLock()  # while a model has weights that are lent: threads would take them from each other
 
 
 class Output(NamedTuple):
@@ -61,6 +60,7 @@ class HRM(nn.Module):
         self, config: ModelConfig, dtype: torch.dtype, device: torch.device, kernel: Kernel
     ) -> None:
         super().__init__()
+        self.lending = RLock()  # while weights are lent: threads would take them from each other
         self.config = config
         self.dtype = dtype
         with torch.device("meta"):  # the weights are bound when it computes
@@ -219,9 +219,9 @@ class Lending(nn.Module):
         return self.function(self.model, *arguments)
 
     def call(self, weights: dict[str, torch.Tensor], *arguments: Any) -> Any:
-        """Call the function with these weights; one thread at a time, unless it is compiled."""
+        """Call the function with these weights; one thread a model at a time, unless it is compiled."""
         lent = {f"model.{name}": weight for name, weight in weights.items()}
         if torch.compiler.is_compiling():  # into a graph that lends nothing
             return functional_call(self, lent, arguments)
-        with LENT:
+        with self.model.lending:
             return functional_call(self, lent, arguments)
