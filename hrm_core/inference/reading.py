@@ -1,6 +1,7 @@
 """Read the puzzles that people write and programs hold, for any task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,7 @@ from hrm_core.errors import PuzzleError
 from hrm_core.files import Refusal, check_exists
 from hrm_core.inference.boards import board_text, texts_in
 from hrm_core.inference.solution import require_readable
-from hrm_core.tasks.capabilities import (
-    Accompanied,
-    Named,
-    Question,
-)
+from hrm_core.tasks.capabilities import Accompanied, Named, Question
 from hrm_core.tasks.contract import Task
 
 
@@ -68,7 +65,8 @@ def read_given(task: Task, given: Any) -> list[Question]:
         check_exists(path, Refusal(PuzzleError, "expected a file of puzzles"))
         if path.is_dir():
             raise PuzzleError(f"{path} is a folder; expected a file of puzzles")
-        return _read(task, str(path), str)
+        with _placed(str(path), str(path)):
+            return _read_file(task, path)
     if isinstance(given, list | tuple) and any(isinstance(part, PathLike) for part in given):
         return [question for part in given for question in read_given(task, part)]
     texts = texts_in(given)
@@ -83,22 +81,27 @@ def _read(task: Task, argument: str, read_stdin: Callable[[], str]) -> list[Ques
     is_file = _is_there(argument, Path.is_file)
     if not is_file and _is_there(argument, Path.is_dir):
         raise PuzzleError(f"{argument} is a folder; expected a puzzle, or a file of puzzles")
-    try:
+    with _placed(argument, _place(argument, is_file)):
         if is_file:
             return _read_file(task, Path(argument))
         text = read_stdin() if argument == "-" else argument
         return read_text(task, text)
+
+
+@contextmanager
+def _placed(source: str, place: str) -> Iterator[None]:
+    """Name what is read, and the place of a puzzle in it, in every error. Raises: PuzzleError."""
+    try:
+        yield
     except UnicodeDecodeError as error:
         raise PuzzleError(
-            f"{argument} is no text; expected a puzzle as text, "
-            "or a maze as a file that ends in .png"
+            f"{source} is no text; expected a puzzle as text, or a maze as a file that ends in .png"
         ) from error
     except OSError as error:
         raise PuzzleError(
-            f"{argument} cannot be read ({error.strerror or error}); expected a file of puzzles"
+            f"{source} cannot be read ({error.strerror or error}); expected a file of puzzles"
         ) from error
     except PuzzleError as error:
-        place = _place(argument, is_file)
         if str(error).startswith(place):  # messages about pictures do
             raise
         raise PuzzleError(f"{place}: {error}") from error
