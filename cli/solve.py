@@ -158,8 +158,7 @@ def _described(solution: "Solution", tells_identifier: bool) -> str:
         lines.append(_asked_under(solution))
     if solution.num_answers > 1 and not solution.attempts:
         lines.append(f"given by {solution.num_agreeing:,} of {solution.num_answers:,} answers")
-    steps = f"settled after ACT step {solution.settled_step} of {len(solution.answers)} taken"
-    return "\n".join([*lines, f"{solution.judgement}; {steps}"])
+    return "\n".join([*lines, f"{solution.judgement}; {solution.settled} taken"])
 
 
 def _asked_under(solution: "Solution") -> str:

@@ -30,8 +30,7 @@ def solution_html(solution: "Solution") -> str:
         drawn = f"<pre>{escape(str(solution))}</pre>"
     else:
         drawn = ""
-    steps = f"settled after ACT step {solution.settled_step} of {len(solution.answers)}"
-    caption = f"{solution.verdict}; {steps}"
+    caption = f"{solution.judgement}; {solution.settled}"
     return (
         '<figure style="display:inline-block;margin:8px;vertical-align:top">'
         f"{drawn}<figcaption>{escape(caption)}</figcaption></figure>"

@@ -105,6 +105,11 @@ class Solution:
         return "; ".join(filter(None, [self.verdict, self.flaw]))
 
     @property
+    def settled(self) -> str:
+        """Say after which ACT step the answer no longer changed, and how many were taken."""
+        return f"settled after ACT step {self.settled_step} of {len(self.answers)}"
+
+    @property
     def _right_attempt(self) -> int:
         """Return the number of the attempt that equals the solution, 0 if none does."""
         assert self.solution is not None, "callers check this"
@@ -143,8 +148,7 @@ class Solution:
         return self.text_of(self.answer)
 
     def __repr__(self) -> str:
-        steps = f"settled after ACT step {self.settled_step} of {len(self.answers)}"
-        about = f"<Solution of {self.task.name}: {self.judgement}, {steps}"
+        about = f"<Solution of {self.task.name}: {self.judgement}, {self.settled}"
         if not isinstance(self.task, Readable):
             return f"{about}>"
         return f"{about}\n {shortened(self.task.line(self.answer), REPR_LENGTH)}>"
