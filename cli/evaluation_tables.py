@@ -109,9 +109,10 @@ def _several(outcome: Outcome, measures: Measures) -> dict[str, Any]:
 
 
 def _headlines(outcome: Outcome, measures: Measures) -> list[float]:
-    """Measure the headline of each answer alone."""
+    """Measure the headline of each answer alone; asked in turn, of the first, which all have."""
     key = measures.headline.key
-    return [measured(predictions, measures)[key] for predictions in outcome.each]
+    alone = outcome.each[:1] if outcome.in_turn else outcome.each
+    return [measured(predictions, measures)[key] for predictions in alone]
 
 
 def _answers(outcome: Outcome) -> str:
@@ -157,7 +158,6 @@ def _print_choice(outcome: Outcome, measures: Measures) -> None:
     headline = measures.headline
     single = _headlines(outcome, measures)
     chosen = measured(outcome.predictions, measures)[headline.key]
-    best = f"any of {len(single)}: what a choice that knew the solution would reach"
     rows = [
         ["chosen, without looking at a label", headline.text(chosen)],
         ["first answer alone", headline.text(single[0])],
@@ -166,6 +166,7 @@ def _print_choice(outcome: Outcome, measures: Measures) -> None:
         rows.append(["answers asked for, on average", f"{outcome.mean_answers:.2f}"])
     else:
         mean = sum(single) / len(single)
+        best = f"any of {len(single)}: what a choice that knew the solution would reach"
         rows.append(["a single answer, on average", headline.text(mean)])
         rows.append([best, f"{outcome.oracle:.2%}"])
     print_table(headline.heading.capitalize(), ["", ""], rows)

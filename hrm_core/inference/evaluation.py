@@ -206,10 +206,8 @@ def evaluate(
         if not len(halted):
             continue
         numbers.append(halted)
-        scored = _predictions(result, task, finals.give(result))
-        if backend.config.learns_to_halt:
-            scored = replace(scored, q_steps=result.q_steps[result.halts])
-        predictions.append(scored)
+        learns = backend.config.learns_to_halt
+        predictions.append(_predictions(result, task, finals.give(result), learns))
         tokens.append(_moved_back(result, options).astype(stored))
     order = np.argsort(np.concatenate(numbers))
     return joined(predictions).select(order), np.concatenate(tokens)[order]
@@ -422,7 +420,9 @@ class _Finals:
         return rows
 
 
-def _predictions(result: StepResult, task: Task | None, finals: Rows) -> Predictions:
+def _predictions(
+    result: StepResult, task: Task | None, finals: Rows, learns_to_halt: bool
+) -> Predictions:
     """Compare the answers that halt with their labels."""
     answers, halts = result.answers, result.halts
     questions = result.questions.select(halts)
@@ -437,6 +437,7 @@ def _predictions(result: StepResult, task: Task | None, finals: Rows) -> Predict
         steps=result.steps[halts],
         settled_step=result.settled_step[halts],
         ratings=questions.ratings,
+        q_steps=result.q_steps[halts] if learns_to_halt else None,
         targets=targets,
         **finals,
     )
