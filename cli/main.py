@@ -69,7 +69,7 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             raise click.UsageError(_unknown(name))
         is_alone = os.environ.get("WORLD_SIZE", "1") in ("", "1")
-        if name in COMMANDS and name != "train" and not is_alone:
+        if name != "train" and not is_alone:
             raise click.UsageError(
                 f"only hrm train runs in several processes; start hrm {name} without torchrun"
             )

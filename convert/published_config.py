@@ -23,8 +23,9 @@ from hrm_core.config import (
 )
 from hrm_core.errors import ConfigError
 from hrm_core.messages import shortened
+from hrm_core.runs.foreign import SETTINGS_FILE
 
-CONFIG_FILE = "all_config.yaml"
+CONFIG_FILE = SETTINGS_FILE
 WHERE_FROM = (
     "it is needed beside a published checkpoint, for the settings of the network: training writes it "
     "into the folder of its run, and on the Hub it lies beside the weights; copy it from there"
