@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.backend import Backend
-from hrm_core.config import DataConfig
 from hrm_core.data.store import Dataset, Split
 from hrm_core.errors import DataError, NotFiniteError
 from hrm_core.inference.evaluation import (
@@ -31,7 +30,7 @@ from hrm_core.inference.voting import Candidates, Choice, Symmetries
 from hrm_core.messages import quoted
 from hrm_core.runs.checkpoint import Model
 from hrm_core.runs.identifiers import check_identifiers
-from hrm_core.runs.run import CONFIG_FILE, run_config, run_of
+from hrm_core.runs.run import trained_on
 from hrm_core.tasks.capabilities import Judged, Named, Poll, Polled, Symmetric
 from hrm_core.tasks.contract import Task
 from hrm_core.tasks.predictions import Predictions, picked, replaced
@@ -85,7 +84,7 @@ def recorded_data(paths: Sequence[Path], warn: Callable[[str], None]) -> Dataset
 
     Raises: DataError if the first model has no record of its data, or the data set has changed.
     """
-    recorded = [_data_of(run_of(path)) for path in paths]
+    recorded = [trained_on(path) for path in paths]
     first = recorded[0]
     if first is None:
         raise DataError(
@@ -104,11 +103,6 @@ def recorded_data(paths: Sequence[Path], warn: Callable[[str], None]) -> Dataset
             "name a data set with --data"
         )
     return dataset
-
-
-def _data_of(run: Path) -> DataConfig | None:
-    """Return the data set that a run recorded; None of a path that is no run."""
-    return run_config(run).data if (run / CONFIG_FILE).is_file() else None
 
 
 def open_for_models(

@@ -20,7 +20,7 @@ from hrm_core.errors import ConfigError, DataError, PuzzleError
 from hrm_core.messages import first_few, warn
 from hrm_core.parameters import PUZZLE_TABLE
 from hrm_core.runs.checkpoint import Model
-from hrm_core.runs.run import CONFIG_FILE, run_config, run_of
+from hrm_core.runs.run import run_of, trained_on
 from hrm_core.tasks.capabilities import Named
 from hrm_core.tasks.contract import Task
 
@@ -115,8 +115,7 @@ def load_identifiers(path: Path, count: int, data: Path | None = None) -> Identi
 
     Raises: DataError if `data` is another one.
     """
-    run = run_of(path)
-    recorded = run_config(run).data if (run / CONFIG_FILE).is_file() else None
+    run, recorded = run_of(path), trained_on(path)
     if data is not None:
         if recorded is not None:
             _check_same(Dataset(data), path, recorded.sha256, (run / IDENTIFIERS_FILE).is_file())
@@ -182,8 +181,7 @@ def warn_of_numbering(path: Path, count: int, data: Dataset) -> None:
 
 def _was_trained_on(path: Path, data: Dataset) -> bool:
     """Return True if the run of a model recorded this data set."""
-    run = run_of(path)
-    recorded = run_config(run).data if (run / CONFIG_FILE).is_file() else None
+    recorded = trained_on(path)
     return recorded is not None and recorded.sha256 == data.sha256
 
 

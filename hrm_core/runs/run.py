@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from hrm_core.backend import AnyArray, Arrays
-from hrm_core.config import ModelConfig, RunConfig, load_config
+from hrm_core.config import DataConfig, ModelConfig, RunConfig, load_config
 from hrm_core.data.store import IDENTIFIERS_FILE
 from hrm_core.errors import RunError
 from hrm_core.files import (
@@ -274,6 +274,12 @@ def run_config(directory: Path) -> RunConfig:
         way_out = "; start a run from it with --init" if is_checkpoint else ""
         raise RunError(f"{directory} is not part of a run: no {CONFIG_FILE} is there{way_out}")
     return load_config(str(path))
+
+
+def trained_on(model: Path) -> DataConfig | None:
+    """Return the data set that the run of a model recorded; None of a model that is in no run."""
+    run = run_of(model)
+    return run_config(run).data if (run / CONFIG_FILE).is_file() else None
 
 
 def _write_whole(path: Path, content: bytes) -> None:
