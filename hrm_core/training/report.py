@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -41,12 +40,7 @@ class ConsoleReporter:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._live:
             with suppress(OSError):
                 self._live.stop()
@@ -76,7 +70,28 @@ class ConsoleReporter:
             self._console.print(line, markup=False)
 
 
-class TensorBoardReporter:
+class NumbersReporter:
+    """Passes on every number of a report, and leaves warnings to the console."""
+
+    def trained(self, record: Record, total: int) -> None:
+        """Pass on the metrics of the last updates."""
+        self._send(record["update"], _numbers("train", record))
+
+    def evaluated(self, record: Record) -> None:
+        """Pass on the result of an evaluation."""
+        self._send(record["update"], _numbers("eval", record))
+
+    def saved(self, checkpoint: Path) -> None:
+        """Do nothing: checkpoints stay in the run."""
+
+    def warn(self, message: str) -> None:
+        """Do nothing: warnings are for the console."""
+
+    def _send(self, update: int, numbers: Mapping[str, float]) -> None:
+        raise NotImplementedError
+
+
+class TensorBoardReporter(NumbersReporter):
     """Writes every number of a report as a scalar."""
 
     def __init__(self, directory: Path) -> None:
@@ -89,27 +104,16 @@ class TensorBoardReporter:
     def _writer(self) -> Any:
         return self._make_writer()  # made at the first report: the run may never begin
 
-    def trained(self, record: Record, total: int) -> None:
-        """Add the metrics of the last updates."""
-        self._add("train", record)
-
-    def evaluated(self, record: Record) -> None:
-        """Add the result of an evaluation."""
-        self._add("eval", record)
-
     def saved(self, checkpoint: Path) -> None:
         """Flush what was added to disk."""
         self._writer.flush()
 
-    def warn(self, message: str) -> None:
-        """Do nothing: warnings are for the console."""
-
-    def _add(self, kind: str, record: Record) -> None:
-        for name, value in _numbers(kind, record).items():
-            self._writer.add_scalar(name, value, record["update"])
+    def _send(self, update: int, numbers: Mapping[str, float]) -> None:
+        for name, value in numbers.items():
+            self._writer.add_scalar(name, value, update)
 
 
-class WandbReporter:
+class WandbReporter(NumbersReporter):
     """Sends every number of a report to Weights & Biases.
 
     The variables WANDB_MODE, WANDB_PROJECT and so on are those of the package wandb; with
@@ -146,30 +150,11 @@ class WandbReporter:
             self._run.define_metric(f"{kind}/*", step_metric="update")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._run.finish(exit_code=int(kind is not None))
 
-    def trained(self, record: Record, total: int) -> None:
-        """Send the metrics of the last updates."""
-        self._send("train", record)
-
-    def evaluated(self, record: Record) -> None:
-        """Send the result of an evaluation."""
-        self._send("eval", record)
-
-    def saved(self, checkpoint: Path) -> None:
-        """Do nothing: checkpoints stay in the run."""
-
-    def warn(self, message: str) -> None:
-        """Do nothing: warnings are for the console."""
-
-    def _send(self, kind: str, record: Record) -> None:
-        self._run.log({"update": record["update"], **_numbers(kind, record)})
+    def _send(self, update: int, numbers: Mapping[str, float]) -> None:
+        self._run.log({"update": update, **numbers})
 
     @contextmanager
     def _errors_explained(self) -> Iterator[None]:
