@@ -214,14 +214,9 @@ def think(
         )
         slots.busy = slots.busy & ~done
         more = queue.take(batch_size - int(slots.busy.sum()))
-        num_busy = int(slots.busy.sum()) + len(more)
-        if not num_busy:
+        if not (len(more) or slots.busy.any()):
             return
-        num_slots = num_busy
-        if backend.is_compiled:
-            num_slots = min(len(slots.busy), _power_of_two(num_busy))
-        if len(more) or num_slots < len(slots.busy):
-            slots = slots.refilled(backend, more, num_idle=max(0, num_slots - num_busy))
+        slots = slots.refilled(backend, more)
 
 
 def _power_of_two(least: int) -> int:
@@ -294,9 +289,15 @@ class _Slots:
         """Return the steps (B,) after which Q first preferred to halt, or all so far."""
         return np.where(self.q_step, self.q_step, self.steps)
 
-    def refilled(self, backend: Backend, questions: Questions, num_idle: int) -> Self:
-        """The busy slots, some that idle, and fresh ones."""
-        idle = np.flatnonzero(~self.busy)[:num_idle]
+    def refilled(self, backend: Backend, questions: Questions) -> Self:
+        """The busy slots, fresh ones, and so many that idle as a compiled model asks for."""
+        num_busy = int(self.busy.sum()) + len(questions)
+        num_slots = num_busy
+        if backend.is_compiled:
+            num_slots = min(len(self.busy), _power_of_two(num_busy))
+        if not len(questions) and num_slots == len(self.busy):
+            return self
+        idle = np.flatnonzero(~self.busy)[: max(0, num_slots - num_busy)]
         rows = np.sort(np.concatenate([np.flatnonzero(self.busy), idle])).astype(np.int32)
         if not len(rows):
             return self.of(backend, questions)
