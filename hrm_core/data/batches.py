@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hrm_core.backend import IGNORE_LABEL_ID, Batch
-from hrm_core.data.store import ExampleSet, IntArray, Split
+from hrm_core.data.arrays import IntArray
+from hrm_core.data.store import ExampleSet, Split
 from hrm_core.errors import CheckpointError, ConfigError, DataError
 
 

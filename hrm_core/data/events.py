@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hrm_core.data.store import BLOCK_CELLS, IntArray
+from hrm_core.data.arrays import BLOCK_CELLS, IntArray
 from hrm_core.data.writer import Examples
 
 Pair = tuple[IntArray, IntArray]  # tokens of a prompt and of the response to it

@@ -18,13 +18,11 @@ Source: sapientinc/HRM puzzle_dataset.py and dataset/common.py.
 
 import hashlib
 import json
-import math
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,21 +30,29 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveIn
 
 from hrm_core.backend import IGNORE_LABEL_ID
 from hrm_core.config import ArchConfig, DataSizes
+from hrm_core.data.arrays import (
+    WAY_OUT,
+    IntArray,
+    check_index,
+    check_range,
+    check_tokens,
+    load_array,
+    open_array,
+    open_images,
+    token_blocks,
+    unreadable,
+)
 from hrm_core.errors import DataError
 from hrm_core.files import Refusal, check_exists, staged
-from hrm_core.messages import first_line, warn
+from hrm_core.messages import warn
 
 SPLITS = ("train", "test")
-WAY_OUT = "build or copy the data set again"
 METADATA_FILE = "dataset.json"  # of a split
 IDENTIFIERS_FILE = "identifiers.json"
 BLANK_IDENTIFIER = "<blank>"  # the name of puzzle identifier 0
 BUILD_FILE = "build.json"
 HASHES = "sha256"  # entry of build.json: the hash of each file, by its path in the data set
 LAYOUT_VERSION = 1  # of these files; data sets without a version are version 1
-BLOCK_CELLS = 1 << 22  # what a scan of the tokens holds in memory
-
-IntArray = npt.NDArray[np.integer]
 
 
 class DatasetMetadata(BaseModel, frozen=True, strict=True, allow_inf_nan=False):
@@ -182,7 +188,7 @@ def read_build(directory: Path) -> dict[str, Any]:
     try:
         build = json.loads(path.read_bytes())
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     except (ValueError, RecursionError):
         build = None
     if not isinstance(build, dict):
@@ -296,7 +302,7 @@ class Dataset:
         try:
             return path.read_text(encoding="utf-8")
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         except UnicodeDecodeError as error:
             raise DataError(f"{path} is not UTF-8; {WAY_OUT}") from error
 
@@ -340,51 +346,6 @@ def check(split: Split) -> None:
             split.check_inputs(examples, rows, block)
         for rows, block in token_blocks(examples.labels):
             split.check_labels(examples, rows, block)
-
-
-def read_rows(tokens: IntArray, rows: range) -> IntArray:
-    """Some rows of (N, S) memory-mapped tokens, or of images, read from their file.
-
-    What is read through a map stays in memory as long as the map.
-    """
-    assert isinstance(tokens, np.memmap)
-    assert tokens.filename is not None
-    if not tokens.flags.c_contiguous:  # others may have written them column by column
-        return np.array(tokens[rows.start : rows.stop])
-    dtype: np.dtype[np.integer] = tokens.dtype
-    offset = tokens.offset + rows.start * tokens.strides[0]
-    size = tokens.shape[1:]
-    count = len(rows) * math.prod(size)
-    return np.fromfile(tokens.filename, dtype, count, offset=offset).reshape(len(rows), *size)
-
-
-def token_blocks(tokens: IntArray) -> Iterator[tuple[range, IntArray]]:
-    """Walk over (N, S) tokens, or images, in blocks of rows that fit in memory."""
-    num_rows = max(1, BLOCK_CELLS // math.prod(tokens.shape[1:]))
-    for start in range(0, len(tokens), num_rows):
-        rows = range(start, min(start + num_rows, len(tokens)))
-        yield rows, read_rows(tokens, rows)
-
-
-def check_tokens(
-    path: Path,
-    rows: Sequence[int] | IntArray,
-    tokens: IntArray,
-    vocab_size: int,
-    also: Sequence[int] = (),
-) -> None:
-    """Refuse tokens (B, S) outside 0..vocab_size-1 that are not in `also`.
-
-    Raises: DataError naming file, row and token.
-    """
-    if tokens.size == 0 or (tokens.min() >= 0 and tokens.max() < vocab_size):
-        return
-    wrong = ((tokens < 0) | (tokens >= vocab_size)) & ~np.isin(tokens, also)
-    if wrong.any():
-        row, cell = np.argwhere(wrong)[0]
-        raise DataError(
-            f"{path}: row {rows[row]} holds {tokens[row, cell]}, expected 0 to {vocab_size - 1} (vocab_size={vocab_size}); {WAY_OUT}"
-        )
 
 
 def read_identifiers(path: Path) -> list[str]:
@@ -446,7 +407,7 @@ def _file_digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _load_metadata(path: Path) -> DatasetMetadata:
@@ -454,7 +415,7 @@ def _load_metadata(path: Path) -> DatasetMetadata:
     try:
         metadata = DatasetMetadata.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -477,11 +438,11 @@ def _load_metadata(path: Path) -> DatasetMetadata:
 
 def _load_set(folder: Path, name: str, metadata: DatasetMetadata) -> ExampleSet:
     """Open the arrays of one set and check them against each other."""
-    inputs = _open_array(
+    inputs = open_array(
         array_path(folder, name, "inputs"), (None, metadata.num_chunks * metadata.seq_len)
     )
-    labels = _open_array(array_path(folder, name, "labels"), inputs.shape)
-    identifiers = _load_array(array_path(folder, name, "puzzle_identifiers"), (None,))
+    labels = open_array(array_path(folder, name, "labels"), inputs.shape)
+    identifiers = load_array(array_path(folder, name, "puzzle_identifiers"), (None,))
     optional = ("ratings", "prefix_len", "images")
     ratings, prefix_len, images = (array_path(folder, name, field) for field in optional)
     loaded = ExampleSet(
@@ -490,101 +451,23 @@ def _load_set(folder: Path, name: str, metadata: DatasetMetadata) -> ExampleSet:
         inputs=inputs,
         labels=labels,
         puzzle_identifiers=identifiers,
-        puzzle_indices=_load_array(
+        puzzle_indices=load_array(
             array_path(folder, name, "puzzle_indices"), (len(identifiers) + 1,)
         ),
-        group_indices=_load_array(array_path(folder, name, "group_indices"), (None,)),
-        ratings=_load_array(ratings, (len(inputs),)) if ratings.exists() else None,
-        prefix_len=_load_array(prefix_len, (len(inputs),)) if prefix_len.exists() else None,
+        group_indices=load_array(array_path(folder, name, "group_indices"), (None,)),
+        ratings=load_array(ratings, (len(inputs),)) if ratings.exists() else None,
+        prefix_len=load_array(prefix_len, (len(inputs),)) if prefix_len.exists() else None,
     )
-    _check_index(loaded.path("puzzle_indices"), loaded.puzzle_indices, len(inputs), "examples")
-    _check_index(loaded.path("group_indices"), loaded.group_indices, len(identifiers), "puzzles")
-    _check_range(loaded.path("puzzle_identifiers"), identifiers, metadata.num_puzzle_identifiers)
+    check_index(loaded.path("puzzle_indices"), loaded.puzzle_indices, len(inputs), "examples")
+    check_index(loaded.path("group_indices"), loaded.group_indices, len(identifiers), "puzzles")
+    check_range(loaded.path("puzzle_identifiers"), identifiers, metadata.num_puzzle_identifiers)
     if loaded.ratings is not None:
-        _check_range(ratings, loaded.ratings, 1 << 31)
+        check_range(ratings, loaded.ratings, 1 << 31)
     if images.exists():
-        loaded = replace(loaded, images=_open_images(images, len(inputs), metadata.num_chunks))
+        loaded = replace(loaded, images=open_images(images, len(inputs), metadata.num_chunks))
     if loaded.prefix_len is not None:
-        _check_range(prefix_len, loaded.prefix_len, metadata.seq_len + 1)
+        check_range(prefix_len, loaded.prefix_len, metadata.seq_len + 1)
     return loaded
-
-
-def _open_array(
-    path: Path,
-    shape: Sequence[int | None],
-    expected: Literal["integers", "uint8"] = "integers",
-) -> IntArray:
-    """Memory-map an .npy file of integers. None in `shape` is any length but zero.
-
-    Raises: DataError if it is missing, cut short, of another type or of another shape.
-    """
-    try:
-        with warnings.catch_warnings(action="ignore"):  # numpy's remarks about strange headers
-            array = np.lib.format.open_memmap(path, mode="r")
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    except Exception as error:  # numpy's header parser raises whatever a damaged header leads it to
-        raise DataError(
-            f"{path} is cut short or not an .npy file ({first_line(error)}); {WAY_OUT}"
-        ) from error
-    if not (array.dtype == np.uint8 or (expected == "integers" and array.dtype.kind in "iu")):
-        raise DataError(f"{path} holds {array.dtype}, expected {expected}; {WAY_OUT}")
-    if (
-        len(array.shape) != len(shape)
-        or 0 in array.shape
-        or any(want not in (None, got) for got, want in zip(array.shape, shape, strict=True))
-    ):
-        wanted = ", ".join("any" if length is None else str(length) for length in shape)
-        raise DataError(f"{path} has shape {array.shape}, expected ({wanted}); {WAY_OUT}")
-    if path.stat().st_size != array.offset + array.nbytes:
-        raise DataError(
-            f"{path} is {path.stat().st_size} bytes long, its header says {array.offset + array.nbytes}; {WAY_OUT}"
-        )
-    return array
-
-
-def _open_images(path: Path, num_examples: int, num_chunks: int) -> npt.NDArray[np.uint8]:
-    """Memory-map one picture an example, or one a chunk.
-
-    Raises: DataError if there are other numbers of them, or pixels are not uint8.
-    """
-    try:
-        dimensions = np.load(path, mmap_mode="r").ndim
-    except (OSError, ValueError, EOFError):
-        dimensions = 0  # what is wrong with it is told below
-    frames = (num_chunks,) if dimensions == 4 else ()
-    images = _open_array(path, (num_examples, *frames, None, None), "uint8")
-    return images.astype(np.uint8, copy=False)
-
-
-def _load_array(path: Path, shape: Sequence[int | None]) -> IntArray:
-    """Load an .npy file of integers whole, as int64. Raises: DataError as `_open_array` does."""
-    return _open_array(path, shape).astype(np.int64)
-
-
-def _check_index(path: Path, index: IntArray, end: int, what: str) -> None:
-    """Refuse an index array that does not run from 0 to `end` without an empty part."""
-    if index[0] != 0:
-        raise DataError(f"{path} starts at {index[0]}, expected 0; {WAY_OUT}")
-    falls = np.flatnonzero(np.diff(index) <= 0)
-    if falls.size:
-        here = int(falls[0])
-        raise DataError(
-            f"{path} goes from {index[here]} to {index[here + 1]} at entry {here + 1}, expected it to grow; {WAY_OUT}"
-        )
-    if index[-1] != end:
-        raise DataError(
-            f"{path} ends at {index[-1]}, expected {end}, the number of {what}; {WAY_OUT}"
-        )
-
-
-def _check_range(path: Path, values: IntArray, end: int) -> None:
-    """Refuse values outside 0..end-1."""
-    wrong = np.flatnonzero((values < 0) | (values >= end))
-    if wrong.size:
-        raise DataError(
-            f"{path}: entry {wrong[0]} is {values[wrong[0]]}, expected 0 to {end - 1}; {WAY_OUT}"
-        )
 
 
 def _check_totals(path: Path, metadata: DatasetMetadata, sets: dict[str, ExampleSet]) -> None:
@@ -613,10 +496,3 @@ def _check_image_sizes(sets: dict[str, ExampleSet]) -> None:
     for path, found in others:
         if found != expected:
             raise DataError(f"{path} has images of size {found}, {first} of {expected}; {WAY_OUT}")
-
-
-def _unreadable(path: Path, error: OSError) -> DataError:
-    """Return the error for a file that cannot be read."""
-    if isinstance(error, FileNotFoundError):
-        return DataError(f"{path} is missing; {WAY_OUT}")
-    return DataError(f"{path} cannot be read ({error.strerror or error}); {WAY_OUT}")

@@ -13,16 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
-from hrm_core.data.store import (
-    BUILD_FILE,
-    WAY_OUT,
-    Dataset,
-    ExampleSet,
-    IntArray,
-    Split,
-    check,
-    token_blocks,
-)
+from hrm_core.data.arrays import WAY_OUT, IntArray, token_blocks
+from hrm_core.data.store import BUILD_FILE, Dataset, ExampleSet, Split, check
 from hrm_core.errors import DataError
 
 FIELDS = (

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hrm_core.data.arrays import IntArray, check_tokens
 from hrm_core.data.store import (
     BLANK_IDENTIFIER,
     BUILD_FILE,
@@ -22,9 +23,7 @@ from hrm_core.data.store import (
     LAYOUT_VERSION,
     Dataset,
     DatasetMetadata,
-    IntArray,
     array_path,
-    check_tokens,
     load_split,
 )
 from hrm_core.errors import DataError

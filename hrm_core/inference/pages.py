@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hrm_core.data.store import Dataset, ExampleSet, IntArray, Split
+from hrm_core.data.arrays import IntArray
+from hrm_core.data.store import Dataset, ExampleSet, Split
 from hrm_core.errors import HRMError
 from hrm_core.inference.answering import Outcome
 from hrm_core.inference.evaluation import num_examples

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from hrm_core.data.arrays import BLOCK_CELLS
 from hrm_core.data.picture_copies import changed
 from hrm_core.data.picture_files import Photo, fitted, how_fitted
 from hrm_core.data.sources import escaped
-from hrm_core.data.store import BLOCK_CELLS
 from hrm_core.data.writer import Examples, Layout, write_dataset
 from hrm_core.draws import Purpose, stream
 from hrm_core.tasks.building import Built, Watch

@@ -12,14 +12,8 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
-from hrm_core.data.store import (
-    BUILD_FILE,
-    IDENTIFIERS_FILE,
-    WAY_OUT,
-    Dataset,
-    ExampleSet,
-    read_rows,
-)
+from hrm_core.data.arrays import WAY_OUT, read_rows
+from hrm_core.data.store import BUILD_FILE, IDENTIFIERS_FILE, Dataset, ExampleSet
 from hrm_core.data.summary import LeftOut
 from hrm_core.data.writer import IN_USE, Examples
 from hrm_core.errors import DataError

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hrm_core.data import store
-from hrm_core.data.store import Dataset, check, load_split, present_splits, token_blocks
+from hrm_core.data import arrays
+from hrm_core.data.arrays import token_blocks
+from hrm_core.data.store import Dataset, check, load_split, present_splits
 from hrm_core.errors import DataError
 
 FIELDS = ["inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices", "ratings"]
@@ -231,7 +232,7 @@ def test_vocabulary_of_the_metadata_holds_for_all_tokens(dataset: Path) -> None:
 def test_tokens_are_walked_over_without_keeping_them_in_memory(
     dataset: Path, monkeypatch: pytest.MonkeyPatch, order: Any, cells: int
 ) -> None:
-    monkeypatch.setattr(store, "BLOCK_CELLS", cells)
+    monkeypatch.setattr(arrays, "BLOCK_CELLS", cells)
     change_array(
         dataset / "train" / "first__inputs.npy", lambda array: np.array(array, ">i4", order=order)
     )

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from hrm_core.data import store
+from hrm_core.data import arrays
 from hrm_core.data.store import Dataset
 from hrm_core.data.summary import ImagesSummary, band_names, summarize
 from hrm_core.data.writer import Examples, Layout, write_dataset
@@ -60,7 +60,7 @@ def pictures(tmp_path: Path) -> Path:
 def test_chunks_prefixes_and_images_are_described(
     pictures: Path, order: Literal["C", "F"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "BLOCK_CELLS", 2 * 4 * 8)  # several blocks
+    monkeypatch.setattr(arrays, "BLOCK_CELLS", 2 * 4 * 8)  # several blocks
     path = pictures / "test" / "all__images.npy"
     np.save(path, np.asarray(np.load(path), order=order))
     (pictures / "build.json").unlink()  # as others write them
@@ -122,7 +122,7 @@ def test_published_data_set_is_summarized(golden_dir: Path) -> None:
 def test_every_token_is_looked_at(
     dataset: Path, field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hrm_core.data.store.BLOCK_CELLS", 8)
+    monkeypatch.setattr("hrm_core.data.arrays.BLOCK_CELLS", 8)
     path = dataset / "train" / f"second__{field}.npy"
     tokens = np.load(path)
     tokens[-1, -1] = 200
