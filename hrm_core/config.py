@@ -141,6 +141,9 @@ class ArchConfig(Settings):
     )  # H, W, cut into strips; or C, H, W, a frame a chunk
     patch_size: Size | None = beyond(None)  # side of the squares that a picture is cut into
     first_chunk: Literal["strip", "overview"] = beyond("strip")  # overview: the whole picture
+    q_continue: bool = beyond(True)  # False: a slot halts when q_halt > 0, nothing else is learned
+    gradient: Literal["step", "cycle"] = beyond("step")  # cycle: through the whole last H cycle
+    share_levels: bool = beyond(False)  # True: L_level does the work of both levels
 
     @model_validator(mode="after")
     def _loss_fits(self) -> Self:
@@ -174,6 +177,15 @@ class ArchConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _levels_fit(self) -> Self:
+        if self.share_levels and self.H_layers != self.L_layers:
+            raise ValueError(
+                f"share_levels=true is one network for both levels; H_layers={self.H_layers} and "
+                f"L_layers={self.L_layers} differ, make them equal"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _chunks_fit(self) -> Self:
         needed = self.steps_before_last_chunk + self.steps_per_chunk
         if self.halt_max_steps < needed:
@@ -193,6 +205,21 @@ class ArchConfig(Settings):
     def learns_to_halt(self) -> bool:
         """True if the Q head is trained, and asked when to halt."""
         return self.halting == "q"
+
+    @property
+    def learns_to_continue(self) -> bool:
+        """True if an update takes a second forward, for the target of q_continue."""
+        return self.learns_to_halt and self.q_continue and self.halt_max_steps > 1
+
+    @property
+    def L_calls_with_gradient(self) -> int:
+        """Calls of level L, the last ones of a step, that the gradient passes; of H it passes one."""
+        return self.L_cycles if self.gradient == "cycle" else 1
+
+    @property
+    def layers_with_gradient(self) -> int:
+        """Layers that the gradient of a step passes, those of each call counted."""
+        return self.L_calls_with_gradient * self.L_layers + self.H_layers
 
     @property
     def head_dim(self) -> int:
@@ -366,6 +393,7 @@ class TrainConfig(Settings):
     save_every_updates: PositiveInt = 1000
     save_every_minutes: PositiveFloat = 10.0
     ema: Annotated[float, Field(gt=0, lt=1)] | None = beyond(None)  # decay of an average of weights
+    hints: float = Field(default=0.0, ge=0, le=1, json_schema_extra=BEYOND)
     keep_checkpoints: PositiveInt = 3  # the best one is kept besides
 
     @model_validator(mode="after")

@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     PUZZLES = 3  # index: chosen by the task's generator
     AUGMENTATION = 4  # index: block of examples
     VOTES = 5  # index: vote, puzzle
+    HINTS = 6  # index: update
     ANALYSIS = 7  # index: chosen by what is drawn for `hrm analyze`
 
 

@@ -63,7 +63,10 @@ def parameter_table(config: ModelConfig) -> dict[str, Parameter]:
         table[PUZZLE_TABLE] = Parameter(
             (config.num_puzzle_identifiers, config.puzzle_emb_ndim), Role.PUZZLE
         )
-    for level, layers in (("H", config.H_layers), ("L", config.L_layers)):
+    levels = {"H": config.H_layers, "L": config.L_layers}
+    if config.share_levels:
+        del levels["H"]
+    for level, layers in levels.items():
         for i in range(layers):
             table |= _block(f"{level}_level.layers.{i}", D, config.intermediate_size)
     table["lm_head.weight"] = _linear(config.vocab_size, D)

@@ -22,15 +22,15 @@ def flops_per_example(config: ModelConfig) -> float:
     """Floating-point operations of one ACT step of one slot in training, matrix products only.
 
     Both forwards (the second gives the target of Q, if it is learned) pass every cycle. The
-    gradient passes each level once, at twice the cost of its forward. The head is counted where
+    gradient passes each level once, or the last H cycle, at twice the cost of its forward. The head is counted where
     its vocabulary is large: once and its gradient.
     """
     D, layer = config.hidden_size, _flops_of_layer(config)
     passes = config.H_cycles * (config.L_cycles * config.L_layers + config.H_layers)
-    num_forwards = 2 if config.halt_max_steps > 1 and config.learns_to_halt else 1
+    num_forwards = 2 if config.learns_to_continue else 1
     patches = 2 * config.num_patches * (config.patch_size or 0) ** 2 * D
     head = 6 * config.seq_len * D * config.vocab_size if config.has_large_vocabulary else 0
-    layers = layer * (num_forwards * passes + 2 * (config.H_layers + config.L_layers))
+    layers = layer * (num_forwards * passes + 2 * config.layers_with_gradient)
     return layers + 2 * patches + head  # patches: forward, and the gradient of their weight
 
 
@@ -92,7 +92,7 @@ def activation_bytes(config: ModelConfig, slots: int, dtype: str) -> int:
     weights and two gradients of theirs are there for one layer at a time.
     """
     D, intermediate, T = config.hidden_size, config.intermediate_size, config.total_len
-    layers = config.H_layers + config.L_layers
+    layers = config.layers_with_gradient
     weights = config.num_heads * T * T * (3 if T >= LONG else 3 + layers)
     if config.attention == "prefix":
         weights += T * T  # the mask

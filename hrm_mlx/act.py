@@ -4,6 +4,8 @@ A slot works on one example until it halts, then takes its row of the next batch
 Shapes: B slots, C chunks, S tokens of one, T positions, D hidden, E puzzle_emb_ndim, V vocabulary.
 """
 
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -190,7 +192,7 @@ def step_loss(
         q_accuracy = {"q_halt_accuracy": (asked & says_right).sum().astype(mx.float32)}
         judged = _is_judged(steps, count, config)
         target, q_losses = _q_losses(model, output, x, seq_correct, steps, last, judged)
-        total = lm_loss + 0.5 * (q_losses["q_halt_loss"] + q_losses["q_continue_loss"])
+        total = lm_loss + 0.5 * reduce(add, q_losses.values())
     metrics = {
         "count": counted.sum().astype(mx.float32),
         "accuracy": mx.where(counted, num_right / divisor, 0).sum(),
@@ -240,14 +242,16 @@ def _q_losses(
     last: mx.array,
     judged: mx.array | None,
 ) -> tuple[mx.array, dict[str, mx.array]]:
-    """The target of q_continue, and both losses of Q summed over the judged slots.
+    """The target of q_continue, and the losses of Q summed over the judged slots.
 
     Shapes: `x` (B, T, D); `seq_correct`, `steps`, `last` and `judged` (B,); the target (B,), each loss ().
     """
     config = model.config
     halt_losses = binary_cross_entropy(output.q_halt_logits, seq_correct.astype(mx.float32))
-    losses = {"q_halt_loss": _sum_where(judged, halt_losses), "q_continue_loss": mx.array(0.0)}
-    if config.halt_max_steps == 1:
+    losses = {"q_halt_loss": _sum_where(judged, halt_losses)}
+    if config.q_continue:
+        losses["q_continue_loss"] = mx.array(0.0)
+    if not config.learns_to_continue:
         return mx.zeros_like(output.q_continue_logits), losses
     target = _target_q_continue(model, output, mx.stop_gradient(x), last)
     if config.num_chunks > 1:

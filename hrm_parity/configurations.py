@@ -140,6 +140,21 @@ BEYOND = (  # a model with each field beyond the published network
         ema=0.9,
     ),
     Configuration(
+        "halting alone",
+        "no q_continue: a slot halts when q_halt > 0",
+        _small(puzzle_emb_ndim=64, q_continue=False),
+    ),
+    Configuration(
+        "gradient of a cycle",
+        "through all calls of the last of two H cycles, three of L and one of H",
+        _small(puzzle_emb_ndim=64, L_cycles=3, gradient="cycle"),
+    ),
+    Configuration(
+        "shared levels",
+        "one network of two layers for both levels",
+        _small(puzzle_emb_ndim=64, H_layers=2, L_layers=2, share_levels=True),
+    ),
+    Configuration(
         "large vocabulary",
         "50,265 tokens, softmax, losses and gradients in blocks of rows",
         _model(32, 1, 48, 50265, num_heads=2, halt_max_steps=4, puzzle_emb_ndim=32, **SOFTMAX),

@@ -165,6 +165,57 @@ def halt_on_tie(_: Any) -> Any:
     return call
 
 
+def with_setting(name: str, value: Any) -> Replacement:
+    """A model whose setting has another value while a function of it runs."""
+
+    def replace(call: Any) -> Any:
+        def changed(self: Any, *arguments: Any) -> Any:
+            config = self.config
+            self.config = config.model_copy(update={name: value})
+            result = call(self, *arguments)
+            self.config = config
+            return result
+
+        return changed
+
+    return replace
+
+
+def gradient_of_L_alone(call: Any) -> Any:  # noqa: N802 - the paper's letter
+    """The last call of H is a constant for shared weights: only what goes through it has a gradient."""
+    import mlx.core as mx
+    from mlx.utils import tree_map
+
+    def constant(self: Any, *arguments: Any) -> Any:
+        def held(*inputs: Any) -> Any:
+            weights = shared.parameters()
+            shared.update(tree_map(mx.stop_gradient, weights))
+            result = shared(*inputs)
+            shared.update(weights)
+            return result
+
+        shared = self.L_level
+        self.H_level = held
+        result = call(self, *arguments)
+        self.H_level = shared
+        return result
+
+    return constant
+
+
+def learns_to_continue(step_loss: Any) -> Any:
+    """The loss of q_continue is there, with its second forward."""
+
+    def call(model: Any, *arguments: Any) -> Any:
+        config = model.config
+        model.config = config.model_copy(update={"q_continue": True})
+        result = step_loss(model, *arguments)
+        model.config = config
+        return result
+
+    return call
+
+
 def target_from_old_carry(_: Any) -> Any:
     """The target is read off the step itself, before the carry moved on."""
     import mlx.core as mx
@@ -713,6 +764,34 @@ BREAKS = (
         "average of the weights",
         "hrm_mlx.update:Updater._compute_weights",
         average_of_weights_before,
+    ),
+    _beyond(
+        "q_halt compared with q_continue",
+        "halting alone",
+        "steps, halted",
+        "hrm_mlx.model:HRM.output",
+        with_setting("q_continue", True),
+    ),
+    _beyond(
+        "q_continue learned",
+        "halting alone",
+        "gradients, of largest",
+        "hrm_mlx.update:step_loss",
+        learns_to_continue,
+    ),
+    _beyond(
+        "gradient of the last calls alone",
+        "gradient of a cycle",
+        "gradients, of largest",
+        "hrm_mlx.model:HRM.__call__",
+        with_setting("gradient", "step"),
+    ),
+    _beyond(
+        "shared weights without the gradient of H",
+        "shared levels",
+        "gradients, of largest",
+        "hrm_mlx.model:HRM.__call__",
+        gradient_of_L_alone,
     ),
     _beyond(
         "the last block of rows left out",

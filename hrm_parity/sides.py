@@ -151,7 +151,9 @@ class TorchSide:
         kernel = attention.choose("auto", self._device, self._dtype, config.attention).kernel
         self.model = model.HRM(config, self._dtype, self._device, kernel)
         self.model.load_state_dict(
-            {name: self.array(weights[name]) for name in network_weights(config)}, assign=True
+            {name: self.array(weights[name]) for name in network_weights(config)},
+            assign=True,
+            strict=not config.share_levels,  # then the tensors of L_level have two names
         )
         self.rope = self.model.rope
 

@@ -4,6 +4,8 @@ A slot works on one example until it halts, then takes its row of the next batch
 Shapes: B slots, C chunks, S tokens of one, T positions, D hidden, E puzzle_emb_ndim, V vocabulary.
 """
 
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 import torch
@@ -214,7 +216,7 @@ def step_loss(
         q_accuracy = {"q_halt_accuracy": (asked & says_right).sum()}
         judged = _is_judged(steps, count, config)
         target, q_losses = _q_losses(model, output, x, seq_correct, steps, last, judged)
-        total = lm_loss + 0.5 * (q_losses["q_halt_loss"] + q_losses["q_continue_loss"])
+        total = lm_loss + 0.5 * reduce(add, q_losses.values())
     metrics = {
         "count": counted.sum(),
         "accuracy": torch.where(counted, num_right / divisor, 0).sum(),
@@ -261,15 +263,16 @@ def _q_losses(
     last: torch.Tensor,
     judged: torch.Tensor | None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The target of q_continue, and both losses of Q summed over the judged slots.
+    """The target of q_continue, and the losses of Q summed over the judged slots.
 
     Shapes: `x` (B, T, D); `seq_correct`, `steps`, `last` and `judged` (B,); the target (B,), each loss ().
     """
     config, q_halt_logits = model.config, output.q_halt_logits
     halt_losses = binary_cross_entropy(q_halt_logits, seq_correct.to(q_halt_logits.dtype))
-    q_halt_loss = _sum_where(judged, halt_losses)
-    losses = {"q_halt_loss": q_halt_loss, "q_continue_loss": torch.zeros_like(q_halt_loss)}
-    if config.halt_max_steps == 1:
+    losses = {"q_halt_loss": _sum_where(judged, halt_losses)}
+    if config.q_continue:
+        losses["q_continue_loss"] = torch.zeros_like(losses["q_halt_loss"])
+    if not config.learns_to_continue:
         return torch.zeros_like(output.q_continue_logits), losses
     target = _target_q_continue(model, output, x.detach(), last)
     if config.num_chunks > 1:

@@ -67,8 +67,10 @@ class HRM(nn.Module):
             self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
             if config.pos_encodings == "learned":
                 self.embed_pos = Embedding(config.total_len, config.hidden_size)
-            self.H_level = ReasoningModule(config, config.H_layers, kernel)
             self.L_level = ReasoningModule(config, config.L_layers, kernel)
+            self.H_level = self.L_level
+            if not config.share_levels:
+                self.H_level = ReasoningModule(config, config.H_layers, kernel)
             self.lm_head = Linear(config.hidden_size, config.vocab_size)
             self.q_head = Linear(config.hidden_size, 2, bias=True)
             if config.patch_size:  # last, as in the weight table
@@ -127,19 +129,21 @@ class HRM(nn.Module):
         x: torch.Tensor,
         prefix_len: torch.Tensor | None = None,
     ) -> Output:
-        """Think for all cycles; only the last call of each level has a gradient. Shapes: (B, T, D) each, `prefix_len` (B,)."""
+        """Think for all cycles; the last call of each level has a gradient, or those of the last H cycle.
+
+        Shapes: (B, T, D) each, `prefix_len` (B,).
+        """
         config, rope = self.config, self.rope
         visible = self.visible(prefix_len)
         with torch.no_grad():
-            for i in range(config.H_cycles):
-                for j in range(config.L_cycles):
-                    if (i, j) != (config.H_cycles - 1, config.L_cycles - 1):
-                        z_L = self.L_level(z_L, z_H + x, rope, visible)
-                if i != config.H_cycles - 1:
-                    z_H = self.H_level(z_H, z_L, rope, visible)
-        z_L = self.L_level(
-            z_L, z_H + x, rope, visible
-        )  # x is injected at every cycle, not only at the first
+            for _ in range(config.H_cycles - 1):
+                for _ in range(config.L_cycles):
+                    z_L = self.L_level(z_L, z_H + x, rope, visible)
+                z_H = self.H_level(z_H, z_L, rope, visible)
+            for _ in range(config.L_cycles - config.L_calls_with_gradient):
+                z_L = self.L_level(z_L, z_H + x, rope, visible)
+        for _ in range(config.L_calls_with_gradient):
+            z_L = self.L_level(z_L, z_H + x, rope, visible)  # x at every cycle, not only the first
         z_H = self.H_level(z_H, z_L, rope, visible)
         return self.output(z_H, z_L)
 
@@ -148,7 +152,10 @@ class HRM(nn.Module):
         logits = self.head(z_H)[:, self.config.puzzle_emb_len :]
         q = self.q_head(z_H[:, 0])
         q = q.to(torch.promote_types(q.dtype, torch.float32))
-        return Output(z_H.detach(), z_L.detach(), logits, q[:, 0], q[:, 1])
+        q_halt, q_continue = q[:, 0], q[:, 1]
+        if not self.config.q_continue:
+            q_continue = torch.zeros_like(q_halt)  # what q_halt is compared with
+        return Output(z_H.detach(), z_L.detach(), logits, q_halt, q_continue)
 
     def head(self, z_H: torch.Tensor) -> torch.Tensor:
         """Logits (B, T, V), or what `Output.logits` holds of a large vocabulary. Shapes: (B, T, D)."""

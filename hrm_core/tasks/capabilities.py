@@ -99,6 +99,15 @@ class Examined(Protocol):
 
 
 @runtime_checkable
+class Hinted(Protocol):
+    """Has blank cells that can be filled in from the answer: `train.hints`."""
+
+    def blanks(self, inputs: IntArray) -> BoolArray:
+        """Mark the cells that the question leaves blank. Shapes: (N, S) -> (N, S)."""
+        ...
+
+
+@runtime_checkable
 class Symmetric(Protocol):
     """Has symmetries that map puzzles to puzzles: votes."""
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hrm_core.backend import Backend, PendingMetrics
+from hrm_core.backend import Backend, Batch, PendingMetrics
 from hrm_core.config import ModelConfig, RunConfig
 from hrm_core.data.batches import TrainingOrder
 from hrm_core.data.store import Dataset, Split
@@ -32,10 +32,12 @@ from hrm_core.runs.checkpoint import checkpoint_name, newest_first
 from hrm_core.runs.run import Restored, Run
 from hrm_core.runs.settings import SETTINGS
 from hrm_core.schedule import rates
+from hrm_core.tasks.capabilities import Hinted
 from hrm_core.tasks.cells import UNKNOWN
 from hrm_core.tasks.contract import Measures, Task
 from hrm_core.tasks.predictions import joined
 from hrm_core.tasks.registry import label_of
+from hrm_core.training.hints import with_hints
 
 Record = Mapping[str, Any]
 OF_Q = "q_halt_accuracy"  # the metric that a model with fixed halting does not have
@@ -185,9 +187,19 @@ class Trainer:
         optim, ema = self._job.config.optim, self._settings.ema
         scalars = rates(update, self._job.total_updates, optim, ema)
         min_steps = self._min_steps(update)
-        batch = next(self._order)
+        batch = self._hinted(next(self._order), update)
         self._pending.append(self._backend.update(batch, min_steps, scalars))
         self._position.update = update
+
+    def _hinted(self, batch: Batch, update: int) -> Batch:
+        """Fill in hints, if the run gives any."""
+        settings, task = self._settings, self._job.task
+        if not settings.hints or not isinstance(task, Hinted):
+            return batch
+        rng = stream(settings.seed, Purpose.HINTS, update)
+        num_rows, rank = len(batch.inputs), self._replica.rank
+        rows = slice(rank * num_rows, (rank + 1) * num_rows)
+        return with_hints(batch, task, rng, settings.hints, rows, settings.global_batch_size)
 
     def _min_steps(self, update: int) -> npt.NDArray[np.int32]:
         """Draw the minimum steps of all slots and return those of this replica."""

@@ -27,7 +27,7 @@ from hrm_core.runs.identifiers import grown
 from hrm_core.runs.run import CONFIG_FILE, Run
 from hrm_core.runs.settings import check_model, check_settings
 from hrm_core.schedule import total_updates
-from hrm_core.tasks.capabilities import Equipped, Viewed, continues_texts
+from hrm_core.tasks.capabilities import Equipped, Hinted, Viewed, continues_texts
 from hrm_core.tasks.registry import label_of, task_of_shape
 from hrm_core.training.fit import Assignment, Reporter, Trainer
 
@@ -65,6 +65,11 @@ def assign(config: RunConfig, data: Path) -> Assignment:
         raise ConfigError(
             f"{data} is text, and with model.attention=full each position would read the token "
             "it is to predict; set model.attention=causal or prefix, and model.halting=fixed"
+        )
+    if config.train.hints and not isinstance(task, Hinted):
+        raise ConfigError(
+            f"train.hints fills in blank cells, and a question of {label_of(task)} has none; "
+            "leave it out"
         )
     files: dict[str, str] = {}
     if isinstance(task, Equipped):

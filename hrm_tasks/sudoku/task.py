@@ -93,6 +93,11 @@ class Sudoku(CellMeasures):
         """Return True for the cells that the question gives. Shapes: (..., S) -> (..., S)."""
         return inputs > BLANK
 
+    def blanks(self, inputs: IntArray) -> BoolArray:
+        """Return True for the cells that the question leaves blank. Shapes: (N, S) -> (N, S)."""
+        is_blank: BoolArray = inputs == BLANK
+        return is_blank
+
     def accepts(self, inputs: ByteArray, answer: ByteArray) -> bool:
         """Return True if an answer (S,) follows the rules and keeps the givens of the question (S,)."""
         return bool(self.accepts_all(inputs[None], answer[None])[0])
