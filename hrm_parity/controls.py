@@ -181,7 +181,7 @@ def with_setting(name: str, value: Any) -> Replacement:
     return replace
 
 
-def gradient_of_L_alone(call: Any) -> Any:  # noqa: N802 - the paper's letter
+def gradient_of_L_alone(call: Any) -> Any:
     """The last call of H is a constant for shared weights: only what goes through it has a gradient."""
     import mlx.core as mx
     from mlx.utils import tree_map

@@ -242,6 +242,8 @@ def default_of(section: str, name: str) -> str:
         return "the data's"
     if default is PydanticUndefined:
         return "required"
+    if isinstance(default, bool):  # as YAML writes it
+        return f"`{str(default).lower()}`"
     return "`null`" if default is None else f"`{default}`"
 
 

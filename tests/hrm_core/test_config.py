@@ -17,6 +17,7 @@ from hrm_core.config import (
     validated,
 )
 from hrm_core.errors import ConfigError
+from hrm_core.parameters import num_trainable, parameter_table
 from hrm_core.plugins import preset_files
 
 GOOD = """\
@@ -148,6 +149,20 @@ def test_published_recipes_of_30x30_are_as_published(name: str) -> None:
     assert config.train == paper.train.model_copy(
         update={"epochs": epochs, "eval_interval": interval}
     )
+
+
+def test_trm_is_the_paper_with_the_choices_of_trm() -> None:
+    """Source: arXiv 2510.04871 and its published settings for Sudoku-Extreme with attention."""
+    paper, trm = load_config("sudoku-extreme-1k"), load_config("sudoku-trm")
+    choices = {"q_continue": False, "gradient": "cycle", "share_levels": True}
+    shape = {"H_cycles": 3, "L_cycles": 6, "H_layers": 2, "L_layers": 2}
+    assert trm.model == paper.model.model_copy(update={**choices, **shape})
+    assert trm.optim == paper.optim
+    length = {"epochs": 50_000, "eval_interval": 5_000, "ema": 0.999}
+    assert trm.train == paper.train.model_copy(update=length)
+    sizes = trm.model.sized(DataSizes(11, 81, 1))
+    assert num_trainable(sizes) == 6_828_034
+    assert not any(name.startswith("H_level") for name in parameter_table(sizes))
 
 
 MAC = {  # lr, puzzle_emb_lr, global_batch_size, micro_batch_size; all else is as published

@@ -42,6 +42,7 @@ PRESETS = [
     "sudoku-extreme-1k-mac",
     "sudoku-extreme-full",
     "sudoku-extreme-full-mac",
+    "sudoku-trm",
     "maze-10x10",
     "maze-30x30-hard",
     "maze-30x30-hard-mac",

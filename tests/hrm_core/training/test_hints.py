@@ -85,6 +85,7 @@ def test_each_update_draws_anew() -> None:
 
 
 HINTS = ["--set", "train.hints=0.5", "--device", "cpu"]
+SIZE = ["--set", "model.seq_len=49"]
 
 
 def losses(run: Path) -> list[float]:
@@ -131,7 +132,9 @@ def test_task_without_blank_cells_is_refused(
 ) -> None:
     data = tmp_path / "mazes"
     assert hrm("data", "maze", data, "--generate", 40, "--size", 7, "--test", 4).status == 0
-    message = refusal("train", "maze-10x10", "--data", data, "--run", tmp_path / "run", *HINTS)
+    message = refusal(
+        "train", "maze-10x10", "--data", data, "--run", tmp_path / "run", *HINTS, *SIZE
+    )
     assert message.startswith("train.hints fills in blank cells, and a question of maze")
     assert not (tmp_path / "run").exists()
 
