@@ -9,7 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from hrm_core.config import ModelConfig
-from hrm_mlx.kernels import Kernel, silu
+from hrm_mlx.kernels import Kernel, rotates_in_one_kernel, silu
 from hrm_mlx.sequences import KeyValues
 
 
@@ -25,6 +25,7 @@ class RotaryEmbedding:
     """
 
     def __init__(self, head_dim: int, total_len: int, theta: float) -> None:
+        self.theta, self.start = theta, 0
         frequencies = 1.0 / theta ** (mx.arange(0, head_dim, 2, dtype=mx.float32) / head_dim)
         angles = mx.arange(total_len, dtype=mx.float32)[:, None] * frequencies  # (T, h/2)
         self.cos, self.sin = mx.cos(angles), mx.sin(angles)
@@ -33,11 +34,21 @@ class RotaryEmbedding:
     def part(self, start: int, stop: int) -> "RotaryEmbedding":
         """Return the rotations of some positions."""
         part = copy(self)
+        part.start = self.start + start
         part.cos, part.sin = self.cos[start:stop], self.sin[start:stop]
         return part
 
     def __call__(self, x: mx.array) -> mx.array:
         """Rotate queries or keys, in float32. Shapes: (B, N, T, h) -> (B, N, T, h)."""
+        if rotates_in_one_kernel(x):
+            return mx.fast.rope(
+                x,
+                x.shape[-1],
+                traditional=False,
+                base=self.theta,
+                scale=1.0,
+                offset=self.start,
+            )
         first, second = mx.split(x.astype(mx.float32), 2, axis=-1)
         rotated = mx.concatenate(
             [first * self.cos - second * self.sin, second * self.cos + first * self.sin], axis=-1

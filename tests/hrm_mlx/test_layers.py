@@ -71,6 +71,34 @@ def test_rope_of_bfloat16_is_rounded_once() -> None:
     assert mx.array_equal(rope(x), rope(x.astype(mx.float32)).astype(mx.bfloat16))
 
 
+@pytest.mark.parametrize("start", [0, 4])
+def test_rope_in_one_kernel_is_that_of_the_table(
+    monkeypatch: pytest.MonkeyPatch, start: int
+) -> None:
+    rope = RotaryEmbedding(8, 90, 10000.0).part(start, 90)
+    x, cotangent = (mx.array(normal(2, 4, 90 - start, 8)) for _ in range(2))
+
+    def rotated() -> tuple[mx.array, mx.array]:
+        outputs, gradients = mx.vjp(lambda q: [rope(q)], [x], [cotangent])
+        return outputs[0], gradients[0]
+
+    table = rotated()
+    monkeypatch.setattr("hrm_mlx.layers.rotates_in_one_kernel", lambda _: True)
+    one_kernel = rotated()
+    for found, expected in zip(one_kernel, table, strict=True):
+        np.testing.assert_allclose(np.array(found), np.array(expected), atol=1e-4)
+    rope.start += 1
+    assert np.abs(np.array(rotated()[0] - table[0])).max() > 0.1
+
+
+def test_rope_in_one_kernel_is_for_bfloat16_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = mx.zeros((1, 1, 2, 4), mx.bfloat16)
+    assert not kernels.rotates_in_one_kernel(x)
+    monkeypatch.setattr(mx, "default_device", lambda: mx.gpu)
+    assert kernels.rotates_in_one_kernel(x)
+    assert not kernels.rotates_in_one_kernel(x.astype(mx.float32))
+
+
 @pytest.mark.parametrize("with_rope", [True, False])
 def test_attention_is_that_of_float64(with_rope: bool) -> None:
     layer, x = Attention(CONFIG, kernels.eager), normal(2, 11, 32)
