@@ -25,7 +25,14 @@ from hrm_mlx.kernels import choose_attention
 from hrm_mlx.model import DTYPES, HRM
 from hrm_mlx.optim import scalars
 from hrm_mlx.sequences import Sequences, begun_with, empty_sequences, visible_to_new
-from hrm_mlx.update import Piece, Tensors, TrainState, Updater, bind, working_weights
+from hrm_mlx.update import (
+    Piece,
+    Tensors,
+    TrainState,
+    Updater,
+    bind,
+    working_weights,
+)
 from hrm_mlx.workers import shared_workers, split
 
 HEAD = "lm_head.weight"
@@ -183,6 +190,7 @@ class MLXBackend:
             batch_size,
             self._options.micro_batch,
             self.is_compiled,
+            self._on_gpu,
         )
 
     def update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> MLXMetrics:

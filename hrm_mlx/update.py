@@ -65,6 +65,7 @@ class Updater:
         batch_size: int,
         micro_batch: int | None,
         compiled: bool,
+        on_gpu: bool,
     ) -> None:
         self._model, self._workers, self._start, self._optim, self._batch_size = (
             model,
@@ -76,28 +77,28 @@ class Updater:
         self._unmoved = unmoved
         self._staggered = model.config.slots_are_staggered
         self._groups = split(range(batch_size), -(-batch_size // (micro_batch or batch_size)))
-        self._in_steps = (
-            not compiled or len(self._groups) > 1
-        )  # not one graph: evaluated on the way
+        # not one graph: evaluated on the way
+        self._in_steps = not compiled or len(self._groups) > 1
+        # a GPU is only handed the work: the host goes on building the graph
+        self._evaluate = mx.async_eval if on_gpu else mx.eval
         self.run, self._piece, self._optimize = (
             self._run,
             self._compute_piece,
             self._compute_weights,
         )
-        if compiled and self._in_steps:
-            self._piece, self._optimize = (
-                mx.compile(self._compute_piece),
-                mx.compile(self._compute_weights),
-            )
-        elif compiled:
+        if not self._in_steps:
             self.run = mx.compile(self._run)
+            return
+        if compiled:
+            self._piece = mx.compile(self._compute_piece)
+            self._optimize = mx.compile(self._compute_weights)
 
     def _run(
         self, state: TrainState, batch: Data, min_steps: mx.array, rates: Scalars
     ) -> tuple[TrainState, Piece]:
         working = working_weights(state.weights, self._model.dtype)
         if self._in_steps:
-            mx.eval(working, state, batch, min_steps, rates)
+            self._evaluate(working, state, batch, min_steps, rates)
         pieces, gradients = self._compute_pieces(working, state, batch, min_steps)
         del working
         result = _join(pieces)
@@ -134,7 +135,7 @@ class Updater:
             parts = split(group, min(len(self._workers), len(group)))
             new = self._workers.map(compute, list(zip(gradients, parts, strict=False)))
             if self._in_steps:
-                mx.eval(new)  # or the graphs of all micro-batches would be held at once
+                self._evaluate(new)  # or the graphs of all micro-batches would be held at once
             gradients[: len(new)] = [piece.gradients for piece in new]
             pieces += [piece._replace(gradients={}) for piece in new]
         return pieces, list(filter(None, gradients))
@@ -180,7 +181,7 @@ class Updater:
         """The puzzle table after sign-SGD on the rows in use, written in place. Shapes: (R, E), (B,), (B, E) -> (R, E)."""
         rows = sign_sgd(table[ids], ids, gradients, rates)
         if self._in_steps:
-            mx.eval(rows, ids)  # a table that is still being read would be copied to be written
+            self._evaluate(rows, ids)  # a table that is still being read would be copied to be written
         table[ids] = rows  # equal ids write equal rows
         return table
 

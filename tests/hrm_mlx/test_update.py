@@ -12,6 +12,7 @@ from hrm_core.parameters import PUZZLE_TABLE, initial_values
 from hrm_core.schedule import rates
 from hrm_mlx.answers import Answers
 from hrm_mlx.backend import MLXBackend
+from hrm_mlx.workers import Workers
 
 SIZES = {
     "vocab_size": 7,
@@ -109,6 +110,40 @@ def test_compiled_update_is_the_eager_one() -> None:
     eager, compiled = run(config, compile="off"), run(config, compile="on")
     assert_agree(compiled[0][0], eager[0][0], atol=1e-6)
     assert_agree(compiled[1], eager[1], atol=2e-5)
+
+
+@pytest.mark.parametrize("micro_batch", [None, 4])
+def test_update_on_a_gpu_waits_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, micro_batch: int | None
+) -> None:
+    """The same numbers as on a CPU, and no call of mx.eval before the metrics are read."""
+    config, rng = small(), np.random.default_rng(1)
+    rows = [batch(rng, config) for _ in range(UPDATES)]
+    floors = np.zeros(B, np.int32)
+    waits: dict[bool, int] = {}
+    found: dict[bool, dict[str, np.ndarray]] = {}
+    for on_gpu in (True, False):
+        backend = MLXBackend(
+            config, BackendOptions(device="cpu", dtype="float32", micro_batch=micro_batch)
+        )
+        backend._on_gpu, backend._workers = on_gpu, Workers(1)
+        backend.load_weights(weights(config))
+        backend.begin_training(OPTIM, B)
+        calls: list[object] = []
+        evaluate = mx.eval
+        with monkeypatch.context() as patched:
+            patched.setattr(mx, "eval", lambda *trees: (calls.append(trees), evaluate(*trees)))
+            # the updater took its function when it was made
+            if not on_gpu:
+                assert backend._updater is not None
+                patched.setattr(backend._updater, "_evaluate", mx.eval)
+            for t, row in enumerate(rows, start=1):
+                backend.update(row, floors, rates(t, 9, OPTIM))
+        waits[on_gpu] = len(calls)
+        found[on_gpu] = {name: array.copy() for name, array in backend.weights().items()}
+    assert waits[True] == 0
+    assert waits[False] > 0
+    assert_agree(found[True], found[False], atol=1e-7)
 
 
 def test_update_without_a_trace_is_the_same() -> None:
