@@ -31,6 +31,7 @@ from hrm_mlx.update import (
     TrainState,
     Updater,
     bind,
+    choose_compiled,
     working_weights,
 )
 from hrm_mlx.workers import shared_workers, split
@@ -87,9 +88,8 @@ class MLXBackend:
             if self._on_gpu
             else "float32"
         )
-        self.is_compiled = options.compile == "on" or (
-            options.compile == "auto" and mx.metal.is_available() and self._on_gpu
-        )
+        self._compiled = choose_compiled(options.compile, self._on_gpu, mx.metal.is_available())
+        self.is_compiled = self._compiled == "update"
         self._one_graph = self._on_gpu or self.is_compiled
         self._workers = shared_workers(num_workers(self._one_graph))
         self._attention, kernel = choose_attention(
@@ -111,7 +111,7 @@ class MLXBackend:
             "device_type": "gpu" if self._on_gpu else "cpu",
             "device": str(mx.device_info().get("device_name", mx.default_device())),
             "dtype": self._dtype_name,
-            "compiled": str(self.is_compiled),
+            "compiled": "optimizer" if self._compiled == "optimizer" else str(self.is_compiled),
             "attention": self._attention,
             "blas": "none" if self._on_gpu else f"{hrm_mlx.BLAS.name} ({hrm_mlx.BLAS.path})",
             "threads": f"{len(self._workers)} on {num_cores()} cores",
@@ -189,7 +189,7 @@ class MLXBackend:
             optim,
             batch_size,
             self._options.micro_batch,
-            self.is_compiled,
+            self._compiled,
             self._on_gpu,
         )
 

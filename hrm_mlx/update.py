@@ -7,7 +7,7 @@ Shapes: B slots, E puzzle_emb_ndim.
 
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import mlx.core as mx
 from mlx.utils import tree_map, tree_unflatten
@@ -21,6 +21,18 @@ from hrm_mlx.workers import Workers, split
 Tensors = dict[str, mx.array]
 PUZZLE_VECTORS = "puzzle_vectors"  # stands among the weights while gradients are taken
 NOTHING = mx.array(0.0)
+Compiled = Literal["update", "optimizer", "nothing"]
+
+
+def choose_compiled(option: str, on_gpu: bool, is_metal: bool) -> Compiled:
+    """Choose what of an update is compiled: with "auto" all of it on Metal, the optimizer on CUDA.
+
+    CUDA compiles each fused kernel 42 times, for as many forms of its arrays. A whole update has
+    some 30 kernels, most of them of the loss and used once; the optimizer has one for all weights.
+    """
+    if option == "on" or (option == "auto" and on_gpu and is_metal):
+        return "update"
+    return "optimizer" if option == "auto" and on_gpu else "nothing"
 
 
 class TrainState(NamedTuple):
@@ -64,7 +76,7 @@ class Updater:
         optim: OptimConfig,
         batch_size: int,
         micro_batch: int | None,
-        compiled: bool,
+        compiled: Compiled,
         on_gpu: bool,
     ) -> None:
         self._model, self._workers, self._start, self._optim, self._batch_size = (
@@ -78,7 +90,7 @@ class Updater:
         self._staggered = model.config.slots_are_staggered
         self._groups = split(range(batch_size), -(-batch_size // (micro_batch or batch_size)))
         # not one graph: evaluated on the way
-        self._in_steps = not compiled or len(self._groups) > 1
+        self._in_steps = compiled != "update" or len(self._groups) > 1
         # a GPU is only handed the work: the host goes on building the graph
         self._evaluate = mx.async_eval if on_gpu else mx.eval
         self.run, self._piece, self._optimize = (
@@ -89,8 +101,9 @@ class Updater:
         if not self._in_steps:
             self.run = mx.compile(self._run)
             return
-        if compiled:
+        if compiled == "update":
             self._piece = mx.compile(self._compute_piece)
+        if compiled != "nothing":
             self._optimize = mx.compile(self._compute_weights)
 
     def _run(
@@ -181,7 +194,9 @@ class Updater:
         """The puzzle table after sign-SGD on the rows in use, written in place. Shapes: (R, E), (B,), (B, E) -> (R, E)."""
         rows = sign_sgd(table[ids], ids, gradients, rates)
         if self._in_steps:
-            self._evaluate(rows, ids)  # a table that is still being read would be copied to be written
+            self._evaluate(
+                rows, ids
+            )  # a table that is still being read would be copied to be written
         table[ids] = rows  # equal ids write equal rows
         return table
 

@@ -12,6 +12,7 @@ from hrm_core.parameters import PUZZLE_TABLE, initial_values
 from hrm_core.schedule import rates
 from hrm_mlx.answers import Answers
 from hrm_mlx.backend import MLXBackend
+from hrm_mlx.update import choose_compiled
 from hrm_mlx.workers import Workers
 
 SIZES = {
@@ -112,38 +113,53 @@ def test_compiled_update_is_the_eager_one() -> None:
     assert_agree(compiled[1], eager[1], atol=2e-5)
 
 
-@pytest.mark.parametrize("micro_batch", [None, 4])
-def test_update_on_a_gpu_waits_for_nothing(
-    monkeypatch: pytest.MonkeyPatch, micro_batch: int | None
-) -> None:
-    """The same numbers as on a CPU, and no call of mx.eval before the metrics are read."""
+@pytest.mark.skipif(shutil.which("g++") is None, reason="mx.compile on a CPU needs g++")
+def test_compiled_optimizer_is_the_eager_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, eager = small(), run(small())
+    monkeypatch.setattr("hrm_mlx.backend.choose_compiled", lambda *_: "optimizer")
+    compiled = run(config)
+    assert_agree(compiled[0][0], eager[0][0], atol=1e-6)
+    assert_agree(compiled[1], eager[1], atol=2e-6)
+
+
+def test_what_is_compiled_depends_on_option_and_device() -> None:
+    cpu, cuda, metal = (False, False), (True, False), (True, True)
+    chosen = [choose_compiled("auto", *device) for device in (cpu, cuda, metal)]
+    assert chosen == ["nothing", "optimizer", "update"]
+    assert {choose_compiled("on", *device) for device in (cpu, cuda, metal)} == {"update"}
+    assert {choose_compiled("off", *device) for device in (cpu, cuda, metal)} == {"nothing"}
+
+
+def waits_and_weights(on_gpu: bool, micro_batch: int | None) -> tuple[int, Arrays]:
+    """Calls of mx.eval in a few updates with one worker, and the weights after them."""
     config, rng = small(), np.random.default_rng(1)
-    rows = [batch(rng, config) for _ in range(UPDATES)]
-    floors = np.zeros(B, np.int32)
-    waits: dict[bool, int] = {}
-    found: dict[bool, dict[str, np.ndarray]] = {}
-    for on_gpu in (True, False):
-        backend = MLXBackend(
-            config, BackendOptions(device="cpu", dtype="float32", micro_batch=micro_batch)
-        )
-        backend._on_gpu, backend._workers = on_gpu, Workers(1)
+    options = BackendOptions(device="cpu", dtype="float32", micro_batch=micro_batch)
+    calls: list[None] = []
+    evaluate = mx.eval
+
+    def counted(*trees: Any) -> None:
+        calls.append(None)
+        evaluate(*trees)
+
+    with pytest.MonkeyPatch.context() as patched:
+        backend = MLXBackend(config, options)
+        patched.setattr(backend, "_on_gpu", on_gpu)
+        patched.setattr(backend, "_workers", Workers(1))
         backend.load_weights(weights(config))
+        patched.setattr(mx, "eval", counted)
         backend.begin_training(OPTIM, B)
-        calls: list[object] = []
-        evaluate = mx.eval
-        with monkeypatch.context() as patched:
-            patched.setattr(mx, "eval", lambda *trees: (calls.append(trees), evaluate(*trees)))
-            # the updater took its function when it was made
-            if not on_gpu:
-                assert backend._updater is not None
-                patched.setattr(backend._updater, "_evaluate", mx.eval)
-            for t, row in enumerate(rows, start=1):
-                backend.update(row, floors, rates(t, 9, OPTIM))
-        waits[on_gpu] = len(calls)
-        found[on_gpu] = {name: array.copy() for name, array in backend.weights().items()}
-    assert waits[True] == 0
-    assert waits[False] > 0
-    assert_agree(found[True], found[False], atol=1e-7)
+        calls.clear()
+        for t in range(1, UPDATES + 1):
+            backend.update(batch(rng, config), np.zeros(B, np.int32), rates(t, 9, OPTIM))
+    return len(calls), {name: array.copy() for name, array in backend.weights().items()}
+
+
+@pytest.mark.parametrize("micro_batch", [None, 4])
+def test_update_on_a_gpu_waits_for_nothing(micro_batch: int | None) -> None:
+    on_gpu, on_cpu = (waits_and_weights(device, micro_batch) for device in (True, False))
+    assert on_gpu[0] == 0
+    assert on_cpu[0] >= 2 * UPDATES
+    assert_agree(on_gpu[1], on_cpu[1], atol=1e-7)
 
 
 def test_update_without_a_trace_is_the_same() -> None:
