@@ -133,13 +133,14 @@ def inference_options(
     seed: int = 0,
     max_steps: int | None = None,
     each_step: bool = False,
+    budget: int | None = None,
 ) -> list[InferenceOptions]:
     """Combine symmetries and rollouts, K = votes · rollouts; the first is the puzzle as it is."""
     options = []
     for k in range(votes * rollouts):
         noise = Noise(sigma, seed, rollout=k) if sigma else None
         symmetries = _symmetries(task, k // rollouts, seed)
-        options.append(InferenceOptions(halt, noise, symmetries, max_steps, each_step))
+        options.append(InferenceOptions(halt, noise, symmetries, max_steps, each_step, budget))
     return options
 
 

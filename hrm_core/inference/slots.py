@@ -136,6 +136,11 @@ def most_steps(halt: Halt, config: ModelConfig) -> int:
     return config.halt_max_steps * (2 if halt == "q" else 1)
 
 
+def fewest_steps(config: ModelConfig) -> int:
+    """Return the ACT steps until a puzzle may halt."""
+    return config.num_chunks * config.steps_per_chunk
+
+
 def check_steps(max_steps: int | None, config: ModelConfig) -> None:
     """Refuse a number of ACT steps that a model cannot take; warn of one that makes it worse.
 
@@ -145,7 +150,7 @@ def check_steps(max_steps: int | None, config: ModelConfig) -> None:
     """
     if max_steps is None:
         return
-    fewest = config.num_chunks * config.steps_per_chunk
+    fewest = fewest_steps(config)
     if not fewest <= max_steps <= MAX_STEPS:
         raise ConfigError(
             f"{max_steps} ACT steps are asked for; this model takes {fewest} to {MAX_STEPS:,}"
@@ -164,10 +169,14 @@ def think(
     halt: Halt = "fixed",
     noise: Noise | None = None,
     max_steps: int | None = None,
+    budget: int | None = None,
 ) -> Iterator[StepResult]:
     """Let a model think about puzzles, `batch_size` at once. A slot whose puzzle halts takes the next one that waits.
 
-    A puzzle takes `max_steps` ACT steps at most, `halt_max_steps` if that is not set.
+    A puzzle takes `max_steps` ACT steps at most, `halt_max_steps` if that is not set. With a
+    `budget` all puzzles together take at most so many, and none of them may wait for a slot: they
+    share it step by step, and what is left for less than one more step each goes to those whose Q
+    is nearest to halting.
 
     Every puzzle halts in exactly one result. When none waits any more, slots whose puzzle has halted are given up; those of
     a compiled model down to a power of two, so that it meets few batch sizes, and until then they idle and do not halt
@@ -178,10 +187,12 @@ def think(
     config = backend.config
     check_halt(halt, config)
     last_step = max_steps or config.halt_max_steps
+    left = budget
     queue = _Queue(waiting)
     questions = queue.take(batch_size)
     if not len(questions):
         return
+    assert left is None or left >= len(questions), "check_budget refuses less"
     slots = _Slots.of(backend, questions)
     while True:
         if noise is not None:
@@ -198,6 +209,10 @@ def think(
         if halt == "q":
             done |= wants_halt
         done &= slots.busy
+        if left is not None:
+            left -= int(slots.busy.sum())
+            margins = answers.q_halt_logits - answers.q_continue_logits
+            done |= _without_a_step(slots.busy & ~done, margins, left)
         is_early = slots.steps <= config.steps_before_last_chunk
         ends = done | (slots.busy & is_early & (slots.steps % config.steps_per_chunk == 0))
         yield StepResult(
@@ -217,6 +232,18 @@ def think(
         if not (len(more) or slots.busy.any()):
             return
         slots = slots.refilled(backend, more)
+
+
+def _without_a_step(thinking: BoolArray, margins: FloatArray, left: int) -> BoolArray:
+    """Mark those of the slots (B,) that think for which no ACT step is left.
+
+    The highest margins of Q (B,) come first, of equals the first slots.
+    """
+    order = np.flatnonzero(thinking)
+    order = order[np.argsort(-margins[order], kind="stable")]
+    without = np.zeros_like(thinking)
+    without[order[left:]] = True
+    return without
 
 
 def _power_of_two(least: int) -> int:
