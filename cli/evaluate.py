@@ -78,6 +78,13 @@ class Evaluation:
 )
 @steps_option
 @click.option(
+    "--budget",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Halting by q: N ACT steps in all for each batch of --batch-size puzzles, which share "
+    "them: easy ones stop, hard ones get what is left. --steps limits what one may take.",
+)
+@click.option(
     "--votes",
     type=click.IntRange(1),
     default=1,
@@ -156,6 +163,7 @@ def evaluate(
         hrm eval runs/small --data data/sudoku-4x4
         hrm eval runs/small --halt both --votes 9
         hrm eval runs/small --steps 64
+        hrm eval runs/small --budget 1024
         hrm eval runs/small --sheet mistakes.png
     """
     from hrm_core.data.store import Dataset
@@ -165,6 +173,7 @@ def evaluate(
         polled,
         recorded_data,
     )
+    from hrm_core.inference.evaluation import check_budget, full_batch
     from hrm_core.inference.slots import check_halt, check_steps
     from hrm_core.inference.stateful import check_stateful
     from hrm_core.runs.identifiers import warn_of_numbering
@@ -175,10 +184,14 @@ def evaluate(
     loaded = [open_model(model) for model in models]
     options = replace(options, halt=options.halt or usual_halt(loaded, options))
     for model in loaded:
-        check_halt(options.halt, model.config)
+        if options.budget is None:
+            check_halt(options.halt, model.config)
         check_steps(options.max_steps, model.config)
     dataset = Dataset(options.data) if options.data else recorded_data(models, print_warning)
     split, task = open_for_models(dataset, options.split, models, loaded)
+    if options.budget is not None:
+        num_sharing = full_batch(split, options.batch_size, options.limit)
+        check_budget(options.budget, loaded[0].config, num_sharing)
     check_task(task, split.folder, options)
     if options.votes > 1:
         check_symmetric(task, split, options.limit)
@@ -262,6 +275,7 @@ def _answer_all(
             options.seed,
             options.max_steps,
             each_step=isinstance(task, Compared),
+            budget=options.budget,
         )
     num_asked = sum(map(len, asked.values()))
     total = num_examples(split, limit) * len(backends) * num_asked
@@ -294,11 +308,11 @@ def _show(found: Evaluation, options: EvalOptions, as_json: bool) -> None:
             bands,
             measures,
             more,
-            options.max_steps,
+            options.limits,
         )
         click.echo(json.dumps(content))
         return
-    print_outcomes(found.sources, found.outcomes, bands, measures, options.max_steps)
+    print_outcomes(found.sources, found.outcomes, bands, measures, options.limits)
     for halt in found.outcomes:
         title = f"Halting: {halt}" if len(found.outcomes) > 1 else ""
         for report in found.reports(halt):

@@ -24,6 +24,7 @@ class EvalOptions:
     split: str
     halt: Any
     max_steps: int | None
+    budget: int | None
     votes: int
     noise: float
     rollouts: int
@@ -45,12 +46,21 @@ class EvalOptions:
         paths = (self.submission, self.save_predictions, self.sheet, self.chart)
         return [path for path in paths if path is not None]
 
+    @property
+    def limits(self) -> dict[str, int]:
+        """Return the limits of ACT steps that were asked for, by their names in a record."""
+        limits = {"max_steps": self.max_steps, "budget": self.budget}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
 
 def usual_halt(models: Sequence["Model"], options: EvalOptions) -> str:
     """Return the way to halt of a user who names none: both, if models have learned when to.
 
-    A file holds the answers of one way, and generation knows only one.
+    A file holds the answers of one way, and generation knows only one. Only puzzles that halt
+    early leave others something of a budget.
     """
+    if options.budget is not None:
+        return "q"
     learned = all(model.config.learns_to_halt for model in models)
     return "both" if learned and not options.outputs and not options.stateful else "fixed"
 
@@ -77,6 +87,7 @@ def check_options(options: EvalOptions, num_models: int) -> None:
     if options.digits and options.sheet is None:
         raise click.UsageError("--digits are written into pictures; add --sheet, or leave it out")
     _check_stateful_options(num_models, options)
+    _check_budget_options(num_models, options)
     for path in options.outputs:
         if options.halt == "both":
             raise click.UsageError(
@@ -93,6 +104,7 @@ def _check_stateful_options(num_models: int, options: EvalOptions) -> None:
     clashes = {
         "--halt": options.halt not in (None, "fixed"),
         "--steps": options.max_steps is not None,
+        "--budget": options.budget is not None,
         "--noise": options.noise > 0,
         "a second model": num_models > 1,
     }
@@ -100,6 +112,27 @@ def _check_stateful_options(num_models: int, options: EvalOptions) -> None:
         if is_given:
             raise click.UsageError(
                 f"--stateful measures one model as it generates; leave out {name}"
+            )
+
+
+def _check_budget_options(num_models: int, options: EvalOptions) -> None:
+    """Refuse what leaves no steps to share, or more than one answer to a puzzle. Raises: UsageError."""
+    if options.budget is None:
+        return
+    if options.halt not in (None, "q"):
+        raise click.UsageError(
+            "--budget shares the ACT steps of puzzles that halt early; with "
+            f"--halt {options.halt} there are none, use --halt q"
+        )
+    several = {
+        "--votes": options.votes > 1,
+        "--rollouts": options.rollouts > 1,
+        "a second model": num_models > 1,
+    }
+    for name, is_given in several.items():
+        if is_given:
+            raise click.UsageError(
+                f"--budget is shared by puzzles that are answered once; leave out {name}"
             )
 
 

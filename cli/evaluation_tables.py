@@ -14,6 +14,7 @@ from hrm_core.tasks.predictions import Predictions
 from .tables import print_table
 
 OF_Q = ("q_halt_accuracy", "calibration")  # what a model that does not learn when to halt has not
+LIMITS = {"max_steps": "at most {:,} ACT steps", "budget": "{:,} ACT steps for each batch"}
 BAR_WIDTH = 40  # characters of the longest bar
 
 Values = Mapping[str, float]
@@ -24,10 +25,13 @@ def print_outcomes(
     outcomes: Mapping[str, Outcome],
     bands: Sequence[int],
     measures: Measures,
-    max_steps: int | None = None,
+    limits: Mapping[str, int],
 ) -> None:
-    """Print metrics, steps and calibration of each way to halt, then compare the costs of two."""
-    limit = f", at most {max_steps:,} ACT steps" if max_steps else ""
+    """Print metrics, steps and calibration of each way to halt, then compare the costs of two.
+
+    `limits` are those of ACT steps that were asked for: `max_steps` of a puzzle, `budget` of a batch.
+    """
+    limit = "".join(f", {LIMITS[name].format(number)}" for name, number in limits.items())
     for halt, outcome in outcomes.items():
         name = f"{', '.join(sources)}: halting {halt}{limit}, {_answers(outcome)}"
         if not outcome.predictions.is_counted.any():
@@ -62,11 +66,11 @@ def record(
     bands: Sequence[int],
     measures: Measures,
     more: Mapping[str, Mapping[str, Any]],
-    max_steps: int | None = None,
+    limits: Mapping[str, int],
 ) -> dict[str, Any]:
     """Return the results for scripts; `more` holds what a task adds for each way to halt.
 
-    The numbers of the first way stand at the top. `max_steps` is there where it was asked for.
+    The numbers of the first way stand at the top. `limits` are there where they were asked for.
     """
     records = {}
     for halt, outcome in outcomes.items():
@@ -74,8 +78,7 @@ def record(
         records[halt] = {**own, **more.get(halt, {})}
     model = sources[0] if len(sources) == 1 else list(sources)
     first = next(iter(records.values()))
-    asked = {"max_steps": max_steps} if max_steps else {}
-    return {"model": model, "split": split, **asked, **first, "halt": records}
+    return {"model": model, "split": split, **limits, **first, "halt": records}
 
 
 def _record(outcome: Outcome, bands: Sequence[int], measures: Measures) -> dict[str, Any]:

@@ -66,6 +66,8 @@ def test_halting_by_q_is_refused_where_it_is_fixed(
         assert refusal("eval", fixed_run, "--halt", halt) == f"--halt {halt} {expected}"
     puzzle = "1... ..2. .3.. ...4"
     assert refusal("solve", fixed_run, puzzle, "--halt", "q") == f"--halt q {expected}"
+    shared = expected.replace("use --halt fixed", "leave it out")
+    assert refusal("eval", fixed_run, "--budget", "100") == f"--budget {shared}"
 
 
 def test_model_beyond_the_published_network_has_no_published_form(

@@ -296,6 +296,24 @@ def test_eval_of_a_lone_file_needs_data_of_its_size(
             "2000000 ACT steps are asked for; this model takes 1 to 1,048,576",
         ),
         (["--steps", "0"], "0 is not in the range x>=1"),
+        (["--budget", "0"], "0 is not in the range x>=1"),
+        (
+            ["--budget", "19"],
+            "19 ACT steps are too few for 20 puzzles to share; give --budget 20 at least, "
+            "or choose a smaller --batch-size",
+        ),
+        (
+            ["--budget", "40", "--halt", "fixed"],
+            "--budget shares the ACT steps of puzzles that halt early; with --halt fixed there are "
+            "none, use --halt q",
+        ),
+        (["--budget", "40", "--halt", "both"], "with --halt both there are none, use --halt q"),
+        (
+            ["--budget", "40", "--votes", "2"],
+            "--budget is shared by puzzles that are answered once; leave out --votes",
+        ),
+        (["--budget", "40", "--noise", "0.1", "--rollouts", "2"], "leave out --rollouts"),
+        (["--budget", "40", "--stateful"], "--stateful measures one model as it generates"),
     ],
 )
 def test_what_eval_cannot_do_is_refused_before_the_work(
@@ -450,6 +468,20 @@ def test_eval_takes_as_many_steps_as_it_is_told_and_says_so(
     assert found["module_calls"] == found["steps"] * trained["module_calls"] / 2
     drawn = hrm("eval", tiny_run, *options)
     assert f"halting {halt}, at most 5 ACT steps, one answer" in " ".join(drawn.out.split())
+
+
+def test_eval_shares_a_budget_of_steps_and_says_so(tiny_run: Path, tmp_path: Path) -> None:
+    """In a process of its own. The tiny model halts few puzzles early, so most think on."""
+    command = [sys.executable, "-m", "hrm_cli", "eval", tiny_run, "--batch-size", "8"]
+    command += ["--budget", "45"]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert (found["budget"], list(found["halt"])) == (45, ["q"])
+    total = sum(int(steps) * count for steps, count in found["step_counts"].items())
+    assert total == 45 + 45 + 22  # batches of 8, 8 and 4 puzzles
+    assert max(map(int, found["step_counts"])) > 2  # halt_max_steps
+    drawn = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "halting q, 45 ACT steps for each batch, one answer" in " ".join(drawn.stdout.split())
 
 
 def test_demo_refuses_other_settings_than_its_run_has(
