@@ -65,13 +65,15 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that is called; only train runs in several processes."""
+        from hrm_core.launchers import place
+
         name = args[0]
         if name not in COMMANDS:
             raise click.UsageError(_unknown(name))
-        is_alone = os.environ.get("WORLD_SIZE", "1") in ("", "1")
-        if name != "train" and not is_alone:
+        launcher = place().launcher
+        if name != "train" and launcher:
             raise click.UsageError(
-                f"only hrm train runs in several processes; start hrm {name} without torchrun"
+                f"only hrm train runs in several processes; start hrm {name} without {launcher}"
             )
         return super().resolve_command(ctx, args)
 

@@ -178,13 +178,10 @@ def _print_finished(run: Path, num_updates: int) -> None:
 
 def _resume_command(run_directory: Path, make_backend: BackendMaker) -> str:
     """Return the command that continues a run in as many processes."""
-    from hrm_core.backend import Replica
+    from hrm_core.launchers import place
 
-    start = "hrm train --run"
-    num_replicas = Replica.of_environment().num_replicas
-    if num_replicas > 1:
-        start = f"torchrun --nproc-per-node {num_replicas} -m hrm_cli train --run-directory"
-    return f"{start} {shlex.quote(str(run_directory))} --resume{make_backend.arguments}"
+    start = place().command(shlex.quote(str(run_directory)))
+    return f"{start} --resume{make_backend.arguments}"
 
 
 def _with_micro_batch(settings: "RunConfig", micro_batch: int) -> "RunConfig":

@@ -7,7 +7,6 @@ numbers or reads files.
 Shapes: B slots, S `seq_len`, P puzzle slots, T = P + S, D hidden, V vocabulary.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
@@ -15,6 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from hrm_core import launchers
 from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.schedule import Rates
 
@@ -70,8 +70,9 @@ class Replica(NamedTuple):
 
     @classmethod
     def of_environment(cls) -> Self:
-        """Return the place of this process under torchrun; without torchrun it is the only one."""
-        return cls(int(os.environ.get("RANK") or 0), int(os.environ.get("WORLD_SIZE") or 1))
+        """Return the place of this process under torchrun or mlx.launch; else it is the only one."""
+        place = launchers.place()
+        return cls(place.rank, place.num_processes)
 
 
 class Top(NamedTuple):

@@ -12,11 +12,12 @@ import numpy as np
 
 import hrm_mlx
 from hrm_core import process
-from hrm_core.backend import Arrays, BackendOptions, Batch, Cycles, FloatArray, IntArray, Replica
+from hrm_core.backend import Arrays, BackendOptions, Batch, Cycles, FloatArray, IntArray
 from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.errors import BackendError
 from hrm_core.parameters import INITIAL_STATES, PUZZLE_TABLE, Role, parameter_table
 from hrm_core.schedule import Rates
+from hrm_mlx import distributed
 from hrm_mlx.act import Carry, Data, Start, empty_carry, patches_worked_on, worked_on
 from hrm_mlx.answers import Answers, LazyLogits
 from hrm_mlx.arrays import from_numpy, to_numpy
@@ -62,6 +63,8 @@ class MLXMetrics:
 
     def read(self) -> dict[str, float]:
         """Wait for the update and fetch its sums."""
+        with distributed.needing_all():
+            mx.eval(self._metrics)
         return {name: float(to_numpy(value)) for name, value in self._metrics.items()}
 
 
@@ -73,14 +76,12 @@ class MLXBackend:
         options = options or BackendOptions()
         self.config = config
         self._options = options
-        self.replica = Replica.of_environment()
-        if self.replica.num_replicas > 1:
-            raise BackendError("MLX trains in one process; under torchrun use --backend torch")
         if options.dtype == "float64":
             raise BackendError(
                 "float64 is there to check with, on --backend torch; use --dtype float32 with MLX"
             )
         self._on_gpu = choose_device(options.device)
+        self.replica = distributed.join()
         self._dtype_name = (
             options.dtype
             if options.dtype != "auto"
@@ -116,6 +117,7 @@ class MLXBackend:
             "blas": "none" if self._on_gpu else f"{hrm_mlx.BLAS.name} ({hrm_mlx.BLAS.path})",
             "threads": f"{len(self._workers)} on {num_cores()} cores",
             "micro_batch": str(self._options.micro_batch or "all"),
+            "replicas": str(self.replica.num_replicas),
         }
 
     def peak_memory(self) -> int:
@@ -127,8 +129,8 @@ class MLXBackend:
         return gemm_rate(self._model.dtype, self._one_graph)
 
     def gather(self, value: Value) -> list[Value]:
-        """Return the values of all replicas: there is one."""
-        return [value]
+        """Return the values of all processes."""
+        return distributed.gathered_values(value, self.replica)
 
     def weights(self) -> Arrays:
         """Every tensor of the weight table, float32."""
@@ -177,10 +179,11 @@ class MLXBackend:
         """Make fresh optimizer state and a carry in which every slot is halted."""
         process.refuse_fork()
         zeros = {name: mx.zeros_like(weight) for name, weight in self._state.weights.items()}
+        slots = batch_size // self.replica.num_replicas
+        first_slot = self.replica.rank * slots
+        carry = empty_carry(self.config, slots, self._model.dtype, first_slot)
         self._optim = optim
-        self._state = self._state._replace(
-            m=zeros, v=dict(zeros), carry=empty_carry(self.config, batch_size, self._model.dtype)
-        )
+        self._state = self._state._replace(m=zeros, v=dict(zeros), carry=carry)
         self._updater = Updater(
             self._model,
             self._workers,
@@ -191,14 +194,16 @@ class MLXBackend:
             self._options.micro_batch,
             self._compiled,
             self._on_gpu,
+            self.replica,
         )
 
     def update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> MLXMetrics:
         """One ACT step of every slot and one optimizer update. Nothing is waited for."""
-        metrics = self._advance(
-            batch, min_steps, rates
-        ).step.metrics  # all else of the result is let go before it is computed
-        (mx.eval if self._workers.are_threads else mx.async_eval)(self._state, metrics)
+        with distributed.needing_all():
+            metrics = self._advance(
+                batch, min_steps, rates
+            ).step.metrics  # all else of the result is let go before it is computed
+            (mx.eval if self._workers.are_threads else mx.async_eval)(self._state, metrics)
         return MLXMetrics(metrics)
 
     def trace_update(self, batch: Batch, min_steps: IntArray, rates: Rates) -> Arrays:
@@ -243,21 +248,30 @@ class MLXBackend:
         return result
 
     def state(self) -> Arrays:
-        """Optimizer state, carry and the data it works on."""
+        """Optimizer state, the carry of all processes and the data it works on."""
         carry = self._state.carry
+        slots = {
+            **{f"carry.{name}": getattr(carry, name) for name in ("z_H", "z_L", "steps", "halted")},
+            **{f"carry.{name}": array for name, array in _present(carry.data).items()},
+        }
+        with distributed.needing_all():
+            for name, array in slots.items():
+                slots[name] = distributed.gathered(array, self.replica)
+                mx.eval(slots[name])  # one after the other: the same order in all processes
         named = {
             **{f"m.{name}": array for name, array in self._state.m.items()},
             **{f"v.{name}": array for name, array in self._state.v.items()},
             **{f"raw.{name}": self._state.weights[name] for name in self._state.average},
-            **{f"carry.{name}": getattr(carry, name) for name in ("z_H", "z_L", "steps", "halted")},
-            **{f"carry.{name}": array for name, array in _present(carry.data).items()},
+            **slots,
         }
         return {name: to_numpy(array) for name, array in named.items()}
 
     def load_state(self, state: Arrays) -> None:
-        """Continue from what `state` gave, with `averaged_weights` of then loaded."""
+        """Continue from what `state` gave, with `averaged_weights` of then loaded, each process with its slots."""
+        slots = len(self._state.carry.steps)
+        mine = slice(self.replica.rank * slots, (self.replica.rank + 1) * slots)
         carry = {
-            name.removeprefix("carry."): from_numpy(array)
+            name.removeprefix("carry."): from_numpy(array[mine])
             for name, array in state.items()
             if name.startswith("carry.")
         }

@@ -6,6 +6,7 @@ import time
 import mlx.core as mx
 
 import hrm_mlx
+from hrm_core import launchers
 from hrm_core.errors import BackendError, install_hint
 from hrm_core.messages import warn
 from hrm_mlx.blas import REFERENCE
@@ -43,12 +44,13 @@ def choose_device(device: str) -> bool:
 def num_workers(one_graph: bool) -> int:
     """Return the number of threads: one for a GPU or a compiled graph, else one for each core, up to eight.
 
+    Processes of one run on one machine share its cores.
     The threads of the BLAS are shared out among them; where the BLAS cannot be told, it keeps the work to itself.
     """
     set_num_threads = hrm_mlx.BLAS.set_num_threads
     if set_num_threads is None:
         return 1
-    cores = num_cores()
+    cores = max(1, num_cores() // launchers.place().num_here)
     count = 1 if one_graph else min(cores, MAX_WORKERS)
     set_num_threads(cores // count)
     return count

@@ -1,7 +1,7 @@
 """One update as a pure function from state to state, cut into pieces of slots.
 
 Micro-batches run one after the other; the workers share each of them. Each slot is computed on its own: only
-gradients and metrics are summed over pieces.
+gradients and metrics are summed over pieces, and over processes.
 Shapes: B slots, E puzzle_emb_ndim.
 """
 
@@ -12,14 +12,17 @@ from typing import Any, Literal, NamedTuple
 import mlx.core as mx
 from mlx.utils import tree_map, tree_unflatten
 
+from hrm_core.backend import Replica
 from hrm_core.config import OptimConfig
 from hrm_mlx.act import Carry, Data, Start, StepLoss, refill, step_loss
+from hrm_mlx.distributed import gathered, summed
 from hrm_mlx.model import HRM
 from hrm_mlx.optim import Scalars, adam_atan2, averaged, sign_sgd
 from hrm_mlx.workers import Workers, split
 
 Tensors = dict[str, mx.array]
 PUZZLE_VECTORS = "puzzle_vectors"  # stands among the weights while gradients are taken
+METRIC = "metric."  # before the names of metrics that stand among gradients
 NOTHING = mx.array(0.0)
 Compiled = Literal["update", "optimizer", "nothing"]
 
@@ -78,6 +81,7 @@ class Updater:
         micro_batch: int | None,
         compiled: Compiled,
         on_gpu: bool,
+        replica: Replica,
     ) -> None:
         self._model, self._workers, self._start, self._optim, self._batch_size = (
             model,
@@ -86,9 +90,10 @@ class Updater:
             optim,
             batch_size,
         )
-        self._unmoved = unmoved
+        self._unmoved, self._replica = unmoved, replica
         self._staggered = model.config.slots_are_staggered
-        self._groups = split(range(batch_size), -(-batch_size // (micro_batch or batch_size)))
+        self._slots = batch_size // replica.num_replicas
+        self._groups = split(range(self._slots), -(-self._slots // (micro_batch or self._slots)))
         # not one graph: evaluated on the way
         self._in_steps = compiled != "update" or len(self._groups) > 1
         # a GPU is only handed the work: the host goes on building the graph
@@ -120,6 +125,9 @@ class Updater:
             table = self._move_rows(
                 table, result.step.carry.data.puzzle_identifiers, result.puzzle_gradients, rates
             )
+        if self._replica.num_replicas > 1:
+            gradients, metrics = self._sum_over_processes(gradients, result.step.metrics, table)
+            result = result._replace(step=result.step._replace(metrics=metrics))
         updated = self._optimize(state, gradients, rates)
         weights = {name: each.weight for name, each in updated.items()}
         m = {name: each.m for name, each in updated.items()}
@@ -139,7 +147,7 @@ class Updater:
         def compute(part: tuple[Tensors, range]) -> Piece:
             so_far, slots = part
             carry, rows, floor = (
-                _rows(tree, slots, self._batch_size) for tree in (state.carry, batch, min_steps)
+                _rows(tree, slots, self._slots) for tree in (state.carry, batch, min_steps)
             )
             piece = self._piece(working, state.table, carry, rows, floor)
             return piece._replace(gradients=_sum(so_far, piece.gradients))
@@ -191,7 +199,14 @@ class Updater:
     def _move_rows(
         self, table: mx.array, ids: mx.array, gradients: mx.array, rates: Scalars
     ) -> mx.array:
-        """The puzzle table after sign-SGD on the rows in use, written in place. Shapes: (R, E), (B,), (B, E) -> (R, E)."""
+        """The puzzle table after sign-SGD on the rows in use, those of all processes, written in place.
+
+        Shapes: (R, E), (B,), (B, E) -> (R, E).
+        """
+        if self._replica.num_replicas > 1:
+            ids = gathered(ids, self._replica)
+            gradients = gathered(_after(ids, gradients), self._replica)
+            ids = mx.clip(ids, 0, len(table) - 1)  # anything stands there if the transfer failed
         rows = sign_sgd(table[ids], ids, gradients, rates)
         if self._in_steps:
             self._evaluate(
@@ -199,6 +214,23 @@ class Updater:
             )  # a table that is still being read would be copied to be written
         table[ids] = rows  # equal ids write equal rows
         return table
+
+    def _sum_over_processes(
+        self, gradients: list[Tensors], metrics: Tensors, table: mx.array | None
+    ) -> tuple[list[Tensors], Tensors]:
+        """Sum over workers, then over processes, in one transfer after those of the puzzle table."""
+        total = dict(gradients[0])
+        for part in gradients[1:]:
+            total = _sum(total, part)
+        if table is not None:
+            first = next(iter(total))
+            total[first] = _after(table, total[first])
+        total |= {METRIC + name: value for name, value in metrics.items()}
+        total = summed(total, self._replica)
+        if self._workers.are_threads:
+            mx.eval(total)  # or each of them would transfer
+        metrics = {name: total.pop(METRIC + name) for name in metrics}
+        return [total], metrics
 
     def _compute_weights(
         self, state: TrainState, gradients: list[Tensors], rates: Scalars
@@ -234,8 +266,14 @@ def bind(model: HRM, weights: Tensors) -> None:
     model.update(tree_unflatten(list(weights.items())))
 
 
-def _rows(tree: Any, slots: range, batch_size: int) -> Any:
-    if len(slots) == batch_size:
+def _after(earlier: mx.array, array: mx.array) -> mx.array:
+    """An array that is computed after another one: all processes must transfer in the same order."""
+    later: mx.array = mx.depends(array, earlier)
+    return later
+
+
+def _rows(tree: Any, slots: range, num_slots: int) -> Any:
+    if len(slots) == num_slots:
         return tree
     return tree_map(lambda array: None if array is None else array[slots.start : slots.stop], tree)
 

@@ -12,8 +12,9 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from hrm_core import launchers
 from hrm_core.backend import Replica
-from hrm_core.errors import RunError
+from hrm_core.errors import BackendError, RunError
 
 Value = TypeVar("Value")
 
@@ -31,8 +32,16 @@ GONE = (
 
 
 def join(device: torch.device) -> Replica:
-    """Meet the other processes that torchrun started. Returns: which of them this is."""
+    """Meet the other processes that torchrun started. Returns: which of them this is.
+
+    Raises: BackendError under mlx.launch.
+    """
     replica = Replica.of_environment()
+    if launchers.place().launcher == launchers.MLX_LAUNCH:
+        raise BackendError(
+            "mlx.launch starts MLX: use --backend mlx, or start PyTorch with "
+            f"torchrun --nproc-per-node {replica.num_replicas} -m hrm_cli train"
+        )
     if replica.num_replicas > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
         atexit.register(leave)

@@ -306,7 +306,8 @@ def test_mlx_is_refused_under_torchrun(
 ) -> None:
     for name, value in {"RANK": "0", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    assert refusal(*train) == "MLX trains in one process; under torchrun use --backend torch"
+    message = "torchrun starts PyTorch: use --backend torch, or start MLX with mlx.launch -n 2 -- hrm train"
+    assert refusal(*train) == message
     assert not list(tmp_path.iterdir())
 
 

@@ -371,7 +371,11 @@ def test_gradients_that_are_not_summed_would_be_noticed(
     ("name", "message"),
     [
         ("odd", "global_batch_size=15 cannot be split over 2 replicas; use a multiple of 2"),
-        ("mlx", "MLX trains in one process; under torchrun use --backend torch"),
+        (
+            "mlx",
+            "torchrun starts PyTorch: use --backend torch, "
+            "or start MLX with mlx.launch -n 2 -- hrm train",
+        ),
     ],
 )
 def test_what_two_processes_cannot_do_is_refused(

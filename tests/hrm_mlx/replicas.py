@@ -1,0 +1,137 @@
+"""What two processes do for test_distributed.py, under mlx.launch: first functions on arrays, then commands.
+
+argv: a JSON list of commands, each {"name", "arguments", "without": functions that do nothing, "workers": how many, or null},
+and a folder. Each process leaves there what it found: arrays in functions_<rank>.npz; status, stdout, stderr and the paths it
+wrote to in <name>_<rank>.json.
+"""
+
+import contextlib
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import mlx.core as mx
+import numpy as np
+from hrm_cli.main import main
+
+from hrm_core.backend import Replica
+from hrm_core.config import OptimConfig
+from hrm_core.schedule import rates
+from hrm_mlx import backend, distributed, update
+from hrm_mlx.arrays import from_numpy, to_numpy
+from hrm_mlx.optim import scalars
+
+OPTIM = OptimConfig(lr=1e-3, lr_warmup_steps=2, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1)
+RATES = rates(5, 9, OPTIM)
+ROWS, WIDTH, SLOTS = 9, 4, 5  # of the puzzle table; slots of one process
+DTYPES: dict[str, Any] = {
+    "float32": np.float32,
+    "bfloat16": ml_dtypes.bfloat16,
+    "int32": np.int32,
+    "uint8": np.uint8,
+    "bool": bool,
+}
+
+
+def given(dtype: str, rank: int) -> np.ndarray:
+    """What a process holds before it gathers. Shapes: (2, 3, 2)."""
+    values = np.random.default_rng(rank).standard_normal((2, 3, 2)) * 3
+    return np.abs(values).astype(DTYPES[dtype])
+
+
+def puzzles(rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """Puzzle ids, some of them with both processes, and their gradients; those of row 7 cancel over the processes only."""
+    ids = np.array([[3, 0, 3, 7, 2], [5, 3, 0, 7, 7]], np.int32)[rank]
+    gradients = np.random.default_rng(rank + 5).standard_normal((SLOTS, WIDTH), np.float32)
+    gradients[ids == 7] = [[[2.0] * WIDTH], [[-1.0] * WIDTH] * 2][rank]
+    return ids, gradients
+
+
+def table() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((ROWS, WIDTH), np.float32)
+
+
+def moved_table(rank: int, replica: Replica, in_steps: bool) -> np.ndarray:
+    """The puzzle table after one move of its rows."""
+    ids, gradients = puzzles(rank)
+    updater = object.__new__(update.Updater)
+    updater._replica, updater._in_steps = replica, in_steps
+    moved = updater._move_rows(
+        mx.array(table()), mx.array(ids), mx.array(gradients), scalars(RATES, OPTIM)
+    )
+    mx.eval(moved)
+    return np.array(moved)
+
+
+def run_functions(folder: Path) -> None:
+    mx.set_default_device(mx.cpu)
+    replica = distributed.join()
+    tensors = {name: from_numpy(given("float32", replica.rank)[i]) for i, name in enumerate("ab")}
+    total = distributed.summed({**tensors, "c": mx.array(1.0 + replica.rank)}, replica)
+    (alone,) = distributed.summed({"a": tensors["a"]}, replica).values()
+    mx.eval(total, alone)
+    value = "x" * replica.rank, {"rank": replica.rank}  # of another length in each process
+    found = {
+        "replica": np.array(replica),
+        **{f"summed_{name}": np.array(tensor) for name, tensor in total.items()},
+        "summed_alone": np.array(alone),
+        "table": moved_table(replica.rank, replica, in_steps=True),
+        "table_in_graph": moved_table(replica.rank, replica, in_steps=False),
+        "table_alone": moved_table(replica.rank, Replica(), in_steps=True),
+        "values": np.array(json.dumps(distributed.gathered_values(value, replica))),
+    }
+    for dtype in DTYPES:
+        tensor = from_numpy(given(dtype, replica.rank)).transpose(0, 2, 1)  # not contiguous
+        gathered = distributed.gathered(tensor, replica)
+        mx.eval(gathered)
+        array = to_numpy(gathered)
+        assert array.dtype == DTYPES[dtype]
+        found[f"gathered_{dtype}"] = array.astype(np.float32) if dtype == "bfloat16" else array
+    np.savez(folder / f"functions_{replica.rank}.npz", **found)
+
+
+def run_command(command: dict[str, Any], folder: Path) -> None:
+    """Run one command in this process and note what it did."""
+    out, err, written = io.StringIO(), io.StringIO(), set()
+    watched = command["arguments"][command["arguments"].index("--run") + 1]
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "os.mkdir" or (
+            event == "open" and isinstance(arguments[1], str) and set("wax+") & set(arguments[1])
+        ):
+            written.update(
+                {os.fspath(arguments[0])} if str(arguments[0]).startswith(watched) else ()
+            )
+
+    sys.addaudithook(watch)
+    functions = {name: getattr(update, name) for name in command["without"]}
+    for name in functions:
+        setattr(update, name, lambda tensors, replica: tensors)
+    num_workers = backend.num_workers
+    if command["workers"]:
+        backend.num_workers = lambda one_graph: command["workers"]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        sys.argv = ["hrm", *command["arguments"]]
+        status = main()
+    for name, function in functions.items():
+        setattr(update, name, function)
+    backend.num_workers = num_workers
+    found = {
+        "status": status,
+        "out": out.getvalue(),
+        "err": err.getvalue(),
+        "written": sorted(written),
+    }
+    rank = Replica.of_environment().rank
+    (folder / f"{command['name']}_{rank}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    commands, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
+    run_functions(folder)
+    for command in commands:
+        run_command(command, folder)
