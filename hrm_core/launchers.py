@@ -20,6 +20,7 @@ class Place(NamedTuple):
     launcher: str = ""  # TORCHRUN or MLX_LAUNCH; empty for a process that is alone
     rank: int = 0
     num_processes: int = 1
+    num_machines: int = 1  # of torchrun
     transport: str = ""  # of mlx.launch: ring, jaccl or nccl
     hosts: tuple[str, ...] = ()  # of mlx.launch: that of each rank, or of the first rank alone
 
@@ -33,8 +34,11 @@ class Place(NamedTuple):
     def command(self, run: str) -> str:
         """Return the beginning of the command that trains a run in as many processes."""
         if self.launcher == TORCHRUN:
-            start = f"torchrun --nproc-per-node {self.num_processes} -m hrm_cli train"
-            return f"{start} --run-directory {run}"
+            where = f"--nproc-per-node {self.num_processes // self.num_machines}"
+            if self.num_machines > 1:
+                meeting = "--rdzv-backend c10d --rdzv-endpoint HOST"
+                where = f"--nnodes {self.num_machines} {where} {meeting}"
+            return f"torchrun {where} -m hrm_cli train --run-directory {run}"
         if self.launcher == MLX_LAUNCH:
             is_here = set(self.hosts) == {LOCAL}
             others = f"-n {self.num_processes}" if is_here else "--hostfile HOSTFILE"
@@ -47,7 +51,9 @@ def place() -> Place:
     """Return the place of this process. Raises: BackendError if mlx.launch's own files are damaged."""
     num_processes = int(os.environ.get("WORLD_SIZE") or 1)
     if num_processes > 1:
-        return Place(TORCHRUN, int(os.environ.get("RANK") or 0), num_processes)
+        num_here = int(os.environ.get("LOCAL_WORLD_SIZE") or num_processes)
+        rank = int(os.environ.get("RANK") or 0)
+        return Place(TORCHRUN, rank, num_processes, num_processes // num_here)
     return _place_of_mlx()
 
 
@@ -61,14 +67,14 @@ def _place_of_mlx() -> Place:
     devices = _read_list("MLX_IBV_DEVICES")  # of each rank the devices to the others
     if len(nodes) > 1:
         hosts = tuple(_host(node if isinstance(node, str) else node[0]) for node in nodes)
-        return Place(MLX_LAUNCH, rank, len(nodes), "ring", hosts)
+        return Place(MLX_LAUNCH, rank, len(nodes), 1, "ring", hosts)
     if len(devices) > 1:
         first = _host(os.environ.get("MLX_JACCL_COORDINATOR", ""))
-        return Place(MLX_LAUNCH, rank, len(devices), "jaccl", (first,))
+        return Place(MLX_LAUNCH, rank, len(devices), 1, "jaccl", (first,))
     num_processes = int(os.environ.get("MLX_WORLD_SIZE") or 1)
     if num_processes > 1:
         first = os.environ.get("NCCL_HOST_IP", "")
-        return Place(MLX_LAUNCH, rank, num_processes, "nccl", (first,))
+        return Place(MLX_LAUNCH, rank, num_processes, 1, "nccl", (first,))
     return Place()
 
 

@@ -35,7 +35,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "train": TrainConfig,
 }
 MADE_BY_THE_READER = "hrm data latin "  # see docs/own-puzzles.md; test_third_party.py runs it
-FLAGS_OF_OTHERS = {"--shutdown-timeout"}  # of torchrun
+FLAGS_OF_OTHERS = {"--shutdown-timeout", "--auto-setup"}  # of torchrun, of mlx.distributed_config
 FRAMEWORKS = {"mlx", "torch", "matplotlib", "tensorboardX", "huggingface_hub"}
 
 

@@ -108,6 +108,7 @@ def begin(
     assignment.data.check_unchanged()
     init = init or _recorded_init(assignment.config)
     backend = make_backend(assignment.model)
+    _check_alike(backend, assignment, init)
     backend.load_weights(_initial_weights(assignment, init))
     trainer = Trainer(assignment, backend, run, reporter)
     trainer.check_order()
@@ -135,6 +136,7 @@ def resume(
         check_model(assignment.model, restored.model.config, source)
         check_settings(run.settings, restored.state, source)
     backend = make_backend(assignment.model)
+    _check_alike(backend, assignment, restored.model if restored else None)
     _warn_of_changes(config.environment or {}, environment(backend), reporter)
     if restored is None:
         run.cut_log(reporter.warn)
@@ -145,6 +147,22 @@ def resume(
     trainer = Trainer(assignment, backend, run, reporter)
     trainer.restore(restored)
     return trainer
+
+
+def _check_alike(backend: Backend, assignment: Assignment, model: Model | None) -> None:
+    """Raise RunError if other machines of this run have other settings, data or weights to begin with."""
+    facts = {
+        "settings": assignment.config.model_dump_json(exclude={"data", "init", "environment"}),
+        "data sets": assignment.data.sha256,
+        "models to begin with": None if model is None else model.crc32,
+    }
+    first, *others = backend.gather(facts)
+    for name, value in first.items():
+        if any(other[name] != value for other in others):
+            raise RunError(
+                f"the machines of this run have different {name}; copy data set and run "
+                "from the first machine to the others, and start again"
+            )
 
 
 def _with_view(config: RunConfig, task: Viewed, data: Path) -> RunConfig:

@@ -13,6 +13,7 @@ from hrm_core.launchers import MLX_LAUNCH, TORCHRUN, Place
 VARIABLES = (
     "RANK",
     "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
     "MLX_RANK",
     "MLX_HOSTFILE",
     "MLX_IBV_DEVICES",
@@ -49,6 +50,16 @@ def test_torchrun_is_known_by_its_variables(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.command("runs/a") == f"{start} runs/a"
 
 
+def test_torchrun_on_several_machines_is_started_again_on_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_all(monkeypatch, RANK="5", WORLD_SIZE="8", LOCAL_WORLD_SIZE="4")
+    found = launchers.place()
+    assert found == Place(TORCHRUN, 5, 8, 2)
+    start = "torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST"
+    assert found.command("a") == f"{start} -m hrm_cli train --run-directory a"
+
+
 def test_ring_of_several_machines_is_read_from_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,14 +67,14 @@ def test_ring_of_several_machines_is_read_from_its_file(
     path.write_text(json.dumps(RING))
     set_all(monkeypatch, MLX_RANK="1", MLX_HOSTFILE=str(path))
     found = launchers.place()
-    assert found == Place(MLX_LAUNCH, 1, 3, "ring", ("10.0.0.1", "10.0.0.2", "10.0.0.2"))
+    assert found == Place(MLX_LAUNCH, 1, 3, 1, "ring", ("10.0.0.1", "10.0.0.2", "10.0.0.2"))
     assert Replica.of_environment() == Replica(1, 3)
     assert [found._replace(rank=rank).num_here for rank in range(3)] == [1, 2, 2]
     assert found.command("a") == "mlx.launch --hostfile HOSTFILE -- hrm train --run a"
 
 
 def test_ring_on_one_machine_is_started_again_by_a_number() -> None:
-    here = Place(MLX_LAUNCH, 0, 2, "ring", ("127.0.0.1", "127.0.0.1"))
+    here = Place(MLX_LAUNCH, 0, 2, 1, "ring", ("127.0.0.1", "127.0.0.1"))
     assert here.num_here == 2
     assert here.command("a") == "mlx.launch -n 2 -- hrm train --run a"
 
@@ -87,7 +98,7 @@ def test_jaccl_is_read_from_its_devices(tmp_path: Path, monkeypatch: pytest.Monk
         MLX_JACCL_COORDINATOR="10.0.0.1:32323",
     )
     found = launchers.place()
-    assert found == Place(MLX_LAUNCH, 1, 2, "jaccl", ("10.0.0.1",))
+    assert found == Place(MLX_LAUNCH, 1, 2, 1, "jaccl", ("10.0.0.1",))
     command = "mlx.launch --hostfile HOSTFILE --backend jaccl -- hrm train --run a"
     assert found.command("a") == command
 
@@ -95,7 +106,7 @@ def test_jaccl_is_read_from_its_devices(tmp_path: Path, monkeypatch: pytest.Monk
 def test_nccl_is_read_from_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, MLX_RANK="3", MLX_WORLD_SIZE="8", NCCL_HOST_IP="127.0.0.1")
     found = launchers.place()
-    assert found == Place(MLX_LAUNCH, 3, 8, "nccl", ("127.0.0.1",))
+    assert found == Place(MLX_LAUNCH, 3, 8, 1, "nccl", ("127.0.0.1",))
     assert found.num_here == 1
     assert found.command("a") == "mlx.launch -n 8 --backend nccl -- hrm train --run a"
 

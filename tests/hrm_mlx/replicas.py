@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import ml_dtypes
-import mlx.core as mx
 import numpy as np
+
+import hrm_mlx  # noqa: F401 # isort: skip - before mlx, for its BLAS
+import mlx.core as mx
 from hrm_cli.main import main
 
 from hrm_core.backend import Replica

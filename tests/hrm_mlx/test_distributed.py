@@ -97,9 +97,10 @@ def start(*command: str | Path) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str]) -> tuple[str, list[str]]:
     """Wait. Returns: stdout, and the lines of stderr that are not those of MLX."""
     try:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
         raise
     lines = [line for line in err.splitlines() if line]
     return out, [line for line in lines if not line.startswith(OF_OTHERS)]
@@ -118,7 +119,7 @@ def process_of(rank: int, launcher: subprocess.Popen[str]) -> int:
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None and not path.exists():
         time.sleep(0.002)
 
@@ -207,12 +208,10 @@ def outcomes(folder: Path, alone: Path) -> Path:
         "control": resume(folder, "control", alone),
         "compiled": resume(folder, "compiled", alone),
         "threads": resume(folder, "threads", alone),
-        "averaged": train(folder, "averaged", "--set", "train.ema=0.9"),
         "odd": train(folder, "odd", "--set", "train.global_batch_size=15"),
         "torch": [*train(folder, "torch")[:-4], "--backend", "torch", "--device", "cpu"],
     }
     commands["compiled"] += ["--compile", "on"]
-    commands["threads"] += ["--micro-batch", "3"] if False else []
     arguments = [
         {
             "name": name,
@@ -331,15 +330,6 @@ def test_transfers_work_in_a_compiled_graph_and_beside_threads(
     }[name]
 
 
-def test_two_processes_average_the_weights_of_one(
-    outcomes: Path, folder: Path, hrm: Callable[..., Any]
-) -> None:
-    found = [outcome(outcomes, "averaged", rank) for rank in (0, 1)]
-    assert [each["status"] for each in found] == [0, 0], found[0]["err"]
-    assert hrm(*train(folder, "averaged_alone", "--set", "train.ema=0.9")).status == 0
-    assert_same_run(folder / "averaged", folder / "averaged_alone", list(range(1, 21)))
-
-
 def test_gradients_that_are_not_summed_would_be_noticed(
     outcomes: Path, folder: Path, alone: Path
 ) -> None:
@@ -430,7 +420,7 @@ def test_signal_to_the_launcher_saves(
 
 def wait_for_end(pid: int) -> None:
     """Wait for a process that is not a child of this one."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         try:
             os.kill(pid, 0)
@@ -462,9 +452,9 @@ def test_killed_process_ends_the_run_with_one_line_and_it_resumes(
 # argv: rank, hostfile, what comes after the first sum. The second process is killed, or leaves.
 PAIR = """
 import os, signal, sys, time
-import mlx.core as mx
 from hrm_core.errors import RunError
 from hrm_mlx import distributed
+import mlx.core as mx
 rank, hostfile, then = sys.argv[1:]
 os.environ |= {"MLX_RANK": rank, "MLX_HOSTFILE": hostfile}
 mx.set_default_device(mx.cpu)
@@ -505,7 +495,7 @@ def test_process_that_is_gone_is_noticed_only_when_it_is_needed(
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     second = subprocess.Popen([*command, "1", str(hostfile), then])
     first: Any = subprocess.Popen([*command, "0", str(hostfile), then], **streams)  # type: ignore[call-overload]
-    out, err = first.communicate(timeout=50)
+    out, err = first.communicate(timeout=200)
     assert second.wait() == (0 if then == "leave" else -signal.SIGKILL)
     assert first.returncode in status
     lines = [line for line in err.splitlines() if not line.startswith(OF_OTHERS)]
@@ -519,25 +509,19 @@ def test_process_that_is_gone_is_noticed_only_when_it_is_needed(
 
 
 def test_processes_that_cannot_meet_are_told_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, folder: Path, refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The port is taken."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         hostfile = tmp_path / "hosts"
-        hostfile.write_text(json.dumps([[address], [address]]))
-        environment = {**os.environ, "MLX_RANK": "0", "MLX_HOSTFILE": str(hostfile)}
-        command = [*HRM, *train(tmp_path, "run")]
-        code = "from hrm_mlx import distributed; distributed.join()"
-        found = subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    assert "the processes of this run cannot meet over ring" in found.stderr
-    assert command
+        hostfile.write_text(json.dumps([[address], ["127.0.0.1:1"]]))
+        monkeypatch.setenv("MLX_RANK", "0")
+        monkeypatch.setenv("MLX_HOSTFILE", str(hostfile))
+        message = refusal(*train(folder, "not_begun"))
+    start, end = "the processes of this run cannot meet over ring (", "; start them with mlx.launch"
+    assert message.startswith(start)
+    assert end in message
+    assert not (folder / "not_begun").exists()
 
 
 def test_other_failure_of_a_transfer_keeps_its_traceback() -> None:
