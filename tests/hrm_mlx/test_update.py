@@ -117,6 +117,7 @@ def test_compiled_update_is_the_eager_one() -> None:
 def test_compiled_optimizer_is_the_eager_one(monkeypatch: pytest.MonkeyPatch) -> None:
     config, eager = small(), run(small())
     monkeypatch.setattr("hrm_mlx.backend.choose_compiled", lambda *_: "optimizer")
+    monkeypatch.setattr("hrm_mlx.backend.shared_workers", lambda _: Workers(1))  # as on a GPU
     compiled = run(config)
     assert_agree(compiled[0][0], eager[0][0], atol=1e-6)
     assert_agree(compiled[1], eager[1], atol=2e-6)
