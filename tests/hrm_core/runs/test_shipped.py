@@ -1,12 +1,14 @@
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from hrm_core.config import load_config
 from hrm_core.errors import CheckpointError
 from hrm_core.runs.checkpoint import find_model, load_model
-from hrm_core.runs.shipped import card_of, model_path, shipped_model, shipped_models
+from hrm_core.runs.shipped import CARDS, card_of, model_path, shipped_model, shipped_models
 
 NAME = "sudoku-9x9"
 REPOSITORY = Path(__file__).parents[3]
@@ -21,6 +23,22 @@ def test_every_model_of_the_repository_is_known_by_name() -> None:
     files = sorted((REPOSITORY / "models").glob("*.safetensors"))
     assert NAME in shipped_models()
     assert list(shipped_models()) == [path.stem for path in files]
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_every_model_has_its_recipe_its_card_and_its_hash(name: str) -> None:
+    """The recipe is the configuration of the model: whoever trains with it gets the same shape."""
+    path = REPOSITORY / "models" / f"{name}.safetensors"
+    model, recipe = load_model(path).config, load_config(str(path.with_suffix(".yaml")))
+    assert recipe.model.sized(model.sizes) == model
+    _, _, section = (REPOSITORY / "models" / CARDS).read_text().partition(f"\n## {path.name}\n")
+    card = section.partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| ([a-z][a-z0-9 ]*) \| (.+) \|$", card, flags=re.MULTILINE))
+    assert {"does not solve", "data", "licence", "sha256"} <= rows.keys()
+    assert rows["sha256"] == f"`{hashlib.sha256(path.read_bytes()).hexdigest()}`"
+    assert f"hrm solve {name} " in card
+    assert f"hrm train models/{name}.yaml " in card
+    assert path.stat().st_size <= 5e6
 
 
 def test_name_stands_for_the_file() -> None:
