@@ -112,8 +112,9 @@ def convert(source: str, dest: Path, request: Request) -> Conversion:
 def _check_published(source: str, config: ModelConfig) -> None:
     """Refuse a model that published code would run as another one."""
     for name, value in beyond_published(config).items():
+        shown = str(value).lower() if isinstance(value, bool) else value  # as YAML writes it
         raise ConversionError(
-            f"{source} has model.{name}={value}, which published code does not know; "
+            f"{source} has model.{name}={shown}, which published code does not know; "
             "choose --to safetensors or --to checkpoint"
         )
 
