@@ -252,7 +252,8 @@ def _q_losses(
     if config.q_continue:
         losses["q_continue_loss"] = mx.array(0.0)
     if not config.learns_to_continue:
-        return mx.zeros_like(output.q_continue_logits), losses
+        nothing = 0 * mx.stop_gradient(halt_losses)  # mx.compile returns no constant twice
+        return nothing, losses
     target = _target_q_continue(model, output, mx.stop_gradient(x), last)
     if config.num_chunks > 1:
         target = mx.where(steps > config.steps_before_last_chunk, target, 0)

@@ -1,5 +1,6 @@
 """Halting alone, the gradient of a cycle and shared levels (SPEC.md, section 13.7), in both backends."""
 
+import shutil
 from importlib import import_module
 from typing import Any
 
@@ -169,6 +170,24 @@ def test_shared_levels_are_resumed(make: Make) -> None:
         updated(backend, drawn_batch(2), 2)
     for name, weight in first.weights().items():
         np.testing.assert_array_equal(weight, second.weights()[name], err_msg=name)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="mx.compile on a CPU needs g++")
+def test_compiled_update_is_the_eager_one() -> None:
+    """In MLX, which returns no constant twice from a compiled function."""
+    config = config_with(share_levels=True, q_continue=False, gradient="cycle")
+    eager, compiled = (
+        backend_named("mlx")(config, BackendOptions(device="cpu", dtype="float32", compile=how))
+        for how in ("off", "on")
+    )
+    for backend in (eager, compiled):
+        backend.load_weights(drawn_weights(config))
+        backend.begin_training(OPTIM, B)
+    for update in (1, 2):
+        expected = updated(eager, drawn_batch(update), update)
+        found = updated(compiled, drawn_batch(update), update)
+        for name, array in expected.items():
+            np.testing.assert_allclose(found[name], array, atol=2e-5, err_msg=name)
 
 
 def test_shared_levels_need_as_many_layers() -> None:
