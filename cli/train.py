@@ -73,7 +73,8 @@ NO_CHANGES = (
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Estimate operations, time and memory of the run on this device, and write nothing.",
+    help="Estimate operations, time and memory of the run on this device, say which "
+    "--micro-batch fits, and write nothing.",
 )
 @backend_options
 def train(
@@ -231,12 +232,15 @@ def _print_growth(init: "ModelConfig", model: "ModelConfig") -> None:
 
 def _plan(assignment: "Assignment", make_backend: BackendMaker) -> str:
     from hrm_core.inference.evaluation import num_examples
-    from hrm_core.sizing import evaluations_text, plan_text
+    from hrm_core.sizing import evaluations_text, fitting_text, plan_text
 
     backend = make_backend(assignment.model)
     train, updates = assignment.config.train, assignment.total_updates
     gemm_rate, dtype = backend.gemm_rate(), backend.describe()["dtype"]
     plan = plan_text(assignment.model, train, updates, gemm_rate, dtype)
+    own_slots = train.global_batch_size // backend.replica.num_replicas
+    own = train.model_copy(update={"global_batch_size": own_slots})
+    plan += "\n" + fitting_text(assignment.model, own, dtype, backend.available_memory())
     if assignment.test is None:
         return plan
     num_asked = num_examples(assignment.test, train.eval_examples)

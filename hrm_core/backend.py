@@ -158,6 +158,10 @@ class Backend(Protocol):
         """Most bytes held on the device so far."""
         ...
 
+    def available_memory(self) -> int:
+        """Bytes of memory that the device still has for this process."""
+        ...
+
     def gemm_rate(self) -> float:
         """FLOP/s of products of 2048 x 2048 in the dtype of activations, measured now."""
         ...

@@ -15,6 +15,8 @@ import ctypes
 import os
 import resource
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from hrm_core.errors import BackendError
@@ -80,3 +82,57 @@ def peak_memory() -> int:
     """Return the largest number of bytes of memory that this process has held at once."""
     unit = 1 if sys.platform == "darwin" else 1024  # Source: getrusage(2) of macOS and of Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def available_memory(root: Path = Path("/")) -> int:
+    """Return the bytes of memory that this process may still take, within the limits of its container.
+
+    All of the machine's where the system does not say what is in use, as on macOS. `root` is the
+    folder that holds /proc and /sys.
+    """
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    facts = _counts(root / "proc/meminfo")
+    if "MemAvailable:" in facts:
+        available = 1024 * facts["MemAvailable:"]
+    return max(0, min([available, *_rooms(root)]))
+
+
+def _rooms(root: Path) -> Iterator[int]:
+    """Yield what each limit on the control groups of this process leaves, in bytes.
+
+    Source: cgroups(7); "Memory" in admin-guide/cgroup-v2 and cgroup-v1/memory of the kernel.
+    """
+    groups = root / "proc/self/cgroup"
+    if not groups.is_file():
+        return
+    for line in groups.read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            home, limit, usage, cache = "", "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            home, limit, usage = "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+            cache = "total_inactive_file"
+        else:
+            continue
+        own = Path(path.lstrip("/"))
+        for group in (own, *own.parents):
+            folder = root / "sys/fs/cgroup" / home / group
+            bound = _number(folder / limit)
+            if bound is not None:
+                used = (_number(folder / usage) or 0) - _counts(folder / "memory.stat").get(
+                    cache, 0
+                )
+                yield bound - used
+
+
+def _number(path: Path) -> int | None:
+    """Return the number in a file; None if there is no such file, or no number in it."""
+    text = path.read_text().strip() if path.is_file() else ""
+    return int(text) if text.isdigit() else None
+
+
+def _counts(path: Path) -> dict[str, int]:
+    """Return the numbers in a file of names and numbers; none if there is no such file."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    words = [line.split() for line in lines]
+    return {line[0]: int(line[1]) for line in words if len(line) > 1 and line[1].isdigit()}

@@ -15,6 +15,7 @@ BLOCK_VALUES = 4 * 2**20  # logits that are reduced at once: 16 MiB in float32, 
 LOSS_BLOCK_VALUES = (
     6 * 2**20
 )  # logits in a block of the training loss: 24 MiB in float32, 48 MiB in float64
+FITTING = 2 / 3  # share of a memory that an estimate may fill: updates take up to 1.4 times as much
 LONG = 512  # positions from which on no layer keeps its attention weights for the backward pass
 
 
@@ -119,6 +120,41 @@ def update_bytes(config: ModelConfig, train: TrainConfig, dtype: str) -> int:
         + activation_bytes(config, train.slots_at_once, dtype)
         + gradients
     )
+
+
+def fitting_micro_batch(
+    config: ModelConfig, train: TrainConfig, dtype: str, memory: int
+) -> int | None:
+    """Return the most slots at once whose update fits into so many bytes with a margin.
+
+    The slots are parted as evenly as they can be. None if not even one slot at once fits.
+    """
+    batch_size = train.global_batch_size
+    sizes = {-(-batch_size // num_parts) for num_parts in range(1, batch_size + 1)}
+    for size in sorted(sizes, reverse=True):
+        if update_bytes(config, with_micro_batch(train, size), dtype) <= FITTING * memory:
+            return size
+    return None
+
+
+def with_micro_batch(train: TrainConfig, size: int) -> TrainConfig:
+    """Return the same training with so many slots in the network at once."""
+    return train.model_copy(update={"micro_batch_size": size})
+
+
+def fitting_text(config: ModelConfig, train: TrainConfig, dtype: str, memory: int) -> str:
+    """Describe how many slots at once fit into the memory of a device, as the option to type."""
+    free = f"{scaled(memory, 1024, 'KMGT')}iB of memory are free here"
+    size = fitting_micro_batch(config, train, dtype, memory)
+    if size is None:
+        return (
+            f"{free}: too little even for one slot at once; take a smaller model or a lower "
+            "--batch-size"
+        )
+    if size == train.global_batch_size:
+        return f"{free}: all {size} slots fit at once"
+    needed = scaled(update_bytes(config, with_micro_batch(train, size), dtype), 1024, "KMGT")
+    return f"{free}: --micro-batch {size} fits, with about {needed}iB"
 
 
 def plan_text(

@@ -21,7 +21,13 @@ from hrm_mlx import distributed
 from hrm_mlx.act import Carry, Data, Start, empty_carry, patches_worked_on, worked_on
 from hrm_mlx.answers import Answers, LazyLogits
 from hrm_mlx.arrays import from_numpy, to_numpy
-from hrm_mlx.devices import choose_device, gemm_rate, num_cores, num_workers
+from hrm_mlx.devices import (
+    available_memory,
+    choose_device,
+    gemm_rate,
+    num_cores,
+    num_workers,
+)
 from hrm_mlx.kernels import choose_attention
 from hrm_mlx.model import DTYPES, HRM
 from hrm_mlx.optim import scalars
@@ -123,6 +129,10 @@ class MLXBackend:
     def peak_memory(self) -> int:
         """Most bytes held on the device so far."""
         return int(mx.get_peak_memory())
+
+    def available_memory(self) -> int:
+        """Bytes of memory that the device still has for this process."""
+        return available_memory(self._on_gpu)
 
     def gemm_rate(self) -> float:
         """FLOP/s of products of 2048 x 2048 in the dtype of activations, measured now."""

@@ -6,7 +6,7 @@ import time
 import mlx.core as mx
 
 import hrm_mlx
-from hrm_core import launchers
+from hrm_core import launchers, process
 from hrm_core.errors import BackendError, install_hint
 from hrm_core.messages import warn
 from hrm_mlx.blas import REFERENCE
@@ -59,6 +59,17 @@ def num_workers(one_graph: bool) -> int:
 def num_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory(on_gpu: bool) -> int:
+    """Bytes that this process may still take: on CUDA what is free, on Metal what is recommended at most, else of the machine."""
+    if not on_gpu:
+        return process.available_memory()
+    info = mx.device_info()
+    for name in ("free_memory", "max_recommended_working_set_size", "total_memory"):
+        if name in info:
+            return int(info[name])
+    return int(info["memory_size"])
 
 
 def gemm_rate(dtype: mx.Dtype, one_graph: bool, size: int = 2048, repeats: int = 4) -> float:

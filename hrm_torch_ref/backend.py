@@ -30,7 +30,13 @@ from hrm_torch_ref import attention, distributed
 from hrm_torch_ref.act import Carry, Data, Start, empty_carry, patches_worked_on, worked_on
 from hrm_torch_ref.answers import Answers, LazyLogits
 from hrm_torch_ref.arrays import at_least_float32, from_numpy, to_numpy
-from hrm_torch_ref.devices import choose_device, device_name, gemm_rate, peak_memory
+from hrm_torch_ref.devices import (
+    available_memory,
+    choose_device,
+    device_name,
+    gemm_rate,
+    peak_memory,
+)
 from hrm_torch_ref.model import DTYPES, HRM, Lending
 from hrm_torch_ref.optim import scalars
 from hrm_torch_ref.sequences import Sequences, begun_with, empty_sequences, visible_to_new
@@ -150,6 +156,10 @@ class TorchBackend:
     def peak_memory(self) -> int:
         """Most bytes held so far: on a GPU those of tensors, on a CPU those of the process."""
         return peak_memory(self._device)
+
+    def available_memory(self) -> int:
+        """Bytes of memory that the device still has for this process."""
+        return available_memory(self._device)
 
     def gemm_rate(self) -> float:
         """FLOP/s of products of 2048 x 2048 in the dtype of activations, measured now."""

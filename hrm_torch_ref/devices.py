@@ -48,6 +48,16 @@ def peak_memory(device: torch.device) -> int:
     return process.peak_memory()
 
 
+def available_memory(device: torch.device) -> int:
+    """Bytes that this process may still take: on CUDA what is free, on Metal what is recommended at most, else of the machine."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory())
+    return process.available_memory()
+
+
 def gemm_rate(
     device: torch.device, dtype: torch.dtype, size: int = 2048, repeats: int = 4
 ) -> float:

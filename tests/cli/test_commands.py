@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -588,6 +589,9 @@ def test_train_plans_without_writing(
     outcome = hrm("train", tiny_config, "--data", tiny_data, "--run", tmp_path / "run", "--dry-run")
     assert "24 updates of 16 slots, 384 examples" in outcome.out
     assert "with 16 slots in the network at once" in outcome.out
+    assert re.search(
+        r"\n[\d.]+ .iB of memory are free here: all 16 slots fit at once\n", outcome.out
+    )
     micro = hrm(
         "train",
         tiny_config,

@@ -1,9 +1,11 @@
 """What is asked of glibc."""
 
+import os
 import platform
 import resource
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -51,3 +53,63 @@ def test_system_counts_kib_on_linux_and_bytes_on_macos(
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=7))
     assert process.peak_memory() == expected
+
+
+MEMINFO = "MemTotal:  16000 kB\nMemFree:  100 kB\nMemAvailable:  8000 kB\nHugePages_Total:  0\n"
+
+
+def machine(root: Path, groups: str, files: dict[str, str]) -> Path:
+    """Write /proc and /sys of a machine below a folder."""
+    contents = {"proc/meminfo": MEMINFO, "proc/self/cgroup": groups}
+    contents |= {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
+    for name, text in contents.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "kibibytes"),
+    [
+        ("", {}, 8000),
+        ("0::/\n", {"memory.max": "max\n", "memory.current": "5\n"}, 8000),
+        (  # in a container
+            "0::/\n",
+            {
+                "memory.max": f"{4096 * 1024}\n",
+                "memory.current": f"{1024 * 1024}\n",
+                "memory.stat": f"anon 7\ninactive_file {512 * 1024}\n",
+            },
+            4096 - 512,
+        ),
+        (  # a service inside a slice that is limited
+            "0::/a.slice/b.service\n",
+            {
+                "a.slice/memory.max": f"{3000 * 1024}\n",
+                "a.slice/memory.current": f"{1000 * 1024}\n",
+                "a.slice/b.service/memory.max": "max\n",
+            },
+            2000,
+        ),
+        (  # the first version, of which a container shows its own group as the root
+            "5:cpu:/\n4:memory:/docker/1\n0::/\n",
+            {
+                "memory/memory.limit_in_bytes": f"{6000 * 1024}\n",
+                "memory/memory.usage_in_bytes": f"{2000 * 1024}\n",
+                "memory/memory.stat": f"total_inactive_file {1000 * 1024}\n",
+            },
+            5000,
+        ),
+        ("0::/\n", {"memory.max": "1024\n", "memory.current": "4096\n"}, 0),
+    ],
+)
+def test_available_memory_is_within_the_limits_of_a_container(
+    tmp_path: Path, groups: str, files: dict[str, str], kibibytes: int
+) -> None:
+    assert process.available_memory(machine(tmp_path, groups, files)) == kibibytes * 1024
+
+
+def test_memory_of_the_machine_counts_where_nothing_else_is_said(tmp_path: Path) -> None:
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert process.available_memory(tmp_path) == whole
+    assert 0 < process.available_memory() <= whole

@@ -4,18 +4,22 @@ import pytest
 from hrm_core.config import DataSizes, ModelConfig, TrainConfig, load_config
 from hrm_core.sizing import (
     BLOCK_VALUES,
+    FITTING,
     LONG,
     activation_bytes,
     carry_bytes,
     cell_blocks,
     duration,
     evaluations_text,
+    fitting_micro_batch,
+    fitting_text,
     flops_per_answer,
     flops_per_example,
     plan_text,
     sizes_text,
     state_bytes,
     update_bytes,
+    with_micro_batch,
 )
 
 PAPER = load_config("sudoku-extreme-1k").model.sized(DataSizes(11, 81, 1))
@@ -89,6 +93,46 @@ def test_long_sequences_keep_the_attention_weights_of_one_layer() -> None:
     assert (
         activation_bytes(short, 1, "float32") - activation_bytes(long, 1, "float32") > 0.9 * weights
     )
+
+
+GIB = 2**30
+PAPERS_BATCH = TrainConfig(global_batch_size=768, epochs=1, eval_interval=1)
+
+
+@pytest.mark.parametrize(
+    ("memory", "size"),
+    [(0.5, None), (2, 35), (4, 110), (8, 256), (16, 384), (24, 768)],  # 110: a 7th of 768
+)
+def test_most_slots_at_once_that_fit_are_chosen(memory: float, size: int | None) -> None:
+    found = fitting_micro_batch(PAPER, PAPERS_BATCH, "bfloat16", int(memory * GIB))
+    assert found == size
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 768, 1000])
+@pytest.mark.parametrize("memory", [2.0, 3.0, 9.0])
+def test_one_part_fewer_would_not_fit(batch_size: int, memory: float) -> None:
+    train = PAPERS_BATCH.model_copy(update={"global_batch_size": batch_size})
+    room = FITTING * memory * GIB
+    size = fitting_micro_batch(PAPER, train, "float32", int(memory * GIB))
+    assert size is not None
+    assert update_bytes(PAPER, with_micro_batch(train, size), "float32") <= room
+    num_parts = -(-batch_size // size)
+    if num_parts > 1:
+        more = -(-batch_size // (num_parts - 1))
+        assert update_bytes(PAPER, with_micro_batch(train, more), "float32") > room
+
+
+def test_micro_batch_that_fits_is_told_as_the_option_to_type() -> None:
+    texts = [
+        fitting_text(PAPER, PAPERS_BATCH, "bfloat16", int(memory * GIB)) for memory in (0.5, 4, 24)
+    ]
+    needed = update_bytes(PAPER, with_micro_batch(PAPERS_BATCH, 110), "bfloat16") / GIB
+    assert texts == [
+        "512.00 MiB of memory are free here: too little even for one slot at once; "
+        "take a smaller model or a lower --batch-size",
+        f"4.00 GiB of memory are free here: --micro-batch 110 fits, with about {needed:.2f} GiB",
+        "24.00 GiB of memory are free here: all 768 slots fit at once",
+    ]
 
 
 def test_text_tells_the_numbers() -> None:
