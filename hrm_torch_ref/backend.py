@@ -5,7 +5,6 @@ Shapes: B slots, S tokens, T positions, D hidden, V vocabulary.
 
 import warnings
 from collections.abc import Callable
-from functools import wraps
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -23,13 +22,13 @@ from hrm_core.backend import (
 )
 from hrm_core.config import ModelConfig, OptimConfig
 from hrm_core.errors import BackendError
-from hrm_core.messages import reason
 from hrm_core.parameters import INITIAL_STATES, PUZZLE_TABLE, Role, parameter_table
 from hrm_core.schedule import Rates
 from hrm_torch_ref import attention, distributed
 from hrm_torch_ref.act import Carry, Data, Start, empty_carry, patches_worked_on, worked_on
 from hrm_torch_ref.answers import Answers, LazyLogits
 from hrm_torch_ref.arrays import at_least_float32, from_numpy, to_numpy
+from hrm_torch_ref.compiling import compiled
 from hrm_torch_ref.devices import (
     available_memory,
     choose_device,
@@ -132,7 +131,8 @@ class TorchBackend:
             "ignore", "TensorFloat32 tensor cores", UserWarning
         )  # float32 products are meant to be float32
         whole = self._attention.name not in attention.FLASH
-        return lambda function: _explained(torch.compile(function, fullgraph=whole))
+        speaks = self.replica.rank == 0
+        return lambda function: compiled(function, whole, speaks)
 
     def describe(self) -> dict[str, str]:
         """Describe what results may depend on."""
@@ -531,19 +531,3 @@ def _mapped(function: Callable[..., torch.Tensor], *carries: EvalCarry) -> EvalC
 def _present(data: Data) -> Tensors:
     """The tensors of rows that this model has, by name."""
     return {name: tensor for name, tensor in data._asdict().items() if tensor is not None}
-
-
-def _explained(compiled: Callable[..., Any]) -> Callable[..., Any]:
-    """A compiled function whose first call says in one line that it could not be compiled."""
-    from torch._dynamo.exc import BackendCompilerFailed  # as slow to import as torch itself
-
-    @wraps(compiled)
-    def call(*arguments: Any) -> Any:
-        try:
-            return compiled(*arguments)
-        except BackendCompilerFailed as error:
-            raise BackendError(
-                f"torch.compile failed ({reason(error, 200)}); it needs a C++ compiler on a CPU; use --compile off"
-            ) from error
-
-    return call

@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,10 @@ from hrm_core import process
 from hrm_tasks.sudoku.build import Options, build
 
 process.wait_without_spinning()  # before any test imports torch
+# what tests compile is of no use to the user
+os.environ.setdefault(
+    "TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir(), "hrm-mlx-tests-torchinductor"))
+)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # tests in the background of a shell: their child processes would ignore Ctrl-C, too
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,8 +1,12 @@
 """The compiled update. Compiling takes half a minute on a CPU, so all tests share what was compiled once."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +21,7 @@ torch = pytest.importorskip("torch", reason="torch is missing: the PyTorch refer
 
 from torch._dynamo.utils import counters  # noqa: E402
 
-from hrm_torch_ref import model  # noqa: E402
+from hrm_torch_ref import compiling, model  # noqa: E402
 from hrm_torch_ref.backend import TorchBackend  # noqa: E402
 
 CONFIG = ModelConfig.model_validate(
@@ -207,3 +211,68 @@ def test_model_with_other_settings_does_not_take_what_was_compiled_before(
         assert all(np.abs(results[0]["logits"] - other).max() > 1e-3 for other in ends)
         ends.append(results[0]["logits"])
     torch._dynamo.reset()
+
+
+def test_compiled_code_outlasts_a_restart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(compiling.CACHE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache = tmp_path / "hrm-mlx" / "torchinductor"
+    assert compiling.keep_code() == cache
+    assert cache.is_dir()
+    assert os.environ[compiling.CACHE] == str(cache)
+
+
+def test_cache_that_the_user_chose_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(compiling.CACHE, str(tmp_path / "mine"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    assert compiling.keep_code() == tmp_path / "mine"
+    assert not (tmp_path / "other").exists()
+
+
+def test_cache_that_cannot_be_made_is_left_to_torch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.delenv(compiling.CACHE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert compiling.keep_code() is None
+    assert compiling.CACHE not in os.environ
+
+
+DOUBLED = """\
+import torch
+from hrm_torch_ref.compiling import compiled
+double = compiled(lambda x: 2 * x.sin(), True, True)
+from torch._dynamo.utils import counters
+print(double(torch.ones(3)).tolist(), counters["inductor"]["fxgraph_cache_hit"])
+double(torch.zeros(3))
+"""
+
+
+@needs_compiler
+def test_only_a_compilation_into_an_empty_cache_is_announced(tmp_path: Path) -> None:
+    cache = tmp_path / "hrm-mlx" / "torchinductor"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONWARNINGS": "ignore"}
+    del environment[compiling.CACHE]
+    outcomes = [
+        subprocess.run(
+            [sys.executable, "-c", DOUBLED],
+            check=True, capture_output=True, text=True, env=environment,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    value = (2 * torch.ones(3).sin()).tolist()
+    assert [outcome.stdout for outcome in outcomes] == [f"{value} 0\n", f"{value} 1\n"]
+    line = f"compiling: the first result takes a minute or two; later runs find the code in {cache}"
+    assert [outcome.stderr for outcome in outcomes] == [f"{line}\n", ""]
+
+
+def test_other_processes_of_torchrun_are_silent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    monkeypatch.setenv(compiling.CACHE, str(tmp_path))
+    for speaks, num_lines in ((False, 0), (True, 1)):
+        torch._dynamo.reset()
+        assert compiling.compiled(torch.sin, True, speaks)(torch.zeros(1)) == 0
+        assert capsys.readouterr().err.count("\n") == num_lines
