@@ -28,7 +28,14 @@ _A, _B = 2.885407960566378, 0.11523694101377865
 _BITS = (
     1.5 * 2**23 + 127
 )  # added to a number it leaves, in the last bits, its whole part and the bias of exponents
-_SMALLEST = -126.0  # of the exponents of float32
+_SMALLEST = -127.0  # the exponent of 0 in float32
+
+
+def softmax(scores: mx.array) -> mx.array:
+    """Softmax over the last axis, computed in float32. Any shape; -inf gives 0."""
+    if mx.default_device() == mx.cpu and scores.dtype == mx.float32:
+        return _softmax_of_fractions(scores)  # type: ignore[return-value]  # as of silu
+    return mx.softmax(scores, axis=-1, precise=True)
 
 
 def eager(
@@ -46,7 +53,7 @@ def eager(
         visible = mx.tri(q.shape[2], dtype=mx.bool_)
     if visible is not None:
         scores = mx.where(visible, scores, -mx.inf)
-    return mx.softmax(scores, axis=-1, precise=True) @ v
+    return softmax(scores) @ v
 
 
 def sdpa(
@@ -96,6 +103,11 @@ def choose_attention(name: str, on_gpu: bool, pattern: str = "full") -> tuple[st
     return found, recomputed(partial(kernel, causal=True) if pattern == "causal" else kernel)
 
 
+def packed(x: mx.array) -> mx.array:
+    """The same values; on a CPU without gaps between them, as it reads a view three times slower."""
+    return mx.contiguous(x) if mx.default_device() == mx.cpu else x
+
+
 def rotates_in_one_kernel(x: mx.array) -> bool:
     """Return True if `mx.fast.rope` should rotate these queries or keys: in bfloat16 on a GPU.
 
@@ -113,7 +125,7 @@ def silu(x: mx.array) -> mx.array:
 
 
 def exp(x: mx.array) -> mx.array:
-    """e^x of x <= 0, any shape; at least 2^-126."""
+    """e^x of x <= 0, any shape; below 2^-126 it is 0."""
     if mx.default_device() == mx.cpu and x.dtype == mx.float32:
         return exp_of_fractions(x)
     return mx.exp(x)
@@ -159,3 +171,15 @@ def _silu_of_fractions(x: mx.array) -> mx.array:
 def _silu_vjp(x: mx.array, cotangent: mx.array, _: mx.array) -> mx.array:
     s = sigmoid_of_fractions(x)
     return cotangent * (s + x * s * (1 - s))
+
+
+@mx.custom_function
+def _softmax_of_fractions(scores: mx.array) -> mx.array:
+    powers = exp_of_fractions(scores - scores.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+@_softmax_of_fractions.vjp
+def _softmax_vjp(_: mx.array, cotangent: mx.array, weights: mx.array) -> mx.array:
+    slopes = weights * cotangent
+    return slopes - weights * slopes.sum(axis=-1, keepdims=True)

@@ -9,7 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from hrm_core.config import ModelConfig
-from hrm_mlx.kernels import Kernel, rotates_in_one_kernel, silu
+from hrm_mlx.kernels import Kernel, packed, rotates_in_one_kernel, silu
 from hrm_mlx.sequences import KeyValues
 
 
@@ -28,7 +28,9 @@ class RotaryEmbedding:
         self.theta, self.start = theta, 0
         frequencies = 1.0 / theta ** (mx.arange(0, head_dim, 2, dtype=mx.float32) / head_dim)
         angles = mx.arange(total_len, dtype=mx.float32)[:, None] * frequencies  # (T, h/2)
-        self.cos, self.sin = mx.cos(angles), mx.sin(angles)
+        cos, sin = mx.cos(angles), mx.sin(angles)
+        # (T, 2, h/2) each, for both halves
+        self.cos, self.sin = mx.stack([cos, cos], axis=1), mx.stack([-sin, sin], axis=1)
         mx.eval(self.cos, self.sin)  # so that every stream may use them
 
     def part(self, start: int, stop: int) -> "RotaryEmbedding":
@@ -49,11 +51,9 @@ class RotaryEmbedding:
                 scale=1.0,
                 offset=self.start,
             )
-        first, second = mx.split(x.astype(mx.float32), 2, axis=-1)
-        rotated = mx.concatenate(
-            [first * self.cos - second * self.sin, second * self.cos + first * self.sin], axis=-1
-        )
-        return rotated.astype(x.dtype)
+        halves = x.astype(mx.float32).reshape(*x.shape[:-1], 2, -1)
+        rotated = halves * self.cos + halves[..., ::-1, :] * self.sin
+        return rotated.reshape(x.shape).astype(x.dtype)
 
 
 class Embedding(nn.Module):
@@ -104,12 +104,11 @@ class Attention(nn.Module):
     ) -> mx.array:
         """Shapes: (B, T, D), `visible` (B, 1, T, T) bool -> (B, T, D); with `memory` (B, n, D), behind what it holds."""
         B, T, D = x.shape
-        qkv = (
-            self.qkv_proj(x)
-            .reshape(B, T, 3, self.num_heads, self.head_dim)
-            .transpose(2, 0, 3, 1, 4)
-        )  # (3, B, N, T, h)
-        q, k, v = qkv[0], qkv[1], qkv[2]
+        shape = (B, T, self.num_heads, self.head_dim)
+        q, k, v = (
+            packed(part.reshape(shape).transpose(0, 2, 1, 3))  # (B, N, T, h)
+            for part in mx.split(self.qkv_proj(x), 3, axis=-1)
+        )
         if rope is not None:
             q, k = rope(q), rope(k)
         attend = self.kernel if memory is None else memory.attend
