@@ -84,7 +84,7 @@ class _Watch:
         for connection in self.connections:
             connection.settimeout(None)
             _keep_alive(connection)
-        threading.Thread(target=self._watch, name="hrm-mlx-watch", daemon=True).start()
+        threading.Thread(target=self._wait, name="hrm-mlx-watch", daemon=True).start()
 
     def _accept(self, server: socket.socket, secret: bytes, count: int) -> None:
         server.settimeout(CONNECTING)
@@ -97,7 +97,7 @@ class _Watch:
                 else:
                     connection.close()
 
-    def _watch(self) -> None:
+    def _wait(self) -> None:
         """Wait until another process or the launcher ends."""
         launcher = os.getppid()
         while not select.select(self.connections, [], [], 1.0)[0]:

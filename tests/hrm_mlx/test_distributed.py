@@ -106,16 +106,14 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, list[str]]:
     return out, [line for line in lines if not line.startswith(OF_OTHERS)]
 
 
-def process_of(rank: int, launcher: subprocess.Popen[str]) -> int:
-    """The process id of a rank."""
-    listed = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
-    ).stdout
-    children = [
-        line.split()[0] for line in listed.splitlines() if line.split()[1] == str(launcher.pid)
-    ]
-    assert len(children) == 2, listed
-    return sorted(map(int, children))[rank]  # either will do: pids do not tell the ranks
+def processes_of(launcher: subprocess.Popen[str]) -> list[int]:
+    """The ids of its two processes, in no order of ranks."""
+    command = ["ps", "-A", "-o", "pid=,ppid="]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in listed.splitlines()]
+    found = [int(pid) for pid, parent in rows if int(parent) == launcher.pid]
+    assert len(found) == 2, listed
+    return found
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
@@ -404,7 +402,7 @@ def test_signal_to_the_launcher_saves(
     run = folder / name
     process = start(*HRM, *train(folder, name, "--set", "train.save_every_updates=1000"))
     wait_for(run / "log.jsonl", process)
-    pids = [process_of(rank, process) for rank in (0, 1)]
+    pids = processes_of(process)
     if name == "Ctrl-C":
         os.killpg(process.pid, signal.SIGINT)
     else:
@@ -436,7 +434,7 @@ def test_killed_process_ends_the_run_with_one_line_and_it_resumes(
     run = folder / "killed"
     process = start(*HRM, *train(folder, "killed", "--set", "train.save_every_updates=3"))
     wait_for(run / "checkpoints" / "update_00000003" / MODEL_FILE, process)
-    os.kill(process_of(1, process), signal.SIGKILL)
+    os.kill(processes_of(process)[1], signal.SIGKILL)
     out, err = finish(process)
     assert out == ""
     (line,) = [line for line in err if not line.startswith(("update", "evaluation"))]
