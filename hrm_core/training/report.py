@@ -42,14 +42,14 @@ class ConsoleReporter:
 
     def __exit__(self, *raised: object) -> None:
         if self._live:
-            with suppress(OSError):
+            with suppress(OSError, SystemExit):  # rich raises the latter if nobody reads
                 self._live.stop()
 
     def trained(self, record: Record, total: int) -> None:
         """Show the metrics of the last updates."""
         line = training_line(record, total, self._measures)
         if self._live:
-            with suppress(OSError):
+            with suppress(OSError, SystemExit):  # rich raises the latter if nobody reads
                 self._live.update(Text(line), refresh=True)
         else:
             self._print(line)
@@ -66,7 +66,7 @@ class ConsoleReporter:
         self._print(f"warning: {message}")
 
     def _print(self, line: str) -> None:
-        with suppress(OSError):
+        with suppress(OSError, SystemExit):  # rich raises the latter if nobody reads
             self._console.print(line, markup=False)
 
 
