@@ -61,7 +61,7 @@ def moved_table(rank: int, replica: Replica, in_steps: bool) -> np.ndarray:
     """The puzzle table after one move of its rows."""
     ids, gradients = puzzles(rank)
     updater = object.__new__(update.Updater)
-    updater._replica, updater._in_steps = replica, in_steps
+    updater._replica, updater._in_steps, updater._evaluate = replica, in_steps, mx.eval
     moved = updater._move_rows(
         mx.array(table()), mx.array(ids), mx.array(gradients), scalars(RATES, OPTIM)
     )
