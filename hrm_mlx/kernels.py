@@ -38,8 +38,12 @@ _SMALLEST = -127.0  # the exponent of 0 in float32
 
 
 def softmax(scores: mx.array) -> mx.array:
-    """Softmax over the last axis, computed in float32. Any shape; -inf gives 0."""
-    if mx.default_device() == mx.cpu and scores.dtype == mx.float32:
+    """Softmax over the last axis, computed in float32. Any shape; -inf gives 0.
+
+    Fractions take the memory of a few arrays of scores besides, so those of long sequences do without.
+    """
+    is_short = scores.shape[-1] < LONG
+    if is_short and mx.default_device() == mx.cpu and scores.dtype == mx.float32:
         return _softmax_of_fractions(scores)  # type: ignore[return-value]  # as of silu
     return mx.softmax(scores, axis=-1, precise=True)
 
