@@ -23,12 +23,6 @@ _POLES = ((9.869645973461486, 2.000022184128726), (89.15230842203293, 2.03136238
           (283.7874119222555, 3.091687199463597), (1269.829412870501, 11.823011740910774))  # fmt: skip
 
 
-# 2 atan(t) / t on |t| <= 1, fitted likewise. Largest error of arctan2 in float32: 3.3e-7 (its own: 1.0e-7).
-_ANGLE_CONSTANT = 0.33552861930521816
-_ANGLE_POLES = ((1.1635515290444671, 0.4187868274262318), (2.2360143205011056, 1.4016952888082252),
-                (8.803005658411848, 5.965602738774437))  # fmt: skip
-_ALMOST_NOTHING = 1e-22  # so that 0 / 0 is 0
-
 # 2^f on |f| <= 1/2 is (q + f) / (q - f) with q = f coth(f ln 2 / 2), here the best a + b f². Largest error of exp: 4.4e-7.
 _A, _B = 2.885407960566378, 0.11523694101377865
 _BITS = (
@@ -149,26 +143,6 @@ def exp_of_fractions(x: mx.array) -> mx.array:
     q = f * f * _B + _A
     whole = mx.left_shift(shifted.view(mx.int32), 23).view(mx.float32)
     return (q + f) / (q - f) * whole
-
-
-def arctan2(y: mx.array, x: mx.array) -> mx.array:
-    """The angle of (x, y) for x >= 0, any shape."""
-    if mx.default_device() == mx.cpu and y.dtype == mx.float32:
-        return arctan2_of_fractions(y, x)
-    return mx.arctan2(y, x)
-
-
-def arctan2_of_fractions(y: mx.array, x: mx.array) -> mx.array:
-    """The same from additions, products, quotients and square roots only, float32.
-
-    Its relative error is 1e-22 over the larger of both: more than rounding below 1e-15.
-    """
-    t = y / (x + mx.sqrt(x * x + y * y) + _ALMOST_NOTHING)  # the tangent of half the angle
-    square = t * t
-    total = mx.array(_ANGLE_CONSTANT)
-    for pole, residue in _ANGLE_POLES:
-        total = residue / (square + pole) + total
-    return t * total
 
 
 def sum_of_many(values: mx.array) -> mx.array:

@@ -9,7 +9,6 @@ import mlx.core as mx
 
 from hrm_core.config import OptimConfig
 from hrm_core.schedule import Rates
-from hrm_mlx.kernels import arctan2
 
 
 class Scalars(NamedTuple):
@@ -49,7 +48,7 @@ def adam_atan2(
     """
     m = m + (1 - optim.beta1) * (gradient - m)
     v = optim.beta2 * v + (1 - optim.beta2) * mx.square(gradient)
-    weight = weight * rates.keep - rates.step * arctan2(m, mx.sqrt(v) * rates.second_scale)
+    weight = weight * rates.keep - rates.step * mx.arctan2(m, mx.sqrt(v) * rates.second_scale)
     return weight, m, v
 
 

@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 
 from hrm_core.config import OptimConfig
 from hrm_core.schedule import rates
-from hrm_mlx.kernels import arctan2_of_fractions
 from hrm_mlx.optim import adam_atan2, scalars, sign_sgd
 
 OPTIM = OptimConfig(
@@ -56,17 +55,6 @@ def test_adam_atan2_is_that_of_float64(scale: float) -> None:
     np.testing.assert_allclose(
         mlx_adam_atan2(weight, gradients), reference_adam_atan2(weight, gradients), atol=2e-6
     )
-
-
-@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1.0, 1e9])
-def test_angle_is_that_of_float64(scale: float) -> None:
-    rng = np.random.default_rng(0)
-    y, x = (rng.standard_normal((2, 20000)) * scale).astype(np.float32)
-    y[:3], x = [0, 0, scale], np.abs(x)
-    x[1:3] = 0
-    found = np.array(arctan2_of_fractions(mx.array(y), mx.array(x)))
-    expected = np.arctan2(y.astype(np.float64), x.astype(np.float64))
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_weight_without_gradient_only_decays() -> None:
