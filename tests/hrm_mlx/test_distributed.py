@@ -32,7 +32,7 @@ from hrm_tasks.sudoku.build import Options, build
 
 REPOSITORY = Path(__file__).parents[2]
 REPLICAS = Path(__file__).with_name("replicas.py")
-LAST, MIDDLE = "update_00000020", "update_00000010"
+LAST, MIDDLE = "update_00000020", "update_00000016"
 CONFIG = """\
 model:
   puzzle_emb_ndim: 32
@@ -54,7 +54,7 @@ train:
   eval_interval: 20
   max_updates: 20
   report_every: 1
-  save_every_updates: 10
+  save_every_updates: 8
 """
 OPTIONS = ["--backend", "mlx", "--device", "cpu"]
 LAUNCH = (
@@ -177,7 +177,7 @@ def train(folder: Path, run: str, *more: str | Path) -> list[str | Path]:
 
 
 def resume(folder: Path, run: str, begun: Path) -> list[str | Path]:
-    """Continue a copy of a run after its update 10."""
+    """Continue a copy of a run after its update 16."""
     copy = Path(shutil.copytree(begun, folder / run))
     shutil.rmtree(copy / "checkpoints" / LAST)
     return ["train", "--run", copy, "--resume", *OPTIONS]
@@ -331,15 +331,15 @@ def test_transfers_work_in_a_compiled_graph_and_beside_threads(
 def test_gradients_that_are_not_summed_would_be_noticed(
     outcomes: Path, folder: Path, alone: Path
 ) -> None:
-    """The control: the same ten updates, each process with its own gradients."""
+    """The control: the same four updates, each process with its own gradients."""
     assert outcome(outcomes, "control", 0)["status"] == 0
     with pytest.raises(AssertionError):
-        assert_same_run(folder / "control", alone, [11, 12])
+        assert_same_run(folder / "control", alone, [17, 18])
     weights = [
         load_file(run / "checkpoints" / LAST / MODEL_FILE)["lm_head.weight"]
         for run in (folder / "control", alone)
     ]
-    assert np.abs(weights[0] - weights[1]).max() > 1e-3
+    assert np.abs(weights[0] - weights[1]).max() > 1e-4  # rounding: 2e-5
 
 
 @pytest.mark.parametrize(
