@@ -60,10 +60,11 @@ class HRM(nn.Module):
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         if config.pos_encodings == "learned":
             self.embed_pos = Embedding(config.total_len, config.hidden_size)
-        self.L_level = ReasoningModule(config, config.L_layers, kernel)
-        self.H_level = self.L_level
         if not config.share_levels:
             self.H_level = ReasoningModule(config, config.H_layers, kernel)
+        self.L_level = ReasoningModule(config, config.L_layers, kernel)
+        if config.share_levels:
+            self.H_level = self.L_level
         self.lm_head = Linear(config.hidden_size, config.vocab_size)
         self.q_head = Linear(config.hidden_size, 2, bias=True)
         if config.patch_size:  # last, as in the weight table
