@@ -81,6 +81,6 @@ def serve(
 
 def _shipped() -> Path:
     """Return the model that comes with the package."""
-    from hrm_core.runs.shipped import shipped_models
+    from hrm_core.runs.shipped import SHOWN, shipped_models
 
-    return next(iter(shipped_models().values()))
+    return shipped_models()[SHOWN]

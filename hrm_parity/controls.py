@@ -87,7 +87,8 @@ def even_odd_pairs(_: Any) -> Any:
 
     def call(self: Any, x: Any) -> Any:
         even, odd = x[..., 0::2], x[..., 1::2]
-        pairs = [even * self.cos - odd * self.sin, odd * self.cos + even * self.sin]
+        cos, sin = self.cos[:, 0], self.sin[:, 1]  # of both halves the same, but for the sign
+        pairs = [even * cos - odd * sin, odd * cos + even * sin]
         return mx.stack(pairs, axis=-1).reshape(x.shape)
 
     return call
@@ -421,7 +422,8 @@ def rope_over_chunks(step_loss: Any) -> Any:
         pairs = mx.arange(0, config.head_dim, 2) / config.head_dim
         angles = positions[:, None, :, None] / config.rope_theta**pairs
         tables = rope.cos, rope.sin
-        rope.cos, rope.sin = mx.cos(angles), mx.sin(angles)
+        cos, sin = mx.cos(angles), mx.sin(angles)
+        rope.cos, rope.sin = mx.stack([cos, cos], axis=-2), mx.stack([-sin, sin], axis=-2)
         step = step_loss(model, carry, *others)
         rope.cos, rope.sin = tables
         return step

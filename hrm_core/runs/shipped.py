@@ -12,6 +12,7 @@ from hrm_core.messages import one_line
 from hrm_core.plugins import package_folders
 
 PACKAGE = "hrm_models"
+SHOWN = "sudoku-9x9"  # the model of `hrm serve` without a name
 CARDS = "README.md"  # beside the models: a section for each
 
 

@@ -108,8 +108,10 @@ def test_resumed_run_writes_the_same_files(resumed_run: Path) -> None:
     assert files == list(RECORD["kept"]["run"])
     newest = resumed_run / "checkpoints" / NEWEST
     keys = kept.state_keys(newest)
-    added = {key for key in keys if key.startswith("settings")}  # since the run was kept
+    since = ("settings", "environment.replicas")  # the run was kept
+    added = {key for key in keys if key.startswith(since)}
     assert added == {
+        "environment.replicas",
         "settings",
         *(f"settings.{name}" for name in ("data", "init", "optim", "train")),
     }
