@@ -94,7 +94,7 @@ def activation_bytes(config: ModelConfig, slots: int, dtype: str) -> int:
     """
     D, intermediate, T = config.hidden_size, config.intermediate_size, config.total_len
     layers = config.layers_with_gradient
-    weights = config.num_heads * T * T * (3 if T >= LONG else 4 + layers)
+    weights = config.num_heads * T * T * (3 if T >= LONG else 3 + layers)
     if config.attention == "prefix":
         weights += T * T  # the mask
     return WIDTHS[dtype] * slots * (layers * T * (12 * D + 4 * intermediate) + weights)

@@ -31,17 +31,6 @@ _BITS = (
 _SMALLEST = -127.0  # the exponent of 0 in float32
 
 
-def softmax(scores: mx.array) -> mx.array:
-    """Softmax over the last axis, computed in float32. Any shape; -inf gives 0.
-
-    Fractions take the memory of a few arrays of scores besides, so those of long sequences do without.
-    """
-    is_short = scores.shape[-1] < LONG
-    if is_short and mx.default_device() == mx.cpu and scores.dtype == mx.float32:
-        return _softmax_of_fractions(scores)  # type: ignore[return-value]  # as of silu
-    return mx.softmax(scores, axis=-1, precise=True)
-
-
 def eager(
     q: mx.array,
     k: mx.array,
@@ -57,7 +46,7 @@ def eager(
         visible = mx.tri(q.shape[2], dtype=mx.bool_)
     if visible is not None:
         scores = mx.where(visible, scores, -mx.inf)
-    return softmax(scores) @ v
+    return mx.softmax(scores, axis=-1, precise=True) @ v
 
 
 def sdpa(
@@ -175,15 +164,3 @@ def _silu_of_fractions(x: mx.array) -> mx.array:
 def _silu_vjp(x: mx.array, cotangent: mx.array, _: mx.array) -> mx.array:
     s = sigmoid_of_fractions(x)
     return cotangent * (s + x * s * (1 - s))
-
-
-@mx.custom_function
-def _softmax_of_fractions(scores: mx.array) -> mx.array:
-    powers = exp_of_fractions(scores - scores.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
-
-
-@_softmax_of_fractions.vjp
-def _softmax_vjp(_: mx.array, cotangent: mx.array, weights: mx.array) -> mx.array:
-    slopes = weights * cotangent
-    return slopes - weights * slopes.sum(axis=-1, keepdims=True)
