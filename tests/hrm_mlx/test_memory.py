@@ -164,4 +164,4 @@ def test_estimate_holds_beyond_the_published_network(
 ) -> None:
     found = measured_over_estimated(seq_len, slots, micro_batch, **fields)
     # within 20 % where both threads reach their peaks together; beside other work they may not
-    assert 0.65 < found < 1.25
+    assert 0.65 < found < 1.2
