@@ -22,7 +22,8 @@ class Workers:
         self._streams = (
             [mx.new_thread_unsafe_stream(mx.cpu) for _ in range(count)] if count > 1 else []
         )
-        self._pool = ThreadPoolExecutor(count, "hrm-mlx") if count > 1 else None
+        # a thread for each stream: two threads that evaluate on one stream end the process
+        self._threads = [ThreadPoolExecutor(1, "hrm-mlx") for _ in self._streams]
 
     def __len__(self) -> int:
         return max(1, len(self._streams))
@@ -30,17 +31,20 @@ class Workers:
     @property
     def are_threads(self) -> bool:
         """True if arguments must be evaluated before and results are evaluated after."""
-        return self._pool is not None
+        return bool(self._threads)
 
     def map(self, function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
         """Compute `function(part)` for each part, at most one a worker. Graphs are built one by one, evaluated side by side."""
-        if self._pool is None:
+        if not self._threads:
             return [function(part) for part in parts]
         results = []
         for stream, part in zip(self._streams, parts, strict=False):
             with mx.stream(stream):
                 results.append(function(part))
-        list(self._pool.map(_evaluate, self._streams, results))
+        workers = zip(self._threads, self._streams, results, strict=False)
+        pending = [thread.submit(_evaluate, *work) for thread, *work in workers]
+        for evaluated in pending:
+            evaluated.result()
         return results
 
 
