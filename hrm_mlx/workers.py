@@ -42,7 +42,7 @@ class Workers:
             with mx.stream(stream):
                 results.append(function(part))
         workers = zip(self._threads, self._streams, results, strict=False)
-        pending = [thread.submit(_evaluate, *work) for thread, *work in workers]
+        pending = [thread.submit(_evaluate, stream, result) for thread, stream, result in workers]
         for evaluated in pending:
             evaluated.result()
         return results
