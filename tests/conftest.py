@@ -20,6 +20,7 @@ import hrm_mlx  # noqa: F401 - before any test imports mlx: it brings the fast B
 from hrm_core import process
 from hrm_tasks.sudoku.build import Options, build
 
+sys.path.insert(0, str(Path(__file__).parent))  # tests are no packages here
 process.wait_without_spinning()  # before any test imports torch
 # what tests compile is of no use to the user
 os.environ.setdefault(

@@ -5,10 +5,7 @@ and a folder. Each process leaves there what it found: arrays in functions_<rank
 wrote to in <name>_<rank>.json.
 """
 
-import contextlib
-import io
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,6 @@ import numpy as np
 
 import hrm_mlx  # noqa: F401 # isort: skip - before mlx, for its BLAS
 import mlx.core as mx
-from hrm_cli.main import main
 
 from hrm_core.backend import Replica
 from hrm_core.config import OptimConfig
@@ -26,6 +22,10 @@ from hrm_core.schedule import rates
 from hrm_mlx import backend, distributed, update
 from hrm_mlx.arrays import from_numpy, to_numpy
 from hrm_mlx.optim import scalars
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # tests are no packages
+
+from two_processes import run_command
 
 OPTIM = OptimConfig(lr=1e-3, lr_warmup_steps=2, puzzle_emb_lr=1e-2, puzzle_emb_weight_decay=0.1)
 RATES = rates(5, 9, OPTIM)
@@ -96,44 +96,17 @@ def run_functions(folder: Path) -> None:
     np.savez(folder / f"functions_{replica.rank}.npz", **found)
 
 
-def run_command(command: dict[str, Any], folder: Path) -> None:
-    """Run one command in this process and note what it did."""
-    out, err, written = io.StringIO(), io.StringIO(), set()
-    watched = command["arguments"][command["arguments"].index("--run") + 1]
-
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "os.mkdir" or (
-            event == "open" and isinstance(arguments[1], str) and set("wax+") & set(arguments[1])
-        ):
-            written.update(
-                {os.fspath(arguments[0])} if str(arguments[0]).startswith(watched) else ()
-            )
-
-    sys.addaudithook(watch)
-    functions = {name: getattr(update, name) for name in command["without"]}
-    for name in functions:
-        setattr(update, name, lambda tensors, replica: tensors)
+def run_with_workers(command: dict[str, Any], folder: Path) -> None:
+    """Run one command, with as many workers as it says."""
     num_workers = backend.num_workers
     if command["workers"]:
         backend.num_workers = lambda one_graph: command["workers"]
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        sys.argv = ["hrm", *command["arguments"]]
-        status = main()
-    for name, function in functions.items():
-        setattr(update, name, function)
+    run_command(command, folder, update)
     backend.num_workers = num_workers
-    found = {
-        "status": status,
-        "out": out.getvalue(),
-        "err": err.getvalue(),
-        "written": sorted(written),
-    }
-    rank = Replica.of_environment().rank
-    (folder / f"{command['name']}_{rank}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":
     commands, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
     run_functions(folder)
     for command in commands:
-        run_command(command, folder)
+        run_with_workers(command, folder)

@@ -17,14 +17,21 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from two_processes import (
+    LAST,
+    assert_all_slots_are_saved,
+    assert_same_chunks,
+    assert_same_measures,
+    assert_same_run,
+    assert_slots_halt_at_different_steps,
+    outcome,
+    prepare,
+    prepare_chunks,
+    records,
+)
 
 from hrm_core.backend import Replica
-from hrm_core.config import DataSizes, load_config
-from hrm_core.data.store import load_split
-from hrm_core.data.writer import Examples, Layout, write_dataset
-from hrm_core.parameters import initial_values
-from hrm_core.runs.checkpoint import MODEL_FILE, STATE_FILE, TRAIN_STATE_FILE, save_model
-from hrm_tasks.sudoku.build import Options, build
+from hrm_core.runs.checkpoint import MODEL_FILE, TRAIN_STATE_FILE
 
 torch = pytest.importorskip("torch", reason="torch is missing: the PyTorch reference is not tested")
 
@@ -36,30 +43,7 @@ pytestmark = pytest.mark.skipif(
 
 REPOSITORY = Path(__file__).parents[2]
 REPLICAS = Path(__file__).with_name("replicas.py")
-LAST, MIDDLE = "update_00000020", "update_00000010"
-CONFIG = """\
-model:
-  puzzle_emb_ndim: 32
-  H_layers: 1
-  L_layers: 1
-  H_cycles: 1
-  hidden_size: 32
-  num_heads: 2
-  halt_max_steps: 4
-  halt_exploration_prob: 0.5
-optim:
-  lr: 1e-3
-  lr_warmup_steps: 5
-  weight_decay: 0.1
-  puzzle_emb_lr: 1e-2
-train:
-  global_batch_size: 16
-  epochs: 40
-  eval_interval: 20
-  max_updates: 20
-  report_every: 1
-  save_every_updates: 10
-"""
+MIDDLE = "update_00000010"
 AVERAGED = ["--set", "train.ema=0.9"]
 OPTIONS = ["--backend", "torch", "--device", "cpu"]
 
@@ -94,56 +78,11 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def records(run: Path, kind: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [line for line in lines if line["kind"] == kind]
-
-
-COUNTED = ("update", "examples", "count", "steps", "exact_accuracy", "q_halt_accuracy", "lr")
-
-
-def assert_same_run(found: Path, expected: Path, updates: list[int]) -> None:
-    """Hold the log and the last checkpoint of one run against another: decisions alike, numbers within rounding."""
-    trained = [
-        {line["update"]: line for line in records(run, "train")} for run in (found, expected)
-    ]
-    for update in updates:
-        ours, theirs = trained[0][update], trained[1][update]
-        assert {name: ours[name] for name in COUNTED} == {name: theirs[name] for name in COUNTED}
-        assert ours["accuracy"] == pytest.approx(theirs["accuracy"], rel=1e-6), update
-        for name in ("lm_loss", "q_halt_loss", "q_continue_loss"):
-            assert ours[name] == pytest.approx(theirs[name], rel=1e-5, abs=1e-6), (
-                update,
-                name,
-            )  # abs: of a loss near zero
-    tensors = [load_file(run / "checkpoints" / LAST / MODEL_FILE) for run in (found, expected)]
-    for name, array in tensors[1].items():
-        np.testing.assert_allclose(tensors[0][name], array, rtol=0, atol=2e-5, err_msg=name)
-    states = [load_file(run / "checkpoints" / LAST / TRAIN_STATE_FILE) for run in (found, expected)]
-    assert states[0].keys() == states[1].keys()
-    for name, array in states[1].items():
-        assert (states[0][name].shape, states[0][name].dtype) == (array.shape, array.dtype), name
-        if array.dtype.kind in "ib":
-            np.testing.assert_array_equal(states[0][name], array, err_msg=name)
-        elif name.startswith("carry."):
-            np.testing.assert_allclose(states[0][name], array, rtol=0, atol=1e-4, err_msg=name)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small 6x6 data set, a config and a model to start from whose Q head decides."""
     folder = tmp_path_factory.mktemp("distributed")
-    options = Options(size=6, generate=60, test=20, givens=(20, 26), augment=1)
-    build(folder / "data", options)
-    (folder / "config.yaml").write_text(CONFIG)
-    metadata = load_split(folder / "data", "train").metadata
-    sizes = DataSizes(metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers)
-    config = load_config(str(folder / "config.yaml")).model.sized(sizes)
-    values = initial_values(config, seed=0)
-    values["q_head.weight"] = np.random.default_rng(0).standard_normal((2, 32), np.float32)
-    save_model(
-        folder / "init.safetensors", config, "", {**values, "q_head.bias": np.zeros(2, np.float32)}
-    )
+    prepare(folder, save_every_updates=10)
     return folder
 
 
@@ -206,11 +145,6 @@ def outcomes(folder: Path, alone: Path) -> Path:
     return found
 
 
-def outcome(outcomes: Path, name: str, rank: int) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((outcomes / f"{name}_{rank}.json").read_text())
-    return found
-
-
 def test_two_processes_follow_one(together: tuple[Path, int, str, str], alone: Path) -> None:
     run, status, _, err = together
     assert status == 0, err
@@ -220,76 +154,28 @@ def test_two_processes_follow_one(together: tuple[Path, int, str, str], alone: P
 def test_two_processes_measure_what_one_measures(
     together: tuple[Path, int, str, str], alone: Path
 ) -> None:
-    """20 puzzles in batches of 16: the second process has none of the last four."""
-    ours, theirs = records(together[0], "eval"), records(alone, "eval")
-    assert [line["update"] for line in ours] == [line["update"] for line in theirs]
-    assert {line["count"] for line in ours} == {20}
-    for found, expected in zip(ours, theirs, strict=True):
-        for name in expected.keys() - {"seconds", "lm_loss"}:
-            assert found[name] == expected[name], name
-        assert found["lm_loss"] == pytest.approx(expected["lm_loss"], rel=1e-5)
+    assert_same_measures(together[0], alone)
 
 
 def test_two_processes_with_chunks_and_prefixes_follow_one(
     tmp_path: Path, hrm: Callable[..., Any]
 ) -> None:
-    """Slots begin on the chunk of their number, counted over both processes; 3 does not divide 8."""
-    rng = np.random.default_rng(2)
-    examples = Examples(*rng.integers(1, 7, (2, 40, 3 * 6)), prefix_len=rng.integers(0, 7, 40))
-    layout = Layout(vocab_size=7, seq_len=6, num_chunks=3)
-    write_dataset(tmp_path / "data", layout, {"train": {"all": [examples]}}, {"task": "lines"})
-    (tmp_path / "config.yaml").write_text(CONFIG)
-    changes = ("attention=prefix", "halting=fixed")
-    settings = [part for change in changes for part in ("--set", f"model.{change}")]
+    given = [*prepare_chunks(tmp_path), *OPTIONS]
     runs = tmp_path / "alone", tmp_path / "together"
-    given = tmp_path / "config.yaml", "--data", tmp_path / "data", *settings, *OPTIONS
-    commands = [["train", *given, "--run-directory", run] for run in runs]
-    assert hrm(*commands[0]).status == 0
-    status, _, err = finish(start("-m", "hrm_cli", *commands[1]))
+    assert hrm(*given, "--run-directory", runs[0]).status == 0
+    status, _, err = finish(start("-m", "hrm_cli", *given, "--run-directory", runs[1]))
     assert status == 0, err
-    logs = [records(run, "train") for run in runs]
-    for name in ("update", "count", "steps", "exact_accuracy"):
-        assert [line[name] for line in logs[0]] == [line[name] for line in logs[1]]
-    states = [load_file(run / "checkpoints" / LAST / TRAIN_STATE_FILE) for run in runs]
-    for name in ("carry.steps", "carry.inputs", "carry.prefix_len", "carry.halted"):
-        np.testing.assert_array_equal(states[0][name], states[1][name], err_msg=name)
-    assert len(set(states[0]["carry.steps"].tolist())) == 3
-    tensors = [load_file(run / "checkpoints" / LAST / MODEL_FILE) for run in runs]
-    for name, array in tensors[0].items():
-        np.testing.assert_allclose(tensors[1][name], array, rtol=0, atol=2e-5, err_msg=name)
+    assert_same_chunks(runs)
 
 
 def test_slots_halt_at_different_steps(alone: Path) -> None:
-    """Or the same halting decisions would say nothing."""
-    counts = [line["count"] for line in records(alone, "train")]
-    steps = [line["steps"] for line in records(alone, "train") if line["count"]]
-    assert len(set(counts)) > 3
-    assert len(set(steps)) > 3
-    halted = load_file(alone / "checkpoints" / LAST / TRAIN_STATE_FILE)["carry.halted"]
-    assert 0 < halted.sum() < 16
+    assert_slots_halt_at_different_steps(alone)
 
 
 def test_checkpoint_of_two_processes_holds_all_slots(
     together: tuple[Path, int, str, str], alone: Path
 ) -> None:
-    found, expected = (
-        load_file(run / "checkpoints" / MIDDLE / TRAIN_STATE_FILE) for run in (together[0], alone)
-    )
-    assert found["carry.halted"].shape == (16,)
-    for name in (
-        "carry.halted",
-        "carry.steps",
-        "carry.inputs",
-        "carry.labels",
-        "carry.puzzle_identifiers",
-    ):
-        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
-    states = [
-        json.loads((run / "checkpoints" / MIDDLE / STATE_FILE).read_text())
-        for run in (together[0], alone)
-    ]
-    assert states[0]["order"] == states[1]["order"]
-    assert [state["environment"]["replicas"] for state in states] == ["2", "1"]
+    assert_all_slots_are_saved(together[0], alone, MIDDLE)
 
 
 def test_swapped_halves_of_a_carry_would_be_noticed(
