@@ -1,7 +1,7 @@
 """Options of `hrm eval`: their usual values, and what is refused before anything is computed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -108,11 +108,7 @@ def _check_stateful_options(num_models: int, options: EvalOptions) -> None:
         "--noise": options.noise > 0,
         "a second model": num_models > 1,
     }
-    for name, is_given in clashes.items():
-        if is_given:
-            raise click.UsageError(
-                f"--stateful measures one model as it generates; leave out {name}"
-            )
+    _refuse_beside("--stateful measures one model as it generates", clashes)
 
 
 def _check_budget_options(num_models: int, options: EvalOptions) -> None:
@@ -129,11 +125,14 @@ def _check_budget_options(num_models: int, options: EvalOptions) -> None:
         "--rollouts": options.rollouts > 1,
         "a second model": num_models > 1,
     }
-    for name, is_given in several.items():
+    _refuse_beside("--budget is shared by puzzles that are answered once", several)
+
+
+def _refuse_beside(reason: str, clashes: Mapping[str, bool]) -> None:
+    """Refuse the first of some options that is given. Raises: UsageError."""
+    for name, is_given in clashes.items():
         if is_given:
-            raise click.UsageError(
-                f"--budget is shared by puzzles that are answered once; leave out {name}"
-            )
+            raise click.UsageError(f"{reason}; leave out {name}")
 
 
 def check_task(task: "Task | None", data: Path, options: EvalOptions) -> None:

@@ -21,26 +21,25 @@ from hrm_core.errors import ConfigError, DataError
 from hrm_core.files import replaced_whole
 from hrm_core.inference.metrics import score
 from hrm_core.inference.slots import (
-    MAX_STEPS,
     NO_QUESTIONS,
     Halt,
     Noise,
     Questions,
     StepResult,
     fewest_steps,
+    most_steps,
     no_images,
     think,
 )
 from hrm_core.runs.checkpoint import Model
 from hrm_core.tasks.capabilities import Outcomes, Table, Variable, given_cells
 from hrm_core.tasks.contract import Task
-from hrm_core.tasks.predictions import NO_PREDICTIONS, Predictions, joined, replaced
+from hrm_core.tasks.predictions import NO_PREDICTIONS, Predictions, joined
 from hrm_core.tasks.registry import task_of_shape
 
 IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 Rows = dict[str, npt.NDArray[Any]]
-_All = tuple[IntArray, Predictions, IntArray]  # numbers (N,), predictions and answers (N, S)
 
 SHOWN = 120  # characters of a task in a message
 
@@ -57,12 +56,10 @@ class InferenceOptions:
     each_step: bool = False  # also measure the loss after each ACT step, of one chunk
     budget: int | None = None  # ACT steps that the puzzles of a batch share; with halt "q"
 
-    def kept_steps(self, config: ModelConfig) -> int:
-        """Return the steps whose answer counts for a puzzle that takes more and does not halt; 0 if its last does.
-
-        A model was not trained to go on, and many get worse. Who says how many steps means those.
-        """
-        return config.halt_max_steps if self.budget and not self.max_steps else 0
+    def most_steps(self, config: ModelConfig) -> int:
+        """Return the ACT steps that a puzzle may take."""
+        usual = most_steps(self.halt, config) if self.budget else config.halt_max_steps
+        return self.max_steps or usual
 
 
 PUBLISHED = InferenceOptions()
@@ -203,40 +200,24 @@ def evaluate(
 
     Returns: the predictions and the answers (N, S), in file order.
     """
-    config = backend.config
-    finals = _Finals(config, task, options)
-    last, trained = (_Collected(config, task, options) for _ in range(2))
-    kept_steps = options.kept_steps(config)
-    halted: list[IntArray] = [np.empty(0, np.intp)]  # numbers of those that Q halted
+    # ARC has hundreds of thousands of canvases
+    stored = np.uint8 if backend.config.vocab_size <= 256 else np.int32
+    numbers: list[IntArray] = [np.empty(0, np.intp)]
+    tokens: list[IntArray] = [np.empty((0, backend.config.num_cells), stored)]
+    predictions = [NO_PREDICTIONS]
+    finals = _Finals(backend.config, task, options)
     for result in _results(backend, split, batch_size, limit, options, wanted):
-        goes_beyond = result.busy & ~result.halts & (result.steps == kept_steps)
-        finals.keep(result, result.ends | goes_beyond)
-        advance(_progress(result, options.max_steps or config.halt_max_steps))
-        trained.add(result, goes_beyond, finals)
-        last.add(result, result.halts, finals)
-        halted.append(_halted_by_q(result))
-    if not kept_steps:
-        return last.all()[1:]
-    return _kept(last.all(), trained.all(), np.concatenate(halted))
-
-
-def _halted_by_q(result: StepResult) -> IntArray:
-    """Return the numbers of the examples that halt because Q says so."""
-    prefers_halt = result.answers.q_halt_logits > result.answers.q_continue_logits
-    return result.questions.number[result.halts & prefers_halt]
-
-
-def _kept(last: _All, trained: _All, halted: IntArray) -> tuple[Predictions, IntArray]:
-    """Give the answers after the trained steps to the examples beyond them that Q did not halt."""
-    numbers, predictions, tokens = last
-    is_open = ~np.isin(trained[0], halted)
-    if not is_open.any():
-        return predictions, tokens
-    rows = np.isin(numbers, trained[0][is_open])
-    steps, q_steps = predictions.steps, predictions.q_steps
-    kept = replaced(predictions, rows, trained[1].select(is_open))
-    tokens[rows] = trained[2][is_open]
-    return replace(kept, steps=steps, q_steps=q_steps), tokens
+        finals.keep(result)
+        advance(_progress(result, options.most_steps(backend.config)))
+        halted = result.questions.number[result.halts]
+        if not len(halted):
+            continue
+        numbers.append(halted)
+        learns = backend.config.learns_to_halt
+        predictions.append(_predictions(result, task, finals.give(result), learns))
+        tokens.append(_moved_back(result, options).astype(stored))
+    order = np.argsort(np.concatenate(numbers))
+    return joined(predictions).select(order), np.concatenate(tokens)[order]
 
 
 def _results(
@@ -247,25 +228,23 @@ def _results(
     options: InferenceOptions,
     wanted: BoolArray | None,
 ) -> Iterator[StepResult]:
-    """Think about the examples that are wanted."""
-    waiting = _questions(backend, split, batch_size, limit, options, wanted)
+    """Think about the examples that are wanted, all in one queue, or batch by batch with a budget."""
+    batches = _questions(backend, split, batch_size, limit, options, wanted)
+    most = options.most_steps(backend.config)
     if options.budget is None:
         slots = max(1, batch_size // backend.replica.num_replicas)
-        yield from think(backend, waiting, slots, options.halt, options.noise, options.max_steps)
+        yield from think(backend, batches, slots, options.halt, options.noise, most)
         return
     full = full_batch(split, batch_size, limit)
-    most_steps = options.max_steps or MAX_STEPS
-    for batch in waiting:
-        share = options.budget * len(batch) // full
-        alone = iter([batch])
-        yield from think(backend, alone, len(batch), options.halt, options.noise, most_steps, share)
+    for batch in batches:
+        budget, alone = options.budget * len(batch) // full, iter([batch])
+        yield from think(backend, alone, len(batch), options.halt, options.noise, most, budget)
 
 
 def _progress(result: StepResult, most_steps: int) -> float:
     """Return how many puzzles an ACT step has done, with fractions."""
-    steps_left_out = np.maximum(most_steps - result.steps[result.halts], 0)
-    counted = result.busy & (result.steps <= most_steps)  # within a budget some take more
-    return float(counted.sum() + steps_left_out.sum()) / most_steps
+    steps_left_out = most_steps - result.steps[result.halts]
+    return float(result.busy.sum() + steps_left_out.sum()) / most_steps
 
 
 def num_examples(split: Split, limit: int | None = None) -> int:
@@ -410,12 +389,12 @@ def _moved(questions: Questions, options: InferenceOptions) -> Questions:
     )
 
 
-def _moved_back(result: StepResult, chosen: BoolArray, options: InferenceOptions) -> IntArray:
-    """Return the answers of some slots (B,) with their symmetry undone. Shapes: (n, S)."""
-    tokens = result.tokens[chosen]
+def _moved_back(result: StepResult, options: InferenceOptions) -> IntArray:
+    """Return the answers that halt with their symmetry undone. Shapes: (n, S)."""
+    tokens = result.tokens[result.halts]
     if options.symmetries is None:
         return tokens
-    numbers = result.questions.number[chosen]
+    numbers = result.questions.number[result.halts]
     return options.symmetries(numbers).inverse().apply(tokens)
 
 
@@ -430,9 +409,9 @@ class _Finals:
         self._num_steps = options.max_steps or config.halt_max_steps
         self._open: dict[int, Rows] = {}  # by number of the example
 
-    def keep(self, result: StepResult, ends: BoolArray) -> None:
-        """Note the values of the chunks whose answers (B,) are final now, or may be."""
-        noted = result.busy if self._each_step else ends
+    def keep(self, result: StepResult) -> None:
+        """Note the values of the chunks whose answers are final now."""
+        noted = result.busy if self._each_step else result.ends
         if not noted.any():
             return
         losses = result.answers.label_losses(self._labels(result))
@@ -448,15 +427,14 @@ class _Finals:
             if self._each_step:
                 rows["step_losses"][result.steps[slot] - 1] = losses[slot].sum(dtype=np.float64)
 
-    def give(self, result: StepResult, chosen: BoolArray) -> Rows:
-        """Return the values of the examples of some slots (B,), and forget those that halt.
+    def give(self, result: StepResult) -> Rows:
+        """Hand over the values of the examples that halt.
 
         Returns: losses (n, C S); probabilities (n, C P, K) of a task with outcomes; step_losses
         (n, A) if they are asked for.
         """
-        rows = [self._open[number] for number in result.questions.number[chosen].tolist()]
-        for number in result.questions.number[chosen & result.halts].tolist():
-            del self._open[number]
+        numbers = result.questions.number[result.halts].tolist()
+        rows = [self._open.pop(number) for number in numbers]
         columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         for name in ("losses", "probabilities"):
             if name in columns:  # chunk after chunk
@@ -490,53 +468,24 @@ class _Finals:
         return rows
 
 
-class _Collected:
-    """Scored answers as they come, and in the end all of them in file order."""
-
-    def __init__(self, config: ModelConfig, task: Task | None, options: InferenceOptions) -> None:
-        self._config, self._task, self._options = config, task, options
-        # ARC has hundreds of thousands of canvases
-        self._stored = np.uint8 if config.vocab_size <= 256 else np.int32
-        self._numbers: list[IntArray] = [np.empty(0, np.intp)]
-        self._tokens: list[IntArray] = [np.empty((0, config.num_cells), self._stored)]
-        self._predictions = [NO_PREDICTIONS]
-
-    def add(self, result: StepResult, chosen: BoolArray, finals: _Finals) -> None:
-        """Compare the answers of some slots (B,) with their labels, and keep them."""
-        if not chosen.any():
-            return
-        values = finals.give(result, chosen)
-        learns_to_halt = self._config.learns_to_halt
-        self._numbers.append(result.questions.number[chosen])
-        self._predictions.append(_predictions(result, chosen, self._task, values, learns_to_halt))
-        self._tokens.append(_moved_back(result, chosen, self._options).astype(self._stored))
-
-    def all(self) -> _All:
-        """Return the numbers (N,), predictions and answers (N, S) of all."""
-        numbers = np.concatenate(self._numbers)
-        order = np.argsort(numbers)
-        predictions = joined(self._predictions).select(order)
-        return numbers[order], predictions, np.concatenate(self._tokens)[order]
-
-
 def _predictions(
-    result: StepResult, chosen: BoolArray, task: Task | None, finals: Rows, learns_to_halt: bool
+    result: StepResult, task: Task | None, finals: Rows, learns_to_halt: bool
 ) -> Predictions:
-    """Compare the answers of some slots (B,) with their labels."""
-    answers = result.answers
-    questions = result.questions.select(chosen)
+    """Compare the answers that halt with their labels."""
+    answers, halts = result.answers, result.halts
+    questions = result.questions.select(halts)
     is_given = given_cells(task, questions.inputs)
-    scores = score(result.tokens[chosen], questions.labels, is_given, finals.pop("losses"))
+    scores = score(result.tokens[halts], questions.labels, is_given, finals.pop("losses"))
     targets = None
     if isinstance(task, Outcomes):
         targets = outcome_targets(task, questions.labels)
     return Predictions(
         **scores,  # type: ignore[arg-type]
-        q_halt_logits=answers.q_halt_logits[chosen],
-        steps=result.steps[chosen],
-        settled_step=result.settled_step[chosen],
+        q_halt_logits=answers.q_halt_logits[halts],
+        steps=result.steps[halts],
+        settled_step=result.settled_step[halts],
         ratings=questions.ratings,
-        q_steps=result.q_steps[chosen] if learns_to_halt else None,
+        q_steps=result.q_steps[halts] if learns_to_halt else None,
         targets=targets,
         **finals,
     )
