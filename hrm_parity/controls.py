@@ -204,19 +204,6 @@ def gradient_of_L_alone(call: Any) -> Any:
     return constant
 
 
-def learns_to_continue(step_loss: Any) -> Any:
-    """The loss of q_continue is there, with its second forward."""
-
-    def call(model: Any, *arguments: Any) -> Any:
-        config = model.config
-        model.config = config.model_copy(update={"q_continue": True})
-        result = step_loss(model, *arguments)
-        model.config = config
-        return result
-
-    return call
-
-
 def target_from_old_carry(_: Any) -> Any:
     """The target is read off the step itself, before the carry moved on."""
     import mlx.core as mx
@@ -779,7 +766,7 @@ BREAKS = (
         "halting alone",
         "gradients, of largest",
         "hrm_mlx.update:step_loss",
-        learns_to_continue,
+        with_setting("q_continue", True),
     ),
     _beyond(
         "gradient of the last calls alone",
