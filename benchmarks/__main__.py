@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 BACKENDS = ["mlx", "torch"]
-BY_BACKEND = ["update", "vocabulary", "table", "halting"]
-ALONE = ["startup"]
-TAKES_DEVICE = ("update", "halting")
-TAKES_DTYPE = ("update",)
+BY_BACKEND = ["update", "vocabulary", "table", "halting", "fitting"]
+ALONE = ["startup", "operations"]
+TAKES_DEVICE = ("update", "halting", "fitting")
+TAKES_DTYPE = ("update", "fitting")
 
 
 def commands(only: Sequence[str], device: str, dtype: str) -> dict[str, list[str]]:

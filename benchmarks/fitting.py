@@ -61,7 +61,6 @@ def measure(make_backend: BackendMaker, preset: str) -> dict[str, object]:
     at_once = with_micro_batch(train, make_backend.micro_batch or slots)
     estimate = update_bytes(model, at_once, facts["dtype"])
     return {
-        "preset": preset,
         "slots": slots,
         "at_once": at_once.slots_at_once,
         "estimate_gib": round(estimate / 2**30, 3),
@@ -86,19 +85,20 @@ def tiny(model: ModelConfig) -> ModelConfig:
 
 
 def main() -> None:
-    """Print a line of JSON for each configuration."""
+    """Print the figures of each configuration as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backend", choices=["mlx", "torch"], default="mlx")
     parser.add_argument("--device", choices=["cpu", "gpu", "auto"], default="cpu")
     parser.add_argument("--dtype", default="float32")
     chosen = parser.parse_args()
-    print(json.dumps({**vars(chosen), "margin": round(1 / FITTING, 2)}), flush=True)
+    found: dict[str, object] = {**vars(chosen), "margin": round(1 / FITTING, 2)}
     for preset, (_, _, at_once) in CONFIGURATIONS.items():
         make_backend = BackendMaker(
             chosen.backend, chosen.device, chosen.dtype, micro_batch=at_once
         )
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
-            print(json.dumps(process.submit(measure, make_backend, preset).result()), flush=True)
+            found[preset] = process.submit(measure, make_backend, preset).result()
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
