@@ -393,7 +393,7 @@ class TrainConfig(Settings):
     save_every_updates: PositiveInt = 1000
     save_every_minutes: PositiveFloat = 10.0
     ema: Annotated[float, Field(gt=0, lt=1)] | None = beyond(None)  # decay of an average of weights
-    hints: float = Field(default=0.0, ge=0, le=1, json_schema_extra=BEYOND)
+    hints: Annotated[float, Field(ge=0, le=1)] = beyond(0.0)  # share of rows
     keep_checkpoints: PositiveInt = 3  # the best one is kept besides
 
     @model_validator(mode="after")

@@ -23,8 +23,8 @@ def flops_per_example(config: ModelConfig) -> float:
     """Floating-point operations of one ACT step of one slot in training, matrix products only.
 
     Both forwards (the second gives the target of Q, if it is learned) pass every cycle. The
-    gradient passes each level once, or the last H cycle, at twice the cost of its forward. The head is counted where
-    its vocabulary is large: once and its gradient.
+    gradient passes each level once, or the last H cycle, at twice the cost of its forward. The
+    head is counted where its vocabulary is large: once and its gradient.
     """
     D, layer = config.hidden_size, _flops_of_layer(config)
     passes = config.H_cycles * (config.L_cycles * config.L_layers + config.H_layers)

@@ -209,9 +209,7 @@ class Updater:
             ids = mx.clip(ids, 0, len(table) - 1)  # anything stands there if the transfer failed
         rows = sign_sgd(table[ids], ids, gradients, rates)
         if self._in_steps:
-            self._evaluate(
-                rows, ids
-            )  # a table that is still being read would be copied to be written
+            self._evaluate(rows, ids)  # a table still being read would be copied to be written
         table[ids] = rows  # equal ids write equal rows
         return table
 
@@ -219,9 +217,8 @@ class Updater:
         self, gradients: list[Tensors], metrics: Tensors, table: mx.array | None
     ) -> tuple[list[Tensors], Tensors]:
         """Sum over workers, then over processes, in one transfer after those of the puzzle table."""
-        total = dict(gradients[0])
-        for part in gradients[1:]:
-            total = _sum(total, part)
+        of_all: Tensors = reduce(_sum, gradients, {})
+        total = dict(of_all)
         if table is not None:
             first = next(iter(total))
             total[first] = _after(table, total[first])

@@ -88,6 +88,7 @@ class NumbersReporter:
         """Do nothing: warnings are for the console."""
 
     def _send(self, update: int, numbers: Mapping[str, float]) -> None:
+        """Pass on the numbers of an update, by name; each kind of reporter has its own way."""
         raise NotImplementedError
 
 
