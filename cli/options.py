@@ -186,7 +186,7 @@ def backend_options(command: Command) -> Command:
         type=click.Choice(["auto", "on", "off"]),
         default="auto",
         show_default=True,
-        help="auto: on a GPU, with MLX on Metal.",
+        help="auto: on a GPU; with MLX on CUDA the optimizer alone.",
     )
     @click.option(
         "--attention",

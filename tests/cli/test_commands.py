@@ -474,15 +474,15 @@ def test_eval_takes_as_many_steps_as_it_is_told_and_says_so(
 def test_eval_shares_a_budget_of_steps_and_says_so(tiny_run: Path, tmp_path: Path) -> None:
     """In a process of its own. The tiny model halts few puzzles early, so most think on."""
     command = [sys.executable, "-m", "hrm_cli", "eval", tiny_run, "--batch-size", "8"]
-    command += ["--budget", "45"]
+    command += ["--budget", "20"]
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
-    assert (found["budget"], list(found["halt"])) == (45, ["q"])
+    assert (found["budget"], list(found["halt"])) == (20, ["q"])
     total = sum(int(steps) * count for steps, count in found["step_counts"].items())
-    assert total == 45 + 45 + 22  # batches of 8, 8 and 4 puzzles
+    assert total == 20 + 20 + 10  # batches of 8, 8 and 4 puzzles
     assert max(map(int, found["step_counts"])) > 2  # halt_max_steps
     drawn = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "halting q, 45 ACT steps for each batch, one answer" in " ".join(drawn.stdout.split())
+    assert "halting q, 20 ACT steps for each batch, one answer" in " ".join(drawn.stdout.split())
 
 
 def test_demo_refuses_other_settings_than_its_run_has(
