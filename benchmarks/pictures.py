@@ -37,7 +37,7 @@ from hrm_core.tasks.picture_scores import Judgement, log_odds
 from hrm_core.tasks.pictures import PictureTask
 from hrm_core.tasks.registry import task_of_shape
 
-process.wait_without_spinning()  # before torch is imported: waiting is no processor time
+process.limit_spinning()  # before torch is imported: waiting takes little processor time
 
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402

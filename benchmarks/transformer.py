@@ -24,7 +24,7 @@ from hrm_core.config import ModelConfig, OptimConfig, load_config
 from hrm_core.data.store import Dataset, Split
 from hrm_core.parameters import num_trainable
 
-process.wait_without_spinning()  # before torch is imported: waiting is no processor time
+process.limit_spinning()  # before torch is imported: waiting takes little processor time
 
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402

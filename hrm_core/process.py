@@ -4,8 +4,9 @@ glibc maps each large array anew and unmaps it when it is freed, so the kernel c
 again: adding two arrays of 64 MB takes 49 ms, 6 ms of it for the sum. GPUs have caches of their
 own; so has MLX on macOS.
 
-The threads of GNU OpenMP wait by spinning. On two cores that another program uses too, a small
-update took 6 s instead of 0.2 s.
+The threads of GNU OpenMP wait by spinning, up to a millisecond each time. On two cores that another
+program uses too, a small update took 6 s instead of 0.2 s. A short spin is faster than none where cores
+are idle: docs/performance.md.
 
 A fork copies memory and one thread. Threads of a framework that have begun to compute do not come
 along, and a child that waits for them waits for ever.
@@ -26,6 +27,8 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 _LARGEST = 2**31 - 1
+
+SPINS = "10000"  # rounds that a waiting thread spins before it sleeps; GNU's own choice is 300,000
 
 _computing: set[int] = set()  # the process in which a backend was made first
 
@@ -57,9 +60,14 @@ def _glibc(function: str) -> Any:
     return getattr(ctypes.CDLL(None), function, None)
 
 
-def wait_without_spinning() -> None:
-    """Let waiting threads yield their core, unless the user has chosen otherwise."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+def limit_spinning() -> None:
+    """Let threads that wait for each other give up their core soon, unless the user has chosen how they wait.
+
+    GNU's OpenMP, which torch brings on Linux, can be told for how long to spin; others stop at once.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def refuse_fork() -> None:

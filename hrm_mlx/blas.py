@@ -61,7 +61,7 @@ def _candidates() -> Iterator[_Candidate]:
         os.environ.setdefault(
             "MKL_THREADING_LAYER", "GNU"
         )  # the Intel OpenMP runtime may clash with another package's
-        process.wait_without_spinning()
+        process.limit_spinning()
         yield _Candidate("MKL", str(path), "MKL_Set_Num_Threads")
     torch = find_spec("torch")
     if torch and torch.submodule_search_locations:

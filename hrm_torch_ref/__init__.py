@@ -14,7 +14,7 @@ from hrm_core.errors import needs_package
 
 __version__ = version("hrm-mlx")
 process.keep_freed_memory()
-process.wait_without_spinning()
+process.limit_spinning()
 
 with needs_package("torch", "PyTorch is not installed", "torch"):
     import torch as _torch  # noqa: F401

@@ -113,3 +113,22 @@ def test_memory_of_the_machine_counts_where_nothing_else_is_said(tmp_path: Path)
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert process.available_memory(tmp_path) == whole
     assert 0 < process.available_memory() <= whole
+
+
+@pytest.mark.parametrize(
+    ("chosen", "policy", "spins"),
+    [
+        ({}, "PASSIVE", process.SPINS),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE", None),
+        ({"GOMP_SPINCOUNT": "7"}, "PASSIVE", "7"),
+    ],
+)
+def test_threads_spin_briefly_unless_the_user_has_chosen(
+    monkeypatch: pytest.MonkeyPatch, chosen: dict[str, str], policy: str, spins: str | None
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    process.limit_spinning()
+    assert (os.environ["OMP_WAIT_POLICY"], os.environ.get("GOMP_SPINCOUNT")) == (policy, spins)
