@@ -100,7 +100,10 @@ class Examined(Protocol):
 
 @runtime_checkable
 class Hinted(Protocol):
-    """Has blank cells that can be filled in from the answer: `train.hints`."""
+    """Has blank cells that can be filled in from the answer: `train.hints`.
+
+    Not every task that is judged has them: the path of a maze is no token of a question.
+    """
 
     def blanks(self, inputs: IntArray) -> BoolArray:
         """Mark the cells that the question leaves blank. Shapes: (N, S) -> (N, S)."""
