@@ -64,7 +64,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--updates", type=int, default=5)
     chosen = parser.parse_args()
-    config = validated(ModelConfig, load_config(chosen.preset).model.model_dump(), chosen.preset)
+    settings = {**load_config(chosen.preset).model.model_dump(), "num_puzzle_identifiers": 1}
+    config = validated(ModelConfig, settings, chosen.preset)
     backend = BackendMaker(
         chosen.backend,
         chosen.device,
