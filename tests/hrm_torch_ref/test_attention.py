@@ -1,5 +1,7 @@
 import sys
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -312,7 +314,7 @@ def test_module_without_the_function_is_passed_over(gpu: Any, install: Install) 
     assert "flash_attn has no flash_attn_func" in choose("auto", CUDA, torch.bfloat16).reason
     with pytest.raises(
         BackendError,
-        match="--attention flash2 cannot be used: flash_attn has no flash_attn_func; pip install flash-attn",
+        match="--attention flash2 cannot be used: flash_attn has no flash_attn_func; pip install kernels",
     ):
         choose("flash2", CUDA, torch.bfloat16)
 
@@ -329,7 +331,63 @@ def test_module_that_breaks_at_import_is_told_in_one_line(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
         BackendError,
-        match=r"cannot be imported \(flash_attn_3_cuda\.so: undefined symbol: _ZN3c10 built for 12\); build it",
+        match=r"cannot be imported \(flash_attn_3_cuda\.so: undefined symbol: _ZN3c10 built for 12\); pip install",
+    ):
+        choose("flash3", CUDA, torch.bfloat16)
+
+
+KERNELS = """
+from types import SimpleNamespace
+
+fetched = []
+
+def get_kernel(repo_id, *, version):
+    fetched.append((repo_id, version))
+    if version != 2:
+        raise FileNotFoundError(f"no build of {repo_id} for this torch")
+    return SimpleNamespace(flash_attn_func=function)
+"""
+
+
+@pytest.fixture
+def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The package kernels, in the form of kernels 0.17, with builds of version 2 alone."""
+    (tmp_path / "kernels.py").write_text(KERNELS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "kernels", raising=False)
+    module = import_module("kernels")
+    module.function = flash2
+    yield module
+    del sys.modules["kernels"]
+
+
+def test_flash_that_is_asked_for_is_fetched_built(gpu: Any, install: Install, kernels: Any) -> None:
+    gpu(AMPERE)
+    install()
+    found = choose("flash2", CUDA, torch.bfloat16)
+    assert set(kernels.fetched) == {("kernels-community/flash-attn2", 2)}
+    q, k, v = heads(torch.bfloat16)
+    expected = reference(q, k, v, 0.3)
+    np.testing.assert_allclose(
+        found.kernel(q, k, v, 0.3).double().numpy(), expected, rtol=0, atol=2e-2
+    )
+
+
+def test_nothing_is_fetched_that_is_not_asked_for(gpu: Any, install: Install, kernels: Any) -> None:
+    gpu(AMPERE)
+    install()
+    assert choose("auto", CUDA, torch.bfloat16).name == "sdpa"
+    install(flash2=flash2)
+    assert choose("flash2", CUDA, torch.bfloat16).name == "flash2"
+    assert kernels.fetched == []
+
+
+def test_failed_fetch_is_told_in_one_line(gpu: Any, install: Install, kernels: Any) -> None:
+    gpu(HOPPER)
+    install()
+    with pytest.raises(
+        BackendError,
+        match=r"kernels-community/flash-attn3 cannot be fetched \(no build of .* for this torch\); check the network",
     ):
         choose("flash3", CUDA, torch.bfloat16)
 
