@@ -47,14 +47,14 @@ FLASH = {  # in the order in which they are preferred
     "flash3": Flash(
         "flash_attn_interface",
         range(9, 10),
-        "pip install kernels, which fetches it built, or build it from the folder hopper/ of flash-attention",
+        "build it from the folder hopper/ of flash-attention",
         ("kernels-community/flash-attn3", 1),
     ),
     "flash4": Flash("flash_attn.cute", range(9, 13), "pip install --pre flash-attn-4"),
     "flash2": Flash(
         "flash_attn",
         range(8, 13),
-        "pip install kernels, which fetches it built, or pip install flash-attn --no-build-isolation (needs nvcc)",
+        "pip install flash-attn --no-build-isolation (needs nvcc)",
         ("kernels-community/flash-attn2", 2),
     ),
 }
@@ -138,80 +138,75 @@ def choose(name: str, device: torch.device, dtype: torch.dtype, pattern: str = "
 
 def _chosen(name: str, device: torch.device, dtype: torch.dtype, pattern: str) -> Choice:
     if name in FLASH:
-        obstacle = TAKES_NO_MASK if pattern == "prefix" else _obstacle(name, device, dtype, True)
-        if obstacle:
+        try:
+            if pattern == "prefix":
+                raise BackendError(TAKES_NO_MASK)
+            function, source = _flash_function(name, device, dtype, may_fetch=True)
+        except BackendError as obstacle:
             raise BackendError(
                 f"--attention {name} cannot be used: {obstacle}; --attention auto takes what is there"
-            )
-        return Choice(name, _flash_kernel(name, may_fetch=True), "asked for")
+            ) from obstacle
+        return Choice(name, partial(flash, function=function), f"asked for, {source}")
     if name != "auto":
         return Choice(name, {"eager": eager, "sdpa": sdpa}[name], "asked for")
     if dtype == torch.float64:
         return Choice("eager", eager, "float64 is written out")
     if pattern == "prefix":
         return Choice("sdpa", sdpa, f"flash-attn: {TAKES_NO_MASK}")
-    obstacles = {flash_name: _obstacle(flash_name, device, dtype, False) for flash_name in FLASH}
-    usable = next((flash_name for flash_name, obstacle in obstacles.items() if not obstacle), None)
-    if usable:
-        return Choice(
-            usable,
-            _flash_kernel(usable, may_fetch=False),
-            "installed, and made for this device and dtype",
-        )
-    why = (
-        "flash-attn is for CUDA"
-        if device.type != "cuda"
-        else "; ".join(f"{n}: {obstacle}" for n, obstacle in obstacles.items())
-    )
-    return Choice("sdpa", sdpa, why)
+    if device.type != "cuda":
+        return Choice("sdpa", sdpa, "flash-attn is for CUDA")
+    obstacles = []
+    for flash_name in FLASH:
+        try:
+            function, source = _flash_function(flash_name, device, dtype, may_fetch=False)
+        except BackendError as obstacle:
+            obstacles.append(f"{flash_name}: {obstacle}")
+        else:
+            why = f"{source}, and made for this device and dtype"
+            return Choice(flash_name, partial(flash, function=function), why)
+    return Choice("sdpa", sdpa, "; ".join(obstacles))
 
 
-def _flash_kernel(name: str, may_fetch: bool) -> Kernel:
-    return partial(flash, function=_flash_function(name, may_fetch))
+def _flash_function(
+    name: str, device: torch.device, dtype: torch.dtype, may_fetch: bool
+) -> tuple[Callable[..., object], str]:
+    """Find flash-attn's function installed; else, if it may be fetched, as the package kernels has it built.
 
-
-def _flash_function(name: str, may_fetch: bool) -> Callable[..., object]:
-    """The function that is installed; else, if it may be fetched, what the package kernels has built for this torch.
-
-    Raises: ImportError saying what failed and what to do.
+    Returns: the function, and where it is from. Raises: BackendError saying why there is none.
     """
-    module, _, way_out, hub = FLASH[name]
+    module, capabilities, way_out, hub = FLASH[name]
+    _check_fits(capabilities, device, dtype)
     try:
-        function: Callable[..., object] = import_module(module).flash_attn_func
+        found: object = import_module(module)
+        obstacle = f"{module} has no flash_attn_func"
     except Exception as error:
-        if may_fetch and hub and find_spec("kernels"):
-            return _fetched(*hub)
-        if isinstance(error, AttributeError):
-            raise ImportError(f"{module} has no flash_attn_func; {way_out}") from error
-        raise ImportError(
-            f"{module} cannot be imported ({reason(error, 100)}); {way_out}"
-        ) from error
-    return function
-
-
-def _fetched(repository: str, version: int) -> Callable[..., object]:
+        found, obstacle = None, f"{module} cannot be imported ({reason(error, 100)})"
+    if hasattr(found, "flash_attn_func"):
+        return found.flash_attn_func, "installed"
+    if hub is None:
+        raise BackendError(f"{obstacle}; {way_out}")
+    if not (may_fetch and find_spec("kernels")):
+        fetching = f"pip install kernels, and --attention {name} fetches it built"
+        raise BackendError(f"{obstacle}; {fetching}, or {way_out}")
+    repository, version = hub
     try:
         kernel = import_module("kernels").get_kernel(repository, version=version)
-        function: Callable[..., object] = kernel.flash_attn_func
     except Exception as error:
-        raise ImportError(
-            f"{repository} cannot be fetched ({reason(error, 100)}); check the network"
+        raise BackendError(
+            f"{obstacle}, and {repository} cannot be fetched ({reason(error, 100)}); "
+            "check the network, and whether it has a build for this torch"
         ) from error
-    return function
+    return kernel.flash_attn_func, f"fetched from {repository}"
 
 
-def _obstacle(name: str, device: torch.device, dtype: torch.dtype, may_fetch: bool) -> str:
-    """Why flash-attn cannot be used; empty if it can."""
-    capabilities = FLASH[name].capabilities
+def _check_fits(capabilities: range, device: torch.device, dtype: torch.dtype) -> None:
+    """Refuse a device or dtype that flash-attn does not take. Raises: BackendError."""
     if device.type != "cuda":
-        return f"it runs on CUDA, the device is {device.type}"
+        raise BackendError(f"it runs on CUDA, the device is {device.type}")
     if dtype not in FLASH_DTYPES:
-        return f"it takes bfloat16, the dtype is {str(dtype).removeprefix('torch.')}"
+        raise BackendError(f"it takes bfloat16, the dtype is {str(dtype).removeprefix('torch.')}")
     capability = torch.cuda.get_device_capability(device)
     if capability[0] not in capabilities:
-        return f"it is not made for GPUs of compute capability {capability[0]}.{capability[1]}"
-    try:
-        _flash_function(name, may_fetch)
-    except ImportError as error:
-        return str(error)
-    return ""
+        raise BackendError(
+            f"it is not made for GPUs of compute capability {capability[0]}.{capability[1]}"
+        )

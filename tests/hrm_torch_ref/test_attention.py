@@ -158,6 +158,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
     def installed(**functions: Callable[..., Any] | None) -> None:
         for name in ("flash_attn", "flash_attn.cute", "flash_attn_interface"):
             monkeypatch.setitem(sys.modules, name, None)
+        if not hasattr(sys.modules.get("kernels"), "fetched"):  # a real one would use the network
+            monkeypatch.setattr(attention, "find_spec", lambda name: None)
         for name, function in functions.items():
             path = FLASH[name].module
             for part in {path.partition(".")[0], path} if function else {path}:
@@ -314,19 +316,21 @@ def test_module_without_the_function_is_passed_over(gpu: Any, install: Install) 
     assert "flash_attn has no flash_attn_func" in choose("auto", CUDA, torch.bfloat16).reason
     with pytest.raises(
         BackendError,
-        match="--attention flash2 cannot be used: flash_attn has no flash_attn_func; pip install kernels",
+        match="--attention flash2 cannot be used: flash_attn has no flash_attn_func; "
+        "pip install kernels, and --attention flash2 fetches it built",
     ):
         choose("flash2", CUDA, torch.bfloat16)
 
 
+@pytest.mark.parametrize("kind", ["ImportError", "AttributeError"])
 def test_module_that_breaks_at_import_is_told_in_one_line(
-    gpu: Any, install: Install, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    gpu: Any, install: Install, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     gpu(HOPPER)
     install()
     monkeypatch.delitem(sys.modules, "flash_attn_interface")
     (tmp_path / "flash_attn_interface.py").write_text(
-        "raise ImportError('flash_attn_3_cuda.so: undefined symbol: _ZN3c10\\nbuilt for 12')"
+        f"raise {kind}('flash_attn_3_cuda.so: undefined symbol: _ZN3c10\\nbuilt for 12')"
     )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
@@ -365,7 +369,8 @@ def test_flash_that_is_asked_for_is_fetched_built(gpu: Any, install: Install, ke
     gpu(AMPERE)
     install()
     found = choose("flash2", CUDA, torch.bfloat16)
-    assert set(kernels.fetched) == {("kernels-community/flash-attn2", 2)}
+    assert kernels.fetched == [("kernels-community/flash-attn2", 2)]
+    assert found.reason == "asked for, fetched from kernels-community/flash-attn2"
     q, k, v = heads(torch.bfloat16)
     expected = reference(q, k, v, 0.3)
     np.testing.assert_allclose(
@@ -462,7 +467,7 @@ def test_model_computes_with_the_kernel_that_was_chosen(monkeypatch: pytest.Monk
         calls.append((tuple(q.shape), softmax_scale, causal))
         return computed(q, k, v, softmax_scale, causal), "log-sum-exp"
 
-    monkeypatch.setattr(attention, "_obstacle", lambda *_: "")
+    monkeypatch.setattr(attention, "_check_fits", lambda *_: None)
     monkeypatch.setattr(
         attention,
         "import_module",
