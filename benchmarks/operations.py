@@ -1,8 +1,8 @@
 """Processor time of an update with MLX on a CPU by kind of operation.
 
-OMP_NUM_THREADS=1 python -m benchmarks.operations --preset sudoku-9x9
+python -m benchmarks.operations --preset sudoku-9x9
 
-Each operation runs alone at the shapes of the model and counts as often as an update has it.
+Each operation runs alone, in one thread, at the shapes of the model and counts as often as an update has it.
 Shapes: B slots, T positions, D hidden, N heads, h = D / N, I inside SwiGLU.
 """
 
@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 
-import hrm_mlx  # before mlx: it loads the BLAS  # noqa: F401
+import hrm_mlx  # before mlx: it loads the BLAS
 
 # isort: split
 import mlx.core as mx
@@ -53,7 +53,7 @@ def operations(config: ModelConfig, optim: OptimConfig, batch_size: int) -> list
 
 def normal(*shape: int) -> mx.array:
     """Normal values that are there before time is taken."""
-    array = mx.random.normal(shape)
+    array = mx.random.normal(shape, key=mx.random.key(0))
     mx.eval(array)
     return array
 
@@ -165,6 +165,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     chosen = parser.parse_args()
     mx.set_default_device(mx.cpu)
+    if hrm_mlx.BLAS.set_num_threads is not None:
+        hrm_mlx.BLAS.set_num_threads(1)  # threads that wait would count, too
     loaded = load_config(chosen.preset)
     settings = {**loaded.model.model_dump(), "num_puzzle_identifiers": 1}
     config = validated(ModelConfig, settings, chosen.preset)

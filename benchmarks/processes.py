@@ -4,7 +4,7 @@ hrm data sudoku data/9x9 --generate 200 --test 20 --augment 20
 python -m benchmarks.processes sudoku-9x9 --data data/9x9
 python -m benchmarks.processes sudoku-9x9 --data data/9x9 --no-launcher
 
-mlx.launch keeps a core busy with waiting; --no-launcher starts the two with MLX's variables instead.
+mlx.launch keeps more than a core busy with waiting; --no-launcher starts the two with MLX's variables instead.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 LAUNCH = (
@@ -61,7 +62,8 @@ def examples_per_second(way: str, preset: str, data: Path, updates: int, more: l
             started = start_two(command, Path(folder))
         else:
             started = [start([*LAUNCHED, *command] if way == "launcher" else command)]
-        said = [process.communicate()[1] for process in started]
+        with ThreadPoolExecutor() as readers:  # a full pipe would hold a process up
+            said = list(readers.map(lambda process: process.communicate()[1], started))
         log = run / "log.jsonl"
         lines = log.read_text().splitlines() if log.exists() else []
     records = [json.loads(line) for line in lines]

@@ -4,7 +4,7 @@ glibc maps each large array anew and unmaps it when it is freed, so the kernel c
 again: adding two arrays of 64 MB takes 49 ms, 6 ms of it for the sum. GPUs have caches of their
 own; so has MLX on macOS.
 
-The threads of GNU OpenMP wait by spinning, up to a millisecond each time. On two cores that another
+The threads of GNU OpenMP wait by spinning, for some milliseconds each time. On two cores that another
 program uses too, a small update took 6 s instead of 0.2 s. A short spin is faster than none where cores
 are idle: docs/performance.md.
 

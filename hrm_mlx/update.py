@@ -217,7 +217,7 @@ class Updater:
         self, gradients: list[Tensors], metrics: Tensors, table: mx.array | None
     ) -> tuple[list[Tensors], Tensors]:
         """Sum over workers, then over processes, in one transfer after those of the puzzle table."""
-        of_all: Tensors = reduce(_sum, gradients, {})
+        of_all: Tensors = reduce(_sum, gradients)
         total = dict(of_all)
         if table is not None:
             first = next(iter(total))

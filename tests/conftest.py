@@ -21,6 +21,7 @@ from hrm_core import process
 from hrm_tasks.sudoku.build import Options, build
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests are no packages here
+pytest.register_assert_rewrite("two_processes")
 process.limit_spinning()  # before any test imports torch
 # what tests compile is of no use to the user
 os.environ.setdefault(

@@ -1,4 +1,4 @@
-"""What the tests of several processes share: a small run, its comparison with another one, commands in a process.
+"""Shared parts of the tests of several processes: a small run, its comparison with another one, commands in a process.
 
 `tests/hrm_mlx/test_distributed.py` starts processes by mlx.launch, `tests/hrm_torch_ref/test_distributed.py` by torchrun.
 """
@@ -164,7 +164,7 @@ def assert_all_slots_are_saved(together: Path, alone: Path, checkpoint: str) -> 
 
 
 def outcome(outcomes: Path, name: str, rank: int) -> dict[str, Any]:
-    """What `run_command` noted in one process."""
+    """Result that `run_command` noted in one process."""
     found: dict[str, Any] = json.loads((outcomes / f"{name}_{rank}.json").read_text())
     return found
 
