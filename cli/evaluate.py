@@ -81,7 +81,7 @@ class Evaluation:
     "--budget",
     type=click.IntRange(1),
     metavar="N",
-    help="Halting by q: N ACT steps in all for each batch of --batch-size puzzles, which share "
+    help="Halting by q: N ACT steps at most for each batch of --batch-size puzzles, which share "
     "them: easy ones stop, hard ones get what is left. --steps limits what one may take.",
 )
 @click.option(

@@ -14,7 +14,7 @@ from hrm_core.tasks.predictions import Predictions
 from .tables import print_table
 
 OF_Q = ("q_halt_accuracy", "calibration")  # what a model that does not learn when to halt has not
-LIMITS = {"max_steps": "at most {:,} ACT steps", "budget": "{:,} ACT steps for each batch"}
+LIMITS = {"max_steps": "at most {:,} ACT steps", "budget": "at most {:,} ACT steps for each batch"}
 BAR_WIDTH = 40  # characters of the longest bar
 
 Values = Mapping[str, float]

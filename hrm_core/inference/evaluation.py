@@ -52,13 +52,13 @@ class InferenceOptions:
     noise: Noise | None = None
     # of puzzles by number (N,): applied to the question, undone in the answer
     symmetries: Callable[[IntArray], Symmetry] | None = None
-    max_steps: int | None = None  # ACT steps; `halt_max_steps` of the model if not set
+    max_steps: int | None = None  # ACT steps that a puzzle may take, if another number than usual
     each_step: bool = False  # also measure the loss after each ACT step, of one chunk
     budget: int | None = None  # ACT steps that the puzzles of a batch share; with halt "q"
 
     def most_steps(self, config: ModelConfig) -> int:
         """Return the ACT steps that a puzzle may take."""
-        usual = most_steps(self.halt, config) if self.budget else config.halt_max_steps
+        usual = most_steps(self.halt, config) if self.budget is not None else config.halt_max_steps
         return self.max_steps or usual
 
 
@@ -406,7 +406,7 @@ class _Finals:
         self._outcomes = task if isinstance(task, Outcomes) else None
         is_fixed = not config.learns_to_halt and config.num_chunks == 1
         self._each_step = options.each_step and is_fixed
-        self._num_steps = options.max_steps or config.halt_max_steps
+        self._num_steps = options.most_steps(config)
         self._open: dict[int, Rows] = {}  # by number of the example
 
     def keep(self, result: StepResult) -> None:

@@ -148,7 +148,7 @@ def test_each_batch_has_a_budget_and_a_smaller_one_its_part(puzzles: Split) -> N
 
 
 def test_a_puzzle_takes_at_most_twice_the_trained_steps(puzzles: Split) -> None:
-    """As in `hrm solve`; who says how many steps means those."""
+    """Who says how many steps means those."""
     halts = [1, 3, NEVER, 4] * 5
     steps, said, told = evaluated(puzzles, halts, 4, InferenceOptions("q", budget=100))
     assert steps == said == [1, 3, 4, 4] * 5
