@@ -190,13 +190,13 @@ def _flash_function(
         raise BackendError(f"{obstacle}; {fetching}, or {way_out}")
     repository, version = hub
     try:
-        kernel = import_module("kernels").get_kernel(repository, version=version)
+        fetched = import_module("kernels").get_kernel(repository, version=version)
+        return fetched.flash_attn_func, f"fetched from {repository}"
     except Exception as error:
         raise BackendError(
             f"{obstacle}, and {repository} cannot be fetched ({reason(error, 100)}); "
             "check the network, and whether it has a build for this torch"
         ) from error
-    return kernel.flash_attn_func, f"fetched from {repository}"
 
 
 def _check_fits(capabilities: range, device: torch.device, dtype: torch.dtype) -> None:
