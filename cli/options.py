@@ -61,8 +61,8 @@ steps_option = click.option(
     "max_steps",
     type=click.IntRange(1),
     metavar="N",
-    help="Take at most so many ACT steps.  [default: `halt_max_steps`; `hrm solve`, and "
-    "--budget: twice as many where the model halts itself]",
+    help="Take at most so many ACT steps.  [default: `halt_max_steps`; `hrm solve` and "
+    "`hrm eval --budget`: twice as many where the model halts itself]",
 )
 seed_option = click.option(
     "--seed",
