@@ -15,9 +15,8 @@ BLOCK_VALUES = 4 * 2**20  # logits that are reduced at once: 16 MiB in float32, 
 LOSS_BLOCK_VALUES = (
     6 * 2**20
 )  # logits in a block of the training loss: 24 MiB in float32, 48 MiB in float64
-FITTING = (
-    2 / 3
-)  # share of a memory that an estimate may fill: updates take up to 1.33 times as much
+# share of a memory that an estimate may fill: updates take up to 1.33 times as much
+FITTING = 2 / 3
 LONG = 512  # positions from which on no layer keeps its attention weights for the backward pass
 
 
